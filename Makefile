@@ -1,0 +1,37 @@
+# Two commands: `make demo` trains and tests a U-Net on Streets, `make test` checks the project.
+PYTHON ?= python3
+BIN := .venv/bin
+RUN := runs/demo
+
+.PHONY: demo test
+
+define REPORT
+import json, sys
+for name, found in json.load(open(sys.argv[1])).items():
+    print(f"{name}: pixel accuracy {found['val_accuracy']:.1%}, mIoU {found['mIoU']:.1%}")
+endef
+export REPORT
+
+demo: .venv/demo
+	$(BIN)/python prepare/streets.py data/streets
+	mkdir -p $(RUN)
+	$(BIN)/papermill trainer.ipynb $(RUN)/trainer.ipynb -p data_root data/streets -p run $(RUN)
+	$(BIN)/papermill test.ipynb $(RUN)/test.ipynb -p checkpoint $(RUN)/best.pt -p out $(RUN)/test
+	@$(BIN)/python -c "$$REPORT" $(RUN)/test/metrics.json
+	@echo "notebooks:  $(RUN)/trainer.ipynb  $(RUN)/test.ipynb"
+	@echo "figures:    $(RUN)/*.png  $(RUN)/test/*.png"
+	@echo "checkpoint: $(RUN)/best.pt"
+
+test: .venv/test
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/python -m pytest
+
+.venv/demo: requirements.txt
+	$(PYTHON) -m venv .venv
+	$(BIN)/pip install --quiet --requirement requirements.txt
+	@touch $@
+
+.venv/test: .venv/demo tests/requirements.txt
+	$(BIN)/pip install --quiet --requirement tests/requirements.txt
+	@touch $@

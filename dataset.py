@@ -1,0 +1,260 @@
+"""Street scenes in the format of Cityscapes (Cordts et al. 2016, https://arxiv.org/abs/1604.01685).
+
+One class reads the three sources of this project: the download from cityscapes-dataset.com,
+and what `prepare/camvid.py` and `prepare/streets.py` write, which is the same tree:
+
+    leftImg8bit/<split>/<city>/<city>_<seq>_<frame>_leftImg8bit.png
+    gtFine|gtCoarse/<split>/<city>/<city>_<seq>_<frame>_gtFine|gtCoarse_labelIds.png
+"""
+
+import os
+from pathlib import Path
+
+import torch
+import torchvision
+from torch import Tensor
+from torch.utils.data import DataLoader, RandomSampler
+from torchvision import tv_tensors
+from torchvision.io import ImageReadMode, decode_image
+from torchvision.transforms import v2
+
+from utils import IGNORE_INDEX, downscale
+
+OUT_OF_RANGE = 254  # what the table below gives for a number that is no Cityscapes id
+
+
+def _train_ids() -> Tensor:
+    """Cityscapes' ids, as stored in `labelIds.png`, to train ids: (256,) uint8.
+
+    0..18 for the classes that the benchmark scores, `IGNORE_INDEX` for the others and for 255
+    (which is id -1, the licence plate, in a byte).
+    """
+    table = torch.full((256,), OUT_OF_RANGE, dtype=torch.uint8)
+    for c in torchvision.datasets.Cityscapes.classes:
+        table[c.id] = IGNORE_INDEX if c.ignore_in_eval else c.train_id
+    return table
+
+
+TRAIN_IDS = _train_ids()
+
+
+class Cityscapes(torchvision.datasets.Cityscapes):
+    """Pairs of a picture and its labels, in the same order on every machine.
+
+    An item is a `tv_tensors.Image` (3, H, W) uint8 RGB and a `tv_tensors.Mask` (H, W) uint8 of
+    train ids, 0..18 or 255 for what the benchmark ignores.
+
+    Args:
+        root: directory of the tree, or of the archives as downloaded: torchvision unpacks them.
+        split: `train`, `val`, `test`, or `train_extra` (coarse only).
+        mode: `fine` or `coarse` labels.
+        transforms: called with the pair, returns the pair; see `paired_transforms`.
+        seed: with a seed, what `transforms` draws for an item depends on this, on the item and
+            on the epoch (see `set_epoch`) and on nothing else: not on the number of workers.
+
+    Raises:
+        FileNotFoundError: no such root, no such split in it, or an image without labels.
+        ValueError: an unknown split or mode, an empty split; and of an item: a file that is no
+            picture, a label picture in colours, a size that differs from its image's, or a
+            number that is no Cityscapes id.
+    """
+
+    def __init__(self, root, split="train", mode="fine", transforms=None, seed=None):
+        if "$" in (expanded := os.path.expandvars(root)):
+            raise FileNotFoundError(
+                f"the data root is {root}, but that variable is not set: "
+                "`export` it, or name the directory itself"
+            )
+        root = Path(expanded).expanduser()
+        if not root.is_dir():
+            raise FileNotFoundError(
+                f"there is no data set at {root}: draw one (`python prepare/streets.py {root}`), "
+                "or see the README for CamVid and Cityscapes"
+            )
+        try:
+            super().__init__(root, split, mode, target_type="semantic", transforms=transforms)
+        except RuntimeError as error:  # torchvision's "Dataset not found or incomplete"
+            raise FileNotFoundError(_what_is_missing(root, split, mode)) from error
+        except NotADirectoryError as error:
+            raise ValueError(
+                f"{error.filename} lies among the cities' directories: remove it"
+            ) from error
+        pairs = sorted(
+            (image, target)
+            for image, (target,) in zip(self.images, self.targets, strict=True)
+            if image.endswith("_leftImg8bit.png") and not os.path.basename(image).startswith(".")
+        )
+        if not pairs:
+            raise ValueError(
+                f"{self.images_dir} holds no <city>/*_leftImg8bit.png: "
+                f"unpack the images there, or prepare the data set again"
+            )
+        missing = [target for _, target in pairs if not os.path.isfile(target)]
+        if missing:
+            raise FileNotFoundError(
+                f"{len(missing)} of {len(pairs)} images have no labels, the first {missing[0]}: "
+                f"unpack {self.mode} again, or remove those images"
+            )
+        self.images = [image for image, _ in pairs]
+        self.targets = [[target] for _, target in pairs]
+        self.seed = seed
+        self.epoch = torch.zeros((), dtype=torch.int64).share_memory_()  # seen by all workers
+
+    def set_epoch(self, epoch: int) -> None:
+        """Make `transforms` draw anew: call before each pass over a data set with a seed."""
+        self.epoch.fill_(epoch)
+
+    def __getitem__(self, index: int) -> tuple[tv_tensors.Image, tv_tensors.Mask]:
+        image, mask = self.read(index)
+        if self.transforms is None:
+            return image, mask
+        if self.seed is None:
+            return self.transforms(image, mask)
+        generator = torch.default_generator  # the one that torchvision's transforms draw from
+        state = generator.get_state()
+        generator.manual_seed(((self.seed << 20) + int(self.epoch) << 24) + index)
+        try:
+            return self.transforms(image, mask)
+        finally:
+            generator.set_state(state)
+
+    def read(self, index: int) -> tuple[tv_tensors.Image, tv_tensors.Mask]:
+        """Item `index` as it is on disk, before any transform."""
+        image = tv_tensors.Image(_decode(self.images[index], ImageReadMode.RGB))
+        mask = read_labels(self.targets[index][0])
+        if mask.shape != image.shape[1:]:
+            raise ValueError(
+                f"{self.targets[index][0]} is {_size(mask)} but its image is {_size(image)}: "
+                "labels must have their image's size; restore both from their archive"
+            )
+        return image, mask
+
+
+def read_labels(path: str | Path) -> tv_tensors.Mask:
+    """A `labelIds.png` as train ids: (H, W) uint8, 0..18 or 255. Raises as `Cityscapes` does."""
+    ids = _decode(path, ImageReadMode.UNCHANGED)
+    if ids.dtype != torch.uint8 or ids.shape[0] != 1:
+        raise ValueError(
+            f"{path} has {ids.shape[0]} channels of {ids.dtype}: labels are one channel of bytes, "
+            "the Cityscapes ids (a *_labelIds.png, not a *_color.png)"
+        )
+    mask = TRAIN_IDS[ids[0].int()]
+    wrong = mask == OUT_OF_RANGE
+    if wrong.any():
+        raise ValueError(
+            f"{path} holds {ids[0][wrong].unique().tolist()}, which are no Cityscapes ids "
+            "(0..33): write it again with the ids of torchvision.datasets.Cityscapes.classes"
+        )
+    return tv_tensors.Mask(mask)
+
+
+def paired_transforms(
+    downscale: int = 1,
+    downscale_labels: bool = True,
+    flip: float = 0.0,
+    crop: tuple[int, int] | None = None,
+    crop_area: tuple[float, float] = (0.25, 1.0),
+    jitter: float = 0.0,
+) -> v2.Transform:
+    """What happens to an image and its mask, to both alike: a function of the pair.
+
+    Args:
+        downscale: divide height and width by this, bilinearly with antialiasing for the image,
+            to the nearest for the mask.
+        downscale_labels: False leaves the mask as it is, to be judged at full resolution.
+        flip: probability of a horizontal flip.
+        crop: height and width of what is cut from a random place, or None for the full frame.
+        crop_area: a crop shows between these shares of the frame, and is resized to `crop`: so
+            things are seen at many sizes (Szegedy et al. 2014, torchvision's RandomResizedCrop).
+        jitter: brightness, contrast and saturation are multiplied by up to 1 -+ this.
+    """
+    steps = [Downscale(downscale, downscale_labels)]
+    if crop is not None:
+        aspect = crop[1] / crop[0]
+        steps.append(v2.RandomResizedCrop(crop, crop_area, (aspect * 0.8, aspect * 1.25)))
+    if flip:
+        steps.append(v2.RandomHorizontalFlip(flip))
+    if jitter:
+        steps.append(v2.ColorJitter(jitter, jitter, jitter))
+    return v2.Compose(steps)
+
+
+class Downscale(v2.Transform):
+    """Divide height and width by `factor`, rounding down; the mask's only if `labels`."""
+
+    def __init__(self, factor: int, labels: bool = True):
+        super().__init__()
+        self.factor, self.labels = factor, labels
+
+    def transform(self, picture, params):
+        is_mask = isinstance(picture, tv_tensors.Mask)
+        if self.factor == 1 or (is_mask and not self.labels):
+            return picture
+        return downscale(picture, self.factor)
+
+
+def make_loader(dataset: Cityscapes, batch_size: int, train: bool, workers: int) -> DataLoader:
+    """Batches of uint8 images (N, 3, H, W) and uint8 masks (N, H, W).
+
+    Args:
+        train: shuffle, anew in each epoch and alike in each run with the data set's seed.
+        workers: processes that decode ahead; 0 decodes in the loop.
+
+    Raises ValueError in the loop for images that differ in size, which make no batch.
+    """
+    # The sampler has a generator of its own: what else draws from the loader's depends on workers.
+    generator = torch.Generator().manual_seed(dataset.seed or 0)
+    return DataLoader(
+        dataset,
+        batch_size,
+        sampler=RandomSampler(dataset, generator=generator) if train else None,
+        num_workers=workers,
+        collate_fn=_collate,
+        pin_memory=torch.cuda.is_available(),
+        persistent_workers=workers > 0,
+    )
+
+
+def _collate(pairs: list) -> tuple[Tensor, Tensor]:
+    sizes = sorted({_size(image) for image, _ in pairs})
+    if len(sizes) > 1:
+        raise ValueError(
+            f"images of {' and '.join(sizes)} make no batch: "
+            "give the recipe a crop, and evaluate with batch_size=1"
+        )
+    images, masks = zip(*pairs, strict=True)
+    return torch.stack(images).as_subclass(Tensor), torch.stack(masks).as_subclass(Tensor)
+
+
+def _decode(path: str | Path, mode: ImageReadMode) -> Tensor:
+    """A picture file as (C, H, W). Raises ValueError, with the file's name, if it is none."""
+    try:
+        return decode_image(str(path), mode=mode)
+    except RuntimeError as error:
+        if not os.path.exists(path):
+            raise FileNotFoundError(f"{path} is gone: restore it from its archive") from error
+        cause = str(error).strip().splitlines()[0]
+        raise ValueError(
+            f"{path} cannot be read as a picture ({cause}, {os.path.getsize(path)} bytes): "
+            "restore it from its archive"
+        ) from error
+
+
+def _size(picture: Tensor) -> str:
+    return f"{picture.shape[-1]}x{picture.shape[-2]}"
+
+
+def _what_is_missing(root: Path, split: str, mode: str) -> str:
+    extra = split == "train_extra"
+    archives = {
+        "leftImg8bit": "leftImg8bit_trainextra.zip" if extra else "leftImg8bit_trainvaltest.zip",
+        "gtFine": "gtFine_trainvaltest.zip",
+        "gtCoarse": "gtCoarse.zip",
+    }
+    needed = ["leftImg8bit", "gtFine" if mode == "fine" else "gtCoarse"]
+    lacking = [f"{name}/{split}" for name in needed if not (root / name / split).is_dir()]
+    zips = [archives[name] for name in needed if not (root / archives[name]).is_file()]
+    return (
+        f"{root} lacks {' and '.join(lacking)}: prepare the data set again, or, for Cityscapes, "
+        f"put {' and '.join(zips)} there"
+    )

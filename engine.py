@@ -1,0 +1,261 @@
+"""Training and evaluation: the steps, and the loop over epochs."""
+
+import ctypes
+import json
+import math
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+from torch.utils.data import DataLoader
+from tqdm.auto import tqdm
+
+from checkpoint import resume, save_checkpoint, write
+from dataset import Cityscapes
+from model import UNet, predict
+from recipe import Recipe, lr_factor
+from utils import CLASS_NAMES, IGNORE_INDEX, ConfusionMatrix
+
+
+def pick_device() -> torch.device:
+    """The GPU where there is one, else the CPU."""
+    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+
+
+def autocast(device: torch.device) -> torch.autocast:
+    """bfloat16 where the GPU computes in it; off elsewhere."""
+    on = device.type == "cuda" and torch.cuda.is_bf16_supported()
+    return torch.autocast(device.type, torch.bfloat16, enabled=on)
+
+
+def dice_loss(logits: Tensor, labels: Tensor) -> Tensor:
+    """Soft Dice loss (Milletari et al. 2016, https://arxiv.org/abs/1606.04797): a scalar, 0..1.
+
+    One minus the mean, over the classes that the batch's labels contain, of
+    2 sum(p t) / (sum(p) + sum(t)), p the softmax of `logits` (N, C, H, W) and t the truth
+    `labels` (N, H, W) int64. Every class counts alike, however few pixels it has.
+    """
+    kept = labels != IGNORE_INDEX
+    p = logits.softmax(1) * kept.unsqueeze(1)  # (N, C, H, W)
+    index = labels.masked_fill(~kept, 0)
+    p_true = p.gather(1, index.unsqueeze(1)).flatten()  # 0 where ignored
+    hits = p.new_zeros(p.shape[1]).index_add(0, index.flatten(), p_true)
+    size = p.new_zeros(p.shape[1]).index_add(0, index.flatten(), kept.flatten().to(p.dtype))
+    dice = 2 * hits / (p.sum((0, 2, 3)) + size).clamp(min=1e-6)
+    present = size > 0
+    return 1 - (dice * present).sum() / present.sum().clamp(min=1)
+
+
+def criterion(logits: Tensor, labels: Tensor, loss: str = "cross_entropy") -> Tensor:
+    """The recipe's loss of logits (N, C, H, W) against labels (N, H, W) int64: a scalar.
+
+    Cross-entropy averaged over the pixels that are not ignored; 0 if all are.
+    """
+    logits = logits.float()
+    pixels = (labels != IGNORE_INDEX).sum().clamp(min=1)
+    value = F.cross_entropy(logits, labels, ignore_index=IGNORE_INDEX, reduction="sum") / pixels
+    return value + dice_loss(logits, labels) if loss == "cross_entropy+dice" else value
+
+
+def unwrap(model: nn.Module) -> UNet:
+    """The network itself, whether or not it is under `nn.DataParallel`."""
+    return getattr(model, "module", model)
+
+
+def train_one_epoch(
+    model: nn.Module,
+    loader: DataLoader,
+    optimizer: torch.optim.Optimizer,
+    scheduler: torch.optim.lr_scheduler.LRScheduler,
+    device: torch.device,
+    loss: str = "cross_entropy",
+    description: str = "train",
+) -> tuple[float, float]:
+    """One pass over the training data; returns its mean loss and pixel accuracy (0..1).
+
+    Both are means over the scored pixels, as they came while the weights changed. Raises
+    FloatingPointError if the loss is not finite.
+    """
+    model.train()
+    margin = unwrap(model).margin
+    totals = torch.zeros(3, dtype=torch.float64, device=device)  # loss * pixels, hits, pixels
+    with tqdm(
+        total=len(loader.dataset), desc=description, unit="img", leave=False, disable=None
+    ) as bar:
+        read_at = time.monotonic()
+        for images, labels in loader:
+            images = images.to(device, non_blocking=True)
+            labels = labels.to(device, non_blocking=True).long()
+            with autocast(device):
+                logits = model(images)
+            h, w = logits.shape[-2:]  # smaller than the picture if padding is `valid`
+            labels = labels[:, margin : margin + h, margin : margin + w]
+            value = criterion(logits, labels, loss)
+            optimizer.zero_grad()
+            value.backward()
+            optimizer.step()
+            scheduler.step()
+
+            with torch.no_grad():
+                pixels = (labels != IGNORE_INDEX).sum()
+                hits = (logits.argmax(1) == labels).sum()
+                totals += torch.stack([value.detach().double() * pixels, hits, pixels])
+            bar.update(len(images))
+            if time.monotonic() - read_at > 1:  # a look at the sums makes a GPU wait
+                bar.set_postfix(loss=f"{_means(*totals)[0]:.3f}", refresh=False)
+                read_at = time.monotonic()
+    return tuple(_means(*totals))
+
+
+def _means(*totals: Tensor) -> list[float]:
+    """Sums divided by the last of them, a number of pixels; FloatingPointError if not finite."""
+    *sums, pixels = torch.stack([total.double().cpu() for total in totals]).tolist()
+    if not all(map(math.isfinite, sums)):
+        raise FloatingPointError(
+            "the loss is no longer a finite number: lower `lr`, or look at the labels"
+        )
+    return [value / max(pixels, 1) for value in sums]
+
+
+@torch.inference_mode()
+def evaluate(
+    model: nn.Module,
+    loader: DataLoader,
+    device: torch.device,
+    loss: str = "cross_entropy",
+    description: str = "evaluate",
+) -> tuple[float, ConfusionMatrix]:
+    """Mean loss over the scored pixels, and the confusion matrix, of a whole data set.
+
+    Where the labels are larger than the pictures (`downscale_labels=False`) the logits are
+    upsampled bilinearly first. With `valid` padding the pictures are extended by reflection,
+    so that every label is judged.
+    """
+    model.eval()
+    confusion = ConfusionMatrix(unwrap(model).settings["num_classes"])
+    total = torch.zeros((), dtype=torch.float64, device=device)  # loss * pixels
+    with tqdm(
+        total=len(loader.dataset), desc=description, unit="img", leave=False, disable=None
+    ) as bar:
+        for images, labels in loader:
+            images = images.to(device, non_blocking=True)
+            labels = labels.to(device, non_blocking=True).long()
+            with autocast(device):
+                logits = model(images, whole=True).float()
+            if logits.shape[-2:] != labels.shape[-2:]:
+                logits = F.interpolate(logits, labels.shape[-2:], mode="bilinear")
+            total += criterion(logits, labels, loss).double() * (labels != IGNORE_INDEX).sum()
+            confusion.update(labels, logits.argmax(1))
+            bar.update(len(images))
+    return _means(total, confusion.matrix.sum())[0], confusion
+
+
+def rank_scenes(model: UNet, scenes: Cityscapes) -> list[tuple[float, int]]:
+    """(pixel accuracy, index) of every scene at full resolution, the best first.
+
+    Scenes without a scored pixel are left out.
+    """
+    ranked = []
+    for index in tqdm(range(len(scenes)), desc="rank", unit="img", leave=False, disable=None):
+        image, labels = scenes[index]
+        confusion = ConfusionMatrix(model.settings["num_classes"])
+        confusion.update(labels, predict(model, image))
+        if confusion.matrix.any():
+            ranked.append((confusion.pixel_accuracy, index))
+    return sorted(ranked, reverse=True)
+
+
+def fit(
+    model: UNet,
+    train_loader: DataLoader,
+    val_loader: DataLoader,
+    recipe: Recipe,
+    run_dir: str | Path,
+) -> Iterator[dict]:
+    """Train; yields one record per epoch, and keeps everything in `run_dir`.
+
+    A record holds epoch (from 1), lr (at its end), train_loss, train_accuracy, val_loss,
+    val_accuracy, mIoU, iou (class name -> IoU, None where the class is absent) and seconds.
+    `run_dir` gets `last.pt` (the full state, after every epoch), `best.pt` (the weights of the
+    highest mIoU so far) and `history.json` (the records). If `last.pt` is there already, its
+    records are yielded first and training goes on behind them.
+
+    Raises ValueError if `run_dir` holds a run of another recipe, FloatingPointError if the
+    loss is not finite; what is in `run_dir` then still is the state after the last good epoch.
+    """
+    run_dir = Path(run_dir)
+    run_dir.mkdir(parents=True, exist_ok=True)
+    keep_freed_memory()
+    device = pick_device()
+    model.to(device)
+    net = nn.DataParallel(model) if torch.cuda.device_count() > 1 else model
+    optimizer = torch.optim.AdamW(
+        model.parameters(), recipe.lr, weight_decay=recipe.weight_decay, fused=True
+    )
+    scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer, lr_factor(recipe, len(train_loader)))
+    training = {"optimizer": optimizer, "scheduler": scheduler}
+    last = run_dir / "last.pt"
+    if last.exists():
+        history = resume(last, model, recipe, training)
+    else:
+        history = []
+        save_checkpoint(last, model, recipe, history, training)
+    yield from history
+
+    for epoch in range(len(history) + 1, recipe.epochs + 1):
+        start = time.perf_counter()
+        train_loader.dataset.set_epoch(epoch)
+        train_loader.sampler.generator.manual_seed(recipe.seed * 1_000_003 + epoch)
+        name = f"epoch {epoch}/{recipe.epochs}"
+        try:
+            train_loss, train_accuracy = train_one_epoch(
+                net, train_loader, optimizer, scheduler, device, recipe.loss, name
+            )
+            val_loss, confusion = evaluate(net, val_loader, device, recipe.loss, f"{name} val")
+        except FloatingPointError as error:
+            raise FloatingPointError(f"{name}: {error}; {last} is the state before it") from error
+        history.append(
+            {
+                "epoch": epoch,
+                "lr": scheduler.get_last_lr()[0],
+                "train_loss": train_loss,
+                "train_accuracy": train_accuracy,
+                "val_loss": val_loss,
+                **metrics(confusion),
+                "seconds": round(time.perf_counter() - start, 1),
+            }
+        )
+        if history[-1] is max(history, key=lambda record: record["mIoU"]):
+            save_checkpoint(run_dir / "best.pt", model, recipe, history)
+        save_checkpoint(last, model, recipe, history, training)
+        write(run_dir / "history.json", json.dumps(history, indent=1).encode())
+        yield history[-1]
+
+
+def metrics(confusion: ConfusionMatrix) -> dict:
+    """val_accuracy, mIoU and iou (class name -> IoU or None) as plain numbers, 0..1."""
+    iou = {
+        name: None if math.isnan(value) else value
+        for name, value in zip(CLASS_NAMES, confusion.iou.tolist(), strict=True)
+    }
+    return {"val_accuracy": confusion.pixel_accuracy, "mIoU": confusion.mean_iou, "iou": iou}
+
+
+def keep_freed_memory() -> None:
+    """Tell glibc to keep what a step frees for the next step; does nothing where it is not.
+
+    A step's activations are hundreds of megabytes. By default they go back to the system and
+    are faulted in anew, page by page, which takes a third of a step on a CPU. The process stays
+    as large as its largest step (mallopt(3)).
+    """
+    if sys.platform == "linux":
+        libc = ctypes.CDLL(None)
+        if hasattr(libc, "mallopt"):
+            M_TRIM_THRESHOLD, M_TOP_PAD, M_MMAP_MAX = -1, -2, -4  # noqa: N806 (malloc.h)
+            libc.mallopt(M_MMAP_MAX, 0)
+            libc.mallopt(M_TRIM_THRESHOLD, 2**31 - 1)
+            libc.mallopt(M_TOP_PAD, 64 << 20)

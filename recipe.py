@@ -1,0 +1,150 @@
+"""Recipes: what decides how a training goes, and what is made from it."""
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from jsonargparse import ArgumentError, ArgumentParser
+from torch.utils.data import DataLoader
+
+from dataset import Cityscapes, make_loader, paired_transforms
+from model import UNet
+from utils import CLASS_NAMES
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """Everything that decides what a training gives, on a given machine.
+
+    The defaults are the reference recipe for Cityscapes.
+
+    Args:
+        data_root: directory of the data set, in Cityscapes' format; may name a variable of the
+            environment, such as the official $CITYSCAPES_DATASET.
+        mode: which labels to train on; validation is always on fine ones.
+        train_split: `train`, or `train_extra` with coarse labels.
+        downscale: divide the pictures' height and width by this.
+        crop: height and width of the training crops; null trains on full frames.
+        crop_area: smallest and largest share of the frame that a crop shows.
+        flip: probability of a horizontal flip.
+        jitter: brightness, contrast and saturation vary by this share.
+        width: channels of the U-Net's first level.
+        depth: poolings of the U-Net.
+        padding: of the convolutions.
+        batch_norm: normalise after every convolution.
+        loss: pixel-averaged cross-entropy, alone or plus the soft Dice loss.
+        lr: learning rate at the start.
+        weight_decay: decoupled from the gradient; at 0, AdamW is Adam.
+        schedule: `halve` the learning rate every `halve_every` epochs, or let it rise over the
+            first twentieth of the steps and fall to 0 as half a `cosine`.
+        halve_every: epochs.
+        batch_size: images a step.
+        epochs: passes over the training split.
+        seed: of the weights, the order of the images and their augmentation.
+        workers: processes that read images ahead; does not change the result.
+    """
+
+    data_root: str = "$CITYSCAPES_DATASET"
+    mode: Literal["fine", "coarse"] = "fine"
+    train_split: Literal["train", "train_extra"] = "train"
+    downscale: int = 2
+    crop: tuple[int, int] | None = None
+    crop_area: tuple[float, float] = (0.25, 1.0)
+    flip: float = 0.5
+    jitter: float = 0.0
+    width: int = 64
+    depth: int = 4
+    padding: Literal["same", "valid"] = "same"
+    batch_norm: bool = True
+    loss: Literal["cross_entropy", "cross_entropy+dice"] = "cross_entropy"
+    lr: float = 1e-3
+    weight_decay: float = 0.0
+    schedule: Literal["halve", "cosine"] = "halve"
+    halve_every: int = 10
+    batch_size: int = 8
+    epochs: int = 20
+    seed: int = 0
+    workers: int = 2
+
+    @classmethod
+    def from_fields(cls, fields: dict) -> "Recipe":
+        """The recipe whose fields are among `fields`; further names are let be.
+
+        Types are checked and converted as on `train.py`'s command line. Raises ValueError, with
+        the field's name, if one is missing or has the wrong type.
+        """
+        missing = [name for name in cls.__dataclass_fields__ if name not in fields]
+        if missing:
+            raise ValueError(f"recipe: {', '.join(missing)} is missing: see `help(Recipe)`")
+        parser = ArgumentParser(exit_on_error=False)
+        parser.add_class_arguments(cls)
+        try:
+            parsed = parser.parse_object({name: fields[name] for name in cls.__dataclass_fields__})
+        except ArgumentError as error:
+            raise ValueError(f"recipe: {error}") from error
+        return cls(**vars(parsed))
+
+    def __post_init__(self):
+        for name, low, high in (
+            ("downscale", 1, 64),
+            ("flip", 0, 1),
+            ("jitter", 0, 1),
+            ("width", 1, 4096),
+            ("depth", 1, 8),
+            ("lr", 1e-12, 1e3),
+            ("weight_decay", 0, 1e3),
+            ("halve_every", 1, math.inf),
+            ("batch_size", 1, math.inf),
+            ("epochs", 1, math.inf),
+            ("seed", 0, 2**20 - 1),
+            ("workers", 0, 256),
+        ):
+            value = getattr(self, name)
+            if not low <= value <= high:  # also refuses nan
+                raise ValueError(f"recipe: {name} must be between {low} and {high}, not {value}")
+        if self.crop is not None and min(self.crop) < 1:
+            raise ValueError(f"recipe: crop must be two sizes of at least 1, not {self.crop}")
+        small, large = self.crop_area
+        if not 0 < small <= large <= 1:
+            raise ValueError(f"recipe: crop_area must rise within 0..1, not {self.crop_area}")
+
+
+def make_model(recipe: Recipe) -> UNet:
+    """The recipe's U-Net for the 19 classes, its weights drawn with the recipe's seed."""
+    torch.manual_seed(recipe.seed)
+    model = UNet(3, len(CLASS_NAMES), recipe.width, recipe.depth, recipe.padding, recipe.batch_norm)
+    model.downscale = recipe.downscale
+    return model
+
+
+def make_loaders(recipe: Recipe) -> tuple[DataLoader, DataLoader]:
+    """Training and validation batches as the recipe wants them; raises as `Cityscapes` does."""
+    augment = paired_transforms(
+        recipe.downscale,
+        flip=recipe.flip,
+        crop=recipe.crop,
+        crop_area=recipe.crop_area,
+        jitter=recipe.jitter,
+    )
+    train = Cityscapes(recipe.data_root, recipe.train_split, recipe.mode, augment, recipe.seed)
+    val = Cityscapes(recipe.data_root, "val", "fine", paired_transforms(recipe.downscale))
+    return (
+        make_loader(train, recipe.batch_size, True, recipe.workers),
+        make_loader(val, recipe.batch_size, False, recipe.workers),
+    )
+
+
+def lr_factor(recipe: Recipe, steps_per_epoch: int) -> Callable[[int], float]:
+    """The schedule: a function of the step, 0 at the start, that multiplies the recipe's lr."""
+    steps = recipe.epochs * steps_per_epoch
+    warmup = max(steps // 20, 1)
+
+    def factor(step: int) -> float:
+        if recipe.schedule == "halve":
+            return 0.5 ** (step // steps_per_epoch // recipe.halve_every)
+        rise = min((step + 1) / warmup, 1)
+        return rise * (1 + math.cos(math.pi * min(step / steps, 1))) / 2
+
+    return factor

@@ -1,0 +1,30 @@
+"""Small real data for the tests: a Streets tree, and CamVid where it is at hand."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+from prepare.camvid import convert
+from prepare.streets import draw_tree
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+@pytest.fixture(scope="session")
+def streets(tmp_path_factory) -> Path:
+    """Twelve scenes to train on and five to judge by, 128x64, as the project draws them."""
+    root = tmp_path_factory.mktemp("data") / "streets"
+    draw_tree(root, train=12, val=5, size=(128, 64), workers=2, quiet=True)
+    return root
+
+
+@pytest.fixture(scope="session")
+def camvid(tmp_path_factory) -> Path:
+    """CamVid in Cityscapes' format, made from $CAMVID or the copy beside the repository."""
+    source = Path(os.environ.get("CAMVID", ROOT.parent / "shared" / "camvid" / "CamVid"))
+    if not source.is_dir():
+        pytest.skip("CamVid is not here: set CAMVID to the directory that the README clones")
+    root = tmp_path_factory.mktemp("data") / "camvid"
+    convert(source, root)
+    return root

@@ -1,0 +1,286 @@
+import os
+import shutil
+import zipfile
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from cityscapesscripts.helpers.labels import id2label
+from PIL import Image
+from torchvision import tv_tensors
+
+from dataset import TRAIN_IDS, Cityscapes, make_loader, paired_transforms, read_labels
+from utils import CLASS_NAMES, PALETTE
+
+
+def write_png(path: Path, pixels: np.ndarray) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(pixels).save(path)
+    return path
+
+
+@pytest.fixture
+def tree(streets, tmp_path) -> Path:
+    """A copy of Streets that a test may spoil."""
+    return Path(shutil.copytree(streets, tmp_path / "a tree, größer"))
+
+
+def first(tree: Path, kind: str = "leftImg8bit", split: str = "train") -> Path:
+    return sorted((tree / kind / split).rglob("*.png"))[0]
+
+
+# The label table
+
+
+def test_ids_become_the_train_ids_of_the_official_scripts():
+    for i in range(34):
+        official = id2label[i]
+        expected = 255 if official.ignoreInEval else official.trainId
+        assert TRAIN_IDS[i] == expected, official.name
+    assert TRAIN_IDS[255] == 255  # id -1, the licence plate, in a byte
+
+
+def test_class_names_and_colours_are_the_official_ones():
+    official = sorted((x for x in id2label.values() if not x.ignoreInEval), key=lambda x: x.trainId)
+    assert CLASS_NAMES == [x.name for x in official]
+    assert [tuple(c) for c in PALETTE[:19].tolist()] == [x.color for x in official]
+
+
+# Reading
+
+
+def test_an_item_is_a_picture_of_bytes_and_a_mask_of_train_ids(streets):
+    image, mask = Cityscapes(streets, "val")[0]
+    assert isinstance(image, tv_tensors.Image)
+    assert isinstance(mask, tv_tensors.Mask)
+    assert (image.shape, image.dtype) == ((3, 64, 128), torch.uint8)
+    assert (mask.shape, mask.dtype) == ((64, 128), torch.uint8)
+    assert set(mask.unique().tolist()) <= {*range(19), 255}
+    ids = np.array(Image.open(first(streets, "gtFine", "val")))
+    assert ids.shape == (64, 128)
+    expected = [
+        [255 if id2label[i].ignoreInEval else id2label[i].trainId for i in row] for row in ids
+    ]
+    assert mask.tolist() == expected
+
+
+def test_files_come_in_sorted_order_with_their_own_labels(streets):
+    scenes = Cityscapes(streets, "train")
+    assert scenes.images == sorted(scenes.images)
+    assert len(scenes) == 12
+    for image, (target,) in zip(scenes.images, scenes.targets, strict=True):
+        assert Path(image).name.replace("_leftImg8bit", "_gtFine_labelIds") == Path(target).name
+
+
+def test_coarse_labels_and_train_extra_are_read_too(tree):
+    fine, coarse = Cityscapes(tree, "train"), Cityscapes(tree, "train", mode="coarse")
+    assert fine.images == coarse.images
+    assert (coarse[0][1] == 255).float().mean() > (fine[0][1] == 255).float().mean()
+    for kind in ("leftImg8bit", "gtCoarse"):
+        (tree / kind / "train").rename(tree / kind / "train_extra")
+    assert len(Cityscapes(tree, "train_extra", mode="coarse")) == 12
+    with pytest.raises(ValueError, match="train_extra"):
+        Cityscapes(tree, "train_extra")
+
+
+def test_zips_as_downloaded_are_unpacked(streets, tmp_path):
+    root = tmp_path / "zips"
+    root.mkdir()
+    for name, kind in (
+        ("leftImg8bit_trainvaltest", "leftImg8bit"),
+        ("gtFine_trainvaltest", "gtFine"),
+    ):
+        with zipfile.ZipFile(root / f"{name}.zip", "w") as archive:
+            for path in sorted((streets / kind).rglob("*.png")):
+                archive.write(path, path.relative_to(streets))
+    ours, theirs = Cityscapes(root, "val"), Cityscapes(streets, "val")
+    assert len(ours) == len(theirs) == 5
+    assert torch.equal(ours[3][0], theirs[3][0])
+    assert torch.equal(ours[3][1], theirs[3][1])
+
+
+def test_the_root_may_name_a_variable_of_the_environment(streets, monkeypatch):
+    monkeypatch.setenv("CITYSCAPES_DATASET", str(streets))
+    assert len(Cityscapes("$CITYSCAPES_DATASET", "val")) == 5
+    monkeypatch.delenv("CITYSCAPES_DATASET")
+    with pytest.raises(FileNotFoundError, match="not set: `export` it"):
+        Cityscapes("$CITYSCAPES_DATASET", "val")
+
+
+def test_hidden_files_of_a_desktop_are_no_scenes(tree):
+    (first(tree).parent / "._x_leftImg8bit.png").write_bytes(b"mac")
+    (first(tree).parent / ".DS_Store").write_bytes(b"mac")
+    assert len(Cityscapes(tree, "train")) == 12
+
+
+# Bad trees and files: each named, with the cure
+
+
+def without(tree: Path, *parts: str) -> None:
+    shutil.rmtree(tree.joinpath(*parts))
+
+
+@pytest.mark.parametrize(
+    ("spoil", "message"),
+    [
+        (shutil.rmtree, "there is no data set at .*prepare/streets.py"),
+        (lambda t: without(t, "gtFine"), "lacks gtFine/train.*gtFine_trainvaltest.zip"),
+        (lambda t: without(t, "leftImg8bit"), "lacks leftImg8bit/train.*leftImg8bit_trainvaltest"),
+        (
+            lambda t: (without(t, "gtFine"), (t / "leftImg8bit_trainvaltest.zip").write_bytes(b"")),
+            "put gtFine_trainvaltest.zip there",
+        ),
+        (
+            lambda t: (without(t, "leftImg8bit", "train"), (t / "leftImg8bit" / "train").mkdir()),
+            r"holds no <city>/\*_leftImg8bit.png",
+        ),
+        (
+            lambda t: first(t, "gtFine").unlink(),
+            "1 of 12 images have no labels, the first .*_labelIds",
+        ),
+        (lambda t: (t / "leftImg8bit" / "train" / "x.txt").touch(), "x.txt lies among the cities"),
+    ],
+)
+def test_a_bad_tree_is_refused_at_once_with_the_cure(tree, spoil, message):
+    spoil(tree)
+    with pytest.raises((FileNotFoundError, ValueError), match=message):
+        Cityscapes(tree, "train")
+
+
+@pytest.mark.parametrize(
+    ("spoil", "message"),
+    [
+        (lambda t: os.truncate(first(t), 500), r"_leftImg8bit.png cannot be read as a picture"),
+        (lambda t: os.truncate(first(t), 0), r"_leftImg8bit.png cannot be read as a picture"),
+        (lambda t: os.truncate(first(t, "gtFine"), 60), "_labelIds.png cannot be read"),
+        (
+            lambda t: write_png(first(t, "gtFine"), np.zeros((32, 64), np.uint8)),
+            "is 64x32 but its image is 128x64",
+        ),
+        (
+            lambda t: write_png(first(t, "gtFine"), np.zeros((64, 128, 3), np.uint8)),
+            "has 3 channels .*not a .*_color.png",
+        ),
+        (
+            lambda t: write_png(first(t, "gtFine"), np.full((64, 128), 77, np.uint8)),
+            r"holds \[77\], which are no Cityscapes ids",
+        ),
+        (
+            lambda t: write_png(first(t, "gtFine"), np.full((64, 128), 7, np.uint16)),
+            "channels of torch.uint16",
+        ),
+    ],
+)
+def test_a_bad_file_is_named_with_its_fault(tree, spoil, message):
+    scenes = Cityscapes(tree, "train")
+    spoil(tree)
+    with pytest.raises(ValueError, match=message):
+        scenes[0]
+
+
+def test_a_file_that_vanished_is_named(tree):
+    scenes = Cityscapes(tree, "train")
+    first(tree).unlink()
+    with pytest.raises(FileNotFoundError, match="is gone: restore it"):
+        scenes[0]
+
+
+# Paired transforms
+
+
+def coordinates(height: int, width: int) -> tuple[tv_tensors.Image, tv_tensors.Mask]:
+    """A picture in which each pixel's first channel equals its label: column, then row."""
+    columns = torch.arange(width, dtype=torch.uint8).expand(height, width)
+    rows = torch.arange(height, dtype=torch.uint8).unsqueeze(1).expand(height, width)
+    image = tv_tensors.Image(torch.stack([columns, rows, columns]))
+    return image, tv_tensors.Mask(columns.clone())
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_a_flip_hits_image_and_mask_alike_and_half_of_the_time(seed):
+    torch.manual_seed(seed)
+    transforms = paired_transforms(flip=0.5)
+    flipped = 0
+    for _ in range(60):
+        image, mask = transforms(*coordinates(4, 9))
+        assert torch.equal(image[0], mask)
+        flipped += int(mask[0, 0] == 8)
+    assert 15 < flipped < 45
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_a_zooming_crop_keeps_image_and_mask_paired(seed):
+    torch.manual_seed(seed)
+    transforms = paired_transforms(flip=0.5, crop=(32, 40), crop_area=(0.2, 0.9))
+    image, mask = transforms(*coordinates(90, 120))
+    assert image.shape == (3, 32, 40)
+    assert mask.shape == (32, 40)
+    difference = (image[0].int() - mask.int()).abs()
+    assert difference.max() <= 3  # bilinear against nearest, of coordinates
+
+
+def test_jitter_changes_the_picture_and_never_the_mask():
+    torch.manual_seed(0)
+    image, mask = coordinates(8, 16)
+    changed, same = paired_transforms(jitter=0.4)(image, mask)
+    assert not torch.equal(changed, image)
+    assert torch.equal(same, mask)
+
+
+@pytest.mark.parametrize("size", [(64, 128), (65, 127), (2, 3), (1, 1)])
+@pytest.mark.parametrize("factor", [1, 2, 3])
+def test_downscaling_halves_as_the_reference_does(size, factor):
+    image = tv_tensors.Image(torch.randint(0, 256, (3, *size), dtype=torch.uint8))
+    mask = tv_tensors.Mask(torch.randint(0, 19, size, dtype=torch.uint8))
+    small, labels = paired_transforms(factor)(image, mask)
+    expected = tuple(max(n // factor, 1) for n in size)
+    assert (small.shape[1:], labels.shape) == (expected, expected)
+    assert set(labels.unique().tolist()) <= set(mask.unique().tolist())
+    theirs = torch.nn.functional.interpolate(
+        image.unsqueeze(0).float(), expected, mode="bilinear", antialias=True
+    )
+    assert (small.float() - theirs[0]).abs().max() <= 1
+
+
+def test_labels_can_stay_at_full_resolution(streets):
+    image, mask = Cityscapes(streets, "val", transforms=paired_transforms(2, False))[0]
+    assert (image.shape, mask.shape) == ((3, 32, 64), (64, 128))
+
+
+# Batches
+
+
+def batches(streets, workers: int, epoch: int) -> torch.Tensor:
+    transforms = paired_transforms(flip=0.5, crop=(32, 48), jitter=0.2)
+    scenes = Cityscapes(streets, "train", transforms=transforms, seed=3)
+    loader = make_loader(scenes, 5, train=True, workers=workers)
+    scenes.set_epoch(epoch)
+    loader.sampler.generator.manual_seed(epoch)
+    pairs = list(loader)
+    assert [len(images) for images, _ in pairs] == [5, 5, 2]
+    assert {images.dtype for images, _ in pairs} == {torch.uint8}
+    return torch.cat([images for images, _ in pairs])
+
+
+def test_order_and_augmentation_do_not_depend_on_the_number_of_workers(streets):
+    one = batches(streets, 0, epoch=1)
+    torch.rand(7)  # what else is drawn meanwhile must not matter
+    assert torch.equal(one, batches(streets, 2, epoch=1))
+    assert torch.equal(one, batches(streets, 3, epoch=1))
+
+
+def test_each_epoch_draws_anew(streets):
+    assert not torch.equal(batches(streets, 0, epoch=1), batches(streets, 0, epoch=2))
+
+
+def test_images_of_several_sizes_in_one_batch_are_refused_with_the_cure(tree):
+    write_png(first(tree), np.zeros((60, 128, 3), np.uint8))
+    write_png(first(tree, "gtFine"), np.zeros((60, 128), np.uint8))
+    loader = make_loader(Cityscapes(tree, "train"), 12, train=False, workers=0)
+    with pytest.raises(ValueError, match="128x60 and 128x64 make no batch: give the recipe a crop"):
+        next(iter(loader))
+
+
+def test_labels_are_read_alone_too(streets):
+    assert read_labels(first(streets, "gtFine")).shape == (64, 128)

@@ -1,0 +1,117 @@
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from cityscapesscripts.helpers.labels import name2label
+from PIL import Image
+
+from dataset import Cityscapes
+from prepare.camvid import IDS, convert, frame_name
+
+
+def write_frame(root: Path, split: str, name: str, labels: np.ndarray) -> None:
+    for folder, pixels in (
+        (split, np.full((*labels.shape, 3), 90, np.uint8)),
+        (f"{split}annot", labels),
+    ):
+        (root / folder).mkdir(parents=True, exist_ok=True)
+        Image.fromarray(pixels).save(root / folder / name)
+
+
+@pytest.fixture
+def source(tmp_path):
+    root = tmp_path / "CamVid"
+    labels = (np.arange(12 * 24) % 12).astype(np.uint8).reshape(12, 24)
+    write_frame(root, "train", "0001TP_006690.png", labels)
+    write_frame(root, "train", "Seq05VD_f00000.png", labels)
+    write_frame(root, "val", "0016E5_08640.png", labels.T.copy())
+    write_frame(root, "test", "0001TP_008550.png", labels)
+    return root
+
+
+def test_each_label_becomes_the_cityscapes_class_of_its_name():
+    classes = ["sky", "building", "pole", "road", "sidewalk", "vegetation", "traffic sign", "fence"]
+    classes += ["car", "person", "rider", "unlabeled"]
+    assert IDS == {i: name2label[name].id for i, name in enumerate(classes)}
+
+
+def test_the_tree_reads_back_exactly_the_test_split_too(source, tmp_path):
+    assert convert(source, tmp_path / "out") == {"train": 2, "val": 1, "test": 1}
+    table = np.array([name2label[n].trainId for n in (
+        "sky", "building", "pole", "road", "sidewalk", "vegetation", "traffic sign", "fence",
+        "car", "person", "rider", "unlabeled")])  # fmt: skip
+    for split, names in (
+        ("train", ["0001TP_006690", "Seq05VD_f00000"]),
+        ("test", ["0001TP_008550"]),
+    ):
+        scenes = Cityscapes(tmp_path / "out", split)
+        assert len(scenes) == len(names)
+        for (image, mask), name in zip(scenes, names, strict=True):
+            truth = np.array(Image.open(source / f"{split}annot" / f"{name}.png"))
+            assert np.array_equal(mask.numpy(), table[truth])
+            picture = np.array(Image.open(source / split / f"{name}.png"))
+            assert np.array_equal(image.permute(1, 2, 0).numpy(), picture)
+
+
+def test_sequences_become_cities():
+    assert frame_name("0001TP_006690") == "0001tp_000000_006690"
+    assert frame_name("Seq05VD_f00000") == "seq05vd_000000_000000"
+
+
+def test_the_command_says_what_it_wrote_and_a_second_call_writes_nothing(source, tmp_path):
+    command = [sys.executable, "prepare/camvid.py", source, tmp_path / "out"]
+    first = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert "2 train, 1 val, 1 test" in first.stdout
+    before = {p: p.stat().st_mtime_ns for p in (tmp_path / "out").rglob("*.png")}
+    subprocess.run(command, capture_output=True, check=True)
+    assert {p: p.stat().st_mtime_ns for p in (tmp_path / "out").rglob("*.png")} == before
+    assert len(before) == 8
+
+
+@pytest.mark.parametrize(
+    ("spoil", "message"),
+    [
+        (lambda root: (root / "trainannot" / "0001TP_006690.png").unlink(), "has no labels"),
+        (
+            lambda root: write_frame(root, "train", "0001TP_1.png", np.full((4, 4), 12, np.uint8)),
+            "is no CamVid label picture",
+        ),
+        (
+            lambda root: write_frame(root, "val", "holiday.png", np.zeros((4, 4), np.uint8)),
+            "is no CamVid frame",
+        ),
+        (
+            lambda root: (root / "valannot" / "0016E5_08640.png").write_bytes(b"half"),
+            r"valannot.0016E5_08640.png cannot be read",
+        ),
+    ],
+)
+def test_a_bad_source_is_named_with_its_fault(source, tmp_path, spoil, message):
+    spoil(source)
+    with pytest.raises((OSError, ValueError), match=message):
+        convert(source, tmp_path / "out")
+
+
+def test_a_directory_that_is_not_camvid_is_refused_with_the_cure(tmp_path):
+    call = subprocess.run(
+        [sys.executable, "prepare/camvid.py", tmp_path, tmp_path / "out"],
+        capture_output=True,
+        text=True,
+    )
+    assert call.returncode == 1
+    assert "give the CamVid directory" in call.stderr
+    assert "Traceback" not in call.stderr
+
+
+def test_the_published_frames_are_all_there_with_eleven_classes(camvid):
+    counts = {split: len(Cityscapes(camvid, split)) for split in ("train", "val")}
+    assert counts == {"train": 367, "val": 101}
+    scenes = Cityscapes(camvid, "val")
+    image, mask = scenes[0]
+    assert image.shape == (3, 360, 480)
+    seen = set().union(*(scenes[i][1].unique().tolist() for i in range(0, 101, 10)))
+    assert seen == {name2label[n].trainId for n in (
+        "sky", "building", "pole", "road", "sidewalk", "vegetation", "traffic sign", "fence",
+        "car", "person", "rider")} | {255}  # fmt: skip

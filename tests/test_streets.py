@@ -1,0 +1,298 @@
+"""Streets: that what is drawn is what was asked for, exact, reproducible and like Cityscapes."""
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from prepare import streets
+from prepare.streets import draw_tree, scene_paths
+
+SCRIPT = Path(streets.__file__)
+IDS = {
+    7: "road",
+    8: "sidewalk",
+    11: "building",
+    12: "wall",
+    13: "fence",
+    17: "pole",
+    19: "traffic light",
+    20: "traffic sign",
+    21: "vegetation",
+    22: "terrain",
+    23: "sky",
+    24: "person",
+    25: "rider",
+    26: "car",
+    27: "truck",
+    28: "bus",
+    31: "train",
+    32: "motorcycle",
+    33: "bicycle",
+}
+SMALL = dict(size=(128, 64), quiet=True)
+
+
+def run(*args, **kwargs):
+    """Run the script as a user does."""
+    return subprocess.run(
+        [sys.executable, str(SCRIPT), *map(str, args)],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        **kwargs,
+    )
+
+
+def contents(root):
+    """{relative path: bytes} of every file below root."""
+    return {
+        p.relative_to(root).as_posix(): p.read_bytes()
+        for p in sorted(root.rglob("*"))
+        if p.is_file()
+    }
+
+
+def pixels(paths):
+    """The arrays of some picture files."""
+    return [np.asarray(Image.open(p)) for p in paths]
+
+
+@pytest.fixture(scope="module")
+def default(tmp_path_factory):
+    """The first scenes of the default Streets: 70 to train on, 20 to judge by, 512x256."""
+    root = tmp_path_factory.mktemp("streets") / "default"
+    draw_tree(root, train=70, val=20, quiet=True)
+    return root
+
+
+@pytest.fixture(scope="module")
+def shares(default):
+    """[scenes, 34]: the share of each id in each fine label picture."""
+    fine = pixels(sorted(default.glob("gtFine/*/*/*_labelIds.png")))
+    return np.stack([np.bincount(x.ravel(), minlength=34) / x.size for x in fine])
+
+
+@pytest.fixture(scope="module")
+def small(tmp_path_factory):
+    """Six small scenes, drawn in this process."""
+    root = tmp_path_factory.mktemp("streets") / "small"
+    draw_tree(root, train=4, val=2, workers=1, **SMALL)
+    return root
+
+
+def test_ids_are_those_of_the_benchmark():
+    labels = pytest.importorskip("cityscapesscripts.helpers.labels").labels
+    assert IDS == {label.id: label.name for label in labels if 0 <= label.trainId < 255}
+
+
+def test_every_class_is_drawn_and_nothing_the_benchmark_does_not_know(shares):
+    seen = set(np.flatnonzero(shares.sum(axis=0)))
+    assert set(IDS) <= seen <= {0, 1, 3, *IDS}
+    assert (shares > 0).mean(axis=0)[list(IDS)].min() > 0.05  # and none only by luck
+
+
+def test_class_frequencies_have_the_long_tail_of_cityscapes(shares):
+    mean = {name: shares[:, i].mean() for i, name in IDS.items()}
+    ranked = sorted(mean, key=mean.get, reverse=True)
+    assert ranked[:3] == ["road", "building", "vegetation"]
+    assert 0.28 < mean["road"] < 0.42 and 0.16 < mean["building"] < 0.30
+    assert mean["rider"] < 0.01 and mean["traffic light"] < 0.01 and mean["bicycle"] < 0.01
+    assert shares[:, [0, 1, 3]].sum(axis=1).mean() < 0.05  # ignored
+
+
+def test_pictures_have_the_modes_and_sizes_of_cityscapes(default):
+    for split, count in (("train", 70), ("val", 20)):
+        images = sorted(default.glob(f"leftImg8bit/{split}/*/*_leftImg8bit.png"))
+        assert len(images) == count
+        for i in (0, count - 1):
+            image, fine, coarse = (Image.open(p) for p in scene_paths(default, split, i))
+            assert (image.mode, fine.mode, coarse.mode) == ("RGB", "L", "L")
+            assert image.size == fine.size == coarse.size == (512, 256)
+    assert not list(default.rglob("*.part"))
+
+
+def test_train_and_val_are_different_cities(default):
+    train, val = (
+        {p.name for p in (default / "leftImg8bit" / split).iterdir()} for split in ("train", "val")
+    )
+    assert train and val and not train & val
+    assert all(name.isalpha() and name.islower() for name in train | val)
+
+
+def test_coarse_labels_agree_with_fine_ones_and_leave_out_borders(default):
+    kept, covered = set(), []
+    for i in range(20):
+        _, fine, coarse = pixels(scene_paths(default, "train", i))
+        drawn = coarse > 0
+        assert (coarse[drawn] == fine[drawn]).all()
+        border = fine[:, 1:] != fine[:, :-1]
+        assert not (border & (drawn[:, 1:] | drawn[:, :-1])).any()
+        kept |= set(np.unique(coarse))
+        covered.append(drawn.mean())
+    assert {7, 11, 21, 26} < kept <= {0, 1, *IDS}
+    assert 0.4 < np.mean(covered) < 0.95
+
+
+def test_colours_vary_from_scene_to_scene(default):
+    bright = [x.mean() for x in pixels(sorted(default.glob("leftImg8bit/train/*/*.png")))]
+    assert np.std(bright) > 10 and 60 < np.mean(bright) < 180
+
+
+def test_same_seed_same_bytes_whatever_the_processes_and_counts(small, tmp_path):
+    draw_tree(tmp_path / "two", train=4, val=2, workers=2, **SMALL)
+    assert contents(tmp_path / "two") == contents(small)
+    draw_tree(tmp_path / "more", train=7, val=1, workers=1, **SMALL)
+    for i in range(4):
+        for a, b in zip(
+            scene_paths(small, "train", i), scene_paths(tmp_path / "more", "train", i), strict=True
+        ):
+            assert a.read_bytes() == b.read_bytes()
+
+
+def test_another_seed_draws_other_streets(small, tmp_path):
+    draw_tree(tmp_path / "other", train=1, val=0, seed=1, workers=1, **SMALL)
+    a, b = pixels([scene_paths(root, "train", 0)[0] for root in (small, tmp_path / "other")])
+    assert (a != b).mean() > 0.5
+
+
+def test_second_call_touches_nothing_and_is_quick(default):
+    before = {p: p.stat().st_mtime_ns for p in default.rglob("*")}
+    start = time.perf_counter()
+    assert draw_tree(default, train=70, val=20) == 0
+    assert time.perf_counter() - start < 0.3
+    done = run(default, "--train", 70, "--val", 20)
+    assert done.returncode == 0 and "already" in done.stdout
+    assert before == {p: p.stat().st_mtime_ns for p in default.rglob("*")}
+
+
+def test_the_command_line_imports_nothing_heavy_before_there_is_work(default):
+    code = (
+        "import sys; from prepare import streets; streets.main(sys.argv[1:]); "
+        "print([m for m in ('torch', 'numpy', 'PIL') if m in sys.modules])"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code, default, "--train", "70", "--val", "20"],
+        capture_output=True,
+        text=True,
+        cwd=SCRIPT.parent.parent,
+        timeout=60,
+    )
+    assert done.stdout.endswith("[]\n"), done.stderr
+
+
+@pytest.mark.skipif(os.name == "nt", reason="kills a group of processes")
+def test_killed_in_the_middle_and_continued_equals_uninterrupted(tmp_path):
+    args = ("--train", 30, "--val", 2, "--size", "128x64", "--workers", 2)
+    cut, whole = tmp_path / "cut", tmp_path / "whole"
+    process = subprocess.Popen(
+        [sys.executable, str(SCRIPT), str(cut), *map(str, args)],
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,
+    )
+    deadline = time.time() + 30
+    while len(list(cut.glob("leftImg8bit/*/*/*.png"))) < 3 and time.time() < deadline:
+        time.sleep(0.01)
+    os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+    images = list(cut.glob("leftImg8bit/*/*/*_leftImg8bit.png"))
+    assert 3 <= len(images) < 32
+    for image in images:  # an image always has its labels
+        name = image.as_posix()
+        for kind in ("gtFine", "gtCoarse"):
+            assert Path(
+                name.replace("_leftImg8bit.png", f"_{kind}_labelIds.png").replace(
+                    "/leftImg8bit/", f"/{kind}/"
+                )
+            ).exists()
+    assert run(cut, *args).returncode == 0
+    draw_tree(whole, train=30, val=2, workers=2, **SMALL)
+    assert contents(cut) == contents(whole)
+
+
+def test_a_lost_picture_is_drawn_again(small, tmp_path):
+    copy = tmp_path / "copy"
+    shutil.copytree(small, copy)
+    scene_paths(copy, "train", 2)[0].unlink()
+    assert draw_tree(copy, train=4, val=2, workers=1, **SMALL) == 1
+    assert contents(copy) == contents(small)
+
+
+@pytest.mark.parametrize("change", [dict(seed=3), dict(train=5), dict(val=0), dict(size=(256, 64))])
+def test_other_settings_are_refused_and_nothing_is_overwritten(small, change):
+    before = contents(small)
+    with pytest.raises(FileExistsError, match="other settings.*another folder"):
+        draw_tree(small, **{**dict(train=4, val=2), **SMALL, **change})
+    assert contents(small) == before
+
+
+def test_a_folder_of_other_data_is_refused(tmp_path):
+    (tmp_path / "precious.txt").write_text("mine")
+    done = run(tmp_path)
+    assert done.returncode == 2 and "other data" in done.stderr and str(tmp_path) in done.stderr
+    assert list(contents(tmp_path)) == ["precious.txt"]
+
+
+def test_a_broken_note_is_refused_and_named(tmp_path):
+    (tmp_path / "streets.json").write_text("{")
+    with pytest.raises(FileExistsError, match="streets.json.*delete"):
+        draw_tree(tmp_path, train=1, val=0, quiet=True)
+
+
+def test_a_file_in_the_way_is_named(tmp_path):
+    path = tmp_path / "file"
+    path.write_text("")
+    with pytest.raises(NotADirectoryError, match="is a file"):
+        draw_tree(path, train=1, val=0, quiet=True)
+    with pytest.raises(OSError, match="cannot write into .*file"):
+        draw_tree(path / "below", train=1, val=0, quiet=True)
+
+
+@pytest.mark.parametrize(
+    "bad, says",
+    [
+        (("--size", "512"), "512x256"),
+        (("--size", "511x256"), "even"),
+        (("--size", "32x16"), "64x32"),
+        (("--train", "-1"), "0 or more"),
+        (("--seed", "-1"), "0 or more"),
+        (("--workers", "0"), "1 or more"),
+    ],
+)
+def test_a_bad_value_is_refused_with_its_cure(bad, says, tmp_path):
+    done = run(tmp_path / "new", *bad)
+    assert done.returncode == 2 and says in done.stderr and "Traceback" not in done.stderr
+    assert not (tmp_path / "new").exists()
+
+
+def test_help_explains_itself():
+    done = run("--help")
+    assert done.returncode == 0
+    for word in ("DST", "--train", "--val", "--size", "--seed", "example", "default"):
+        assert word in done.stdout
+
+
+@pytest.mark.parametrize("size", [(64, 32), (300, 210), (128, 256), (1024, 512)])
+def test_any_size_on_request(size, tmp_path):
+    draw_tree(tmp_path / "any", train=1, val=0, size=size, workers=1, quiet=True)
+    image, fine, coarse = pixels(scene_paths(tmp_path / "any", "train", 0))
+    assert image.shape == (size[1], size[0], 3)
+    assert fine.shape == coarse.shape == (size[1], size[0])
+    assert json.loads((tmp_path / "any" / "streets.json").read_text())["size"] == list(size)
+
+
+def test_near_things_hide_far_ones():
+    from scene import far_to_near
+
+    wall, tree, car = (8, 20, 5, 40), (6, 7, 10, 11), (2, 4, 8, 12)
+    assert far_to_near([car, tree, wall]) == [2, 1, 0]
+    assert far_to_near([(-1, 1, 30, 34), (-1, 1, 10, 14), (-1, 1, 60, 64)]) == [2, 0, 1]
+    assert far_to_near([]) == []

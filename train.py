@@ -1,0 +1,63 @@
+"""Train a U-Net from the shell, with the same functions as `trainer.ipynb`.
+
+    python train.py --recipe recipes/camvid.yaml
+    python train.py --recipe recipes/cityscapes.yaml --data_root /data/cityscapes --epochs 30
+
+Every field of a recipe can be overridden. The run goes to runs/<recipe>/; the same command
+again goes on where it stopped.
+"""
+
+import sys
+from pathlib import Path
+
+from jsonargparse import ArgumentParser, DefaultHelpFormatter
+
+from engine import fit
+from prepare.streets import ensure_streets
+from recipe import Recipe, make_loaders, make_model
+
+
+class Formatter(DefaultHelpFormatter):
+    """Keeps the lines of the description as they are written."""
+
+    def _fill_text(self, text: str, width: int, indent: str) -> str:
+        return "".join(indent + line for line in text.splitlines(keepends=True))
+
+
+def show(record: dict) -> str:
+    """A record of `fit` as one line."""
+    return (
+        f"epoch {record['epoch']:3d}   lr {record['lr']:.1e}   "
+        f"train loss {record['train_loss']:.3f} accuracy {record['train_accuracy']:.1%}   "
+        f"val loss {record['val_loss']:.3f} accuracy {record['val_accuracy']:.1%} "
+        f"mIoU {record['mIoU']:.1%}   {record['seconds']:.0f} s"
+    )
+
+
+def main() -> None:
+    parser = ArgumentParser(description=__doc__, formatter_class=Formatter)
+    parser.add_argument("--recipe", action="config", help="a YAML file with the fields below")
+    parser.add_argument("--run", type=str, help="directory of the run (default: runs/<recipe>)")
+    parser.add_class_arguments(Recipe)
+    args = vars(parser.parse_args())
+    files, run = args.pop("recipe"), args.pop("run")
+    name = Path(str(files[-1])).stem if files else "default"
+    run = Path(run or Path("runs") / name)
+    try:
+        recipe = Recipe(**args)
+        ensure_streets(recipe.data_root)
+        train_loader, val_loader = make_loaders(recipe)
+        print(
+            f"{len(train_loader.dataset)} images to train on, {len(val_loader.dataset)} to judge by"
+        )
+        for record in fit(make_model(recipe), train_loader, val_loader, recipe, run):
+            print(show(record), flush=True)
+    except (OSError, ValueError, FloatingPointError) as error:
+        sys.exit(f"error: {error}")
+    except KeyboardInterrupt:
+        sys.exit(f"stopped; the same command goes on from {run / 'last.pt'}")
+    print(f"best and last checkpoint, and history.json: {run}")
+
+
+if __name__ == "__main__":
+    main()
