@@ -133,7 +133,7 @@ def plot_predictions(rows: list[tuple[str, Tensor | None, Tensor, Tensor]]) -> F
     size = (12, (12 / columns * height / width + 0.25) * len(rows) + 0.9)
     figure = Figure(figsize=size, layout="constrained")
     axes = figure.subplots(len(rows), columns, squeeze=False)
-    for line, (title, image, truth, prediction) in zip(axes, rows, strict=True):
+    for place, (title, image, truth, prediction) in enumerate(rows):
         errors = torch.full((*truth.shape, 3), 255, dtype=torch.uint8)
         errors[(truth != IGNORE_INDEX) & (prediction == truth)] = 220
         errors[(truth != IGNORE_INDEX) & (prediction != truth)] = torch.tensor(
@@ -142,13 +142,13 @@ def plot_predictions(rows: list[tuple[str, Tensor | None, Tensor, Tensor]]) -> F
         pictures = [colorize(truth), colorize(prediction), errors]
         if image is not None:
             pictures.insert(0, image.permute(1, 2, 0).cpu())
-        for ax, name, picture in zip(line, names[-columns:], pictures, strict=True):
+        for ax, name, picture in zip(axes[place], names[-columns:], pictures, strict=True):
             ax.imshow(picture)
             ax.set_xticks([])
             ax.set_yticks([])
-            if line is axes[0]:
+            if place == 0:
                 ax.set_title(name, fontsize=10)
-        line[0].set_ylabel(title, fontsize=9)
+        axes[place, 0].set_ylabel(title, fontsize=9)
     class_legend(figure, [labels for row in rows for labels in row[2:]])
     return figure
 

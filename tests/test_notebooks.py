@@ -12,13 +12,21 @@ import yaml
 SMALL = {"downscale": 1, "width": 4, "depth": 2, "epochs": 2, "workers": 0, "batch_size": 4}
 
 
-def papermill(notebook: str, out: Path, *args, **parameters) -> nbformat.NotebookNode:
-    command = [sys.executable, "-m", "papermill", "--no-progress-bar", notebook, str(out), *args]
+def papermill(notebook: str, executed: Path, /, *args, **parameters) -> nbformat.NotebookNode:
+    command = [
+        sys.executable,
+        "-m",
+        "papermill",
+        "--no-progress-bar",
+        notebook,
+        str(executed),
+        *args,
+    ]
     for name, value in parameters.items():
         command += ["-p", name, str(value)]
     done = subprocess.run(command, capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stderr[-3000:]
-    return nbformat.read(out, as_version=4)
+    return nbformat.read(executed, as_version=4)
 
 
 def outputs(notebook: nbformat.NotebookNode) -> str:
