@@ -296,3 +296,27 @@ def test_near_things_hide_far_ones():
     assert far_to_near([car, tree, wall]) == [2, 1, 0]
     assert far_to_near([(-1, 1, 30, 34), (-1, 1, 10, 14), (-1, 1, 60, 64)]) == [2, 0, 1]
     assert far_to_near([]) == []
+
+
+def test_ensure_streets_draws_only_where_streets_is_meant(tmp_path, monkeypatch):
+    drawn = []
+    monkeypatch.setattr(
+        streets, "draw_tree", lambda root, **settings: drawn.append((root, settings))
+    )
+    streets.ensure_streets(tmp_path / "cityscapes")  # a mistyped path
+    (tmp_path / "there" / "streets").mkdir(parents=True)
+    streets.ensure_streets(tmp_path / "there" / "streets")  # somebody's own folder
+    assert drawn == []
+    monkeypatch.setenv("PLACE", str(tmp_path))
+    streets.ensure_streets("$PLACE/streets")
+    assert drawn == [(tmp_path / "streets", {})]
+
+
+def test_ensure_streets_finishes_a_drawing_with_its_own_settings(tmp_path):
+    draw_tree(tmp_path / "own", train=2, val=1, size=(64, 32), seed=5, workers=1, quiet=True)
+    image = scene_paths(tmp_path / "own", "train", 1)[0]
+    whole = image.read_bytes()
+    image.unlink()
+    streets.ensure_streets(tmp_path / "own")
+    assert image.read_bytes() == whole
+    assert not scene_paths(tmp_path / "own", "train", 2)[0].exists()
