@@ -17,23 +17,13 @@ from PIL import Image, ImageDraw
 NEAR = 1.5  # metres; nothing is drawn nearer than this
 PLAIN, ASPHALT, SLABS, FACADE, BRICK, BARS, LEAVES, GRASS, SKY = range(9)  # materials
 GROUND = 0  # the number of the one horizontal plane
+# fmt: off
 BODIES = (
-    (212, 214, 216),
-    (168, 172, 176),
-    (112, 116, 122),
-    (44, 46, 50),
-    (30, 34, 44),
-    (28, 52, 108),
-    (60, 96, 160),
-    (150, 24, 28),
-    (196, 52, 36),
-    (34, 78, 58),
-    (96, 70, 50),
-    (190, 176, 140),
-    (214, 176, 40),
-    (130, 140, 120),
-    (86, 30, 44),
+    (212, 214, 216), (168, 172, 176), (112, 116, 122), (44, 46, 50), (30, 34, 44), (28, 52, 108),
+    (60, 96, 160), (150, 24, 28), (196, 52, 36), (34, 78, 58), (96, 70, 50), (190, 176, 140),
+    (214, 176, 40), (130, 140, 120), (86, 30, 44),
 )
+# fmt: on
 
 
 class Canvas:
@@ -47,14 +37,8 @@ class Canvas:
 
     def __init__(self, size, focal, u0, v0, height, bend, sun):
         self.width, self.height = size
-        self.focal, self.u0, self.v0, self.eye, self.bend, self.sun = (
-            focal,
-            u0,
-            v0,
-            height,
-            bend,
-            sun,
-        )
+        self.focal, self.u0, self.v0 = focal, u0, v0
+        self.eye, self.bend, self.sun = height, bend, sun
         self.image = Image.new("I", (2 * self.width, 2 * self.height), 0)
         self.pen = ImageDraw.Draw(self.image)
         self.shadow = Image.new("L", size, 0)  # where the sun does not reach the ground

@@ -14,6 +14,7 @@ many processes draw them.
 
 import argparse
 import json
+import operator
 import os
 import re
 import sys
@@ -25,6 +26,7 @@ if FOLDER not in sys.path:  # so that `scene` is found by whoever imports this f
 
 VERSION = 1  # of the drawing; raise it whenever pixels change
 SPLITS = ("train", "val")
+KINDS = {"leftImg8bit": "", "gtFine": "_labelIds", "gtCoarse": "_labelIds"}  # how names end
 CITIES = {
     "train": ("ahornau", "brunnfeld", "eichental", "kastell", "lindenau", "steinbruck"),
     "val": ("falkenhorst", "seewald"),
@@ -41,11 +43,12 @@ def draw_tree(
     quiet: no progress bar.  Returns how many scenes were drawn now.
 
     Raises ValueError for a bad value, FileExistsError when dst holds anything but this very data
-    set, NotADirectoryError when dst is a file, OSError when dst cannot be written."""
+    set, NotADirectoryError when dst is a file, OSError when dst cannot be written,
+    ChildProcessError (an OSError) when a drawing process dies."""
     dst = Path(dst)
     settings = check(train, val, size, seed)
-    if workers is not None and workers < 1:
-        raise ValueError(f"workers is {workers}: give a number of processes, 1 or more")
+    if workers is not None and (not isinstance(workers, int) or workers < 1):
+        raise ValueError(f"workers is {workers!r}: give a number of processes, 1 or more")
     claim(dst, settings)
     jobs = [
         (str(dst), split, index, tuple(settings["size"]), seed)
@@ -72,9 +75,9 @@ def check(train, val, size, seed):
     if not isinstance(seed, int) or seed < 0:
         raise ValueError(f"seed is {seed!r}: give a whole number, 0 or more")
     try:
-        width, height = (int(n) for n in size)
+        width, height = (operator.index(n) for n in size)
     except (TypeError, ValueError):
-        raise ValueError(f"size is {size!r}: give two numbers, (width, height)") from None
+        raise ValueError(f"size is {size!r}: give two whole numbers, (width, height)") from None
     if width < 64 or height < 32 or width % 2 or height % 2:
         raise ValueError(
             f"size is {width}x{height}: give even numbers, 64x32 or more, as in 512x256"
@@ -91,6 +94,8 @@ def claim(dst, settings):
     if dst.exists() and not dst.is_dir():
         raise NotADirectoryError(f"{dst} is a file: name a folder to draw into")
     note = dst / "streets.json"
+    # listed before the note is looked for: another process that draws this very set writes it first
+    held = [p.name for p in dst.iterdir()] if dst.is_dir() else []
     if note.exists():
         try:
             there = json.loads(note.read_text(encoding="utf-8"))
@@ -106,7 +111,7 @@ def claim(dst, settings):
                 + "): draw into another folder, or delete this one first"
             )
         return
-    if dst.is_dir() and any(not p.name.startswith(".") for p in dst.iterdir()):
+    if any(name != note.name + ".part" and not name.startswith(".") for name in held):
         raise FileExistsError(
             f"{dst} holds other data (no streets.json in it): draw into another folder"
         )
@@ -125,26 +130,34 @@ def scene_paths(dst, split, index):
     city = cities[index % len(cities)]
     name = f"{city}_{index // len(cities):06d}_000019"
     return tuple(
-        Path(dst, kind, split, city, f"{name}_{kind}{end}.png")
-        for kind, end in (("leftImg8bit", ""), ("gtFine", "_labelIds"), ("gtCoarse", "_labelIds"))
+        Path(dst, kind, split, city, f"{name}_{kind}{end}.png") for kind, end in KINDS.items()
     )
 
 
 def missing(dst, split, count):
-    """The indices below count whose image is not there; an image always has its labels."""
+    """The indices below count of the scenes that lack a file."""
     there = set()
-    for city in CITIES[split]:
-        folder = dst / "leftImg8bit" / split / city
-        if folder.is_dir():
-            there.update(os.listdir(folder))
-    return [i for i in range(count) if scene_paths(dst, split, i)[0].name not in there]
+    for kind in KINDS:
+        for city in CITIES[split]:
+            folder = dst / kind / split / city
+            if folder.is_dir():
+                there.update(os.listdir(folder))
+    return [
+        i
+        for i in range(count)
+        if not there.issuperset(path.name for path in scene_paths(dst, split, i))
+    ]
 
 
 def write(path, data):
     """Write bytes to a file that is there whole or not at all."""
     part = path.with_name(path.name + ".part")
     part.write_bytes(data)
-    os.replace(part, path)
+    try:
+        os.replace(part, path)
+    except FileNotFoundError:  # another process that draws the same bytes was quicker
+        if not path.exists():
+            raise
 
 
 def draw_files(job):
@@ -170,7 +183,7 @@ def spread(jobs, workers):
     """Have the jobs done by some processes; yields once for each that is done.
 
     Each process has its own share and its own pipe, so that none outlives its parent: the next
-    report fails."""
+    report fails.  Raises what drawing raises, ChildProcessError when a process dies."""
     import multiprocessing
     from multiprocessing.connection import wait
 
@@ -189,7 +202,7 @@ def spread(jobs, workers):
                 try:
                     error = pipe.recv()
                 except EOFError:
-                    raise RuntimeError(
+                    raise ChildProcessError(
                         "a drawing process died, perhaps for want of memory: call "
                         "again to continue, with fewer workers"
                     ) from None
@@ -287,7 +300,7 @@ def main(argv=None):
     args = parser.parse_args(argv)
     try:
         drawn = draw_tree(args.dst, args.train, args.val, args.size, args.seed, args.workers)
-    except (ValueError, OSError, RuntimeError) as error:
+    except (ValueError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:

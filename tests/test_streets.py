@@ -14,7 +14,7 @@ import pytest
 from PIL import Image
 
 from prepare import streets
-from prepare.streets import draw_tree, scene_paths
+from prepare.streets import draw_tree, ensure_streets, scene_paths
 
 SCRIPT = Path(streets.__file__)
 IDS = {
@@ -59,6 +59,14 @@ def contents(root):
         for p in sorted(root.rglob("*"))
         if p.is_file()
     }
+
+
+def wait_for(done):
+    """Wait until done(), for half a minute at most."""
+    deadline = time.time() + 30
+    while not done():
+        assert time.time() < deadline, "waited in vain"
+        time.sleep(0.01)
 
 
 def pixels(paths):
@@ -198,11 +206,11 @@ def test_killed_in_the_middle_and_continued_equals_uninterrupted(tmp_path):
         stderr=subprocess.DEVNULL,
         start_new_session=True,
     )
-    deadline = time.time() + 30
-    while len(list(cut.glob("leftImg8bit/*/*/*.png"))) < 3 and time.time() < deadline:
-        time.sleep(0.01)
-    os.killpg(process.pid, signal.SIGKILL)
-    process.wait()
+    try:
+        wait_for(lambda: len(list(cut.glob("leftImg8bit/*/*/*.png"))) >= 3)
+    finally:
+        os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
     images = list(cut.glob("leftImg8bit/*/*/*_leftImg8bit.png"))
     assert 3 <= len(images) < 32
     for image in images:  # an image always has its labels
@@ -218,12 +226,46 @@ def test_killed_in_the_middle_and_continued_equals_uninterrupted(tmp_path):
     assert contents(cut) == contents(whole)
 
 
-def test_a_lost_picture_is_drawn_again(small, tmp_path):
+@pytest.mark.skipif(os.name == "nt", reason="kills a process")
+def test_drawing_processes_do_not_outlive_the_one_that_is_killed(tmp_path):
+    root = tmp_path / "cut"
+    args = (SCRIPT, root, "--train", 2000, "--val", 0, "--size", "128x64", "--workers", 2)
+    process = subprocess.Popen([sys.executable, *map(str, args)], stderr=subprocess.DEVNULL)
+    try:
+        wait_for(lambda: len(list(root.glob("leftImg8bit/*/*/*.png"))) >= 3)
+    finally:
+        process.kill()
+        process.wait()
+    time.sleep(2)  # for the scene in hand
+    before = contents(root)
+    time.sleep(1)
+    assert len(contents(root)) == len(before) < 6001
+
+
+def test_two_that_draw_the_same_at_once_do_not_disturb_each_other(tmp_path):
+    args = (SCRIPT, tmp_path / "twice", "--train", 30, "--val", 0, "--size", "64x32")
+    command = [sys.executable, *map(str, args), "--workers", "1"]
+    both = [subprocess.Popen(command, stderr=subprocess.PIPE, text=True) for _ in range(2)]
+    for process in both:
+        _, said = process.communicate(timeout=60)
+        assert process.returncode == 0, said
+    draw_tree(tmp_path / "once", train=30, val=0, size=(64, 32), workers=1, quiet=True)
+    assert contents(tmp_path / "twice") == contents(tmp_path / "once")
+
+
+@pytest.mark.parametrize("kind", [0, 1, 2])
+def test_a_lost_picture_or_label_is_drawn_again(small, kind, tmp_path):
     copy = tmp_path / "copy"
     shutil.copytree(small, copy)
-    scene_paths(copy, "train", 2)[0].unlink()
+    scene_paths(copy, "train", 2)[kind].unlink()
     assert draw_tree(copy, train=4, val=2, workers=1, **SMALL) == 1
     assert contents(copy) == contents(small)
+
+
+def test_a_start_killed_while_it_wrote_its_note_can_be_repeated(small, tmp_path):
+    (tmp_path / "streets.json.part").write_text("{")
+    draw_tree(tmp_path, train=4, val=2, workers=1, **SMALL)
+    assert contents(tmp_path) == contents(small)
 
 
 @pytest.mark.parametrize("change", [dict(seed=3), dict(train=5), dict(val=0), dict(size=(256, 64))])
@@ -270,6 +312,25 @@ def test_a_file_in_the_way_is_named(tmp_path):
 def test_a_bad_value_is_refused_with_its_cure(bad, says, tmp_path):
     done = run(tmp_path / "new", *bad)
     assert done.returncode == 2 and says in done.stderr and "Traceback" not in done.stderr
+    assert not (tmp_path / "new").exists()
+
+
+@pytest.mark.parametrize(
+    "bad, says",
+    [
+        (dict(size=(512.5, 256)), "whole numbers"),
+        (dict(size=(512, float("inf"))), "whole numbers"),
+        (dict(size="512x256"), "whole numbers"),
+        (dict(size=512), "whole numbers"),
+        (dict(train=1.5), "train is 1.5.*0 or more"),
+        (dict(val="3"), "val is '3'.*0 or more"),
+        (dict(seed=None), "seed is None.*0 or more"),
+        (dict(workers="2"), "workers is '2'.*1 or more"),
+    ],
+)
+def test_a_value_of_the_wrong_kind_is_refused_too(bad, says, tmp_path):
+    with pytest.raises(ValueError, match=says):
+        draw_tree(tmp_path / "new", **{**dict(train=1, val=0), **bad})
     assert not (tmp_path / "new").exists()
 
 
@@ -320,3 +381,58 @@ def test_ensure_streets_finishes_a_drawing_with_its_own_settings(tmp_path):
     streets.ensure_streets(tmp_path / "own")
     assert image.read_bytes() == whole
     assert not scene_paths(tmp_path / "own", "train", 2)[0].exists()
+
+
+def test_ensure_finishes_a_drawing_with_the_settings_it_records(small, tmp_path, monkeypatch):
+    root = tmp_path / "any name"
+    shutil.copytree(small, root)
+    for split, i in (("train", 1), ("train", 3), ("val", 0)):
+        for path in scene_paths(root, split, i):
+            path.unlink()
+    monkeypatch.setenv("MY_DATA", str(tmp_path))
+    ensure_streets("$MY_DATA/any name")
+    assert contents(root) == contents(small)
+
+
+def test_ensure_leaves_a_complete_drawing_alone(small):
+    before = {p: p.stat().st_mtime_ns for p in small.rglob("*")}
+    ensure_streets(small)
+    assert before == {p: p.stat().st_mtime_ns for p in small.rglob("*")}
+
+
+def test_ensure_draws_the_default_set_where_streets_is_asked_for(small, tmp_path, monkeypatch):
+    assert draw_tree.__defaults__ == ("data/streets", 600, 100, (512, 256), 0, None, False)
+    monkeypatch.setattr(draw_tree, "__defaults__", ("", 4, 2, (128, 64), 0, 1, True))  # or minutes
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("USERPROFILE", str(tmp_path))
+    ensure_streets("~/data/streets")
+    assert contents(tmp_path / "data" / "streets") == contents(small)
+
+
+def test_ensure_leaves_all_else_alone(tmp_path):
+    (tmp_path / "streets").mkdir()  # exists, but nothing of ours is in it
+    (tmp_path / "cityscapes").mkdir()
+    for name in ("streets", "cityscapes", "street", "streets2", "streets/cityscapes"):
+        ensure_streets(tmp_path / name)
+    assert sorted(p.name for p in tmp_path.rglob("*")) == ["cityscapes", "streets"]
+
+
+@pytest.mark.parametrize("note", ["{", "[]", '"x"', '{"train": 1}', "\xff"])
+def test_ensure_names_a_note_it_cannot_read(note, tmp_path):
+    (tmp_path / "streets.json").write_text(note, encoding="latin-1")
+    with pytest.raises(FileExistsError, match="streets.json cannot be read: delete"):
+        ensure_streets(tmp_path)
+
+
+def test_ensure_works_in_a_process_without_a_main_file_as_a_notebook_is(small, tmp_path):
+    (tmp_path / "streets.json").write_bytes((small / "streets.json").read_bytes())
+    code = "import sys; from prepare.streets import ensure_streets; ensure_streets(sys.argv[1])"
+    done = subprocess.run(
+        [sys.executable, "-c", code, tmp_path],
+        capture_output=True,
+        text=True,
+        cwd=SCRIPT.parent.parent,
+        timeout=60,
+    )
+    assert done.returncode == 0, done.stderr
+    assert contents(tmp_path) == contents(small)
