@@ -253,6 +253,18 @@ def test_two_that_draw_the_same_at_once_do_not_disturb_each_other(tmp_path):
     assert contents(tmp_path / "twice") == contents(tmp_path / "once")
 
 
+def test_a_file_that_another_process_put_in_place_first_is_no_error(tmp_path, monkeypatch):
+    replace = os.replace
+
+    def beaten(part, path):
+        replace(part, path)  # the other's
+        replace(part, path)  # ours, too late
+
+    monkeypatch.setattr(os, "replace", beaten)
+    streets.write(tmp_path / "a.png", b"same bytes")
+    assert contents(tmp_path) == {"a.png": b"same bytes"}
+
+
 @pytest.mark.parametrize("kind", [0, 1, 2])
 def test_a_lost_picture_or_label_is_drawn_again(small, kind, tmp_path):
     copy = tmp_path / "copy"
@@ -409,7 +421,8 @@ def test_ensure_draws_the_default_set_where_streets_is_asked_for(small, tmp_path
     assert contents(tmp_path / "data" / "streets") == contents(small)
 
 
-def test_ensure_leaves_all_else_alone(tmp_path):
+def test_ensure_leaves_all_else_alone(tmp_path, monkeypatch):
+    monkeypatch.setattr(draw_tree, "__defaults__", ("", 1, 0, (64, 32), 0, 1, True))
     (tmp_path / "streets").mkdir()  # exists, but nothing of ours is in it
     (tmp_path / "cityscapes").mkdir()
     for name in ("streets", "cityscapes", "street", "streets2", "streets/cityscapes"):
