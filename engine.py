@@ -1,9 +1,7 @@
 """Training and evaluation: the steps, and the loop over epochs."""
 
-import ctypes
 import json
 import math
-import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -16,8 +14,10 @@ from tqdm.auto import tqdm
 
 from checkpoint import resume, save_checkpoint, write
 from dataset import Cityscapes
+from losses import criterion
 from model import UNet, predict
 from recipe import Recipe, lr_factor
+from speed import fold_batch_norm, keep_freed_memory
 from utils import CLASS_NAMES, IGNORE_INDEX, ConfusionMatrix
 
 
@@ -30,35 +30,6 @@ def autocast(device: torch.device) -> torch.autocast:
     """bfloat16 where the GPU computes in it; off elsewhere."""
     on = device.type == "cuda" and torch.cuda.is_bf16_supported()
     return torch.autocast(device.type, torch.bfloat16, enabled=on)
-
-
-def dice_loss(logits: Tensor, labels: Tensor) -> Tensor:
-    """Soft Dice loss (Milletari et al. 2016, https://arxiv.org/abs/1606.04797): a scalar, 0..1.
-
-    One minus the mean, over the classes that the batch's labels contain, of
-    2 sum(p t) / (sum(p) + sum(t)), p the softmax of `logits` (N, C, H, W) and t the truth
-    `labels` (N, H, W) int64. Every class counts alike, however few pixels it has.
-    """
-    kept = labels != IGNORE_INDEX
-    p = logits.softmax(1) * kept.unsqueeze(1)  # (N, C, H, W)
-    index = labels.masked_fill(~kept, 0)
-    p_true = p.gather(1, index.unsqueeze(1)).flatten()  # 0 where ignored
-    hits = p.new_zeros(p.shape[1]).index_add(0, index.flatten(), p_true)
-    size = p.new_zeros(p.shape[1]).index_add(0, index.flatten(), kept.flatten().to(p.dtype))
-    dice = 2 * hits / (p.sum((0, 2, 3)) + size).clamp(min=1e-6)
-    present = size > 0
-    return 1 - (dice * present).sum() / present.sum().clamp(min=1)
-
-
-def criterion(logits: Tensor, labels: Tensor, loss: str = "cross_entropy") -> Tensor:
-    """The recipe's loss of logits (N, C, H, W) against labels (N, H, W) int64: a scalar.
-
-    Cross-entropy averaged over the pixels that are not ignored; 0 if all are.
-    """
-    logits = logits.float()
-    pixels = (labels != IGNORE_INDEX).sum().clamp(min=1)
-    value = F.cross_entropy(logits, labels, ignore_index=IGNORE_INDEX, reduction="sum") / pixels
-    return value + dice_loss(logits, labels) if loss == "cross_entropy+dice" else value
 
 
 def unwrap(model: nn.Module) -> UNet:
@@ -89,7 +60,7 @@ def train_one_epoch(
         read_at = time.monotonic()
         for images, labels in loader:
             images = images.to(device, non_blocking=True)
-            labels = labels.to(device, non_blocking=True).long()
+            labels = labels.to(device, non_blocking=True)
             with autocast(device):
                 logits = model(images)
             h, w = logits.shape[-2:]  # smaller than the picture if padding is `valid`
@@ -131,11 +102,14 @@ def evaluate(
 ) -> tuple[float, ConfusionMatrix]:
     """Mean loss over the scored pixels, and the confusion matrix, of a whole data set.
 
-    Where the labels are larger than the pictures (`downscale_labels=False`) the logits are
-    upsampled bilinearly first. With `valid` padding the pictures are extended by reflection,
-    so that every label is judged.
+    The loss is computed picture by picture, so that it does not depend on the batches. Where the
+    labels are larger than the pictures (`downscale_labels=False`) the logits are upsampled
+    bilinearly first. With `valid` padding the pictures are extended by reflection, so that every
+    label is judged.
     """
-    model.eval()
+    net = fold_batch_norm(unwrap(model))
+    if isinstance(model, nn.DataParallel):
+        net = nn.DataParallel(net)
     confusion = ConfusionMatrix(unwrap(model).settings["num_classes"])
     total = torch.zeros((), dtype=torch.float64, device=device)  # loss * pixels
     with tqdm(
@@ -143,13 +117,16 @@ def evaluate(
     ) as bar:
         for images, labels in loader:
             images = images.to(device, non_blocking=True)
-            labels = labels.to(device, non_blocking=True).long()
+            labels = labels.to(device, non_blocking=True)
             with autocast(device):
-                logits = model(images, whole=True).float()
-            if logits.shape[-2:] != labels.shape[-2:]:
-                logits = F.interpolate(logits, labels.shape[-2:], mode="bilinear")
-            total += criterion(logits, labels, loss).double() * (labels != IGNORE_INDEX).sum()
-            confusion.update(labels, logits.argmax(1))
+                batch = net(images, whole=True)
+            # One by one: a batch's logits at Cityscapes' full resolution are gigabytes.
+            for logits, truth in zip(batch.split(1), labels.split(1), strict=True):
+                logits = logits.float()
+                if logits.shape[-2:] != truth.shape[-2:]:
+                    logits = F.interpolate(logits, truth.shape[-2:], mode="bilinear")
+                total += criterion(logits, truth, loss).double() * (truth != IGNORE_INDEX).sum()
+                confusion.update(truth, logits.argmax(1).to(torch.uint8))
             bar.update(len(images))
     return _means(total, confusion.matrix.sum())[0], confusion
 
@@ -243,19 +220,3 @@ def metrics(confusion: ConfusionMatrix) -> dict:
         for name, value in zip(CLASS_NAMES, confusion.iou.tolist(), strict=True)
     }
     return {"val_accuracy": confusion.pixel_accuracy, "mIoU": confusion.mean_iou, "iou": iou}
-
-
-def keep_freed_memory() -> None:
-    """Tell glibc to keep what a step frees for the next step; does nothing where it is not.
-
-    A step's activations are hundreds of megabytes. By default they go back to the system and
-    are faulted in anew, page by page, which takes a third of a step on a CPU. The process stays
-    as large as its largest step (mallopt(3)).
-    """
-    if sys.platform == "linux":
-        libc = ctypes.CDLL(None)
-        if hasattr(libc, "mallopt"):
-            M_TRIM_THRESHOLD, M_TOP_PAD, M_MMAP_MAX = -1, -2, -4  # noqa: N806 (malloc.h)
-            libc.mallopt(M_MMAP_MAX, 0)
-            libc.mallopt(M_TRIM_THRESHOLD, 2**31 - 1)
-            libc.mallopt(M_TOP_PAD, 64 << 20)

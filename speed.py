@@ -1,0 +1,40 @@
+"""What makes the same network faster on the same machine; every result stays the same."""
+
+import copy
+import ctypes
+import sys
+
+from torch import nn
+from torch.nn.utils.fusion import fuse_conv_bn_eval
+
+
+def keep_freed_memory() -> None:
+    """Tell glibc to keep what a step frees for the next step; does nothing where it is not.
+
+    A step's activations are gigabytes. By default they go back to the system and are faulted in
+    anew, page by page, which takes a third of a step on a CPU. The process stays as large as its
+    largest step (mallopt(3)).
+    """
+    if sys.platform == "linux":
+        libc = ctypes.CDLL(None)
+        if hasattr(libc, "mallopt"):
+            M_TRIM_THRESHOLD, M_TOP_PAD, M_MMAP_MAX = -1, -2, -4  # noqa: N806 (malloc.h)
+            libc.mallopt(M_MMAP_MAX, 0)
+            libc.mallopt(M_TRIM_THRESHOLD, 2**31 - 1)
+            libc.mallopt(M_TOP_PAD, 64 << 20)
+
+
+def fold_batch_norm(model: nn.Module) -> nn.Module:
+    """A copy in evaluation mode whose convolutions do their batch norm's work.
+
+    In evaluation, batch norm multiplies and shifts each channel by constants, which fit into the
+    weights and bias of the convolution before it (Jacob et al. 2018, section 3.2,
+    https://arxiv.org/abs/1712.05877): a pass over every map is saved, and a map less is kept.
+    Predictions agree to rounding. `model` itself is left alone.
+    """
+    model = copy.deepcopy(model).eval()
+    for block in [m for m in model.modules() if isinstance(m, nn.Sequential)]:
+        for i, (conv, norm) in enumerate(zip(block, block[1:], strict=False)):
+            if isinstance(conv, nn.Conv2d) and isinstance(norm, nn.BatchNorm2d):
+                block[i], block[i + 1] = fuse_conv_bn_eval(conv, norm), nn.Identity()
+    return model
