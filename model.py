@@ -16,6 +16,7 @@ from torch.nn import functional as F
 from torchvision.transforms.v2.functional import pil_to_tensor
 
 from checkpoint import load_checkpoint
+from speed import fold_batch_norm, keep_freed_memory
 from utils import downscale
 
 
@@ -271,9 +272,9 @@ def predict(model: UNet, image: str | Path | Image.Image | Tensor) -> Tensor:
     if model.downscale > 1:
         image = downscale(image, model.downscale)
     device = next(model.parameters()).device
-    was_training = model.training
-    logits = model.eval()(image.unsqueeze(0).to(device), whole=True)  # (1, num_classes, h, w)
-    model.train(was_training)
+    keep_freed_memory()
+    net = fold_batch_norm(model)
+    logits = net(image.unsqueeze(0).to(device), whole=True)  # (1, num_classes, h, w)
     if logits.shape[-2:] != size:
         logits = F.interpolate(logits, size, mode="bilinear")
     return logits[0].argmax(0).to("cpu", torch.uint8)

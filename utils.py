@@ -77,11 +77,9 @@ class ConfusionMatrix:
 
 def _bytes(labels: Tensor, name: str) -> Tensor:
     """Classes of any integer type as uint8. Raises ValueError for what is no byte."""
-    if (
-        labels.dtype != torch.uint8
-        and labels.numel()
-        and not 0 <= labels.min() <= labels.max() < 256
-    ):
+    if labels.dtype == torch.uint8:
+        return labels
+    if labels.numel() and not 0 <= labels.min() <= labels.max() < 256:
         raise ValueError(f"{name} holds {labels.min()}..{labels.max()}: classes are 0..255")
     return labels.to(torch.uint8)
 

@@ -1,0 +1,44 @@
+"""The fast way gives what the plain way gives."""
+
+import pytest
+import torch
+from torch import nn
+
+from model import UNet, predict
+from speed import fold_batch_norm
+
+
+def trained_a_little(**settings) -> UNet:
+    """A U-Net whose batch norms have seen data, so that folding them changes something."""
+    torch.manual_seed(0)
+    model = UNet(width=4, depth=2, **settings)
+    for module in model.modules():
+        if isinstance(module, nn.BatchNorm2d):
+            nn.init.uniform_(module.weight, 0.5, 2)
+            nn.init.normal_(module.bias)
+    for _ in range(3):
+        model(torch.randint(0, 256, (2, 3, 40, 56), dtype=torch.uint8))
+    return model
+
+
+@pytest.mark.parametrize("settings", [{}, {"padding": "valid"}, {"batch_norm": False}])
+def test_folding_batch_norm_changes_no_score_beyond_rounding(settings):
+    model = trained_a_little(**settings)
+    images = torch.randint(0, 256, (2, 3, 44, 60), dtype=torch.uint8)
+    with torch.inference_mode():
+        folded = fold_batch_norm(model)(images, whole=True)
+        plain = model.eval()(images, whole=True)
+    assert not any(
+        isinstance(module, nn.BatchNorm2d) for module in fold_batch_norm(model).modules()
+    )
+    torch.testing.assert_close(folded, plain, rtol=1e-4, atol=1e-4)
+    assert (folded.argmax(1) == plain.argmax(1)).float().mean() > 0.999
+
+
+def test_predicting_leaves_the_model_as_it_was():
+    model = trained_a_little().train()
+    before = {name: value.clone() for name, value in model.state_dict().items()}
+    predict(model, torch.randint(0, 256, (3, 40, 56), dtype=torch.uint8))
+    assert model.training
+    for name, value in model.state_dict().items():
+        assert torch.equal(value, before[name]), name
