@@ -17,7 +17,7 @@ def trained_a_little(**settings) -> UNet:
             nn.init.uniform_(module.weight, 0.5, 2)
             nn.init.normal_(module.bias)
     for _ in range(3):
-        model(torch.randint(0, 256, (2, 3, 40, 56), dtype=torch.uint8))
+        model(torch.randint(0, 256, (2, 3, 44, 60), dtype=torch.uint8))
     return model
 
 
