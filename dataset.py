@@ -18,6 +18,7 @@ from torchvision import tv_tensors
 from torchvision.io import ImageReadMode, decode_image
 from torchvision.transforms import v2
 
+from guard import quiet_worker
 from utils import IGNORE_INDEX, downscale
 
 OUT_OF_RANGE = 254  # what the table below gives for a number that is no Cityscapes id
@@ -209,6 +210,7 @@ def make_loader(dataset: Cityscapes, batch_size: int, train: bool, workers: int)
         batch_size,
         sampler=RandomSampler(dataset, generator=generator) if train else None,
         num_workers=workers,
+        worker_init_fn=quiet_worker,
         collate_fn=_collate,
         pin_memory=torch.cuda.is_available(),
         persistent_workers=workers > 0,

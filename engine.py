@@ -14,6 +14,7 @@ from tqdm.auto import tqdm
 
 from checkpoint import resume, save_checkpoint, write
 from dataset import Cityscapes
+from guard import finish_step, lock, until_stopped
 from losses import criterion
 from model import UNet, predict
 from recipe import Recipe, lr_factor
@@ -58,7 +59,7 @@ def train_one_epoch(
         total=len(loader.dataset), desc=description, unit="img", leave=False, disable=None
     ) as bar:
         read_at = time.monotonic()
-        for images, labels in loader:
+        for images, labels in until_stopped(loader):
             images = images.to(device, non_blocking=True)
             labels = labels.to(device, non_blocking=True)
             with autocast(device):
@@ -115,7 +116,7 @@ def evaluate(
     with tqdm(
         total=len(loader.dataset), desc=description, unit="img", leave=False, disable=None
     ) as bar:
-        for images, labels in loader:
+        for images, labels in until_stopped(loader):
             images = images.to(device, non_blocking=True)
             labels = labels.to(device, non_blocking=True)
             with autocast(device):
@@ -157,60 +158,103 @@ def fit(
 
     A record holds epoch (from 1), lr (at its end), train_loss, train_accuracy, val_loss,
     val_accuracy, mIoU, iou (class name -> IoU, None where the class is absent) and seconds.
-    `run_dir` gets `last.pt` (the full state, after every epoch), `best.pt` (the weights of the
-    highest mIoU so far) and `history.json` (the records). If `last.pt` is there already, its
-    records are yielded first and training goes on behind them.
+    `run_dir` gets `last.pt` (the full state, after every epoch), `previous.pt` (the one before
+    it), `best.pt` (the weights of the highest mIoU so far) and `history.json` (the records). If
+    there is a state already, its records are yielded first and training goes on behind them, to
+    the bits that it would have reached in one go. On Ctrl-C it finishes the step at hand.
 
-    Raises ValueError if `run_dir` holds a run of another recipe, FloatingPointError if the
-    loss is not finite; what is in `run_dir` then still is the state after the last good epoch.
+    Raises ValueError if `run_dir` holds a run of another recipe, BlockingIOError if another
+    process trains there, OSError if it cannot be written, FloatingPointError if the loss is not
+    finite; what is in `run_dir` then still is the state after the last good epoch.
     """
     run_dir = Path(run_dir)
-    run_dir.mkdir(parents=True, exist_ok=True)
-    keep_freed_memory()
-    device = pick_device()
-    model.to(device)
-    net = nn.DataParallel(model) if torch.cuda.device_count() > 1 else model
-    optimizer = torch.optim.AdamW(
-        model.parameters(), recipe.lr, weight_decay=recipe.weight_decay, fused=True
-    )
-    scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer, lr_factor(recipe, len(train_loader)))
-    training = {"optimizer": optimizer, "scheduler": scheduler}
-    last = run_dir / "last.pt"
-    if last.exists():
-        history = resume(last, model, recipe, training)
-    else:
-        history = []
-        save_checkpoint(last, model, recipe, history, training)
-    yield from history
-
-    for epoch in range(len(history) + 1, recipe.epochs + 1):
-        start = time.perf_counter()
-        train_loader.dataset.set_epoch(epoch)
-        train_loader.sampler.generator.manual_seed(recipe.seed * 1_000_003 + epoch)
-        name = f"epoch {epoch}/{recipe.epochs}"
-        try:
-            train_loss, train_accuracy = train_one_epoch(
-                net, train_loader, optimizer, scheduler, device, recipe.loss, name
-            )
-            val_loss, confusion = evaluate(net, val_loader, device, recipe.loss, f"{name} val")
-        except FloatingPointError as error:
-            raise FloatingPointError(f"{name}: {error}; {last} is the state before it") from error
-        history.append(
-            {
-                "epoch": epoch,
-                "lr": scheduler.get_last_lr()[0],
-                "train_loss": train_loss,
-                "train_accuracy": train_accuracy,
-                "val_loss": val_loss,
-                **metrics(confusion),
-                "seconds": round(time.perf_counter() - start, 1),
-            }
+    with lock(run_dir):
+        keep_freed_memory()
+        device = pick_device()
+        model.to(device)
+        net = nn.DataParallel(model) if torch.cuda.device_count() > 1 else model
+        optimizer = torch.optim.AdamW(
+            model.parameters(), recipe.lr, weight_decay=recipe.weight_decay, fused=True
         )
-        if history[-1] is max(history, key=lambda record: record["mIoU"]):
-            save_checkpoint(run_dir / "best.pt", model, recipe, history)
-        save_checkpoint(last, model, recipe, history, training)
-        write(run_dir / "history.json", json.dumps(history, indent=1).encode())
-        yield history[-1]
+        factor = lr_factor(recipe, len(train_loader))
+        scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer, factor)
+        training = {"optimizer": optimizer, "scheduler": scheduler}
+        history = start_or_resume(run_dir, model, recipe, training)
+        yield from history
+        for epoch in range(len(history) + 1, recipe.epochs + 1):
+            with finish_step():
+                history.append(
+                    run_epoch(
+                        epoch, net, train_loader, val_loader, recipe, optimizer, scheduler, device
+                    )
+                )
+                keep_epoch(run_dir, model, recipe, history, training)
+            yield history[-1]
+
+
+def start_or_resume(run_dir: Path, model: UNet, recipe: Recipe, training: dict) -> list[dict]:
+    """Go back to the last state in `run_dir`, or write the first; returns the history so far."""
+    for part in run_dir.glob("*.part"):  # of a write that was killed
+        part.unlink()
+    history = resume(run_dir, model, recipe, training)
+    if history is None:
+        history = []
+        save_checkpoint(run_dir / "last.pt", model, recipe, history, training)
+    if history:
+        write_history(run_dir, history)  # a kill between the two leaves it an epoch behind
+    return history
+
+
+def run_epoch(
+    epoch: int,
+    net: nn.Module,
+    train_loader: DataLoader,
+    val_loader: DataLoader,
+    recipe: Recipe,
+    optimizer: torch.optim.Optimizer,
+    scheduler: torch.optim.lr_scheduler.LRScheduler,
+    device: torch.device,
+) -> dict:
+    """Train an epoch and judge it: its record, as in `fit`."""
+    start = time.perf_counter()
+    train_loader.dataset.set_epoch(epoch)
+    train_loader.sampler.generator.manual_seed(recipe.seed * 1_000_003 + epoch)
+    name = f"epoch {epoch}/{recipe.epochs}"
+    try:
+        train_loss, train_accuracy = train_one_epoch(
+            net, train_loader, optimizer, scheduler, device, recipe.loss, name
+        )
+        val_loss, confusion = evaluate(net, val_loader, device, recipe.loss, f"{name} val")
+    except FloatingPointError as error:
+        raise FloatingPointError(f"{name}: {error}; last.pt is the state before it") from error
+    return {
+        "epoch": epoch,
+        "lr": scheduler.get_last_lr()[0],
+        "train_loss": train_loss,
+        "train_accuracy": train_accuracy,
+        "val_loss": val_loss,
+        **metrics(confusion),
+        "seconds": round(time.perf_counter() - start, 1),
+    }
+
+
+def keep_epoch(
+    run_dir: Path, model: UNet, recipe: Recipe, history: list[dict], training: dict
+) -> None:
+    """Write an epoch's files.
+
+    `last.pt` follows `best.pt`: after a kill between them the epoch is trained again, to the
+    same bits, and both are written.
+    """
+    if history[-1] is max(history, key=lambda record: record["mIoU"]):
+        save_checkpoint(run_dir / "best.pt", model, recipe, history)
+    save_checkpoint(run_dir / "last.pt", model, recipe, history, training)
+    write_history(run_dir, history)
+
+
+def write_history(run_dir: Path, history: list[dict]) -> None:
+    """The records as JSON."""
+    write(run_dir / "history.json", json.dumps(history, indent=1).encode())
 
 
 def metrics(confusion: ConfusionMatrix) -> dict:

@@ -70,7 +70,9 @@ def test_a_record_holds_what_the_notebook_draws(streets, tmp_path):
     }  # fmt: skip
     assert list(records[0]["iou"]) == CLASS_NAMES
     assert json.loads((tmp_path / "history.json").read_text()) == records
-    assert sorted(p.name for p in tmp_path.iterdir()) == ["best.pt", "history.json", "last.pt"]
+    assert {p.name for p in tmp_path.iterdir()} == {
+        "best.pt", "history.json", "last.pt", "lock", "previous.pt",
+    }  # fmt: skip
 
 
 @pytest.mark.parametrize("settings", [{}, {"padding": "valid", "depth": 1}, {"batch_norm": False}])

@@ -43,7 +43,8 @@ def trained(streets, tmp_path_factory) -> tuple[Path, nbformat.NotebookNode]:
 def test_the_trainer_leaves_checkpoints_history_and_figures(trained):
     run, notebook = trained
     assert {path.name for path in run.iterdir()} == {
-        "best.pt", "last.pt", "history.json", "metrics.png", "results.png", "classious.png",
+        "best.pt", "last.pt", "previous.pt", "history.json", "lock",
+        "metrics.png", "results.png", "classious.png",
     }  # fmt: skip
     assert len(json.loads((run / "history.json").read_text())) == 2
     assert outputs(notebook).count("image/png") >= 5
