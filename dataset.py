@@ -15,10 +15,10 @@ import torchvision
 from torch import Tensor
 from torch.utils.data import DataLoader, RandomSampler
 from torchvision import tv_tensors
-from torchvision.io import ImageReadMode, decode_image
 from torchvision.transforms import v2
 
 from guard import quiet_worker
+from pictures import read_grey, read_picture
 from utils import IGNORE_INDEX, downscale
 
 OUT_OF_RANGE = 254  # what the table below gives for a number that is no Cityscapes id
@@ -121,7 +121,7 @@ class Cityscapes(torchvision.datasets.Cityscapes):
 
     def read(self, index: int) -> tuple[tv_tensors.Image, tv_tensors.Mask]:
         """Item `index` as it is on disk, before any transform."""
-        image = tv_tensors.Image(_decode(self.images[index], ImageReadMode.RGB))
+        image = tv_tensors.Image(read_picture(self.images[index]))
         mask = read_labels(self.targets[index][0])
         if mask.shape != image.shape[1:]:
             raise ValueError(
@@ -132,21 +132,27 @@ class Cityscapes(torchvision.datasets.Cityscapes):
 
 
 def read_labels(path: str | Path) -> tv_tensors.Mask:
-    """A `labelIds.png` as train ids: (H, W) uint8, 0..18 or 255. Raises as `Cityscapes` does."""
-    ids = _decode(path, ImageReadMode.UNCHANGED)
-    if ids.dtype != torch.uint8 or ids.shape[0] != 1:
-        raise ValueError(
-            f"{path} has {ids.shape[0]} channels of {ids.dtype}: labels are one channel of bytes, "
-            "the Cityscapes ids (a *_labelIds.png, not a *_color.png)"
-        )
-    mask = TRAIN_IDS[ids[0].int()]
-    wrong = mask == OUT_OF_RANGE
+    """A `labelIds.png` as train ids: (H, W) uint8, 0..18 or 255. Raises as `Cityscapes` does.
+
+    Labels that look like train ids are refused too: 255 is in nearly all of those and means a
+    licence plate among ids, where something above 18, such as its car, is beside it. Train ids
+    that fill a frame without any 255 cannot be told from ids in one file; `prepare/cityscapes.py`
+    looks at whole splits.
+    """
+    ids = read_grey(path)
+    present = torch.bincount(ids.flatten(), minlength=256) > 0
+    wrong = present & (TRAIN_IDS == OUT_OF_RANGE)
     if wrong.any():
         raise ValueError(
-            f"{path} holds {ids[0][wrong].unique().tolist()}, which are no Cityscapes ids "
+            f"{path} holds {wrong.nonzero().flatten().tolist()}, which are no Cityscapes ids "
             "(0..33): write it again with the ids of torchvision.datasets.Cityscapes.classes"
         )
-    return tv_tensors.Mask(mask)
+    if present[255] and present[:19].any() and not present[19:255].any():
+        raise ValueError(
+            f"{path} looks like train ids (255, and else nothing above 18), ids are expected: "
+            "take the *_labelIds.png, not the *_labelTrainIds.png"
+        )
+    return tv_tensors.Mask(TRAIN_IDS[ids.int()])
 
 
 def paired_transforms(
@@ -226,20 +232,6 @@ def _collate(pairs: list) -> tuple[Tensor, Tensor]:
         )
     images, masks = zip(*pairs, strict=True)
     return torch.stack(images).as_subclass(Tensor), torch.stack(masks).as_subclass(Tensor)
-
-
-def _decode(path: str | Path, mode: ImageReadMode) -> Tensor:
-    """A picture file as (C, H, W). Raises ValueError, with the file's name, if it is none."""
-    try:
-        return decode_image(str(path), mode=mode)
-    except RuntimeError as error:
-        if not os.path.exists(path):
-            raise FileNotFoundError(f"{path} is gone: restore it from its archive") from error
-        cause = str(error).strip().splitlines()[0]
-        raise ValueError(
-            f"{path} cannot be read as a picture ({cause}, {os.path.getsize(path)} bytes): "
-            "restore it from its archive"
-        ) from error
 
 
 def _size(picture: Tensor) -> str:

@@ -16,6 +16,7 @@ from torch.nn import functional as F
 from torchvision.transforms.v2.functional import pil_to_tensor
 
 from checkpoint import load_checkpoint
+from pictures import read_picture, unfit
 from speed import fold_batch_norm, keep_freed_memory
 from utils import downscale
 
@@ -244,29 +245,28 @@ def predict(model: UNet, image: str | Path | Image.Image | Tensor) -> Tensor:
     Args:
         model: as `load_model` returns it. A model trained on pictures downscaled by
             `model.downscale` sees this one downscaled too; its logits are upsampled.
-        image: a file, a PIL image of any mode (made RGB), or a uint8 tensor (3, H, W).
+        image: a file or a PIL image, made RGB, its pixels as they are stored; or a uint8 tensor
+            (3, H, W).
 
     Returns:
         (H, W) uint8 train ids, on the CPU; (3, H, W) gave H and W.
 
     Raises:
-        FileNotFoundError, or ValueError for a file that is no picture or a tensor of another
-        form.
+        FileNotFoundError, or ValueError for a file that is no picture, one that 8-bit RGB cannot
+        say (see `read_picture`) or a tensor of another form.
     """
     if isinstance(image, str | Path):
-        try:
-            with Image.open(image) as file:
-                image = file.convert("RGB")
-        except FileNotFoundError:
-            raise FileNotFoundError(f"there is no picture at {image}") from None
-        except (OSError, ValueError, Image.DecompressionBombError) as error:
-            raise ValueError(f"{image} cannot be read as a picture: {error}") from error
+        image = read_picture(image)
     if isinstance(image, Image.Image):
+        if why := unfit(image):
+            raise ValueError(f"the picture {why}")
         image = pil_to_tensor(image.convert("RGB"))
-    if image.dtype != torch.uint8 or image.ndim != 3 or image.shape[0] != 3 or not image.numel():
+    is_tensor = isinstance(image, Tensor)
+    if not is_tensor or image.dtype != torch.uint8 or image.shape[:-2] != (3,) or not image.numel():
+        found = f"{image.dtype} {tuple(image.shape)}" if is_tensor else type(image).__name__
         raise ValueError(
-            "predict takes one RGB picture, uint8 (3, H, W) with values 0..255, "
-            f"not {image.dtype} {tuple(image.shape)}"
+            "predict takes one RGB picture, uint8 (3, H, W) with values 0..255, or a file or a "
+            f"PIL image, not {found}"
         )
     size = image.shape[-2:]
     if model.downscale > 1:
