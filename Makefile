@@ -1,9 +1,10 @@
-# Two commands: `make demo` trains and tests a U-Net on Streets, `make test` checks the project.
+# `make demo` trains and tests a U-Net on Streets, `make test` checks the project,
+# `make bench` times it beside what one would use instead.
 PYTHON ?= python3
 BIN := .venv/bin
 RUN := runs/demo
 
-.PHONY: demo test
+.PHONY: demo test bench
 
 define REPORT
 import json, sys
@@ -27,6 +28,9 @@ test: .venv/test
 	$(BIN)/ruff format --check .
 	$(BIN)/python -m pytest
 
+bench: .venv/bench
+	$(BIN)/python -m bench
+
 .venv/demo: requirements.txt
 	$(PYTHON) -m venv .venv
 	$(BIN)/pip install --quiet --requirement requirements.txt
@@ -34,4 +38,8 @@ test: .venv/test
 
 .venv/test: .venv/demo tests/requirements.txt
 	$(BIN)/pip install --quiet --requirement tests/requirements.txt
+	@touch $@
+
+.venv/bench: .venv/demo bench/requirements.txt
+	$(BIN)/pip install --quiet --requirement bench/requirements.txt
 	@touch $@

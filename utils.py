@@ -41,17 +41,18 @@ class ConfusionMatrix:
                 f"target {tuple(target.shape)} and prediction {tuple(prediction.shape)} differ"
             )
         n = self.num_classes
-        pairs = (_bytes(target, "target").int() << 8) + _bytes(prediction, "prediction")
-        counts = torch.bincount(pairs.flatten(), minlength=1 << 16).view(256, 256)
+        target, prediction = _bytes(target, "target"), _bytes(prediction, "prediction")
+        if prediction.numel() and prediction.max() >= n:
+            raise ValueError(f"prediction holds {_range(prediction)}, outside of 0..{n - 1}")
+        pairs = (prediction.to(torch.int16 if n <= 128 else torch.int32) << 8) + target
+        counts = torch.bincount(pairs.flatten(), minlength=n << 8).view(n, 256).T
         counts[self.ignore_index] = 0
-        if counts.sum() != counts[:n, :n].sum():
-            rows, columns = counts.nonzero().T
-            name, labels = ("target", rows) if rows.max() >= n else ("prediction", columns)
+        if counts[n:].any():
             raise ValueError(
-                f"{name} holds {labels.min()}..{labels.max()}, outside of "
+                f"target holds {_range(target[target != self.ignore_index])}, outside of "
                 f"0..{n - 1} (and not ignore_index {self.ignore_index})"
             )
-        self.matrix = self.matrix.to(counts.device) + counts[:n, :n]
+        self.matrix = self.matrix.to(counts.device) + counts[:n]
 
     @property
     def pixel_accuracy(self) -> float:
@@ -77,11 +78,14 @@ class ConfusionMatrix:
 
 def _bytes(labels: Tensor, name: str) -> Tensor:
     """Classes of any integer type as uint8. Raises ValueError for what is no byte."""
-    if labels.dtype == torch.uint8:
-        return labels
-    if labels.numel() and not 0 <= labels.min() <= labels.max() < 256:
-        raise ValueError(f"{name} holds {labels.min()}..{labels.max()}: classes are 0..255")
+    fits = labels.dtype == torch.uint8 or not labels.numel()
+    if not fits and not 0 <= labels.min() <= labels.max() < 256:
+        raise ValueError(f"{name} holds {_range(labels)}: classes are 0..255")
     return labels.to(torch.uint8)
+
+
+def _range(labels: Tensor) -> str:
+    return f"{labels.min()}..{labels.max()}"
 
 
 def downscale(picture: Tensor, factor: int) -> Tensor:

@@ -3,7 +3,10 @@
 import pytest
 import torch
 from torch import nn
+from torch.utils.data import DataLoader, TensorDataset
 
+from bench.plain import PlainUNet, copy_weights, plain_step
+from engine import train_one_epoch
 from model import UNet, predict
 from speed import fold_batch_norm
 
@@ -42,3 +45,25 @@ def test_predicting_leaves_the_model_as_it_was():
     assert model.training
     for name, value in model.state_dict().items():
         assert torch.equal(value, before[name]), name
+
+
+def test_training_follows_the_plain_way_to_rounding():
+    torch.manual_seed(0)
+    ours, plain = UNet(width=4, depth=2), PlainUNet(width=4, depth=2)
+    copy_weights(ours, plain)
+    images = torch.randint(0, 256, (5, 2, 3, 40, 56), dtype=torch.uint8)
+    labels = images[:, :, 0].long() // 64
+    labels[:, :, :5] = 255
+    theirs = torch.optim.Adam(plain.parameters(), 1e-2)
+    expected = [
+        plain_step(plain, theirs, *batch).item() for batch in zip(images, labels, strict=True)
+    ]
+    optimizer = torch.optim.AdamW(ours.parameters(), 1e-2, weight_decay=0.0, fused=True)
+    scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: 1.0)
+    losses = []
+    for batch in zip(images, labels.to(torch.uint8), strict=True):
+        loader = DataLoader(TensorDataset(*batch), batch_size=2)
+        loss, _ = train_one_epoch(ours, loader, optimizer, scheduler, torch.device("cpu"))
+        losses.append(loss)
+    assert losses == pytest.approx(expected, rel=1e-4)
+    assert losses[0] != pytest.approx(losses[-1], rel=1e-2)  # it did train

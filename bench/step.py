@@ -1,0 +1,134 @@
+"""A training step at batch 8, 368x480: ours, the plain way, and what one would pick instead.
+
+python -m bench.step
+"""
+
+import os
+from collections.abc import Callable
+from functools import partial
+
+import torch
+from torch.utils.flop_counter import FlopCounterMode
+
+from bench.plain import PlainUNet, plain_step
+from bench.timing import GEMM_FLOP, gemm, row, table, take_turns
+
+BATCH, SIZE, WIDTH, STEPS, ROUNDS = 8, (368, 480), 16, 2, 4
+
+
+def batch() -> tuple[torch.Tensor, torch.Tensor]:
+    """Bytes as the loader gives them: images (8, 3, 368, 480), labels (8, 368, 480)."""
+    torch.manual_seed(0)
+    images = torch.randint(0, 256, (BATCH, 3, *SIZE), dtype=torch.uint8)
+    labels = torch.randint(0, 19, (BATCH, *SIZE), dtype=torch.uint8)
+    labels[:, :40] = 255
+    return images, labels
+
+
+def make(name: str) -> torch.nn.Module:
+    """The network of a contender, for the 19 classes, its weights at random."""
+    torch.manual_seed(0)
+    if name == "ours":
+        from model import UNet
+
+        return UNet(width=WIDTH)
+    if name == "plain":
+        return PlainUNet(width=WIDTH)
+    if name == "segmentation-models-pytorch":
+        import segmentation_models_pytorch
+
+        return segmentation_models_pytorch.Unet("resnet18", encoder_weights=None, classes=19)
+    os.environ.setdefault("MONAI_SKIP_WARNINGS", "1")
+    from monai.networks.nets import BasicUNet
+
+    return BasicUNet(spatial_dims=2, in_channels=3, out_channels=19)
+
+
+def ours_training() -> Callable:
+    """Our step as `engine.train_one_epoch` takes it, on batches that are in memory already."""
+    from torch.utils.data import DataLoader
+
+    from engine import train_one_epoch
+    from speed import keep_freed_memory
+
+    keep_freed_memory()
+    model = make("ours")
+    images, labels = batch()
+    loader = DataLoader(list(zip(images, labels, strict=True)) * STEPS, BATCH)
+    optimizer = torch.optim.AdamW(model.parameters(), fused=True)
+    scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: 1.0)
+    return partial(train_one_epoch, model, loader, optimizer, scheduler, torch.device("cpu"))
+
+
+def plain_training(name: str) -> Callable:
+    """`STEPS` plain steps of the contender."""
+    model = make(name)
+    images, labels = batch()
+    labels = labels.long()
+    optimizer = torch.optim.Adam(model.parameters())
+
+    def run() -> None:
+        for _ in range(STEPS):
+            plain_step(model, optimizer, images, labels)
+
+    return run
+
+
+def count_flop(name: str) -> float:
+    """Floating-point operations of a step, per image: forward and backward."""
+    model, images = make(name), torch.rand(1, 3, *SIZE)
+    with FlopCounterMode(display=False) as counter:
+        model(images).sum().backward()
+    return float(counter.get_total_flops())
+
+
+def rows() -> list[dict]:
+    names = ["plain", "segmentation-models-pytorch", "MONAI"]
+    contenders = {name: partial(plain_training, name) for name in names}
+    found = take_turns({"ours": ours_training, **contenders, "gemm": gemm}, ROUNDS)
+    rate = GEMM_FLOP / found.pop("gemm")["median"]
+    speed = {name: STEPS * BATCH / times["median"] for name, times in found.items()}
+    flop = {name: count_flop(name) for name in found}
+    weights = {name: sum(p.numel() for p in make(name).parameters()) for name in found}
+    goals = {"plain": "2.0"}
+    labels = {"plain": "the plain way", "MONAI": "MONAI BasicUNet"}
+    lines = []
+    for name in names:
+        label = labels.get(name, f"{name} Unet, resnet18")
+        size = f"{weights[name] / 1e6:.1f} M parameters, {flop[name] / 1e9:.0f} GFLOP/image"
+        lines.append(
+            row(
+                f"training step against {label} ({size})",
+                speed["ours"],
+                speed[name],
+                "images/s",
+                speed["ours"] / speed[name],
+                goals.get(name, ""),
+            )
+        )
+    ours = flop["ours"] * speed["ours"]
+    memory = {name: times["peak_memory"] / 2**30 for name, times in found.items()}
+    return [
+        *lines,
+        row(
+            f"rate of our step ({weights['ours'] / 1e6:.1f} M, {flop['ours'] / 1e9:.0f} "
+            "GFLOP/image), the other is a 2048³ matrix product",
+            ours / 1e9,
+            rate / 1e9,
+            "GFLOP/s",
+            ours / rate,
+            "0.8",
+        ),
+        row(
+            "peak memory of the training process (less is better)",
+            memory["ours"],
+            memory["plain"],
+            "GiB",
+            memory["ours"] / memory["plain"],
+            "at most 0.8",
+        ),
+    ]
+
+
+if __name__ == "__main__":
+    print(table(rows()))
