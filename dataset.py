@@ -61,17 +61,7 @@ class Cityscapes(torchvision.datasets.Cityscapes):
     """
 
     def __init__(self, root, split="train", mode="fine", transforms=None, seed=None):
-        if "$" in (expanded := os.path.expandvars(root)):
-            raise FileNotFoundError(
-                f"the data root is {root}, but that variable is not set: "
-                "`export` it, or name the directory itself"
-            )
-        root = Path(expanded).expanduser()
-        if not root.is_dir():
-            raise FileNotFoundError(
-                f"there is no data set at {root}: draw one (`python prepare/streets.py {root}`), "
-                "or see the README for CamVid and Cityscapes"
-            )
+        root = find_root(root)
         try:
             super().__init__(root, split, mode, target_type="semantic", transforms=transforms)
         except RuntimeError as error:  # torchvision's "Dataset not found or incomplete"
@@ -129,6 +119,22 @@ class Cityscapes(torchvision.datasets.Cityscapes):
                 "labels must have their image's size; restore both from their archive"
             )
         return image, mask
+
+
+def find_root(root: str | Path) -> Path:
+    """The directory of a data set, `~` and variables expanded. Raises FileNotFoundError."""
+    if "$" in (expanded := os.path.expandvars(root)):
+        raise FileNotFoundError(
+            f"the data root is {root}, but that variable is not set: "
+            "`export` it, or name the directory itself"
+        )
+    root = Path(expanded).expanduser()
+    if not root.is_dir():
+        raise FileNotFoundError(
+            f"there is no data set at {root}: draw one (`python prepare/streets.py {root}`), "
+            "or see the README for CamVid and Cityscapes"
+        )
+    return root
 
 
 def read_labels(path: str | Path) -> tv_tensors.Mask:

@@ -3,7 +3,7 @@
 import json
 import math
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 import torch
@@ -19,7 +19,7 @@ from losses import criterion
 from model import UNet, predict
 from recipe import Recipe, lr_factor
 from speed import fold_batch_norm, keep_freed_memory
-from utils import CLASS_NAMES, IGNORE_INDEX, ConfusionMatrix
+from utils import CATEGORIES, CLASS_NAMES, IGNORE_INDEX, ConfusionMatrix
 
 
 def pick_device() -> torch.device:
@@ -100,13 +100,15 @@ def evaluate(
     device: torch.device,
     loss: str = "cross_entropy",
     description: str = "evaluate",
+    keep: Callable[[Tensor], None] | None = None,
 ) -> tuple[float, ConfusionMatrix]:
     """Mean loss over the scored pixels, and the confusion matrix, of a whole data set.
 
     The loss is computed picture by picture, so that it does not depend on the batches. Where the
     labels are larger than the pictures (`downscale_labels=False`) the logits are upsampled
     bilinearly first. With `valid` padding the pictures are extended by reflection, so that every
-    label is judged.
+    label is judged. `keep` is called with what is judged, picture by picture in the loader's
+    order: uint8 (H, W) train ids on the CPU.
     """
     net = fold_batch_norm(unwrap(model))
     if isinstance(model, nn.DataParallel):
@@ -127,7 +129,10 @@ def evaluate(
                 if logits.shape[-2:] != truth.shape[-2:]:
                     logits = F.interpolate(logits, truth.shape[-2:], mode="bilinear")
                 total += criterion(logits, truth, loss).double() * (truth != IGNORE_INDEX).sum()
-                confusion.update(truth, logits.argmax(1).to(torch.uint8))
+                prediction = logits.argmax(1).to(torch.uint8)
+                confusion.update(truth, prediction)
+                if keep is not None:
+                    keep(prediction[0].cpu())
             bar.update(len(images))
     return _means(total, confusion.matrix.sum())[0], confusion
 
@@ -156,12 +161,12 @@ def fit(
 ) -> Iterator[dict]:
     """Train; yields one record per epoch, and keeps everything in `run_dir`.
 
-    A record holds epoch (from 1), lr (at its end), train_loss, train_accuracy, val_loss,
-    val_accuracy, mIoU, iou (class name -> IoU, None where the class is absent) and seconds.
-    `run_dir` gets `last.pt` (the full state, after every epoch), `previous.pt` (the one before
-    it), `best.pt` (the weights of the highest mIoU so far) and `history.json` (the records). If
-    there is a state already, its records are yielded first and training goes on behind them, to
-    the bits that it would have reached in one go. On Ctrl-C it finishes the step at hand.
+    A record holds epoch (from 1), lr (at its end), train_loss, train_accuracy, val_loss, what
+    `metrics` gives, and seconds. `run_dir` gets `last.pt` (the full state, after every epoch),
+    `previous.pt` (the one before it), `best.pt` (the weights of the highest mIoU so far) and
+    `history.json` (the records). If there is a state already, its records are yielded first and
+    training goes on behind them, to the bits that it would have reached in one go. On Ctrl-C it
+    finishes the step at hand.
 
     Raises ValueError if `run_dir` holds a run of another recipe, BlockingIOError if another
     process trains there, OSError if it cannot be written, FloatingPointError if the loss is not
@@ -258,9 +263,23 @@ def write_history(run_dir: Path, history: list[dict]) -> None:
 
 
 def metrics(confusion: ConfusionMatrix) -> dict:
-    """val_accuracy, mIoU and iou (class name -> IoU or None) as plain numbers, 0..1."""
-    iou = {
-        name: None if math.isnan(value) else value
-        for name, value in zip(CLASS_NAMES, confusion.iou.tolist(), strict=True)
+    """The figures of a validation as plain numbers, 0..1.
+
+    val_accuracy, mIoU and iou (class name -> IoU, None where the class is absent), and
+    category_mIoU and category_iou, the same of Cityscapes' seven categories: what its own
+    evaluator (cityscapesscripts) calls averageScoreClasses, classScores, averageScoreCategories
+    and categoryScores.
+    """
+    categories = confusion.merged(CATEGORIES)
+
+    def named(names: Iterable[str], iou: Tensor) -> dict[str, float | None]:
+        pairs = zip(names, iou.tolist(), strict=True)
+        return {name: None if math.isnan(value) else value for name, value in pairs}
+
+    return {
+        "val_accuracy": confusion.pixel_accuracy,
+        "mIoU": confusion.mean_iou,
+        "iou": named(CLASS_NAMES, confusion.iou),
+        "category_mIoU": categories.mean_iou,
+        "category_iou": named(dict.fromkeys(CATEGORIES), categories.iou),
     }
-    return {"val_accuracy": confusion.pixel_accuracy, "mIoU": confusion.mean_iou, "iou": iou}

@@ -13,6 +13,8 @@ _classes = sorted(
     key=lambda c: c.train_id,
 )
 CLASS_NAMES = [c.name for c in _classes]  # by train id, 0 road .. 18 bicycle
+CATEGORIES = [c.category for c in _classes]  # the one of the seven that a class belongs to
+LABEL_IDS = torch.tensor([c.id for c in _classes], dtype=torch.uint8)  # as in `labelIds.png`
 PALETTE = torch.zeros(256, 3, dtype=torch.uint8)  # RGB by train id; black for the rest
 PALETTE[: len(_classes)] = torch.tensor([c.color for c in _classes], dtype=torch.uint8)
 
@@ -74,6 +76,19 @@ class ConfusionMatrix:
     def mean_iou(self) -> float:
         """mIoU, 0..1: the mean of `iou` over the classes for which it is a number."""
         return self.iou.nanmean().item()
+
+    def merged(self, groups: list[str]) -> "ConfusionMatrix":
+        """The matrix of coarser classes: of `groups`, a name per class, in order of appearance.
+
+        What is taken for another class of the same group then is right.
+        """
+        names = list(dict.fromkeys(groups))
+        index, size = torch.tensor([names.index(name) for name in groups]), len(names)
+        rows = torch.zeros(size, self.num_classes, dtype=torch.int64)
+        rows.index_add_(0, index, self.matrix.cpu())
+        coarse = ConfusionMatrix(size, self.ignore_index)
+        coarse.matrix.index_add_(1, index, rows)
+        return coarse
 
 
 def _bytes(labels: Tensor, name: str) -> Tensor:

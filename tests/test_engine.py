@@ -66,7 +66,7 @@ def test_a_record_holds_what_the_notebook_draws(streets, tmp_path):
     assert [r["epoch"] for r in records] == [1, 2]
     assert set(records[0]) == {
         "epoch", "lr", "train_loss", "train_accuracy", "val_loss", "val_accuracy", "mIoU", "iou",
-        "seconds",
+        "category_mIoU", "category_iou", "seconds",
     }  # fmt: skip
     assert list(records[0]["iou"]) == CLASS_NAMES
     assert json.loads((tmp_path / "history.json").read_text()) == records

@@ -1,0 +1,210 @@
+"""The figures and the files against Cityscapes' own evaluator, run as a process on the files."""
+
+import json
+import os
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from dataset import Cityscapes, make_loader, paired_transforms
+from engine import evaluate, metrics
+from export import Pictures, export_predictions
+from model import UNet, load_model, predict
+from utils import CATEGORIES, CLASS_NAMES, LABEL_IDS, ConfusionMatrix
+
+CPU = torch.device("cpu")
+# Without the instances: neither Streets nor CamVid has them, and its code for them needs an old
+# NumPy. The pixels' figures are the same.
+JUDGE = """
+from cityscapesscripts.evaluation import evalPixelLevelSemanticLabeling as judge
+judge.args.evalInstLevelScore = False
+judge.main()
+"""
+
+
+def judged(root: Path, predictions: Path, to: Path) -> dict:
+    """What cityscapesscripts says of the predictions for root's `val`."""
+    to.mkdir()
+    places = {"DATASET": root, "RESULTS": predictions, "EXPORT_DIR": to}
+    environment = os.environ | {f"CITYSCAPES_{name}": str(path) for name, path in places.items()}
+    command = [sys.executable, "-c", JUDGE]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=600)
+    assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-2000:]
+    return json.loads((to / "resultPixelLevelSemanticLabeling.json").read_text())
+
+
+def few(root: Path, to: Path) -> Path:
+    """A tree of at most ten of root's `val` pairs, evenly chosen."""
+    for kind in ("leftImg8bit", "gtFine"):
+        paths = sorted((root / kind / "val").rglob("*.png"))
+        for path in paths[:: -(-len(paths) // 10)]:
+            link = to / path.relative_to(root)
+            link.parent.mkdir(parents=True, exist_ok=True)
+            os.link(path, link)
+    return to
+
+
+def same(ours: dict[str, float | None], theirs: dict[str, float]) -> None:
+    for name, value in ours.items():
+        expected = pytest.approx(theirs[name], abs=1e-9, nan_ok=True)
+        assert (float("nan") if value is None else value) == expected, name
+    left = [value for name, value in theirs.items() if name not in ours]
+    assert np.isnan(left).all()  # void classes, which are not scored
+
+
+def same_figures(found: dict, official: dict) -> None:
+    same(found["iou"], official["classScores"])
+    same(found["category_iou"], official["categoryScores"])
+    assert found["mIoU"] == pytest.approx(official["averageScoreClasses"], abs=1e-9)
+    assert found["category_mIoU"] == pytest.approx(official["averageScoreCategories"], abs=1e-9)
+
+
+def full_resolution(model: UNet, root: Path, batch_size: int) -> dict:
+    transforms = paired_transforms(model.downscale, downscale_labels=False)
+    scenes = Cityscapes(root, "val", transforms=transforms)
+    return metrics(evaluate(model, make_loader(scenes, batch_size, False, 0), CPU)[1])
+
+
+@pytest.mark.parametrize("name", ["streets", "camvid"])
+def test_evaluation_reports_what_the_official_evaluator_finds_in_the_exported_files(
+    name, request, tmp_path
+):
+    root = few(request.getfixturevalue(name), tmp_path / "few")
+    model = load_model(f"checkpoints/{name}.pt")
+    out = export_predictions(model, root, "val", tmp_path / "out", batch_size=4)
+    found = full_resolution(model, root, batch_size=5)
+    same_figures(found, judged(root, out, tmp_path / "judged"))
+    assert found["mIoU"] > 0.1  # enough right and wrong for the comparison to mean something
+    assert sum(value is not None for value in found["iou"].values()) >= 11
+
+
+def test_the_judge_and_we_agree_on_any_predictions_and_labels(tmp_path):
+    generator = np.random.default_rng(3)
+    truth = generator.choice([0, 1, 4, 6, 7, 11, 13, 14, 23, 24, 26, 27, 29, 32], (2, 40, 60))
+    guess = generator.choice([7, 8, 11, 12, 13, 21, 23, 25, 26, 28, 33], (2, 40, 60))
+    (tmp_path / "out").mkdir()
+    for kind in ("leftImg8bit", "gtFine"):
+        (tmp_path / kind / "val" / "aa").mkdir(parents=True)
+    for i in range(2):
+        stem = f"aa_000000_{i:06d}"
+        picture = np.zeros((40, 60, 3), np.uint8)
+        Image.fromarray(picture).save(tmp_path / f"leftImg8bit/val/aa/{stem}_leftImg8bit.png")
+        labels = tmp_path / f"gtFine/val/aa/{stem}_gtFine_labelIds.png"
+        Image.fromarray(truth[i].astype(np.uint8)).save(labels)
+        Image.fromarray(guess[i].astype(np.uint8)).save(tmp_path / f"out/{stem}_pred.png")
+    confusion = ConfusionMatrix(19)
+    train_ids = torch.full((34,), 255)
+    train_ids[LABEL_IDS.int()] = torch.arange(19)
+    for i, (_, mask) in enumerate(Cityscapes(tmp_path, "val")):
+        confusion.update(mask, train_ids[torch.from_numpy(guess[i])])
+    same_figures(metrics(confusion), judged(tmp_path, tmp_path / "out", tmp_path / "judged"))
+
+
+def test_merged_classes_count_what_stays_within_a_group_as_right():
+    confusion = ConfusionMatrix(4)
+    confusion.matrix = torch.arange(16).view(4, 4)
+    coarse = confusion.merged(["a", "b", "a", "b"])
+    assert coarse.matrix.tolist() == [[0 + 2 + 8 + 10, 1 + 3 + 9 + 11], [4 + 6 + 12 + 14, 36 + 4]]
+    assert coarse.matrix.sum() == confusion.matrix.sum()
+
+
+def test_the_tables_are_those_of_cityscapesscripts():
+    labels = pytest.importorskip("cityscapesscripts.helpers.labels")
+    scored = [labels.trainId2label[i] for i in range(19)]
+    assert [label.name for label in scored] == CLASS_NAMES
+    assert [label.id for label in scored] == LABEL_IDS.tolist()
+    assert [label.category for label in scored] == CATEGORIES
+    assert len(set(CATEGORIES)) == 7
+
+
+# The files
+
+
+@pytest.fixture
+def model() -> UNet:
+    torch.manual_seed(0)
+    model = UNet(width=4, depth=2).eval()
+    model.downscale = 2
+    return model
+
+
+@pytest.fixture
+def without_labels(streets, tmp_path) -> Path:
+    """Five scenes as a `test` split, and one of an odd size; no gtFine."""
+    root = tmp_path / "data"
+    city = root / "leftImg8bit" / "test" / "berlin"
+    city.mkdir(parents=True)
+    for place, source in enumerate(sorted((streets / "leftImg8bit" / "val").rglob("*.png"))):
+        os.link(source, city / f"berlin_000000_{place:06d}_leftImg8bit.png")
+    picture = np.random.default_rng(0).integers(0, 256, (37, 53, 3), np.uint8)
+    Image.fromarray(picture).save(city / "berlin_000001_000000_leftImg8bit.png")
+    return root
+
+
+def test_an_exported_file_is_what_predict_gives_as_label_ids_at_the_original_size(
+    model, without_labels, tmp_path
+):
+    out = export_predictions(model, without_labels, "test", tmp_path / "out")
+    names = sorted(path.name for path in out.iterdir())
+    assert names == [f"berlin_000000_{i:06d}_pred.png" for i in range(5)] + [
+        "berlin_000001_000000_pred.png"
+    ]
+    for name in names:
+        picture = Image.open(out / name)
+        assert picture.mode == "L"
+        source = name.replace("pred", "leftImg8bit")
+        train_ids = predict(model, without_labels / "leftImg8bit/test/berlin" / source)
+        assert np.array_equal(picture, LABEL_IDS[train_ids.int()])
+    assert Image.open(out / names[-1]).size == (53, 37)
+
+
+def test_the_shell_writes_a_zip_of_the_test_split_for_the_server(without_labels, tmp_path):
+    command = [sys.executable, "export.py", "checkpoints/streets.pt", str(without_labels)]
+    command += ["--split", "test", "--out", str(tmp_path / "out"), "--zip", "--workers", "1"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout == f"6 predictions: {tmp_path / 'out.zip'}\n"
+    with zipfile.ZipFile(tmp_path / "out.zip") as packed:
+        files = {path.name: path.read_bytes() for path in (tmp_path / "out").iterdir()}
+        assert {name: packed.read(name) for name in packed.namelist()} == files
+        assert packed.testzip() is None and len(files) == 6
+    assert not list(tmp_path.glob("*.part"))
+
+
+def test_predictions_of_an_earlier_model_do_not_mix_with_those_of_an_interrupted_export(
+    model, without_labels, tmp_path
+):
+    out = tmp_path / "out"
+    export_predictions(model, without_labels, "test", out, pack=True)
+    last = max(Path(image) for image in Pictures(without_labels, "test", 1).images)
+    last.write_bytes(last.read_bytes()[:100])
+    with pytest.raises(ValueError, match=f"{last} cannot be read as a picture"):
+        export_predictions(model, without_labels, "test", out, pack=True)
+    assert len(list(out.iterdir())) == 5
+    assert not (tmp_path / "out.zip").exists()
+
+
+def test_what_the_benchmark_would_not_know_is_refused_before_anything_is_written(
+    model, without_labels, tmp_path
+):
+    out = tmp_path / "out"
+    with pytest.raises(ValueError, match="the benchmark has 19 classes, this model 2"):
+        export_predictions(UNet(num_classes=2, width=4, depth=1), without_labels, "test", out)
+    with pytest.raises(FileNotFoundError, match="leftImg8bit/val holds no .*: choose another"):
+        export_predictions(model, without_labels, "val", out)
+    city = without_labels / "leftImg8bit" / "test" / "berlin"
+    twin = city.parent / "bonn" / "berlin_000000_000000_leftImg8bit.png"
+    twin.parent.mkdir()
+    os.link(city / twin.name, twin)
+    with pytest.raises(ValueError, match="share a name"):
+        export_predictions(model, without_labels, "test", out)
+    twin.rename(twin.with_name("holiday_leftImg8bit.png"))
+    with pytest.raises(ValueError, match="holiday_leftImg8bit.png: the benchmark knows"):
+        export_predictions(model, without_labels, "test", out)
+    assert not out.exists()
