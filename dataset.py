@@ -7,7 +7,10 @@ and what `prepare/camvid.py` and `prepare/streets.py` write, which is the same t
     gtFine|gtCoarse/<split>/<city>/<city>_<seq>_<frame>_gtFine|gtCoarse_labelIds.png
 """
 
+import errno
 import os
+import zipfile
+import zlib
 from pathlib import Path
 
 import torch
@@ -19,6 +22,7 @@ from torchvision.transforms import v2
 
 from guard import quiet_worker
 from pictures import read_grey, read_picture
+from tree import cannot_open, closed, damaged_archive, say_what_is_left_out, what_is_missing
 from utils import IGNORE_INDEX, downscale
 
 OUT_OF_RANGE = 254  # what the table below gives for a number that is no Cityscapes id
@@ -55,21 +59,30 @@ class Cityscapes(torchvision.datasets.Cityscapes):
 
     Raises:
         FileNotFoundError: no such root, no such split in it, or an image without labels.
-        ValueError: an unknown split or mode, an empty split; and of an item: a file that is no
-            picture, a label picture in colours, a size that differs from its image's, or a
-            number that is no Cityscapes id.
+        OSError: a directory that cannot be opened.
+        ValueError: an unknown split or mode, an empty split, a damaged archive; and of an item:
+            a file that is no picture, a label picture in colours, a size that differs from its
+            image's, or a number that is no Cityscapes id.
+
+    What is left out, labels without an image and files that are no images, is warned of.
     """
 
     def __init__(self, root, split="train", mode="fine", transforms=None, seed=None):
         root = find_root(root)
         try:
             super().__init__(root, split, mode, target_type="semantic", transforms=transforms)
-        except RuntimeError as error:  # torchvision's "Dataset not found or incomplete"
-            raise FileNotFoundError(_what_is_missing(root, split, mode)) from error
+        except (RuntimeError, FileNotFoundError) as error:  # torchvision's "Dataset not found"
+            raise FileNotFoundError(what_is_missing(root, split, mode)) from error
         except NotADirectoryError as error:
             raise ValueError(
                 f"{error.filename} lies among the cities' directories: remove it"
             ) from error
+        except OSError as error:
+            if error.errno not in (errno.EACCES, errno.ELOOP):
+                raise
+            raise OSError(cannot_open(error.filename, error.strerror)) from error
+        except (zipfile.BadZipFile, zlib.error, EOFError) as error:
+            raise ValueError(damaged_archive(root, split, mode, error)) from error
         pairs = sorted(
             (image, target)
             for image, (target,) in zip(self.images, self.targets, strict=True)
@@ -82,10 +95,13 @@ class Cityscapes(torchvision.datasets.Cityscapes):
             )
         missing = [target for _, target in pairs if not os.path.isfile(target)]
         if missing:
+            if folder := closed(os.path.dirname(missing[0])):
+                raise PermissionError(cannot_open(folder, "Permission denied"))
             raise FileNotFoundError(
                 f"{len(missing)} of {len(pairs)} images have no labels, the first {missing[0]}: "
                 f"unpack {self.mode} again, or remove those images"
             )
+        say_what_is_left_out(self, pairs)
         self.images = [image for image, _ in pairs]
         self.targets = [[target] for _, target in pairs]
         self.seed = seed
@@ -242,19 +258,3 @@ def _collate(pairs: list) -> tuple[Tensor, Tensor]:
 
 def _size(picture: Tensor) -> str:
     return f"{picture.shape[-1]}x{picture.shape[-2]}"
-
-
-def _what_is_missing(root: Path, split: str, mode: str) -> str:
-    extra = split == "train_extra"
-    archives = {
-        "leftImg8bit": "leftImg8bit_trainextra.zip" if extra else "leftImg8bit_trainvaltest.zip",
-        "gtFine": "gtFine_trainvaltest.zip",
-        "gtCoarse": "gtCoarse.zip",
-    }
-    needed = ["leftImg8bit", "gtFine" if mode == "fine" else "gtCoarse"]
-    lacking = [f"{name}/{split}" for name in needed if not (root / name / split).is_dir()]
-    zips = [archives[name] for name in needed if not (root / archives[name]).is_file()]
-    return (
-        f"{root} lacks {' and '.join(lacking)}: prepare the data set again, or, for Cityscapes, "
-        f"put {' and '.join(zips)} there"
-    )
