@@ -1,10 +1,10 @@
 # `make demo` trains and tests a U-Net on Streets, `make test` checks the project,
-# `make bench` times it beside what one would use instead.
+# `make bench` times it beside what one would use instead, `make race` trains against it on CamVid.
 PYTHON ?= python3
 BIN := .venv/bin
 RUN := runs/demo
 
-.PHONY: demo test bench
+.PHONY: demo test bench race
 
 define REPORT
 import json, sys
@@ -30,6 +30,9 @@ test: .venv/test
 
 bench: .venv/bench
 	$(BIN)/python -m bench
+
+race: .venv/bench
+	$(BIN)/python -m bench.race
 
 .venv/demo: requirements.txt
 	$(PYTHON) -m venv .venv

@@ -3,14 +3,14 @@
 python -m bench.step
 """
 
-import os
 from collections.abc import Callable
 from functools import partial
 
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from bench.plain import PlainUNet, plain_step
+from bench.peers import LABELS, make
+from bench.plain import plain_step
 from bench.timing import GEMM_FLOP, gemm, row, table, take_turns
 
 BATCH, SIZE, WIDTH, STEPS, ROUNDS = 8, (368, 480), 16, 2, 4
@@ -25,25 +25,6 @@ def batch() -> tuple[torch.Tensor, torch.Tensor]:
     return images, labels
 
 
-def make(name: str) -> torch.nn.Module:
-    """The network of a contender, for the 19 classes, its weights at random."""
-    torch.manual_seed(0)
-    if name == "ours":
-        from model import UNet
-
-        return UNet(width=WIDTH)
-    if name == "plain":
-        return PlainUNet(width=WIDTH)
-    if name == "segmentation-models-pytorch":
-        import segmentation_models_pytorch
-
-        return segmentation_models_pytorch.Unet("resnet18", encoder_weights=None, classes=19)
-    os.environ.setdefault("MONAI_SKIP_WARNINGS", "1")
-    from monai.networks.nets import BasicUNet
-
-    return BasicUNet(spatial_dims=2, in_channels=3, out_channels=19)
-
-
 def ours_training() -> Callable:
     """Our step as `engine.train_one_epoch` takes it, on batches that are in memory already."""
     from torch.utils.data import DataLoader
@@ -52,7 +33,7 @@ def ours_training() -> Callable:
     from speed import keep_freed_memory
 
     keep_freed_memory()
-    model = make("ours")
+    model = make("ours", WIDTH)
     images, labels = batch()
     loader = DataLoader(list(zip(images, labels, strict=True)) * STEPS, BATCH)
     optimizer = torch.optim.AdamW(model.parameters(), fused=True)
@@ -62,7 +43,7 @@ def ours_training() -> Callable:
 
 def plain_training(name: str) -> Callable:
     """`STEPS` plain steps of the contender."""
-    model = make(name)
+    model = make(name, WIDTH)
     images, labels = batch()
     labels = labels.long()
     optimizer = torch.optim.Adam(model.parameters())
@@ -76,29 +57,27 @@ def plain_training(name: str) -> Callable:
 
 def count_flop(name: str) -> float:
     """Floating-point operations of a step, per image: forward and backward."""
-    model, images = make(name), torch.rand(1, 3, *SIZE)
+    model, images = make(name, WIDTH), torch.rand(1, 3, *SIZE)
     with FlopCounterMode(display=False) as counter:
         model(images).sum().backward()
     return float(counter.get_total_flops())
 
 
 def rows() -> list[dict]:
-    names = ["plain", "segmentation-models-pytorch", "MONAI"]
+    names = ["plain", "smp", "monai"]
     contenders = {name: partial(plain_training, name) for name in names}
     found = take_turns({"ours": ours_training, **contenders, "gemm": gemm}, ROUNDS)
     rate = GEMM_FLOP / found.pop("gemm")["median"]
     speed = {name: STEPS * BATCH / times["median"] for name, times in found.items()}
     flop = {name: count_flop(name) for name in found}
-    weights = {name: sum(p.numel() for p in make(name).parameters()) for name in found}
+    weights = {name: sum(p.numel() for p in make(name, WIDTH).parameters()) for name in found}
     goals = {"plain": "2.0"}
-    labels = {"plain": "the plain way", "MONAI": "MONAI BasicUNet"}
     lines = []
     for name in names:
-        label = labels.get(name, f"{name} Unet, resnet18")
         size = f"{weights[name] / 1e6:.1f} M parameters, {flop[name] / 1e9:.0f} GFLOP/image"
         lines.append(
             row(
-                f"training step against {label} ({size})",
+                f"training step against {LABELS[name]} ({size})",
                 speed["ours"],
                 speed[name],
                 "images/s",

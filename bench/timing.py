@@ -6,7 +6,8 @@ import platform
 import resource
 import statistics
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from datetime import date
 
 import torch
@@ -16,46 +17,73 @@ def take_turns(contenders: dict[str, Callable], rounds: int, warm_up: int = 1) -
     """Time each contender `rounds` times, in alternation, so that the machine's moods hit all.
 
     Args:
-        contenders: name -> a picklable function that prepares and returns a function of no
-            arguments: what is timed. Each lives in a process of its own, so that none inherits
-            another's allocator, threads or caches; only one of them works at a time.
+        contenders: as `started` takes them.
+        warm_up: turns before the first one that counts.
 
     Returns:
         name -> seconds (all rounds), median, and peak_memory, the process's largest resident set
         in bytes.
     """
-    context = multiprocessing.get_context("spawn")
-    processes, seconds, peaks = {}, {name: [] for name in contenders}, {}
-    for name, prepare in contenders.items():
-        ours, theirs = context.Pipe()
-        process = context.Process(target=_serve, args=(theirs, prepare), daemon=True)
-        process.start()
-        theirs.close()  # so that a contender's death ends `recv` below
-        processes[name] = process, ours
-        for _ in range(warm_up):
-            ours.send("go")
-            ours.recv()
-    for _ in range(rounds):
-        for name, (_, pipe) in processes.items():
-            pipe.send("go")
-            spent, peaks[name] = pipe.recv()
-            seconds[name].append(spent)
-    for process, pipe in processes.values():
-        pipe.send("stop")
-        process.join()
+    seconds, peaks = {name: [] for name in contenders}, {}
+    with started(contenders) as turn:
+        for name in contenders:
+            for _ in range(warm_up):
+                turn(name)
+        for _ in range(rounds):
+            for name in contenders:
+                spent, peaks[name], _ = turn(name)
+                seconds[name].append(spent)
     return {
         name: {"seconds": s, "median": statistics.median(s), "peak_memory": peaks[name]}
         for name, s in seconds.items()
     }
 
 
+@contextmanager
+def started(contenders: dict[str, Callable]) -> Iterator[Callable]:
+    """Start a process for each contender; gives a function that lets one of them take a turn.
+
+    Args:
+        contenders: name -> a picklable function that prepares and returns a function of no
+            arguments: what is timed. Each lives in a process of its own, so that none inherits
+            another's allocator, threads or caches; only one of them works at a time.
+
+    Gives `turn(name) -> (seconds, peak memory in bytes, what the timed function returned)`, which
+    raises EOFError if the contender died; its own message is on standard error.
+    """
+    context = multiprocessing.get_context("spawn")
+    pipes, processes = {}, []
+    for name, prepare in contenders.items():
+        pipes[name], theirs = context.Pipe()
+        processes.append(context.Process(target=_serve, args=(theirs, prepare)))
+        processes[-1].start()
+        theirs.close()  # so that `recv` ends when the contender does
+
+    def turn(name: str) -> tuple:
+        pipes[name].send("go")
+        return pipes[name].recv()
+
+    try:
+        yield turn
+    finally:
+        for pipe in pipes.values():
+            pipe.close()  # ends `_serve`
+        for process in processes:
+            process.join()
+
+
 def _serve(pipe, prepare: Callable) -> None:
     run = prepare()
-    while pipe.recv() == "go":
+    while True:
+        try:
+            pipe.recv()
+        except EOFError:
+            return
         start = time.perf_counter()
-        run()
+        result = run()
         spent = time.perf_counter() - start
-        pipe.send((spent, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024))
+        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+        pipe.send((spent, peak, result))
 
 
 def gemm() -> Callable:

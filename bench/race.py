@@ -1,0 +1,187 @@
+"""Quality for time: three U-Nets train from scratch on CamVid, in turns, for the same minutes.
+
+    python -m bench.race --minutes 20 --epochs 20
+
+Ours trains with recipes/camvid.yaml and the number of epochs that is given (choose what fits into
+the minutes). segmentation-models-pytorch's Unet (resnet18 encoder, no pretrained weights) and
+MONAI's BasicUNet train with the loop of their tutorials: full frames, random flip, Adam at 1e-3,
+cross-entropy. All read the same files through the same loader, with as many workers, at the same
+batch size. The clock counts training alone: between turns the network is judged on val, off the
+clock. Writes bench/race.json after every round, and images/race.png at the end.
+"""
+
+import argparse
+import itertools
+import json
+import sys
+import time
+from collections.abc import Callable, Iterator
+from functools import partial
+from pathlib import Path
+
+import torch
+import yaml
+from matplotlib.figure import Figure
+from matplotlib.ticker import PercentFormatter
+from torch import nn
+from torch.nn import functional as F
+
+from bench.peers import LABELS, make
+from bench.plain import plain_step
+from bench.timing import machine, started
+from dataset import Cityscapes
+from recipe import Recipe, lr_factor, make_loaders, make_model
+from utils import IGNORE_INDEX, ConfusionMatrix
+
+ROOT = Path(__file__).resolve().parent.parent
+RESULT, FIGURE = ROOT / "bench" / "race.json", ROOT / "images" / "race.png"
+TURN = 60  # seconds of a peer's training between two looks at val; ours takes an epoch
+GOAL = 0.4  # mIoU
+CPU = torch.device("cpu")
+
+
+def camvid(data_root: str, **changes) -> Recipe:
+    """recipes/camvid.yaml, with some fields changed."""
+    fields = yaml.safe_load((ROOT / "recipes" / "camvid.yaml").read_text())
+    return Recipe.from_fields({**fields, "data_root": data_root, **changes})
+
+
+def turns(run: Iterator[tuple[float, float]]) -> Callable:
+    """As `started` wants it: a function that gives the next (seconds of training, mIoU)."""
+    return partial(next, run, None)
+
+
+def ours(data_root: str, epochs: int) -> Callable:
+    """Our network, an epoch a turn, as `engine.fit` trains it."""
+    return turns(train_ours(camvid(data_root, epochs=epochs)))
+
+
+def train_ours(recipe: Recipe) -> Iterator[tuple[float, float]]:
+    from engine import evaluate, train_one_epoch
+    from speed import keep_freed_memory
+
+    keep_freed_memory()
+    model = make_model(recipe)
+    train_loader, val_loader = make_loaders(recipe)
+    optimizer = torch.optim.AdamW(
+        model.parameters(), recipe.lr, weight_decay=recipe.weight_decay, fused=True
+    )
+    factor = lr_factor(recipe, len(train_loader))
+    scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer, factor)
+    for epoch in range(1, recipe.epochs + 1):
+        train_loader.dataset.set_epoch(epoch)
+        start = time.perf_counter()
+        train_one_epoch(model, train_loader, optimizer, scheduler, CPU, recipe.loss)
+        spent = time.perf_counter() - start
+        yield spent, evaluate(model, val_loader, CPU, recipe.loss)[1].mean_iou
+
+
+def peer(name: str, data_root: str) -> Callable:
+    """A peer, about `TURN` seconds a turn."""
+    plain = camvid(data_root, crop=None, jitter=0.0, loss="cross_entropy")
+    return turns(train_peer(make(name), plain))
+
+
+def train_peer(model: nn.Module, recipe: Recipe) -> Iterator[tuple[float, float]]:
+    train_loader, val_loader = make_loaders(recipe)
+    optimizer = torch.optim.Adam(model.parameters(), 1e-3)
+    model.train()
+    start = time.perf_counter()
+    for epoch in itertools.count(1):
+        train_loader.dataset.set_epoch(epoch)
+        for images, labels in train_loader:
+            plain_step(model, optimizer, pad(images), pad(labels, IGNORE_INDEX).long())
+            if (spent := time.perf_counter() - start) > TURN:
+                yield spent, judge(model, val_loader)
+                model.train()
+                start = time.perf_counter()
+
+
+def pad(batch: torch.Tensor, value: int = 0) -> torch.Tensor:
+    """Height and width to the multiples of 32 that the peers ask for."""
+    height, width = batch.shape[-2:]
+    return F.pad(batch, (0, -width % 32, 0, -height % 32), value=value)
+
+
+@torch.inference_mode()
+def judge(model: nn.Module, val_loader) -> float:
+    """mIoU on val."""
+    model.eval()
+    confusion = ConfusionMatrix(19)
+    for images, labels in val_loader:
+        logits = model(pad(images).float() / 63.75 - 2)
+        predicted = logits.argmax(1)[..., : labels.shape[-2], : labels.shape[-1]]
+        confusion.update(labels, predicted)
+    return confusion.mean_iou
+
+
+def race(contenders: dict[str, Callable], seconds: float) -> Iterator[dict[str, list]]:
+    """Let each contender train for `seconds`; yields name -> [[minutes, mIoU], ...] so far."""
+    curves = {name: [] for name in contenders}
+    spent = dict.fromkeys(contenders, 0.0)
+    running = list(contenders)
+    with started(contenders) as turn:
+        while running:
+            name = min(running, key=spent.get)  # whoever is behind
+            _, _, result = turn(name)
+            if result is not None:
+                spent[name] += result[0]
+                curves[name].append([spent[name] / 60, result[1]])
+                print(f"{name:6} {spent[name] / 60:5.1f} min  mIoU {result[1]:.1%}", flush=True)
+            if result is None or spent[name] >= seconds:
+                running.remove(name)
+            yield curves
+
+
+def reached(curve: list) -> float | None:
+    """Minutes until `GOAL`, or None."""
+    return next((minutes for minutes, miou in curve if miou >= GOAL), None)
+
+
+def plot(curves: dict[str, list]) -> Figure:
+    """mIoU on val against minutes of training."""
+    figure = Figure(figsize=(7, 3.6), layout="constrained")
+    ax = figure.subplots()
+    for name, curve in curves.items():
+        minutes, values = zip(*curve, strict=True)
+        ax.plot(minutes, values, marker=".", label=LABELS[name])
+    ax.axhline(GOAL, color="0.6", lw=1, ls="--")
+    ax.set(xlabel="minutes of training", ylabel="mIoU on CamVid val", ylim=(0, None))
+    ax.yaxis.set_major_formatter(PercentFormatter(1))
+    ax.grid(alpha=0.3)
+    ax.legend(frameon=False)
+    return figure
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--data_root", default="data/camvid", help="made by prepare/camvid.py")
+    parser.add_argument("--minutes", type=float, default=20, help="of training, for each")
+    parser.add_argument("--epochs", type=int, default=20, help="of our schedule")
+    args = parser.parse_args()
+    try:
+        Cityscapes(args.data_root, "val")
+    except (FileNotFoundError, ValueError) as error:
+        sys.exit(f"skipped: the race needs CamVid, which the README tells how to get ({error})")
+    contenders = {"ours": partial(ours, args.data_root, args.epochs)}
+    contenders |= {name: partial(peer, name, args.data_root) for name in ("smp", "monai")}
+    for curves in race(contenders, args.minutes * 60):
+        found = {
+            "command": f"python -m bench.race --minutes {args.minutes:g} --epochs {args.epochs}",
+            "machine": machine(),
+            f"minutes to {GOAL:.0%} mIoU": {n: reached(c) for n, c in curves.items()},
+            "curves": curves,
+        }
+        RESULT.write_text(json.dumps(found, indent=1))
+    plot(curves).savefig(FIGURE, dpi=120)
+    for name, curve in curves.items():
+        minutes = reached(curve)
+        when = f"after {minutes:.1f} minutes" if minutes else f"not within {args.minutes:g} minutes"
+        best = max(miou for _, miou in curve)
+        print(f"{LABELS[name]}: {GOAL:.0%} mIoU {when}; at best {best:.1%}")
+
+
+if __name__ == "__main__":
+    main()
