@@ -12,7 +12,7 @@ import pytest
 import torch
 from PIL import Image
 
-from dataset import Cityscapes, make_loader
+from dataset import Cityscapes, make_loader, paired_transforms
 from engine import evaluate, metrics
 from export import Pictures, export_predictions
 from model import UNet, load_model, predict
@@ -66,7 +66,8 @@ def same_figures(found: dict, official: dict) -> None:
 
 
 def full_resolution(model: UNet, root: Path, batch_size: int) -> dict:
-    scenes = Cityscapes(root, "val", downscale=model.downscale, downscale_labels=False)
+    transforms = paired_transforms(model.downscale, downscale_labels=False)
+    scenes = Cityscapes(root, "val", transforms=transforms)
     return metrics(evaluate(model, make_loader(scenes, batch_size, False, 0), CPU)[1])
 
 
