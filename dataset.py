@@ -13,17 +13,20 @@ import zipfile
 import zlib
 from pathlib import Path
 
+import numpy as np
 import torch
 import torchvision
+from PIL import Image
 from torch import Tensor
 from torch.utils.data import DataLoader, RandomSampler
 from torchvision import tv_tensors
 from torchvision.transforms import v2
 
+from cache import Cache, open_cache
 from guard import quiet_worker
 from pictures import read_grey, read_picture
 from tree import cannot_open, closed, damaged_archive, say_what_is_left_out, what_is_missing
-from utils import IGNORE_INDEX, downscale
+from utils import IGNORE_INDEX, downscale, downscaled
 
 OUT_OF_RANGE = 254  # what the table below gives for a number that is no Cityscapes id
 
@@ -56,6 +59,11 @@ class Cityscapes(torchvision.datasets.Cityscapes):
         transforms: called with the pair, returns the pair; see `paired_transforms`.
         seed: with a seed, what `transforms` draws for an item depends on this, on the item and
             on the epoch (see `set_epoch`) and on nothing else: not on the number of workers.
+        downscale: divide height and width by this, bilinearly with antialiasing for the image,
+            to the nearest for the mask.
+        downscale_labels: False leaves the mask as it is, to be judged at full resolution.
+        cache: directory for what was decoded and downscaled, so that each file is decoded once;
+            relative to `root`. None decodes every time.
 
     Raises:
         FileNotFoundError: no such root, no such split in it, or an image without labels.
@@ -67,7 +75,17 @@ class Cityscapes(torchvision.datasets.Cityscapes):
     What is left out, labels without an image and files that are no images, is warned of.
     """
 
-    def __init__(self, root, split="train", mode="fine", transforms=None, seed=None):
+    def __init__(
+        self,
+        root,
+        split="train",
+        mode="fine",
+        transforms=None,
+        seed=None,
+        downscale=1,
+        downscale_labels=True,
+        cache=None,
+    ):
         root = find_root(root)
         try:
             super().__init__(root, split, mode, target_type="semantic", transforms=transforms)
@@ -106,6 +124,20 @@ class Cityscapes(torchvision.datasets.Cityscapes):
         self.targets = [[target] for _, target in pairs]
         self.seed = seed
         self.epoch = torch.zeros((), dtype=torch.int64).share_memory_()  # seen by all workers
+        self.downscale, self.downscale_labels = downscale, downscale_labels
+        self.cache = self._open_cache(root / _expand(cache, "cache")) if cache else None
+
+    def _open_cache(self, folder: Path) -> Cache | None:
+        size = next(filter(None, map(_frame, self.images)), None)
+        if size is None:
+            return None  # no picture among them: whoever reads one will say so
+        small = downscaled(size, self.downscale)
+        labels = small if self.downscale_labels else size
+        name = f"{self.split}-{self.mode}-{self.downscale}" + "-full-labels" * (labels != small)
+        pairs = [
+            (image, target) for image, (target,) in zip(self.images, self.targets, strict=True)
+        ]
+        return open_cache(folder, name, pairs, ((3, *small), labels))
 
     def set_epoch(self, epoch: int) -> None:
         """Make `transforms` draw anew: call before each pass over a data set with a seed."""
@@ -126,7 +158,12 @@ class Cityscapes(torchvision.datasets.Cityscapes):
             generator.set_state(state)
 
     def read(self, index: int) -> tuple[tv_tensors.Image, tv_tensors.Mask]:
-        """Item `index` as it is on disk, before any transform."""
+        """Item `index` downscaled, before any transform."""
+        image, mask = self.cache.read(index, self.decode) if self.cache else self.decode(index)
+        return tv_tensors.Image(torch.from_numpy(image)), tv_tensors.Mask(torch.from_numpy(mask))
+
+    def decode(self, index: int) -> tuple[np.ndarray, np.ndarray]:
+        """Item `index` from its files, downscaled: (3, H, W) and (H, W) uint8."""
         image = tv_tensors.Image(read_picture(self.images[index]))
         mask = read_labels(self.targets[index][0])
         if mask.shape != image.shape[1:]:
@@ -134,17 +171,34 @@ class Cityscapes(torchvision.datasets.Cityscapes):
                 f"{self.targets[index][0]} is {_size(mask)} but its image is {_size(image)}: "
                 "labels must have their image's size; restore both from their archive"
             )
-        return image, mask
+        if self.downscale > 1:
+            image = downscale(image, self.downscale)
+            mask = downscale(mask, self.downscale) if self.downscale_labels else mask
+        return image.contiguous().numpy(), mask.contiguous().numpy()
+
+
+def _expand(path: str | Path, name: str) -> Path:
+    """A path with its variables and `~` put in. Raises FileNotFoundError for an unset one."""
+    if "$" in (expanded := os.path.expandvars(path)):
+        raise FileNotFoundError(
+            f"the {name} is {path}, but that variable is not set: "
+            "`export` it, or name the directory itself"
+        )
+    return Path(expanded).expanduser()
+
+
+def _frame(path: str) -> tuple[int, int] | None:
+    """Height and width as a picture's header has them; None if it is no picture."""
+    try:
+        with Image.open(path) as file:
+            return file.height, file.width
+    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError):
+        return None
 
 
 def find_root(root: str | Path) -> Path:
     """The directory of a data set, `~` and variables expanded. Raises FileNotFoundError."""
-    if "$" in (expanded := os.path.expandvars(root)):
-        raise FileNotFoundError(
-            f"the data root is {root}, but that variable is not set: "
-            "`export` it, or name the directory itself"
-        )
-    root = Path(expanded).expanduser()
+    root = _expand(root, "data root")
     if not root.is_dir():
         raise FileNotFoundError(
             f"there is no data set at {root}: draw one (`python prepare/streets.py {root}`), "
@@ -174,12 +228,11 @@ def read_labels(path: str | Path) -> tv_tensors.Mask:
             f"{path} looks like train ids (255, and else nothing above 18), ids are expected: "
             "take the *_labelIds.png, not the *_labelTrainIds.png"
         )
-    return tv_tensors.Mask(TRAIN_IDS[ids.int()])
+    # numpy looks up bytes several times as fast as torch
+    return tv_tensors.Mask(torch.from_numpy(np.take(TRAIN_IDS.numpy(), ids.numpy())))
 
 
 def paired_transforms(
-    downscale: int = 1,
-    downscale_labels: bool = True,
     flip: float = 0.0,
     crop: tuple[int, int] | None = None,
     crop_area: tuple[float, float] = (0.25, 1.0),
@@ -188,16 +241,13 @@ def paired_transforms(
     """What happens to an image and its mask, to both alike: a function of the pair.
 
     Args:
-        downscale: divide height and width by this, bilinearly with antialiasing for the image,
-            to the nearest for the mask.
-        downscale_labels: False leaves the mask as it is, to be judged at full resolution.
         flip: probability of a horizontal flip.
         crop: height and width of what is cut from a random place, or None for the full frame.
         crop_area: a crop shows between these shares of the frame, and is resized to `crop`: so
             things are seen at many sizes (Szegedy et al. 2014, torchvision's RandomResizedCrop).
         jitter: brightness, contrast and saturation are multiplied by up to 1 -+ this.
     """
-    steps = [Downscale(downscale, downscale_labels)]
+    steps = []
     if crop is not None:
         aspect = crop[1] / crop[0]
         steps.append(v2.RandomResizedCrop(crop, crop_area, (aspect * 0.8, aspect * 1.25)))
@@ -205,21 +255,7 @@ def paired_transforms(
         steps.append(v2.RandomHorizontalFlip(flip))
     if jitter:
         steps.append(v2.ColorJitter(jitter, jitter, jitter))
-    return v2.Compose(steps)
-
-
-class Downscale(v2.Transform):
-    """Divide height and width by `factor`, rounding down; the mask's only if `labels`."""
-
-    def __init__(self, factor: int, labels: bool = True):
-        super().__init__()
-        self.factor, self.labels = factor, labels
-
-    def transform(self, picture, params):
-        is_mask = isinstance(picture, tv_tensors.Mask)
-        if self.factor == 1 or (is_mask and not self.labels):
-            return picture
-        return downscale(picture, self.factor)
+    return v2.Compose(steps or [v2.Identity()])
 
 
 def make_loader(dataset: Cityscapes, batch_size: int, train: bool, workers: int) -> DataLoader:

@@ -103,12 +103,17 @@ def _range(labels: Tensor) -> str:
     return f"{labels.min()}..{labels.max()}"
 
 
+def downscaled(size: tuple[int, int], factor: int) -> tuple[int, int]:
+    """Height and width after `downscale`."""
+    return max(size[0] // factor, 1), max(size[1] // factor, 1)
+
+
 def downscale(picture: Tensor, factor: int) -> Tensor:
     """(..., H, W) uint8 -> (..., H // factor, W // factor), at least 1: bilinear, antialiased.
 
     Of a `tv_tensors.Mask`, the nearest labels.
     """
-    size = [max(n // factor, 1) for n in picture.shape[-2:]]
+    size = downscaled(picture.shape[-2:], factor)
     if min(size) == 1 and not isinstance(picture, Mask):  # PyTorch's path for bytes fails there
         return resize(picture.float(), size, antialias=True).round().to(picture.dtype)
     return resize(picture, size, antialias=True)

@@ -8,7 +8,7 @@ from torchmetrics.classification import MulticlassJaccardIndex
 
 import engine
 from checkpoint import load_checkpoint
-from dataset import Cityscapes, make_loader, paired_transforms
+from dataset import Cityscapes, make_loader
 from engine import evaluate, fit, rank_scenes
 from model import UNet, load_model, predict
 from recipe import Recipe, lr_factor, make_loaders, make_model
@@ -167,7 +167,7 @@ def test_evaluation_equals_torchmetrics_at_both_resolutions(streets):
     torch.manual_seed(0)
     model = UNet(width=4, depth=2)
     for downscale_labels in (True, False):
-        scenes = Cityscapes(streets, "val", transforms=paired_transforms(2, downscale_labels))
+        scenes = Cityscapes(streets, "val", downscale=2, downscale_labels=downscale_labels)
         _, confusion = evaluate(model, make_loader(scenes, 2, False, 0), CPU)
         metric = MulticlassJaccardIndex(19, average="none", ignore_index=255)
         for image, mask in scenes:
@@ -186,7 +186,7 @@ def test_predict_is_the_same_as_evaluation_at_full_resolution(streets):
     model = UNet(width=4, depth=2).eval()
     model.downscale = 2
     scenes = Cityscapes(streets, "val")
-    small = Cityscapes(streets, "val", transforms=paired_transforms(2, False))
+    small = Cityscapes(streets, "val", downscale=2, downscale_labels=False)
     _, confusion = evaluate(model, make_loader(small, 1, False, 0), CPU)
     hits = sum(((predict(model, image) == mask) & (mask != 255)).sum() for image, mask in scenes)
     assert confusion.matrix.trace() == hits

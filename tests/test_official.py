@@ -12,7 +12,7 @@ import pytest
 import torch
 from PIL import Image
 
-from dataset import Cityscapes, make_loader, paired_transforms
+from dataset import Cityscapes, make_loader
 from engine import evaluate, metrics
 from export import Pictures, export_predictions
 from model import UNet, load_model, predict
@@ -66,8 +66,7 @@ def same_figures(found: dict, official: dict) -> None:
 
 
 def full_resolution(model: UNet, root: Path, batch_size: int) -> dict:
-    transforms = paired_transforms(model.downscale, downscale_labels=False)
-    scenes = Cityscapes(root, "val", transforms=transforms)
+    scenes = Cityscapes(root, "val", downscale=model.downscale, downscale_labels=False)
     return metrics(evaluate(model, make_loader(scenes, batch_size, False, 0), CPU)[1])
 
 
