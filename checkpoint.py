@@ -17,6 +17,8 @@ import torch
 import torchvision
 from torch import nn
 
+from distributed import from_main
+
 SEAL = b"sha256:"
 SEAL_SIZE = 2 + len(SEAL) + 64  # with the comment's length before it, which is a zip's last field
 DOES_NOT_COUNT = {"workers", "cache"}  # fields of a recipe that do not change the result
@@ -146,11 +148,12 @@ def load_last(run_dir: Path) -> dict | None:
 def resume(run_dir: Path, model: nn.Module, recipe: object, training: dict) -> list[dict] | None:
     """Put the last state in `run_dir` back into `model`, `training` and the random generators.
 
+    Under `torchrun` only the main process reads it, whatever wrote it: one process or many.
     Returns the history, or None if there is no state yet. Raises ValueError if there is none
     that can be read, or if it is of another recipe (`DOES_NOT_COUNT` apart), with the fields
     that differ.
     """
-    checkpoint = load_last(run_dir)
+    checkpoint = from_main(load_last, run_dir)
     if checkpoint is None:
         return None
     ours, theirs = asdict(recipe), checkpoint["recipe"]

@@ -18,11 +18,12 @@ import torch
 import torchvision
 from PIL import Image
 from torch import Tensor
-from torch.utils.data import DataLoader, RandomSampler
+from torch.utils.data import DataLoader, RandomSampler, SequentialSampler
 from torchvision import tv_tensors
 from torchvision.transforms import v2
 
 from cache import Cache, open_cache
+from distributed import Shares, local_world_size, world_size
 from guard import quiet_worker
 from pictures import read_grey, read_picture
 from tree import cannot_open, closed, damaged_archive, say_what_is_left_out, what_is_missing
@@ -265,16 +266,25 @@ def make_loader(dataset: Cityscapes, batch_size: int, train: bool, workers: int)
         train: shuffle, anew in each epoch and alike in each run with the data set's seed.
         workers: processes that decode ahead; 0 decodes in the loop.
 
-    Raises ValueError in the loop for images that differ in size, which make no batch.
+    Under `torchrun`, `batch_size` is that of all processes together, and `workers` that of all on
+    this machine; this process gets its share of each batch (see `Shares`).
+
+    Raises ValueError for more processes than images a batch, and in the loop for images that
+    differ in size, which make no batch.
     """
+    if batch_size < world_size():
+        raise ValueError(
+            f"a batch of {batch_size} images is too small for {world_size()} processes: "
+            "raise batch_size (and look at lr again), or start fewer"
+        )
     # The sampler has a generator of its own: what else draws from the loader's depends on workers,
     # and on how often a run was resumed; so that must not be the global one either.
     generator = torch.Generator().manual_seed(dataset.seed or 0)
+    sampler = RandomSampler(dataset, generator=generator) if train else SequentialSampler(dataset)
     return DataLoader(
         dataset,
-        batch_size,
-        sampler=RandomSampler(dataset, generator=generator) if train else None,
-        num_workers=workers,
+        batch_sampler=Shares(sampler, batch_size, train),
+        num_workers=-(-workers // local_world_size()),
         worker_init_fn=quiet_worker,
         generator=torch.Generator(),
         collate_fn=_collate,
@@ -284,6 +294,9 @@ def make_loader(dataset: Cityscapes, batch_size: int, train: bool, workers: int)
 
 
 def _collate(pairs: list) -> tuple[Tensor, Tensor]:
+    if not pairs:  # an empty share: of a size that any network takes, and that costs nothing
+        size = 0, 1 << 14, 1 << 14
+        return torch.empty(0, 3, *size[1:], dtype=torch.uint8), torch.empty(size, dtype=torch.uint8)
     sizes = sorted({_size(image) for image, _ in pairs})
     if len(sizes) > 1:
         raise ValueError(

@@ -4,6 +4,7 @@ import json
 import math
 import time
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import nullcontext
 from pathlib import Path
 
 import torch
@@ -14,6 +15,7 @@ from tqdm.auto import tqdm
 
 from checkpoint import resume, save_checkpoint, write
 from dataset import Cityscapes
+from distributed import add_up, average_buffers, is_main, parallel, world_size
 from guard import finish_step, lock, until_stopped
 from losses import criterion
 from model import UNet, predict
@@ -34,8 +36,15 @@ def autocast(device: torch.device) -> torch.autocast:
 
 
 def unwrap(model: nn.Module) -> UNet:
-    """The network itself, whether or not it is under `nn.DataParallel`."""
+    """The network itself, whether or not it is under `distributed.parallel`."""
     return getattr(model, "module", model)
+
+
+def progress(loader: DataLoader, description: str) -> tqdm:
+    """A bar of the images of all processes, which the main one shows where someone looks."""
+    disable = None if is_main() else True
+    images = len(loader.dataset)
+    return tqdm(total=images, desc=description, unit="img", leave=False, disable=disable)
 
 
 def train_one_epoch(
@@ -55,9 +64,7 @@ def train_one_epoch(
     model.train()
     margin = unwrap(model).margin
     totals = torch.zeros(3, dtype=torch.float64, device=device)  # loss * pixels, hits, pixels
-    with tqdm(
-        total=len(loader.dataset), desc=description, unit="img", leave=False, disable=None
-    ) as bar:
+    with progress(loader, description) as bar:
         read_at = time.monotonic()
         for images, labels in until_stopped(loader):
             images = images.to(device, non_blocking=True)
@@ -66,9 +73,9 @@ def train_one_epoch(
                 logits = model(images)
             h, w = logits.shape[-2:]  # smaller than the picture if padding is `valid`
             labels = labels[:, margin : margin + h, margin : margin + w]
-            value = criterion(logits, labels, loss)
+            value = criterion(logits, labels, loss, add_up)  # of the batch of all processes
             optimizer.zero_grad()
-            value.backward()
+            (value * world_size()).backward()  # the gradients' mean over them so is their sum
             optimizer.step()
             scheduler.step()
 
@@ -76,11 +83,11 @@ def train_one_epoch(
                 pixels = (labels != IGNORE_INDEX).sum()
                 hits = (logits.argmax(1) == labels).sum()
                 totals += torch.stack([value.detach().double() * pixels, hits, pixels])
-            bar.update(len(images))
+            bar.update(len(images) * world_size())
             if time.monotonic() - read_at > 1:  # a look at the sums makes a GPU wait
                 bar.set_postfix(loss=f"{_means(*totals)[0]:.3f}", refresh=False)
                 read_at = time.monotonic()
-    return tuple(_means(*totals))
+    return tuple(_means(*add_up(totals)))
 
 
 def _means(*totals: Tensor) -> list[float]:
@@ -115,9 +122,7 @@ def evaluate(
         net = nn.DataParallel(net)
     confusion = ConfusionMatrix(unwrap(model).settings["num_classes"])
     total = torch.zeros((), dtype=torch.float64, device=device)  # loss * pixels
-    with tqdm(
-        total=len(loader.dataset), desc=description, unit="img", leave=False, disable=None
-    ) as bar:
+    with progress(loader, description) as bar:
         for images, labels in until_stopped(loader):
             images = images.to(device, non_blocking=True)
             labels = labels.to(device, non_blocking=True)
@@ -133,8 +138,9 @@ def evaluate(
                 confusion.update(truth, prediction)
                 if keep is not None:
                     keep(prediction[0].cpu())
-            bar.update(len(images))
-    return _means(total, confusion.matrix.sum())[0], confusion
+            bar.update(len(images) * world_size())
+    confusion.matrix = add_up(confusion.matrix.to(device))
+    return _means(add_up(total), confusion.matrix.sum())[0], confusion
 
 
 def rank_scenes(model: UNet, scenes: Cityscapes) -> list[tuple[float, int]]:
@@ -166,18 +172,18 @@ def fit(
     `previous.pt` (the one before it), `best.pt` (the weights of the highest mIoU so far) and
     `history.json` (the records). If there is a state already, its records are yielded first and
     training goes on behind them, to the bits that it would have reached in one go. On Ctrl-C it
-    finishes the step at hand.
+    finishes the step at hand. Under `torchrun` all processes train and yield; the main one writes.
 
     Raises ValueError if `run_dir` holds a run of another recipe, BlockingIOError if another
     process trains there, OSError if it cannot be written, FloatingPointError if the loss is not
     finite; what is in `run_dir` then still is the state after the last good epoch.
     """
     run_dir = Path(run_dir)
-    with lock(run_dir):
+    with lock(run_dir) if is_main() else nullcontext():
         keep_freed_memory()
         device = pick_device()
         model.to(device)
-        net = nn.DataParallel(model) if torch.cuda.device_count() > 1 else model
+        net = parallel(model)
         optimizer = torch.optim.AdamW(
             model.parameters(), recipe.lr, weight_decay=recipe.weight_decay, fused=True
         )
@@ -193,21 +199,22 @@ def fit(
                         epoch, net, train_loader, val_loader, recipe, optimizer, scheduler, device
                     )
                 )
-                keep_epoch(run_dir, model, recipe, history, training)
+                if is_main():
+                    keep_epoch(run_dir, model, recipe, history, training)
             yield history[-1]
 
 
 def start_or_resume(run_dir: Path, model: UNet, recipe: Recipe, training: dict) -> list[dict]:
     """Go back to the last state in `run_dir`, or write the first; returns the history so far."""
-    for part in run_dir.glob("*.part"):  # of a write that was killed
-        part.unlink()
     history = resume(run_dir, model, recipe, training)
-    if history is None:
-        history = []
-        save_checkpoint(run_dir / "last.pt", model, recipe, history, training)
-    if history:
-        write_history(run_dir, history)  # a kill between the two leaves it an epoch behind
-    return history
+    if is_main():
+        for part in run_dir.glob("*.part"):  # of a write that was killed
+            part.unlink()
+        if history is None:
+            save_checkpoint(run_dir / "last.pt", model, recipe, [], training)
+        elif history:
+            write_history(run_dir, history)  # a kill between the two leaves it an epoch behind
+    return history or []
 
 
 def run_epoch(
@@ -223,12 +230,13 @@ def run_epoch(
     """Train an epoch and judge it: its record, as in `fit`."""
     start = time.perf_counter()
     train_loader.dataset.set_epoch(epoch)
-    train_loader.sampler.generator.manual_seed(recipe.seed * 1_000_003 + epoch)
+    train_loader.batch_sampler.sampler.generator.manual_seed(recipe.seed * 1_000_003 + epoch)
     name = f"epoch {epoch}/{recipe.epochs}"
     try:
         train_loss, train_accuracy = train_one_epoch(
             net, train_loader, optimizer, scheduler, device, recipe.loss, name
         )
+        average_buffers(unwrap(net))
         val_loss, confusion = evaluate(net, val_loader, device, recipe.loss, f"{name} val")
     except FloatingPointError as error:
         raise FloatingPointError(f"{name}: {error}; last.pt is the state before it") from error

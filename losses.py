@@ -5,13 +5,24 @@ is a view, and a pixel's classes lie side by side: on a CPU half the time of PyT
 over (N, C, H, W), which walks across memory from class to class.
 """
 
+from collections.abc import Callable
+
+import torch
 from torch import Tensor
 from torch.nn import functional as F
 
 from utils import IGNORE_INDEX
 
+Total = Callable[[Tensor], Tensor]
 
-def criterion(logits: Tensor, labels: Tensor, loss: str = "cross_entropy") -> Tensor:
+
+def itself(x: Tensor) -> Tensor:
+    return x
+
+
+def criterion(
+    logits: Tensor, labels: Tensor, loss: str = "cross_entropy", total: Total = itself
+) -> Tensor:
     """The recipe's loss: a scalar, differentiable in `logits`.
 
     Args:
@@ -19,20 +30,24 @@ def criterion(logits: Tensor, labels: Tensor, loss: str = "cross_entropy") -> Te
         labels: (N, H, W) uint8 or int64, 0..C-1, or `IGNORE_INDEX` for pixels that do not count.
         loss: `cross_entropy`, averaged over the pixels that count (0 if none does), or
             `cross_entropy+dice`, plus `dice_loss`.
+        total: of a sum over these pixels makes that over the whole batch; `distributed.add_up`
+            where the batch is divided among processes.
     """
     scores = logits.float().permute(0, 2, 3, 1).reshape(-1, logits.shape[1])  # (pixels, C)
     labels = labels.reshape(-1).long()
-    pixels = (labels != IGNORE_INDEX).sum().clamp(min=1)
-    value = F.cross_entropy(scores, labels, ignore_index=IGNORE_INDEX, reduction="sum") / pixels
-    return value + dice_loss(scores, labels) if loss == "cross_entropy+dice" else value
+    pixels = total((labels != IGNORE_INDEX).sum()).clamp(min=1)
+    value = F.cross_entropy(scores, labels, ignore_index=IGNORE_INDEX, reduction="sum")
+    value = total(value) / pixels
+    return value + dice_loss(scores, labels, total) if loss == "cross_entropy+dice" else value
 
 
-def dice_loss(scores: Tensor, labels: Tensor) -> Tensor:
+def dice_loss(scores: Tensor, labels: Tensor, total: Total = itself) -> Tensor:
     """Soft Dice loss (Milletari et al. 2016, https://arxiv.org/abs/1606.04797): a scalar, 0..1.
 
     One minus the mean, over the classes that `labels` contain, of
     2 sum(p t) / (sum(p) + sum(t)), p the softmax of `scores` (pixels, C) float32 and t the truth
-    `labels` (pixels,) int64. Every class counts alike, however few pixels it has.
+    `labels` (pixels,) int64. Every class counts alike, however few pixels it has. `total` as in
+    `criterion`.
     """
     kept = labels != IGNORE_INDEX
     index = labels.masked_fill(~kept, 0)
@@ -43,6 +58,7 @@ def dice_loss(scores: Tensor, labels: Tensor) -> Tensor:
     hits = zeros.index_add(0, index, p_true)
     size = zeros.index_add(0, index, weight)
     predicted = weight @ p  # sums over the pixels that count
+    hits, size, predicted = total(torch.stack([hits, size, predicted]))
     dice = 2 * hits / (predicted + size).clamp(min=1e-6)
     present = size > 0
     return 1 - (dice * present).sum() / present.sum().clamp(min=1)

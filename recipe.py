@@ -132,7 +132,7 @@ def make_loaders(recipe: Recipe) -> tuple[DataLoader, DataLoader]:
     val = Cityscapes(recipe.data_root, "val", "fine", **read)
     return (
         make_loader(train, recipe.batch_size, True, recipe.workers),
-        make_loader(val, recipe.batch_size, False, recipe.workers),
+        make_loader(val, min(recipe.batch_size, 8), False, recipe.workers),
     )
 
 

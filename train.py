@@ -11,7 +11,9 @@ import sys
 from pathlib import Path
 
 from jsonargparse import ArgumentParser, DefaultHelpFormatter
+from torch.distributed.elastic.multiprocessing.errors import record
 
+from distributed import first_here, is_distributed, is_main, process_group
 from engine import fit
 from prepare.streets import ensure_streets
 from recipe import Recipe, make_loaders, make_model
@@ -34,6 +36,7 @@ def show(record: dict) -> str:
     )
 
 
+@record  # torchrun reports the process that failed first, with its message
 def main() -> None:
     parser = ArgumentParser(description=__doc__, formatter_class=Formatter)
     parser.add_argument("--recipe", action="config", help="a YAML file with the fields below")
@@ -44,19 +47,27 @@ def main() -> None:
     name = Path(str(files[-1])).stem if files else "default"
     run = Path(run or Path("runs") / name)
     try:
-        recipe = Recipe(**args)
-        ensure_streets(recipe.data_root)
-        train_loader, val_loader = make_loaders(recipe)
-        print(
-            f"{len(train_loader.dataset)} images to train on, {len(val_loader.dataset)} to judge by"
-        )
-        for record in fit(make_model(recipe), train_loader, val_loader, recipe, run):
-            print(show(record), flush=True)
+        with process_group():
+            train(Recipe(**args), run)
     except (OSError, ValueError, FloatingPointError) as error:
+        if is_distributed():
+            raise
         sys.exit(f"error: {error}")
     except KeyboardInterrupt:
         sys.exit(f"stopped; the same command goes on from {run / 'last.pt'}")
-    print(f"best and last checkpoint, and history.json: {run}")
+
+
+def train(recipe: Recipe, run: Path) -> None:
+    """Train in `run`, or go on there; the main process says how it goes."""
+    with first_here() as first:
+        if first:
+            ensure_streets(recipe.data_root)
+    train_loader, val_loader = make_loaders(recipe)
+    say = print if is_main() else lambda *args, **kwargs: None
+    say(f"{len(train_loader.dataset)} images to train on, {len(val_loader.dataset)} to judge by")
+    for found in fit(make_model(recipe), train_loader, val_loader, recipe, run):
+        say(show(found), flush=True)
+    say(f"best and last checkpoint, and history.json: {run}")
 
 
 if __name__ == "__main__":

@@ -256,7 +256,7 @@ def batches(streets, workers: int, epoch: int) -> torch.Tensor:
     scenes = Cityscapes(streets, "train", transforms=transforms, seed=3)
     loader = make_loader(scenes, 5, train=True, workers=workers)
     scenes.set_epoch(epoch)
-    loader.sampler.generator.manual_seed(epoch)
+    loader.batch_sampler.sampler.generator.manual_seed(epoch)
     pairs = list(loader)
     assert [len(images) for images, _ in pairs] == [5, 5, 2]
     assert {images.dtype for images, _ in pairs} == {torch.uint8}
