@@ -9,6 +9,8 @@ import os
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from datetime import timedelta
+from uuid import uuid4
 
 import torch
 import torch.distributed as dist
@@ -34,9 +36,35 @@ def process_group() -> Iterator[None]:
                 f"{here} processes on {gpus} GPUs: start `torchrun --nproc-per-node={gpus}`"
             )
         torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))
-    dist.init_process_group("nccl" if torch.cuda.is_available() else "gloo")
+    store, rank, size = next(dist.rendezvous("env://"))
+    backend = "nccl" if torch.cuda.is_available() else "gloo"
+    dist.init_process_group(backend, store=_fresh(store, rank, size), rank=rank, world_size=size)
     yield
     dist.destroy_process_group()  # not after an exception: it would wait for the others
+
+
+def _fresh(store: dist.Store, rank: int, size: int) -> dist.Store:
+    """The store in which the processes find each other, without what a killed attempt left there.
+
+    torchrun starts all anew after a failure, but (as of PyTorch 2.14) with the old store, where
+    the addresses of the dead are. So rank 0 draws a name for this attempt, and the others take it
+    when it has answered them, by the name that each has drawn: a dead one does not answer.
+    """
+    mine = uuid4().hex
+    if rank == 0:
+        store.set("attempt", mine)
+        for other in range(1, size):
+            theirs = store.get(f"{mine}/{other}").decode()
+            store.set(f"{mine}/{other}/{theirs}", "")
+        return dist.PrefixStore(mine, store)
+    while True:
+        attempt = store.get("attempt").decode()
+        store.set(f"{attempt}/{rank}", mine)
+        try:
+            store.wait([f"{attempt}/{rank}/{mine}"], timedelta(seconds=1))
+            return dist.PrefixStore(attempt, store)
+        except dist.DistStoreError:  # not answered in time: look again whose attempt this is
+            continue
 
 
 def is_distributed() -> bool:
