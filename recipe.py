@@ -40,10 +40,10 @@ class Recipe:
         schedule: `halve` the learning rate every `halve_every` epochs, or let it rise over the
             first twentieth of the steps and fall to 0 as half a `cosine`.
         halve_every: epochs.
-        batch_size: images a step.
+        batch_size: images a step, of all processes together.
         epochs: passes over the training split.
         seed: of the weights, the order of the images and their augmentation.
-        workers: processes that read images ahead; does not change the result.
+        workers: processes of a machine that read images ahead; does not change the result.
         cache: directory for the pictures as decoded and downscaled, relative to data_root, so
             that each is decoded once; null decodes every time. Does not change the result.
     """
@@ -130,6 +130,7 @@ def make_loaders(recipe: Recipe) -> tuple[DataLoader, DataLoader]:
         recipe.data_root, recipe.train_split, recipe.mode, augment, recipe.seed, **read
     )
     val = Cityscapes(recipe.data_root, "val", "fine", **read)
+    # What a GPU evaluates at once must not grow with the number of processes, as batch_size may.
     return (
         make_loader(train, recipe.batch_size, True, recipe.workers),
         make_loader(val, min(recipe.batch_size, 8), False, recipe.workers),

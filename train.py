@@ -2,6 +2,7 @@
 
     python train.py --recipe recipes/camvid.yaml
     python train.py --recipe recipes/cityscapes.yaml --data_root /data/cityscapes --epochs 30
+    torchrun --nproc-per-node=8 -- train.py --recipe recipes/cityscapes.yaml --run runs/eight
 
 Every field of a recipe can be overridden. The run goes to runs/<recipe>/; the same command
 again goes on where it stopped.
