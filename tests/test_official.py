@@ -166,7 +166,7 @@ def test_an_exported_file_is_what_predict_gives_as_label_ids_at_the_original_siz
 def test_the_shell_writes_a_zip_of_the_test_split_for_the_server(without_labels, tmp_path):
     command = [sys.executable, "export.py", "checkpoints/streets.pt", str(without_labels)]
     command += ["--split", "test", "--out", str(tmp_path / "out"), "--zip", "--workers", "1"]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=300)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=600)
     assert done.returncode == 0, done.stderr
     assert done.stdout == f"6 predictions: {tmp_path / 'out.zip'}\n"
     with zipfile.ZipFile(tmp_path / "out.zip") as packed:

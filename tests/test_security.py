@@ -11,7 +11,7 @@ import zipfile
 from contextlib import suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from urllib.parse import parse_qs
+from urllib.parse import parse_qs, quote_plus
 
 import pytest
 import yaml
@@ -83,20 +83,23 @@ def test_the_readmes_unzip_stays_inside_its_target(evil):
 # The password of Cityscapes
 
 USER, PASSWORD = "some one@example.org", "pä$$ \"w'ord\\ &+%"
+QUOTED = quote_plus(PASSWORD)
 
 
 class Site(BaseHTTPRequestHandler):
     """The login and the files of cityscapes-dataset.com, as csDownload knows them."""
 
-    seen = []  # processes whose arguments or environment held the password at the login
+    leaks = []  # processes and files that held the password at the login, beside its answer
+    folder = None  # where the files are
 
     def do_POST(self):  # noqa: N802 (http.server)
         form = parse_qs(self.rfile.read(int(self.headers["Content-Length"])).decode())
-        for process in Path("/proc").glob("[0-9]*"):
+        processes = list(Path("/proc").glob("[0-9]*"))
+        places = [process / name for process in processes for name in ("cmdline", "environ")]
+        for place in (*places, *self.folder.rglob("*")):
             with suppress(OSError):
-                held = (process / "cmdline").read_bytes() + (process / "environ").read_bytes()
-                if PASSWORD.encode() in held:
-                    self.seen.append(process.name)
+                if any(word.encode() in place.read_bytes() for word in (PASSWORD, QUOTED)):
+                    self.leaks.append(str(place))
         if form == {"username": [USER], "password": [PASSWORD], "submit": ["Login"]}:
             self.answer(302, Location="/downloads/", Set_Cookie="PHPSESSID=s3; path=/; HttpOnly")
         else:
@@ -186,11 +189,12 @@ def at_a_terminal(command: str, folder: Path, answers: list[tuple[str, str]]) ->
 @pytest.mark.skipif(not Path("/proc/self/environ").exists(), reason="needs Linux' /proc")
 def test_the_readmes_login_shows_the_password_to_the_server_alone(site, tmp_path):
     folder = tmp_path / "new" / "cityscapes"
+    Site.folder, Site.leaks = tmp_path, []
     login = snippet("mkdir", site)
     code, seen = at_a_terminal(login, folder, [("user: ", USER), ("password: ", PASSWORD)])
     assert code == 0, seen
     assert USER in seen and PASSWORD not in seen
-    assert Site.seen == []
+    assert Site.leaks == []
     (cookies,) = [path for path in tmp_path.rglob("*") if path.is_file()]
     assert cookies == folder / "cookies"
     assert stat.S_IMODE(cookies.stat().st_mode) == 0o600
@@ -204,6 +208,7 @@ def test_the_readmes_login_shows_the_password_to_the_server_alone(site, tmp_path
 
 
 def test_the_readmes_login_says_that_a_password_is_wrong(site, tmp_path):
+    Site.folder = tmp_path
     answers = [("user: ", USER), ("password: ", "guess")]
     code, seen = at_a_terminal(snippet("mkdir", site), tmp_path, answers)
     assert code != 0
