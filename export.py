@@ -81,7 +81,8 @@ def export_predictions(
         split: of the data set, `test` too.
         out: made if need be.
         pack: zip them, too, into `<out>.zip`, whole or not at all.
-        batch_size: more than 1 needs pictures of one size.
+        batch_size: more than 1 needs pictures of one size. Rounding depends on it: a pixel in a
+            million may differ from those of an evaluation in other batches.
         workers: processes that decode ahead.
 
     Returns what to hand in: the zip, or `out`.
@@ -150,8 +151,8 @@ def main() -> None:
     parser.add_argument("--split", default="val", help="val, test or another of it (default: val)")
     parser.add_argument("--out", type=Path, required=True, help="directory for the predictions")
     parser.add_argument("--zip", action="store_true", help="pack them into OUT.zip, too")
-    parser.add_argument("--batch_size", type=int, default=1, help="default: 1")
-    parser.add_argument("--workers", type=int, default=2, help="default: 2")
+    parser.add_argument("--batch_size", type=int, default=1, help="pictures at once (default: 1)")
+    parser.add_argument("--workers", type=int, default=2, help="loader processes (default: 2)")
     args = parser.parse_args()
     try:
         model = load_model(args.checkpoint, pick_device())
