@@ -72,11 +72,10 @@ def being_written(run: Path) -> bool:
     )
 
 
-def kill_once(process: subprocess.Popen, run: Path, instant: float, in_write: bool) -> bool:
-    """Kill it that many seconds into its training; False if it ended before."""
-    wait_for_training(process, run)
+def kill(process: subprocess.Popen, run: Path, seconds: float, in_write: bool) -> bool:
+    """Kill a training, that many seconds from now; False if it ended before."""
     try:
-        process.wait(instant)
+        process.wait(seconds)
     except subprocess.TimeoutExpired:
         while in_write and process.poll() is None and not being_written(run):
             time.sleep(0.0002)
@@ -85,17 +84,27 @@ def kill_once(process: subprocess.Popen, run: Path, instant: float, in_write: bo
 
 
 def kill_to_the_end(
-    data: Path, run: Path, length: float, chance: random.Random, most: int
+    data: Path, run: Path, lengths: list[float], chance: random.Random, most: int
 ) -> tuple[int, int]:
-    """Train, killed up to `most` times; returns how often, and how often in a write."""
+    """Train, killed up to `most` times; returns how often, and how often in a write.
+
+    `lengths` are the seconds of runs left alone. A busy machine stretches them: a run that ends
+    before its instant adds its own, and the shortest counts.
+    """
     kills = writes = 0
     while kills < most:
-        instant = chance.uniform(0, length)
-        if not kill_once(start(data, run), run, instant, in_write=kills % 2 == 1):
+        process = start(data, run)
+        wait_for_training(process, run)
+        begin = time.monotonic()
+        if not kill(process, run, chance.uniform(0, min(lengths)), in_write=kills % 2 == 1):
             break
         kills += 1
         writes += being_written(run)
-    finish(start(data, run), run)
+    else:
+        process = start(data, run)
+    finish(process, run)
+    if not kills:
+        lengths.append(time.monotonic() - begin)
     return kills, writes
 
 
@@ -137,11 +146,11 @@ def main() -> None:
         folder = Path(folder)
         data, whole = folder / "streets", folder / "whole"
         draw_tree(data, train=12, val=5, size=(128, 64), quiet=True)
-        length = finish(start(data, whole), whole)
-        bar.write(f"seed {seed}; a run left alone trains for {length:.1f} s")
+        lengths = [finish(start(data, whole), whole)]
+        bar.write(f"seed {seed}; a run left alone trains for {lengths[0]:.1f} s")
         while kills < args.kills:
             run = Path(tempfile.mkdtemp(dir=folder))
-            hit, in_write = kill_to_the_end(data, run, length, chance, args.kills - kills)
+            hit, in_write = kill_to_the_end(data, run, lengths, chance, args.kills - kills)
             found = differences(whole, run)
             for difference in found:
                 bar.write(f"after kill {kills + hit}: {difference}")

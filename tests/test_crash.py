@@ -2,6 +2,7 @@
 
 import contextlib
 import ctypes
+import multiprocessing
 import os
 import random
 import resource
@@ -32,15 +33,27 @@ def whole(streets, tmp_path_factory):
     return run, finish(start(streets, run), run)
 
 
-@pytest.fixture
-def recipe(streets) -> Recipe:
+def tiny(streets) -> Recipe:
     """The recipe of `whole`, without its workers."""
     fields = yaml.safe_load((ROOT / "recipes/streets.yaml").read_text())
     return Recipe.from_fields({**fields, **FIELDS, "data_root": str(streets), "workers": 0})
 
 
+@pytest.fixture
+def recipe(streets) -> Recipe:
+    return tiny(streets)
+
+
 def steps(recipe, run):
     return fit(make_model(recipe), *make_loaders(recipe), recipe, run)
+
+
+@pytest.fixture(scope="module")
+def half(streets, tmp_path_factory):
+    """A run of the same that was stopped after two epochs: copy it."""
+    run = tmp_path_factory.mktemp("runs") / "half"
+    train(tiny(streets), run, epochs=2)
+    return run
 
 
 def train(recipe, run, epochs=None) -> None:
@@ -61,31 +74,29 @@ def wait_for(path, process) -> None:
 def test_a_run_killed_at_random_instants_ends_as_if_it_had_not_been(streets, whole, tmp_path):
     whole, length = whole
     seed = random.randrange(10**6)
-    chance, kills = random.Random(seed), 0
+    chance, lengths, kills = random.Random(seed), [length], 0
     for attempt in range(20):
         run = tmp_path / str(attempt)
-        kills += kill_to_the_end(streets, run, length, chance, most=5 - kills)[0]
+        kills += kill_to_the_end(streets, run, lengths, chance, most=5 - kills)[0]
         assert not differences(whole, run), f"seed {seed}, after {kills} kills"
         if kills >= 5:
             break
     assert kills >= 5, f"seed {seed}"
 
 
-def test_a_kill_between_two_files_is_mended(recipe, whole, tmp_path):
-    one, two = tmp_path / "one", tmp_path / "two"
-    train(recipe, one, epochs=1)
-    shutil.copytree(one, two)
-    train(recipe, two, epochs=2)
-    shutil.copy(two / "last.pt", one / "best.pt")  # the second epoch's best, the first's state
-    (one / "last.pt.part").write_bytes(b"half")
-    shutil.copytree(two, tmp_path / "three")
-    os.replace(two / "last.pt", two / "previous.pt")  # between the two renames
-    train(recipe, tmp_path / "three")
-    (tmp_path / "three" / "history.json").unlink()  # written last
-    for name in ("one", "two", "three"):
-        train(recipe, tmp_path / name)
-        assert not differences(whole[0], tmp_path / name), name
-        assert not list((tmp_path / name).glob("*.part"))
+def test_a_kill_between_two_files_is_mended(recipe, whole, half, tmp_path):
+    renames, best, history = (tmp_path / name for name in ("renames", "best", "history"))
+    for run in (renames, best, history):
+        shutil.copytree(half, run)
+    os.replace(renames / "last.pt", renames / "previous.pt")  # between the two renames
+    os.replace(best / "previous.pt", best / "last.pt")  # best.pt is there, last.pt is not yet
+    (best / "last.pt.part").write_bytes(b"half")
+    train(recipe, history)
+    shutil.copy(half / "history.json", history)  # written last, and was not
+    for run in (renames, best, history):
+        train(recipe, run)
+        assert not differences(whole[0], run), run.name
+        assert not list(run.glob("*.part"))
 
 
 # Damaged
@@ -93,9 +104,9 @@ def test_a_kill_between_two_files_is_mended(recipe, whole, tmp_path):
 
 @pytest.mark.parametrize("damage", ["one byte", "cut by one byte", "cut in half", "empty"])
 def test_a_damaged_last_state_is_told_and_the_one_before_it_used(
-    recipe, whole, tmp_path, capsys, damage
+    recipe, whole, half, tmp_path, capsys, damage
 ):
-    train(recipe, tmp_path, epochs=2)
+    shutil.copytree(half, tmp_path, dirs_exist_ok=True)
     content = bytearray((tmp_path / "last.pt").read_bytes())
     content[len(content) // 2] ^= damage == "one byte"
     size = {"cut by one byte": len(content) - 1, "cut in half": len(content) // 2, "empty": 0}
@@ -108,8 +119,8 @@ def test_a_damaged_last_state_is_told_and_the_one_before_it_used(
     assert not differences(whole[0], tmp_path)
 
 
-def test_a_run_whose_states_are_all_damaged_is_not_begun_anew_by_itself(recipe, tmp_path):
-    train(recipe, tmp_path, epochs=1)
+def test_a_run_whose_states_are_all_damaged_is_not_begun_anew_by_itself(recipe, half, tmp_path):
+    shutil.copytree(half, tmp_path, dirs_exist_ok=True)
     for name in ("last.pt", "previous.pt"):
         content = (tmp_path / name).read_bytes()
         (tmp_path / name).write_bytes(content[:-9] + b"\0" + content[-8:])
@@ -223,7 +234,7 @@ def test_the_first_ctrl_c_waits_for_the_step_and_the_second_does_not():
     assert done.stdout.splitlines() == [*once, *twice, "saved", "stopped", "0 1 2"]
 
 
-def test_ctrl_c_in_the_shell_stops_cleanly_and_the_same_command_goes_on(streets, whole, tmp_path):
+def test_ctrl_c_in_the_shell_stops_cleanly_and_can_be_resumed(streets, recipe, whole, tmp_path):
     run = tmp_path / "run"
     process = start(streets, run)
     wait_for(run / "history.json", process)
@@ -233,7 +244,7 @@ def test_ctrl_c_in_the_shell_stops_cleanly_and_the_same_command_goes_on(streets,
     assert f"stopped; the same command goes on from {run / 'last.pt'}" in told
     assert "Traceback" not in told
     assert len(load_checkpoint(run / "last.pt")["history"]) < FIELDS["epochs"]
-    finish(start(streets, run), run)
+    train(recipe, run)
     assert not differences(whole[0], run)
 
 
@@ -267,6 +278,15 @@ def test_interrupt_in_the_notebook_stops_cleanly_and_the_same_cell_goes_on(recip
         client.stop_channels()
         manager.shutdown_kernel(now=True)
     assert not differences(whole[0], tmp_path)
+
+
+def test_a_loader_worker_leaves_ctrl_c_to_the_run(recipe):
+    loader = make_loaders(Recipe(**{**vars(recipe), "workers": 1}))[0]
+    batches = iter(loader)
+    next(batches)
+    for worker in multiprocessing.active_children():
+        os.kill(worker.pid, signal.SIGINT)
+    assert len(list(batches)) == len(loader) - 1
 
 
 # Two runs on one directory
