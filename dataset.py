@@ -11,6 +11,7 @@ import errno
 import os
 import zipfile
 import zlib
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -145,7 +146,18 @@ class Cityscapes(torchvision.datasets.Cityscapes):
         self.epoch.fill_(epoch)
 
     def __getitem__(self, index: int) -> tuple[tv_tensors.Image, tv_tensors.Mask]:
-        image, mask = self.read(index)
+        return self._transform(index, *self.read(index))
+
+    def __getitems__(self, indices: list[int]) -> list:
+        """A batch's items, for a loader: read by as many threads as PyTorch computes with.
+
+        That is all cores in the training process, which waits for them, and one in a worker.
+        """
+        with ThreadPoolExecutor(torch.get_num_threads()) as threads:
+            pairs = list(threads.map(self.read, indices))
+        return [self._transform(index, *pair) for index, pair in zip(indices, pairs, strict=True)]
+
+    def _transform(self, index: int, image: Tensor, mask: Tensor) -> tuple:
         if self.transforms is None:
             return image, mask
         if self.seed is None:
@@ -259,12 +271,25 @@ def paired_transforms(
     return v2.Compose(steps or [v2.Identity()])
 
 
-def make_loader(dataset: Cityscapes, batch_size: int, train: bool, workers: int) -> DataLoader:
+def pick_workers() -> int:
+    """How many processes of this machine read ahead, for a loader that is not told.
+
+    GPUs wait for their batches: up to 8 for each, as the cores allow. A CPU is busy with the step
+    itself, which workers only slow down: none, since a picture from the cache takes a thousandth
+    of its step, and those that have to be decoded are read by all cores.
+    """
+    cores = getattr(os, "sched_getaffinity", lambda _: range(os.cpu_count() or 1))(0)
+    return min(8 * torch.cuda.device_count(), max(len(cores) - 1, 1))
+
+
+def make_loader(
+    dataset: Cityscapes, batch_size: int, train: bool, workers: int | None = None
+) -> DataLoader:
     """Batches of uint8 images (N, 3, H, W) and uint8 masks (N, H, W).
 
     Args:
         train: shuffle, anew in each epoch and alike in each run with the data set's seed.
-        workers: processes that decode ahead; 0 decodes in the loop.
+        workers: processes that read ahead; 0 reads in the loop, None as `pick_workers` says.
 
     Under `torchrun`, `batch_size` is that of all processes together, and `workers` that of all on
     this machine; this process gets its share of each batch (see `Shares`).
@@ -277,6 +302,7 @@ def make_loader(dataset: Cityscapes, batch_size: int, train: bool, workers: int)
             f"a batch of {batch_size} images is too small for {world_size()} processes: "
             "raise batch_size (and look at lr again), or start fewer"
         )
+    workers = pick_workers() if workers is None else workers
     # The sampler has a generator of its own: what else draws from the loader's depends on workers,
     # and on how often a run was resumed; so that must not be the global one either.
     generator = torch.Generator().manual_seed(dataset.seed or 0)

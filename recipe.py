@@ -43,7 +43,8 @@ class Recipe:
         batch_size: images a step, of all processes together.
         epochs: passes over the training split.
         seed: of the weights, the order of the images and their augmentation.
-        workers: processes of a machine that read images ahead; does not change the result.
+        workers: processes of a machine that read images ahead, null for as many as suit it; does
+            not change the result.
         cache: directory for the pictures as decoded and downscaled, relative to data_root, so
             that each is decoded once; null decodes every time. Does not change the result.
     """
@@ -68,7 +69,7 @@ class Recipe:
     batch_size: int = 8
     epochs: int = 20
     seed: int = 0
-    workers: int = 2
+    workers: int | None = None
     cache: str | None = ".cache"
 
     @classmethod
@@ -105,7 +106,7 @@ class Recipe:
             ("workers", 0, 256),
         ):
             value = getattr(self, name)
-            if not low <= value <= high:  # also refuses nan
+            if value is not None and not low <= value <= high:  # also refuses nan
                 raise ValueError(f"recipe: {name} must be between {low} and {high}, not {value}")
         if self.crop is not None and min(self.crop) < 1:
             raise ValueError(f"recipe: crop must be two sizes of at least 1, not {self.crop}")

@@ -3,8 +3,9 @@
 python -m bench.loading
 
 The other is torchvision's usual pipeline: its own data set, decoded by Pillow, `v2.Resize`, flip,
-float, normalise. Ours hands over bytes, which the model normalises on its device; the last row
-adds what that costs on one core of a CPU.
+float, normalise. Ours hands over bytes, which the model normalises on its device; a row of its own
+adds what that costs on a CPU. Each process has PyTorch's own number of threads: ours decodes the
+pictures of a batch side by side, torchvision's one after the other.
 """
 
 import shutil
@@ -38,7 +39,6 @@ def draw_frames(root: Path) -> None:
 
 def reference(root: Path) -> Callable:
     """torchvision's pipeline: images (N, 3, 512, 1024) float32, labels (N, 512, 1024) uint8."""
-    torch.set_num_threads(1)
     steps = [
         v2.ToImage(),
         v2.Resize((512, 1024)),
@@ -62,12 +62,10 @@ def our_loader(root: Path, cache: str | None) -> DataLoader:
 
 
 def decoding(root: Path) -> Callable:
-    torch.set_num_threads(1)
     return partial(read, our_loader(root, None))
 
 
 def first_epoch(root: Path) -> Callable:
-    torch.set_num_threads(1)
 
     def run() -> None:
         shutil.rmtree(root / "first", ignore_errors=True)
@@ -77,7 +75,6 @@ def first_epoch(root: Path) -> Callable:
 
 
 def later_epochs(root: Path, normalized: bool) -> Callable:
-    torch.set_num_threads(1)
     cache = f"later-{normalized}"
     read(our_loader(root, cache))
     loader = our_loader(root, cache)
@@ -85,6 +82,31 @@ def later_epochs(root: Path, normalized: bool) -> Callable:
     def run() -> None:
         for _ in range(TIMES):
             read(map(normalize, (images for images, _ in loader)) if normalized else loader)
+
+    return run
+
+
+def training(root: Path, workers: int | None) -> Callable:
+    """Steps at 368x480 from the cache; without a loader at all, on one batch, for None."""
+    from losses import criterion
+    from model import UNet
+    from speed import keep_freed_memory
+
+    keep_freed_memory()
+    torch.manual_seed(0)
+    augment = paired_transforms(flip=0.5, crop=(368, 480), jitter=0.3)
+    scenes = Cityscapes(root, "train", transforms=augment, seed=0, downscale=2, cache="training")
+    loader = make_loader(scenes, FRAMES, train=True, workers=workers or 0)
+    batches = loader if workers is not None else list(loader)
+    model = UNet(width=16).train()
+    optimizer = torch.optim.AdamW(model.parameters())
+
+    def run() -> None:
+        for images, labels in batches:
+            loss = criterion(model(images), labels.long())
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
 
     return run
 
@@ -106,6 +128,9 @@ def rows() -> list[dict]:
             "normalised": partial(later_epochs, root, True),
         }
         found = take_turns(contenders, ROUNDS)
+        steps = {"alone": None, "0 workers": 0, "2 workers": 2}
+        steps = {name: partial(training, root, workers) for name, workers in steps.items()}
+        found |= take_turns(steps, 3)
     passes = {"later": TIMES, "normalised": TIMES}
     ms = {name: 1e3 * f["median"] / FRAMES / passes.get(name, 1) for name, f in found.items()}
     return [
@@ -116,6 +141,12 @@ def rows() -> list[dict]:
             ("later", "later epochs", "≥ 50"),
             ("normalised", "later epochs, and normalising it on the CPU", ""),
         )
+    ] + [
+        row(
+            f"Training on a frame from the cache, {name} (other: without a loader)",
+            *(ms[name], ms["alone"], "ms", ms["alone"] / ms[name], goal),
+        )
+        for name, goal in (("0 workers", "≥ 0.97"), ("2 workers", ""))
     ]
 
 

@@ -26,9 +26,7 @@ def fill(scenes: Cityscapes, workers: int) -> None:
     if scenes.cache is None:
         raise OSError(f"{scenes.images_dir} has no cache to fill: name a directory for it")
     scenes.transforms = None
-    loader = DataLoader(
-        scenes, 1, num_workers=workers, collate_fn=len, worker_init_fn=quiet_worker
-    )
+    loader = DataLoader(scenes, 1, num_workers=workers, collate_fn=len, worker_init_fn=quiet_worker)
     for _ in tqdm(loader, desc=f"decoding {scenes.split}", unit="img"):
         pass
     if not scenes.cache.filling:

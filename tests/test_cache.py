@@ -7,6 +7,7 @@ import resource
 import shutil
 import signal
 import subprocess
+import sys
 import time
 import warnings
 from pathlib import Path
@@ -281,6 +282,24 @@ def test_a_half_written_slot_with_the_mark_of_a_whole_one_is_refused(tmp_path):
     with pytest.warns(UserWarning, match="damaged in places"):
         read(cache, 0)
     assert all(map(np.array_equal, cache.find(0, cache.stamp(0)), pair_of(cache, 0)))
+
+
+def test_it_is_filled_ahead_of_time_by_a_command(tree):
+    truth = content(scenes_of(tree))
+    shutil.rmtree(tree / ".cache")
+    command = [sys.executable, "prepare/decode.py", "--recipe=recipes/streets.yaml"]
+    command += ["--data_root", str(tree), "--downscale=2"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr
+    assert "decoding train: 100%" in done.stderr
+    assert "decoding val: 100%" in done.stderr
+    scenes = scenes_of(tree)
+    for path in scenes.images:
+        spoil(path)
+    assert content(scenes) == truth
+    done = subprocess.run([*command, "--cache=null"], capture_output=True, text=True, timeout=300)
+    assert "has no cache to fill: name a directory" in done.stderr
+    assert "Traceback" not in done.stderr
 
 
 # Damage, and disks that are full or read-only

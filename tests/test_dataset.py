@@ -270,6 +270,17 @@ def test_order_and_augmentation_do_not_depend_on_the_number_of_workers(streets):
     assert torch.equal(one, batches(streets, 3, epoch=1))
 
 
+def test_order_and_augmentation_do_not_depend_on_the_number_of_threads(streets):
+    threads = torch.get_num_threads()
+    try:
+        torch.set_num_threads(1)
+        one = batches(streets, 0, epoch=1)
+        torch.set_num_threads(4)
+        assert torch.equal(one, batches(streets, 0, epoch=1))
+    finally:
+        torch.set_num_threads(threads)
+
+
 def test_each_epoch_draws_anew(streets):
     assert not torch.equal(batches(streets, 0, epoch=1), batches(streets, 0, epoch=2))
 
