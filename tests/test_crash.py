@@ -90,9 +90,9 @@ def test_a_kill_between_two_files_is_mended(recipe, whole, half, tmp_path):
         shutil.copytree(half, run)
     os.replace(renames / "last.pt", renames / "previous.pt")  # between the two renames
     os.replace(best / "previous.pt", best / "last.pt")  # best.pt is there, last.pt is not yet
-    (best / "last.pt.part").write_bytes(b"half")
     train(recipe, history)
     shutil.copy(half / "history.json", history)  # written last, and was not
+    (history / "best.pt.part").write_bytes(b"half")
     for run in (renames, best, history):
         train(recipe, run)
         assert not differences(whole[0], run), run.name
