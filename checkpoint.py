@@ -172,6 +172,11 @@ def resume(run_dir: Path, model: nn.Module, recipe: object, training: dict) -> l
             f"{run_dir / 'last.pt'} holds a model but no state of training: "
             f"delete {run_dir} to start anew"
         )
+    if model.settings != checkpoint["settings"]:
+        raise ValueError(
+            f"{run_dir} holds a run of another network ({checkpoint['settings']}, "
+            f"not {model.settings}): choose another run directory, or delete that one"
+        )
     states = checkpoint["training"]
     model.load_state_dict(checkpoint["model"])
     for name, part in training.items():

@@ -120,7 +120,12 @@ def evaluate(
     net = fold_batch_norm(unwrap(model))
     if isinstance(model, nn.DataParallel):
         net = nn.DataParallel(net)
-    confusion = ConfusionMatrix(unwrap(model).settings["num_classes"])
+    if (classes := unwrap(model).settings["num_classes"]) != len(CLASS_NAMES):
+        raise ValueError(
+            f"the network tells {classes} classes apart, the labels {len(CLASS_NAMES)}: "
+            "take a checkpoint that was trained on them"
+        )
+    confusion = ConfusionMatrix(classes)
     total = torch.zeros((), dtype=torch.float64, device=device)  # loss * pixels
     with progress(loader, description) as bar:
         for images, labels in until_stopped(loader):

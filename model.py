@@ -232,8 +232,18 @@ def load_model(path: str | Path, device: str | torch.device = "cpu") -> UNet:
         model.load_state_dict(checkpoint["model"])
     except (RuntimeError, TypeError, ValueError) as error:
         raise ValueError(
-            f"{path}: its weights do not fit its settings {checkpoint['settings']} ({error})"
+            f"{path}: its weights do not fit its settings {checkpoint['settings']} ({error}): "
+            "restore it from a copy, or take another"
         ) from error
+    if not all(value.isfinite().all() for value in model.state_dict().values()):
+        raise ValueError(f"{path}: its weights are not all finite numbers: take an earlier one")
+    for name in checkpoint["settings"].keys() & checkpoint["recipe"].keys():
+        ours, theirs = checkpoint["settings"][name], checkpoint["recipe"][name]
+        if ours != theirs:  # of padding, the weights themselves would not tell
+            raise ValueError(
+                f"{path}: {name} is {ours!r} by its settings and {theirs!r} by its recipe: "
+                "restore it from a copy, or take another"
+            )
     model.downscale = checkpoint["recipe"]["downscale"]
     return model.to(device).eval()
 

@@ -3,9 +3,12 @@
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from difflib import get_close_matches
+from pathlib import Path
 from typing import Literal
 
 import torch
+import yaml
 from jsonargparse import ArgumentError, ArgumentParser
 from torch.utils.data import DataLoader
 
@@ -82,15 +85,19 @@ class Recipe:
         missing = [name for name in cls.__dataclass_fields__ if name not in fields]
         if missing:
             raise ValueError(f"recipe: {', '.join(missing)} is missing: see `help(Recipe)`")
-        parser = ArgumentParser(exit_on_error=False)
-        parser.add_class_arguments(cls)
-        try:
-            parsed = parser.parse_object({name: fields[name] for name in cls.__dataclass_fields__})
-        except ArgumentError as error:
-            raise ValueError(f"recipe: {error}") from error
-        return cls(**vars(parsed))
+        return cls(**{name: fields[name] for name in cls.__dataclass_fields__})
 
     def __post_init__(self):
+        parser = ArgumentParser(exit_on_error=False)
+        parser.add_class_arguments(type(self))
+        try:
+            parsed = vars(parser.parse_object(vars(self)))
+        except ArgumentError as error:
+            raise ValueError(f"recipe: {' '.join(str(error).split())}") from error
+        for name, value in parsed.items():
+            if value is None and name != "crop":  # which jsonargparse lets pass
+                raise ValueError(f"recipe: {name} is null: give it a value, or leave it out")
+            object.__setattr__(self, name, value)  # a list from a file is now a tuple
         for name, low, high in (
             ("downscale", 1, 64),
             ("flip", 0, 1),
@@ -113,6 +120,32 @@ class Recipe:
         small, large = self.crop_area
         if not 0 < small <= large <= 1:
             raise ValueError(f"recipe: crop_area must rise within 0..1, not {self.crop_area}")
+
+
+def check_file(path: str | Path) -> None:
+    """Raise ValueError, with the file's name, if it is no YAML that names fields of a recipe.
+
+    `Recipe` checks their values. Nothing that the file says is made an object of.
+    """
+    try:
+        text = Path(path).read_text(encoding="utf-8")
+        yaml.safe_load(text)  # refuses the tags that make objects
+        content = yaml.compose(text, yaml.SafeLoader)
+    except OSError as error:
+        raise ValueError(f"{path} cannot be read ({error.strerror}): name a recipe") from error
+    except (yaml.YAMLError, UnicodeError) as error:
+        cause = " ".join(str(error).split())
+        raise ValueError(f"{path} is no recipe ({cause}): see recipes/ for some") from error
+    if not isinstance(content, yaml.MappingNode):
+        raise ValueError(f"{path} names no field, as in `lr: 0.001`: see recipes/ for some")
+    known, seen = [*Recipe.__dataclass_fields__, "run"], set()
+    for name in (key.value for key, _ in content.value):
+        if name not in known:
+            like = "".join(f"{meant}? Or " for meant in get_close_matches(str(name), known, 1))
+            raise ValueError(f"{path}: a recipe has no {name}: {like}see `train.py --help`")
+        if name in seen:
+            raise ValueError(f"{path} says twice what {name} is: keep one of them")
+        seen.add(name)
 
 
 def make_model(recipe: Recipe) -> UNet:

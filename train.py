@@ -8,6 +8,7 @@ Every field of a recipe can be overridden. The run goes to runs/<recipe>/; the s
 again goes on where it stopped.
 """
 
+import argparse
 import sys
 from pathlib import Path
 
@@ -17,7 +18,7 @@ from torch.distributed.elastic.multiprocessing.errors import record
 from distributed import first_here, is_distributed, is_main, process_group
 from engine import fit
 from prepare.streets import ensure_streets
-from recipe import Recipe, make_loaders, make_model
+from recipe import Recipe, check_file, make_loaders, make_model
 
 
 class Formatter(DefaultHelpFormatter):
@@ -37,12 +38,24 @@ def show(record: dict) -> str:
     )
 
 
+def recipe_files() -> list[str]:
+    """What the command line names as recipes, of which jsonargparse's errors do not say."""
+    parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False, exit_on_error=False)
+    parser.add_argument("--recipe", action="append", default=[])
+    return parser.parse_known_args()[0].recipe
+
+
 @record  # torchrun reports the process that failed first, with its message
 def main() -> None:
     parser = ArgumentParser(description=__doc__, formatter_class=Formatter)
     parser.add_argument("--recipe", action="config", help="a YAML file with the fields below")
     parser.add_argument("--run", type=str, help="directory of the run (default: runs/<recipe>)")
     parser.add_class_arguments(Recipe)
+    try:
+        for path in recipe_files():
+            check_file(path)
+    except ValueError as error:
+        sys.exit(f"error: {error}")
     args = vars(parser.parse_args())
     files, run = args.pop("recipe"), args.pop("run")
     name = Path(str(files[-1])).stem if files else "default"
@@ -53,7 +66,8 @@ def main() -> None:
     except (OSError, ValueError, FloatingPointError) as error:
         if is_distributed():
             raise
-        sys.exit(f"error: {error}")
+        # of a loader's worker the whole traceback comes, the error last
+        sys.exit(f"error: {str(error).strip().splitlines()[-1].removeprefix('ValueError: ')}")
     except KeyboardInterrupt:
         sys.exit(f"stopped; the same command goes on from {run / 'last.pt'}")
 

