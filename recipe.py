@@ -5,7 +5,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Literal
+from typing import Literal, get_args, get_type_hints
 
 import torch
 import yaml
@@ -94,8 +94,9 @@ class Recipe:
             parsed = vars(parser.parse_object(vars(self)))
         except ArgumentError as error:
             raise ValueError(f"recipe: {' '.join(str(error).split())}") from error
-        for name, value in parsed.items():
-            if value is None and name != "crop":  # which jsonargparse lets pass
+        kinds = get_type_hints(type(self))
+        for name, value in parsed.items():  # jsonargparse lets null pass for any field
+            if value is None and type(None) not in get_args(kinds[name]):
                 raise ValueError(f"recipe: {name} is null: give it a value, or leave it out")
             object.__setattr__(self, name, value)  # a list from a file is now a tuple
         for name, low, high in (
@@ -115,8 +116,8 @@ class Recipe:
             value = getattr(self, name)
             if value is not None and not low <= value <= high:  # also refuses nan
                 raise ValueError(f"recipe: {name} must be between {low} and {high}, not {value}")
-        if self.crop is not None and min(self.crop) < 1:
-            raise ValueError(f"recipe: crop must be two sizes of at least 1, not {self.crop}")
+        if self.crop is not None and min(self.crop) < 2:
+            raise ValueError(f"recipe: crop must be two sizes of at least 2, not {self.crop}")
         small, large = self.crop_area
         if not 0 < small <= large <= 1:
             raise ValueError(f"recipe: crop_area must rise within 0..1, not {self.crop_area}")

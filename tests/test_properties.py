@@ -1,0 +1,223 @@
+"""What holds for any input, tried on inputs that hypothesis thinks up."""
+
+import dataclasses
+import tempfile
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+import yaml
+from hypothesis import HealthCheck, assume, given, settings
+from hypothesis import strategies as st
+from PIL import Image
+from torchmetrics.classification import MulticlassConfusionMatrix, MulticlassJaccardIndex
+from torchvision import tv_tensors
+
+import prepare.camvid
+from checkpoint import load_checkpoint, save_checkpoint
+from dataset import TRAIN_IDS, Cityscapes, paired_transforms
+from model import UNet, load_model
+from prepare.streets import draw_tree
+from recipe import Recipe
+from utils import ConfusionMatrix
+
+# No deadline: a shared machine may stop a test for minutes.
+settings.register_profile(
+    "project", deadline=None, max_examples=25, suppress_health_check=list(HealthCheck)
+)
+settings.load_profile("project")
+
+seeds = st.integers(0, 2**31 - 1)
+sides = st.integers(1, 70)
+
+
+# Metrics
+
+
+@given(seeds, st.integers(2, 25), st.integers(1, 4), st.integers(0, 60), st.floats(0, 1))
+def test_metrics_equal_those_of_torchmetrics(seed, classes, batches, size, ignored):
+    rng = np.random.default_rng(seed)
+    used = rng.permutation(classes)[: rng.integers(1, classes + 1)]  # the others are absent
+    target = torch.from_numpy(rng.choice(used, (batches, size, 3)))
+    prediction = torch.from_numpy(rng.choice(used, (batches, size, 3)))
+    target[torch.from_numpy(rng.random((batches, size, 3)) < ignored)] = 255
+    ours = ConfusionMatrix(classes)
+    for truth, guess in zip(target, prediction, strict=True):
+        ours.update(truth.to(torch.uint8), guess.to(torch.uint8))
+    form = {"num_classes": classes, "ignore_index": 255}
+    theirs = MulticlassConfusionMatrix(**form)(prediction, target)
+    assert torch.equal(ours.matrix, theirs)
+    iou = MulticlassJaccardIndex(**form, average="none")(prediction, target).double()
+    present = theirs.sum(0) + theirs.sum(1) > 0
+    assert torch.equal(ours.iou.isnan(), ~present)
+    torch.testing.assert_close(ours.iou[present], iou[present], atol=1e-6, rtol=1e-5)
+    if present.any():
+        assert ours.mean_iou == pytest.approx(iou[present].mean().item(), abs=1e-6)
+        assert ours.pixel_accuracy == pytest.approx((theirs.trace() / theirs.sum()).item())
+
+
+# Pairs
+
+
+def coordinates(height: int, width: int) -> tuple[tv_tensors.Image, tv_tensors.Mask]:
+    """A picture whose first channel is its labels: the column's number."""
+    columns = torch.arange(width, dtype=torch.uint8).expand(height, width)
+    return tv_tensors.Image(torch.stack([columns] * 3)), tv_tensors.Mask(columns.clone())
+
+
+@given(seeds, sides, sides, st.integers(2, 70), st.integers(2, 70), st.floats(0, 1))
+def test_image_and_mask_stay_paired_through_crop_and_flip(seed, height, width, rows, columns, flip):
+    # torchvision cuts nothing at all out of a few pixels for a crop of quite another shape
+    assume(min(height, width) > max(rows / columns, columns / rows))
+    torch.manual_seed(seed)
+    transforms = paired_transforms(flip=flip, crop=(rows, columns), crop_area=(0.3, 1.0))
+    image, mask = transforms(*coordinates(height, width))
+    assert (image.shape, mask.shape) == ((3, rows, columns), (rows, columns))
+    assert (image.dtype, mask.dtype) == (torch.uint8, torch.uint8)
+    assert mask.max() < width
+    # Bilinear against nearest: apart by no more than a step between neighbours.
+    step = max(2, -(-width // columns) + 1)
+    assert (image[0].int() - mask.int()).abs().max() <= step
+
+
+@given(seeds, sides, sides, st.integers(1, 64), st.booleans())
+def test_downscaling_divides_height_and_width_and_invents_no_label(
+    seed, height, width, factor, labels_too
+):
+    rng = np.random.default_rng(seed)
+    ids = rng.choice(np.array([7, 11, 23, 0], np.uint8), (height, width))
+    colours = rng.integers(0, 256, (height, width, 3), dtype=np.uint8)
+    with tempfile.TemporaryDirectory() as folder:
+        write_pair(Path(folder), "train", "aachen", colours, ids)
+        scenes = Cityscapes(folder, "train", downscale=factor, downscale_labels=labels_too)
+        image, mask = scenes[0]
+    small = (max(height // factor, 1), max(width // factor, 1))
+    assert image.shape == (3, *small)
+    assert mask.shape == (small if labels_too else (height, width))
+    assert set(mask.unique().tolist()) <= {int(TRAIN_IDS[i]) for i in np.unique(ids)}
+
+
+# The network
+
+
+@given(sides, sides, st.integers(1, 5))
+def test_same_padding_gives_back_any_height_and_width(height, width, depth):
+    model = UNet(width=1, depth=depth).eval()
+    with torch.inference_mode():
+        logits = model(torch.zeros(1, 3, height, width, dtype=torch.uint8))
+    assert logits.shape == (1, 19, height, width) == (1, 19, *model.output_size(height, width))
+    assert logits.isfinite().all()
+
+
+# Round trips
+
+
+def floats(low: float, high: float) -> st.SearchStrategy:
+    return st.floats(low, high, allow_nan=False)
+
+
+recipes = st.builds(
+    Recipe,
+    data_root=st.text(st.characters(codec="utf-8", exclude_categories=["Cc", "Cs"]), min_size=1),
+    mode=st.sampled_from(["fine", "coarse"]),
+    train_split=st.sampled_from(["train", "train_extra"]),
+    downscale=st.integers(1, 64),
+    crop=st.none() | st.tuples(st.integers(2, 4096), st.integers(2, 4096)),
+    crop_area=st.tuples(floats(0.01, 0.5), floats(0.5, 1)),
+    flip=floats(0, 1),
+    jitter=floats(0, 1),
+    width=st.integers(1, 4096),
+    depth=st.integers(1, 8),
+    padding=st.sampled_from(["same", "valid"]),
+    batch_norm=st.booleans(),
+    loss=st.sampled_from(["cross_entropy", "cross_entropy+dice"]),
+    lr=floats(1e-12, 1e3),
+    weight_decay=floats(0, 1e3),
+    schedule=st.sampled_from(["halve", "cosine"]),
+    halve_every=st.integers(1, 10**6),
+    batch_size=st.integers(1, 10**6),
+    epochs=st.integers(1, 10**6),
+    seed=st.integers(0, 2**20 - 1),
+    workers=st.none() | st.integers(0, 256),
+    cache=st.none() | st.just(".cache"),
+)
+
+
+@given(recipes)
+def test_a_recipe_comes_back_from_yaml(recipe):
+    fields = {
+        name: list(value) if isinstance(value, tuple) else value
+        for name, value in dataclasses.asdict(recipe).items()
+    }
+    assert Recipe.from_fields(yaml.safe_load(yaml.safe_dump(fields))) == recipe
+    assert Recipe.from_fields(yaml.safe_load(yaml.safe_dump(fields, allow_unicode=True))) == recipe
+
+
+@settings(max_examples=15)
+@given(recipes, seeds, st.sampled_from(["same", "valid"]), st.integers(1, 3), st.booleans())
+def test_a_checkpoint_comes_back_from_disk(recipe, seed, padding, depth, batch_norm):
+    torch.manual_seed(seed)
+    model = UNet(width=1, depth=depth, padding=padding, batch_norm=batch_norm)
+    network = {"width": 1, "depth": depth, "padding": padding, "batch_norm": batch_norm}
+    recipe = dataclasses.replace(recipe, **network)
+    history = [{"epoch": 1, "mIoU": seed / 2**31, "iou": {"road": None}}]
+    with tempfile.TemporaryDirectory() as folder:
+        save_checkpoint(Path(folder) / "a.pt", model, recipe, history)
+        found, loaded = load_checkpoint(f"{folder}/a.pt"), load_model(f"{folder}/a.pt")
+    assert Recipe.from_fields(found["recipe"]) == recipe
+    assert (found["settings"], found["history"]) == (model.settings, history)
+    assert loaded.settings == model.settings
+    for name, value in model.state_dict().items():
+        assert torch.equal(value, loaded.state_dict()[name]), name
+
+
+# Prepared trees
+
+
+def write_pair(root: Path, split: str, city: str, colours: np.ndarray, ids: np.ndarray) -> None:
+    for kind, suffix, pixels in (
+        ("leftImg8bit", "leftImg8bit", colours),
+        ("gtFine", "gtFine_labelIds", ids),
+    ):
+        folder = root / kind / split / city
+        folder.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(pixels).save(folder / f"{city}_000000_000000_{suffix}.png")
+
+
+@settings(max_examples=15)
+@given(seeds, sides, sides, st.integers(1, 4))
+def test_what_camvid_gives_reads_back_exactly(seed, height, width, frames):
+    rng = np.random.default_rng(seed)
+    written = []
+    with tempfile.TemporaryDirectory() as folder:
+        source = Path(folder) / "CamVid"
+        for frame in range(frames):
+            colours = rng.integers(0, 256, (height, width, 3), dtype=np.uint8)
+            ids = rng.integers(0, 12, (height, width), dtype=np.uint8)
+            for kind, pixels in (("train", colours), ("trainannot", ids)):
+                (source / kind).mkdir(parents=True, exist_ok=True)
+                Image.fromarray(pixels).save(source / kind / f"0001TP_{frame:06d}.png")
+            written.append((colours, ids))
+        prepare.camvid.convert(source, Path(folder) / "out")
+        scenes = Cityscapes(Path(folder) / "out", "train")
+        assert len(scenes) == frames
+        for (image, mask), (colours, ids) in zip(scenes, written, strict=True):
+            assert np.array_equal(image.permute(1, 2, 0).numpy(), colours)
+            expected = [TRAIN_IDS[prepare.camvid.IDS[i]] for i in ids.flatten().tolist()]
+            assert mask.flatten().tolist() == [int(i) for i in expected]
+
+
+@settings(max_examples=3)
+@given(st.integers(0, 10**6), st.integers(32, 60), st.integers(16, 30))
+def test_what_streets_draws_reads_back_exactly(seed, half_width, half_height):
+    size = (2 * half_width, 2 * half_height)
+    with tempfile.TemporaryDirectory() as folder:
+        root = Path(folder) / "drawn"
+        draw_tree(root, train=1, val=1, size=size, seed=seed, workers=1, quiet=True)
+        for split, mode in (("train", "fine"), ("val", "fine"), ("train", "coarse")):
+            ((image, mask),) = scenes = Cityscapes(root, split, mode)
+            assert image.shape == (3, *reversed(size))
+            with Image.open(scenes.images[0]) as drawn, Image.open(scenes.targets[0][0]) as ids:
+                assert np.array_equal(image.permute(1, 2, 0).numpy(), np.array(drawn))
+                assert torch.equal(mask, TRAIN_IDS[torch.from_numpy(np.array(ids)).int()])
