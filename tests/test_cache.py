@@ -127,9 +127,11 @@ def test_a_changed_source_is_never_served_stale(tree, kind, change, silence):
     assert content(scenes_of(tree)) == truth
 
 
-def test_a_source_that_vanished_is_named_though_it_was_kept(tree):
+@pytest.mark.parametrize("kept", [True, False])
+def test_a_source_that_vanished_is_named_whether_or_not_it_was_kept(tree, kept):
     scenes = scenes_of(tree)
-    content(scenes)
+    if kept:
+        content(scenes)
     os.unlink(scenes.targets[3][0])
     with pytest.raises(FileNotFoundError, match="no picture at .*: restore it"):
         scenes[3]
