@@ -5,6 +5,7 @@ import ctypes
 import sys
 
 from torch import nn
+from torch.nn.modules.batchnorm import _BatchNorm  # BatchNorm2d, SyncBatchNorm
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 
@@ -35,6 +36,6 @@ def fold_batch_norm(model: nn.Module) -> nn.Module:
     model = copy.deepcopy(model).eval()
     for block in [m for m in model.modules() if isinstance(m, nn.Sequential)]:
         for i, (conv, norm) in enumerate(zip(block, block[1:], strict=False)):
-            if isinstance(conv, nn.Conv2d) and isinstance(norm, nn.BatchNorm2d):
+            if isinstance(conv, nn.Conv2d) and isinstance(norm, _BatchNorm):
                 block[i], block[i + 1] = fuse_conv_bn_eval(conv, norm), nn.Identity()
     return model
