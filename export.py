@@ -4,8 +4,8 @@
     python export.py runs/cityscapes/best.pt '$CITYSCAPES_DATASET' --split test --out test --zip
 
 For every picture of the split one <city>_<seq>_<frame>_pred.png of the same size: a byte per
-pixel, Cityscapes' label ids (7 road .. 33 bicycle). `csEvalPixelLevelSemanticLabeling` judges
-the directory, cityscapes-dataset.com takes the zip.
+pixel, Cityscapes' label ids (7 road .. 33 bicycle). cityscapes-dataset.com takes the zip; on Cityscapes,
+`csEvalPixelLevelSemanticLabeling` (cityscapesscripts) judges the directory.
 """
 
 import argparse
@@ -67,7 +67,7 @@ def export_predictions(
     split: str,
     out: str | Path,
     pack: bool = False,
-    batch_size: int = 1,
+    batch_size: int = 8,
     workers: int = 0,
 ) -> Path:
     """Predict every picture of a split into the directory `out`, by way of `engine.evaluate`.
