@@ -67,7 +67,7 @@ def export_predictions(
     split: str,
     out: str | Path,
     pack: bool = False,
-    batch_size: int = 8,
+    batch_size: int = 1,
     workers: int = 0,
 ) -> Path:
     """Predict every picture of a split into the directory `out`, by way of `engine.evaluate`.
