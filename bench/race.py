@@ -1,6 +1,6 @@
 """Quality for time: three U-Nets train from scratch on CamVid, in turns, for the same minutes.
 
-    python -m bench.race --minutes 20 --epochs 20
+    python -m bench.race --minutes 9 --epochs 14
 
 Ours trains with recipes/camvid.yaml and the number of epochs that is given (choose what fits into
 the minutes). segmentation-models-pytorch's Unet (resnet18 encoder, no pretrained weights) and
@@ -158,8 +158,8 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--data_root", default="data/camvid", help="made by prepare/camvid.py")
-    parser.add_argument("--minutes", type=float, default=20, help="of training, for each")
-    parser.add_argument("--epochs", type=int, default=20, help="of our schedule")
+    parser.add_argument("--minutes", type=float, default=9, help="of training, for each")
+    parser.add_argument("--epochs", type=int, default=14, help="of our schedule")
     args = parser.parse_args()
     try:
         Cityscapes(args.data_root, "val")
