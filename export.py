@@ -4,8 +4,8 @@
     python export.py runs/cityscapes/best.pt '$CITYSCAPES_DATASET' --split test --out test --zip
 
 For every picture of the split one <city>_<seq>_<frame>_pred.png of the same size: a byte per
-pixel, Cityscapes' label ids (7 road .. 33 bicycle). cityscapes-dataset.com takes the zip; on Cityscapes,
-`csEvalPixelLevelSemanticLabeling` (cityscapesscripts) judges the directory.
+pixel, Cityscapes' label ids (7 road .. 33 bicycle). cityscapes-dataset.com takes the zip; on
+Cityscapes, `csEvalPixelLevelSemanticLabeling` (cityscapesscripts) judges the directory.
 """
 
 import argparse
