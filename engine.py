@@ -19,7 +19,7 @@ from distributed import add_up, average_buffers, is_main, parallel, world_size
 from guard import finish_step, lock, until_stopped
 from losses import criterion
 from model import UNet, predict
-from recipe import Recipe, lr_factor
+from recipe import Recipe, make_optimizer
 from speed import fold_batch_norm, keep_freed_memory
 from utils import CATEGORIES, CLASS_NAMES, IGNORE_INDEX, ConfusionMatrix
 
@@ -189,11 +189,7 @@ def fit(
         device = pick_device()
         model.to(device)
         net = parallel(model)
-        optimizer = torch.optim.AdamW(
-            model.parameters(), recipe.lr, weight_decay=recipe.weight_decay, fused=True
-        )
-        factor = lr_factor(recipe, len(train_loader))
-        scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer, factor)
+        optimizer, scheduler = make_optimizer(recipe, model, len(train_loader))
         training = {"optimizer": optimizer, "scheduler": scheduler}
         history = start_or_resume(run_dir, model, recipe, training)
         yield from history

@@ -172,6 +172,17 @@ def make_loaders(recipe: Recipe) -> tuple[DataLoader, DataLoader]:
     )
 
 
+def make_optimizer(
+    recipe: Recipe, model: UNet, steps_per_epoch: int
+) -> tuple[torch.optim.Optimizer, torch.optim.lr_scheduler.LRScheduler]:
+    """What changes the weights, and the schedule of its learning rate, stepped once a batch."""
+    optimizer = torch.optim.AdamW(
+        model.parameters(), recipe.lr, weight_decay=recipe.weight_decay, fused=True
+    )
+    factor = lr_factor(recipe, steps_per_epoch)
+    return optimizer, torch.optim.lr_scheduler.LambdaLR(optimizer, factor)
+
+
 def lr_factor(recipe: Recipe, steps_per_epoch: int) -> Callable[[int], float]:
     """The schedule: a function of the step, 0 at the start, that multiplies the recipe's lr."""
     steps = recipe.epochs * steps_per_epoch

@@ -30,7 +30,9 @@ from bench.peers import LABELS, make
 from bench.plain import plain_step
 from bench.timing import machine, started
 from dataset import Cityscapes
-from recipe import Recipe, lr_factor, make_loaders, make_model
+from engine import evaluate, train_one_epoch
+from recipe import Recipe, make_loaders, make_model, make_optimizer
+from speed import keep_freed_memory
 from utils import IGNORE_INDEX, ConfusionMatrix
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -57,17 +59,10 @@ def ours(data_root: str, epochs: int) -> Callable:
 
 
 def train_ours(recipe: Recipe) -> Iterator[tuple[float, float]]:
-    from engine import evaluate, train_one_epoch
-    from speed import keep_freed_memory
-
     keep_freed_memory()
     model = make_model(recipe)
     train_loader, val_loader = make_loaders(recipe)
-    optimizer = torch.optim.AdamW(
-        model.parameters(), recipe.lr, weight_decay=recipe.weight_decay, fused=True
-    )
-    factor = lr_factor(recipe, len(train_loader))
-    scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer, factor)
+    optimizer, scheduler = make_optimizer(recipe, model, len(train_loader))
     for epoch in range(1, recipe.epochs + 1):
         train_loader.dataset.set_epoch(epoch)
         start = time.perf_counter()
