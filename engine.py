@@ -154,6 +154,7 @@ def rank_scenes(model: UNet, scenes: Cityscapes) -> list[tuple[float, int]]:
     Scenes without a scored pixel are left out.
     """
     ranked = []
+    model = fold_batch_norm(model)  # here, not for each of them
     for index in tqdm(range(len(scenes)), desc="rank", unit="img", leave=False, disable=None):
         image, labels = scenes[index]
         confusion = ConfusionMatrix(model.settings["num_classes"])

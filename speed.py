@@ -26,13 +26,16 @@ def keep_freed_memory() -> None:
 
 
 def fold_batch_norm(model: nn.Module) -> nn.Module:
-    """A copy in evaluation mode whose convolutions do their batch norm's work.
+    """The network in evaluation mode, its convolutions doing their batch norm's work.
 
     In evaluation, batch norm multiplies and shifts each channel by constants, which fit into the
     weights and bias of the convolution before it (Jacob et al. 2018, section 3.2,
     https://arxiv.org/abs/1712.05877): a pass over every map is saved, and a map less is kept.
-    Predictions agree to rounding. `model` itself is left alone.
+    Predictions agree to rounding. `model` itself is left alone; it is returned, not copied, if
+    there is nothing to change, so that whoever predicts often folds once.
     """
+    if not model.training and not any(isinstance(m, _BatchNorm) for m in model.modules()):
+        return model
     model = copy.deepcopy(model).eval()
     for block in [m for m in model.modules() if isinstance(m, nn.Sequential)]:
         for i, (conv, norm) in enumerate(zip(block, block[1:], strict=False)):
