@@ -103,7 +103,7 @@ def training(root: Path, workers: int | None) -> Callable:
 
     def run() -> None:
         for images, labels in batches:
-            loss = criterion(model(images), labels.long())
+            loss = criterion(model(images), labels)
             optimizer.zero_grad()
             loss.backward()
             optimizer.step()

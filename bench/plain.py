@@ -57,13 +57,18 @@ def copy_weights(source: nn.Module, target: nn.Module) -> None:
     target.load_state_dict(dict(zip(names, values, strict=True)))
 
 
+def plain_input(images: Tensor) -> Tensor:
+    """Bytes as our own network sees them: uint8 0..255 -> float32 -2..2."""
+    return images.float() / 63.75 - 2
+
+
 def plain_step(model: nn.Module, optimizer, images: Tensor, labels: Tensor) -> Tensor:
     """One training step; returns its loss.
 
     images: uint8 (N, 3, H, W), made float as the loaders of tutorials do; labels: int64 (N, H, W).
     """
     optimizer.zero_grad()
-    logits = model(images.float() / 63.75 - 2)
+    logits = model(plain_input(images))
     loss = F.cross_entropy(logits, labels, ignore_index=255)
     loss.backward()
     optimizer.step()

@@ -10,7 +10,7 @@ from functools import partial
 import numpy as np
 import torch
 
-from bench.plain import PlainUNet, copy_weights
+from bench.plain import PlainUNet, copy_weights, plain_input
 from bench.timing import row, table, take_turns
 
 SIZE, WIDTH, ROUNDS, TIMES = (512, 1024), 16, 7, 50
@@ -41,7 +41,7 @@ def plain() -> Callable:
 
     def run() -> torch.Tensor:
         with torch.no_grad():
-            return model(image.float() / 63.75 - 2).argmax(1)[0]
+            return model(plain_input(image)).argmax(1)[0]
 
     return run
 

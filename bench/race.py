@@ -27,7 +27,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from bench.peers import LABELS, make
-from bench.plain import plain_step
+from bench.plain import plain_input, plain_step
 from bench.timing import machine, started
 from dataset import Cityscapes
 from engine import evaluate, train_one_epoch
@@ -104,7 +104,7 @@ def judge(model: nn.Module, val_loader) -> float:
     model.eval()
     confusion = ConfusionMatrix(19)
     for images, labels in val_loader:
-        logits = model(pad(images).float() / 63.75 - 2)
+        logits = model(plain_input(pad(images)))
         predicted = logits.argmax(1)[..., : labels.shape[-2], : labels.shape[-1]]
         confusion.update(labels, predicted)
     return confusion.mean_iou
