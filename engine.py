@@ -74,15 +74,15 @@ def train_one_epoch(
             h, w = logits.shape[-2:]  # smaller than the picture if padding is `valid`
             labels = labels[:, margin : margin + h, margin : margin + w]
             value = criterion(logits, labels, loss, add_up)  # of the batch of all processes
-            optimizer.zero_grad()
-            (value * world_size()).backward()  # the gradients' mean over them so is their sum
-            optimizer.step()
-            scheduler.step()
-
             with torch.no_grad():
                 pixels = (labels != IGNORE_INDEX).sum()
                 hits = (logits.argmax(1) == labels).sum()
                 totals += torch.stack([value.detach().double() * pixels, hits, pixels])
+            del logits  # room for the backward pass
+            optimizer.zero_grad()
+            (value * world_size()).backward()  # the gradients' mean over them so is their sum
+            optimizer.step()
+            scheduler.step()
             bar.update(len(images) * world_size())
             if time.monotonic() - read_at > 1:  # a look at the sums makes a GPU wait
                 bar.set_postfix(loss=f"{_means(*totals)[0]:.3f}", refresh=False)

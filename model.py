@@ -6,6 +6,7 @@ result is joined with the skip ("copy and crop"), and a last 1x1 convolution. Wh
 the paper is said in `UNet`: batch norm, `same` padding, and input in bytes.
 """
 
+from functools import partial
 from itertools import count
 from pathlib import Path
 
@@ -15,6 +16,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torchvision.transforms.v2.functional import pil_to_tensor
 
+import lean
 from checkpoint import load_checkpoint
 from pictures import read_picture, unfit
 from speed import fold_batch_norm, keep_freed_memory
@@ -199,7 +201,11 @@ class UNet(nn.Module):
         if padded != size:
             x = mirror(x, *padded, margin=self.margin)
         x = x.contiguous(memory_format=torch.channels_last)
+        layers = partial(lean.forward, self) if lean.applies(self, x) else self.layers
+        return layers(x)[..., :height, :width]
 
+    def layers(self, x: Tensor) -> Tensor:
+        """The network itself: normalised floats of a size that it takes -> logits."""
         skips = []
         for level, convs in enumerate(self.contracting):
             if level:
@@ -208,7 +214,7 @@ class UNet(nn.Module):
             x = convs(x)  # -> (N, width * 2**level, H, W)
         for up_conv in self.expansive:
             x = up_conv(x, skips.pop())  # (N, C, H, W) -> (N, C/2, 2H, 2W)
-        return self.conv_1x1(x)[..., :height, :width]
+        return self.conv_1x1(x)  # -> (N, num_classes, H, W)
 
 
 def init_weights(module: nn.Module) -> None:

@@ -65,8 +65,8 @@ def memory(recipe: Recipe, batch: int, size: tuple[int, int], bf16: bool) -> dic
     """Bytes at the peak of a training step: parameters, gradients, optimizer, activations, peak.
 
     `activations` is what is left: the maps kept for the backward pass and what passes through.
-    The second step is looked at, when the optimiser's state and the last step's gradients and
-    logits are there. As in `engine.train_one_epoch`, `size` height and width.
+    The second step is looked at, when the optimiser's state and the last step's gradients are
+    there. As in `engine.train_one_epoch`, `size` height and width.
     """
     model = ghost(recipe)
     with FakeTensorMode():
@@ -84,6 +84,7 @@ def memory(recipe: Recipe, batch: int, size: tuple[int, int], bf16: bool) -> dic
                 h, w = logits.shape[-2:]
                 labels = truth[:, margin : margin + h, margin : margin + w]
                 value = criterion(logits, labels, recipe.loss)
+                del logits
                 optimizer.zero_grad()
                 value.backward()
                 optimizer.step()
