@@ -23,6 +23,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 CACHE = 24 << 20  # bytes of a map to work on at once: a cache of the last level
+LARGE = 48 << 20  # bytes of the first map from which on it is done: it costs up to a tenth of time
 
 
 @dataclass(eq=False)
@@ -85,13 +86,13 @@ def units(model: nn.Module) -> list[Unit]:
 
 
 def applies(model: nn.Module, images: Tensor) -> bool:
-    """Whether this is a training pass that `forward` can do: float32, on a CPU, with batch norm.
+    """Whether this is a training pass for `forward`: `LARGE`, float32, on a CPU, with batch norm.
 
     `valid` padding, a network without batch norm or with a part frozen, and all else are left to
     autograd.
     """
     norms = [m for m in model.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm)]
-    smallest = images.shape[-2] * images.shape[-1] >> 2 * model.depth
+    pixels = len(images) * images.shape[-2] * images.shape[-1]
     return (
         model.training
         and torch.is_grad_enabled()
@@ -103,7 +104,8 @@ def applies(model: nn.Module, images: Tensor) -> bool:
         and model.padding == "same"
         and len(norms) == 4 * model.depth + 2
         and all(type(m) is nn.BatchNorm2d and m.training and m.momentum for m in norms)
-        and len(images) * smallest > 1  # else batch norm says what is wrong
+        and pixels * 4 * model.conv_1x1.in_channels > LARGE
+        and pixels >> 2 * model.depth > 1  # else batch norm says what is wrong
     )
 
 
@@ -214,7 +216,7 @@ def unit_backward(unit: Unit, images: Tensor, grad: Tensor) -> list[Tensor]:
 
 
 def behind_relu(grad: Tensor, y: Tensor, result: Tensor, first: bool) -> None:
-    """Write the gradient by a ReLU's input into `result`, or add it; `grad` is by its result `y`."""
+    """Put the gradient by a ReLU's input into `result`, or add it; `grad` is by its result `y`."""
     if first:
         torch.ops.aten.threshold_backward.grad_input(grad, y, 0, grad_input=result)
     else:

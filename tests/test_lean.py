@@ -11,6 +11,11 @@ from losses import criterion
 from model import UNet, normalize
 
 
+@pytest.fixture(autouse=True)
+def for_small_pictures_too(monkeypatch):
+    monkeypatch.setattr(lean, "LARGE", 0)
+
+
 def network(**settings) -> UNet:
     torch.manual_seed(0)
     model = UNet(**{"width": 4, "depth": 2, **settings})
@@ -120,6 +125,13 @@ def test_what_it_cannot_do_is_left_to_autograd(model):
     images = torch.rand(2, 3, 64, 64)
     assert lean.applies(network(), images)
     assert not lean.applies(model, images)
+
+
+def test_small_pictures_are_left_to_autograd_which_is_faster(monkeypatch):
+    monkeypatch.undo()
+    model = UNet(width=16)
+    assert lean.applies(model, torch.zeros(8, 3, 368, 480))
+    assert not lean.applies(model, torch.zeros(4, 3, 240, 320))
 
 
 def test_without_gradients_and_for_gradients_of_the_picture_it_is_left_to_autograd():

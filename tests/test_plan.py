@@ -8,7 +8,6 @@ import pytest
 import torch
 from torch.profiler import ProfilerActivity, profile
 
-import lean
 from bench.plan import epoch, flop, memory, needed
 from engine import train_one_epoch
 from losses import criterion
@@ -37,8 +36,7 @@ def live_peak(work: Callable) -> int:
     ],
     ids=lambda fields: " ".join(f"{name}={value}" for name, value in fields.items()),
 )
-def test_the_computed_peak_is_that_of_a_real_step_within_15_per_cent(streets, fields, monkeypatch):
-    monkeypatch.setattr(lean, "applies", lambda *_: False)  # as on a GPU
+def test_the_computed_peak_is_that_of_a_real_step_within_15_per_cent(streets, fields):
     recipe = Recipe(
         **{"data_root": str(streets), "downscale": 1, "width": 16, "depth": 3, "workers": 0}
         | fields

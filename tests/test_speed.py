@@ -5,6 +5,7 @@ import torch
 from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
 
+import lean
 from bench.plain import PlainUNet, copy_weights, plain_step
 from engine import train_one_epoch
 from model import UNet, predict
@@ -46,7 +47,9 @@ def test_predicting_leaves_the_model_as_it_was():
         assert torch.equal(value, before[name]), name
 
 
-def test_training_follows_the_plain_way_to_rounding():
+@pytest.mark.parametrize("large", [0, lean.LARGE])  # each way to take a step
+def test_training_follows_the_plain_way_to_rounding(large, monkeypatch):
+    monkeypatch.setattr(lean, "LARGE", large)
     torch.manual_seed(0)
     ours, plain = UNet(width=4, depth=2), PlainUNet(width=4, depth=2)
     copy_weights(ours, plain)
