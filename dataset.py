@@ -58,7 +58,8 @@ class Cityscapes(torchvision.datasets.Cityscapes):
         root: directory of the tree, or of the archives as downloaded: torchvision unpacks them.
         split: `train`, `val`, `test`, or `train_extra` (coarse only).
         mode: `fine` or `coarse` labels.
-        transforms: called with the pair, returns the pair; see `paired_transforms`.
+        transforms: called with the pair, returns the pair; see `paired_transforms`. A list has one
+            for each epoch, the last also for those after it.
         seed: with a seed, what `transforms` draws for an item depends on this, on the item and
             on the epoch (see `set_epoch`) and on nothing else: not on the number of workers.
         downscale: divide height and width by this, bilinearly with antialiasing for the image,
@@ -158,15 +159,18 @@ class Cityscapes(torchvision.datasets.Cityscapes):
         return [self._transform(index, *pair) for index, pair in zip(indices, pairs, strict=True)]
 
     def _transform(self, index: int, image: Tensor, mask: Tensor) -> tuple:
-        if self.transforms is None:
+        transforms = self.transforms
+        if isinstance(transforms, list):
+            transforms = transforms[min(max(int(self.epoch), 1), len(transforms)) - 1]
+        if transforms is None:
             return image, mask
         if self.seed is None:
-            return self.transforms(image, mask)
+            return transforms(image, mask)
         generator = torch.default_generator  # the one that torchvision's transforms draw from
         state = generator.get_state()
         generator.manual_seed(((self.seed << 20) + int(self.epoch) << 24) + index)
         try:
-            return self.transforms(image, mask)
+            return transforms(image, mask)
         finally:
             generator.set_state(state)
 

@@ -31,6 +31,9 @@ class Recipe:
         downscale: divide the pictures' height and width by this.
         crop: height and width of the training crops; null trains on full frames.
         crop_area: smallest and largest share of the frame that a crop shows.
+        crop_start: crops grow from this share of `crop`'s height and width in the first epoch to
+            all of it in the last: small pictures are learned from sooner (progressive learning,
+            Tan & Le 2021, section 4, https://arxiv.org/abs/2104.00298).
         flip: probability of a horizontal flip.
         jitter: brightness, contrast and saturation vary by this share.
         width: channels of the U-Net's first level.
@@ -58,6 +61,7 @@ class Recipe:
     downscale: int = 2
     crop: tuple[int, int] | None = None
     crop_area: tuple[float, float] = (0.25, 1.0)
+    crop_start: float = 1.0
     flip: float = 0.5
     jitter: float = 0.0
     width: int = 64
@@ -101,6 +105,7 @@ class Recipe:
             object.__setattr__(self, name, value)  # a list from a file is now a tuple
         for name, low, high in (
             ("downscale", 1, 64),
+            ("crop_start", 0.1, 1),
             ("flip", 0, 1),
             ("jitter", 0, 1),
             ("width", 1, 4096),
@@ -159,7 +164,10 @@ def make_model(recipe: Recipe) -> UNet:
 
 def make_loaders(recipe: Recipe) -> tuple[DataLoader, DataLoader]:
     """Training and validation batches as the recipe wants them; raises as `Cityscapes` does."""
-    augment = paired_transforms(recipe.flip, recipe.crop, recipe.crop_area, recipe.jitter)
+    augment = [
+        paired_transforms(recipe.flip, crop, recipe.crop_area, recipe.jitter)
+        for crop in crop_sizes(recipe)
+    ]
     read = {"downscale": recipe.downscale, "cache": recipe.cache}
     train = Cityscapes(
         recipe.data_root, recipe.train_split, recipe.mode, augment, recipe.seed, **read
@@ -170,6 +178,22 @@ def make_loaders(recipe: Recipe) -> tuple[DataLoader, DataLoader]:
         make_loader(train, recipe.batch_size, True, recipe.workers),
         make_loader(val, min(recipe.batch_size, 8), False, recipe.workers),
     )
+
+
+def crop_sizes(recipe: Recipe) -> list[tuple[int, int] | None]:
+    """Height and width of each epoch's crops, which poolings halve evenly while they grow.
+
+    One element if they don't, None for full frames.
+    """
+    if recipe.crop is None or recipe.crop_start == 1:
+        return [recipe.crop]
+    step = 2**recipe.depth
+    shares = torch.linspace(recipe.crop_start, 1, recipe.epochs).tolist()
+    growing = [
+        tuple(min(max(round(n * share / step), 1) * step, n) for n in recipe.crop)
+        for share in shares[:-1]
+    ]
+    return [*growing, recipe.crop]
 
 
 def make_optimizer(

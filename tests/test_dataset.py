@@ -11,6 +11,7 @@ from PIL import Image
 from torchvision import tv_tensors
 
 from dataset import TRAIN_IDS, Cityscapes, make_loader, paired_transforms, read_labels
+from recipe import Recipe, crop_sizes, make_loaders
 from utils import CLASS_NAMES, PALETTE, downscale
 
 
@@ -283,6 +284,26 @@ def test_order_and_augmentation_do_not_depend_on_the_number_of_threads(streets):
 
 def test_each_epoch_draws_anew(streets):
     assert not torch.equal(batches(streets, 0, epoch=1), batches(streets, 0, epoch=2))
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_crops_grow_from_epoch_to_epoch_and_stay_whole_in_the_last(streets, workers):
+    recipe = Recipe(
+        str(streets), downscale=1, crop=(40, 60), crop_start=0.4, depth=2, epochs=3, workers=workers
+    )
+    loader, val_loader = make_loaders(recipe)
+    sizes = []
+    for epoch in (1, 2, 3, 4):
+        loader.dataset.set_epoch(epoch)
+        sizes.append({tuple(images.shape[-2:]) for images, _ in loader})
+    assert sizes == [{(16, 24)}, {(28, 40)}, {(40, 60)}, {(40, 60)}]
+    assert next(iter(val_loader))[0].shape[-2:] == (64, 128)
+
+
+def test_crops_that_do_not_grow_are_of_the_size_that_is_asked_for():
+    assert crop_sizes(Recipe(crop=(41, 63))) == [(41, 63)]
+    assert crop_sizes(Recipe(crop=(41, 63), crop_start=0.1, epochs=1)) == [(41, 63)]
+    assert crop_sizes(Recipe()) == [None]
 
 
 def test_images_of_several_sizes_in_one_batch_are_refused_with_the_cure(tree):

@@ -125,6 +125,7 @@ recipes = st.builds(
     downscale=st.integers(1, 64),
     crop=st.none() | st.tuples(st.integers(2, 4096), st.integers(2, 4096)),
     crop_area=st.tuples(floats(0.01, 0.5), floats(0.5, 1)),
+    crop_start=floats(0.1, 1),
     flip=floats(0, 1),
     jitter=floats(0, 1),
     width=st.integers(1, 4096),
