@@ -219,6 +219,12 @@ def start_or_resume(run_dir: Path, model: UNet, recipe: Recipe, training: dict) 
     return history or []
 
 
+def start_epoch(train_loader: DataLoader, recipe: Recipe, epoch: int) -> None:
+    """Make the order of the images and their augmentation those of this epoch, from 1 on."""
+    train_loader.dataset.set_epoch(epoch)
+    train_loader.batch_sampler.sampler.generator.manual_seed(recipe.seed * 1_000_003 + epoch)
+
+
 def run_epoch(
     epoch: int,
     net: nn.Module,
@@ -231,8 +237,7 @@ def run_epoch(
 ) -> dict:
     """Train an epoch and judge it: its record, as in `fit`."""
     start = time.perf_counter()
-    train_loader.dataset.set_epoch(epoch)
-    train_loader.batch_sampler.sampler.generator.manual_seed(recipe.seed * 1_000_003 + epoch)
+    start_epoch(train_loader, recipe, epoch)
     name = f"epoch {epoch}/{recipe.epochs}"
     try:
         train_loss, train_accuracy = train_one_epoch(

@@ -15,7 +15,9 @@ What it computes is what `UNet.layers` and autograd compute, to rounding.
 from __future__ import annotations
 
 import mmap
+import os
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, field
 
 import torch
@@ -242,9 +244,11 @@ def carve(shapes: list[tuple[int, ...]]) -> tuple[Tensor, list[Tensor]]:
     workspace = _given_back.pop() if _given_back else None
     if workspace is None or len(workspace) < sum(sizes):
         workspace = None  # first make room for the new one
-        memory = mmap.mmap(-1, 4 * sum(sizes))
+        private = {"flags": mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS} if os.name == "posix" else {}
+        memory = mmap.mmap(-1, 4 * sum(sizes), **private)
         if hasattr(mmap, "MADV_HUGEPAGE"):
-            memory.madvise(mmap.MADV_HUGEPAGE)
+            with suppress(OSError):  # of a kernel without them
+                memory.madvise(mmap.MADV_HUGEPAGE)
         workspace = torch.frombuffer(memory, dtype=torch.float32)
     pieces = workspace[: sum(sizes)].split(sizes)
     return workspace, [

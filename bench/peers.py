@@ -13,13 +13,13 @@ LABELS = {
 }
 
 
-def make(name: str, width: int = 16) -> nn.Module:
-    """A network for 3 channels and 19 classes, its weights at random (seed 0).
+def make(name: str, width: int = 16, seed: int = 0) -> nn.Module:
+    """A network for 3 channels and 19 classes, its weights at random.
 
     `width` is for ours and the plain one; the peers come as they are by default, without
     pretrained weights.
     """
-    torch.manual_seed(0)
+    torch.manual_seed(seed)
     if name == "ours":
         from model import UNet
 

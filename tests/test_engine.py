@@ -99,9 +99,10 @@ def same_state(one, other) -> None:
     assert strip[0] == strip[1]
 
 
-def test_resumed_training_equals_one_that_was_never_interrupted(streets, tmp_path):
+@pytest.mark.parametrize("optimizer", ["adam", "muon"])
+def test_resumed_training_equals_one_that_was_never_interrupted(optimizer, streets, tmp_path):
     fields = {"crop": (32, 64), "crop_start": 0.5, "jitter": 0.2, "schedule": "cosine"}
-    fields |= {"workers": 2}
+    fields |= {"workers": 2, "optimizer": optimizer}
     recipe = tiny(streets, epochs=3, **fields)
     run(recipe, tmp_path / "whole")
     run(recipe, tmp_path / "parts", stop_after=1)

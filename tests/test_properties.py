@@ -133,6 +133,7 @@ recipes = st.builds(
     padding=st.sampled_from(["same", "valid"]),
     batch_norm=st.booleans(),
     loss=st.sampled_from(["cross_entropy", "cross_entropy+dice"]),
+    optimizer=st.sampled_from(["adam", "muon"]),
     lr=floats(1e-12, 1e3),
     weight_decay=floats(0, 1e3),
     schedule=st.sampled_from(["halve", "cosine"]),

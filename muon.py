@@ -1,0 +1,54 @@
+"""Muon for a U-Net: Jordan et al. 2024, https://kellerjordan.github.io/posts/muon/."""
+
+import torch
+from torch import Tensor, nn
+
+
+class Muon(torch.optim.AdamW):
+    """Steps of equal size in all directions for 3x3 convolutions, AdamW for all else.
+
+    The momentum of a convolution's gradient, a matrix (out, in * 9), is replaced by the orthogonal
+    matrix next to it, so that directions which the loss hardly sees are learned as fast as the
+    others. A step has the root mean square that AdamW's has, 0.2 lr (Liu et al. 2025, section 2.2,
+    https://arxiv.org/abs/2502.16982), so that `lr` and `weight_decay` mean the same for both.
+    torch.optim.Muon takes no convolutions.
+    """
+
+    def __init__(self, model: nn.Module, lr: float, weight_decay: float):
+        convs = [m.weight for m in model.modules() if type(m) is nn.Conv2d and m.kernel_size[0] > 1]
+        rest = [p for p in model.parameters() if all(p is not weight for weight in convs)]
+        groups = [{"params": rest}, {"params": convs, "momentum": 0.9}]
+        super().__init__(groups, lr, weight_decay=weight_decay, fused=True)
+
+    @torch.no_grad()
+    def step(self) -> None:
+        """Change the weights by their gradients; those of convolutions are None then."""
+        group = self.param_groups[1]
+        for weight in group["params"]:
+            if weight.grad is None:
+                continue
+            if weight not in self.state:  # AdamW wants a "step" in a state that is loaded
+                new = {"step": torch.zeros(()), "momentum": torch.zeros_like(weight)}
+                self.state[weight] = new
+            momentum = self.state[weight]["momentum"]
+            momentum.lerp_(weight.grad, 1 - group["momentum"])
+            ahead = weight.grad.lerp(momentum, group["momentum"]).flatten(1)  # (out, in * 9)
+            change = orthogonal(ahead).view(weight.shape)
+            weight.mul_(1 - group["lr"] * group["weight_decay"])
+            weight.sub_(change, alpha=group["lr"] * 0.2 * max(ahead.shape) ** 0.5)
+            weight.grad = None  # so that AdamW leaves it alone
+        super().step()
+
+
+def orthogonal(matrix: Tensor) -> Tensor:
+    """The matrix with all singular values brought near 1: five Newton-Schulz steps, float32.
+
+    The coefficients are Jordan's: singular values end between 0.7 and 1.2.
+    """
+    x = matrix if matrix.shape[0] <= matrix.shape[1] else matrix.T
+    x = x / (x.norm() + 1e-7)
+    for _ in range(5):
+        square = x @ x.T
+        x = torch.addmm(x, torch.addmm(square, square, square, beta=-4.7750, alpha=2.0315), x,
+                        beta=3.4445)  # fmt: skip
+    return x if matrix.shape[0] <= matrix.shape[1] else x.T
