@@ -24,8 +24,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-CACHE = 24 << 20  # bytes of a map to work on at once: a cache of the last level
-LARGE = 48 << 20  # bytes of the first map from which on it is done: it costs up to a tenth of time
+from utils import IGNORE_INDEX
+
+CACHE = 8 << 20  # bytes of a map to work on at once: some of them fit into a cache
+LARGE = 48 << 20  # bytes of a map from which on it is done: it costs up to a tenth of the time
+ROWS = 1 << 16  # pixels whose scores to work on at once
 
 
 @dataclass(eq=False)
@@ -215,6 +218,46 @@ def unit_backward(unit: Unit, images: Tensor, grad: Tensor) -> list[Tensor]:
     if norm is None:
         return totals
     return [totals[0] * scale, grad_scale, grad_shift, *totals[1:]]
+
+
+def large(x: Tensor) -> bool:
+    """Whether this is a tensor in a CPU's memory, neither fake nor traced, and of `LARGE` bytes."""
+    of_cpu = type(x) is Tensor and x.device.type == "cpu"
+    return of_cpu and x.numel() * x.element_size() > LARGE
+
+
+def cross_entropy(scores: Tensor, labels: Tensor) -> Tensor:
+    """Cross-entropy of `scores` (pixels, C) float32, summed over `labels` (pixels,) that count.
+
+    Its gradient, softmax minus truth, is made along with it and is all that is kept: of the four
+    tensors as large as the scores that PyTorch's loss goes through, one.
+    """
+    return _CrossEntropy.apply(scores, labels)
+
+
+class _CrossEntropy(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, scores: Tensor, labels: Tensor) -> Tensor:
+        grad = torch.empty_like(scores) if ctx.needs_input_grad[0] else None
+        value = scores.new_zeros(())
+        for start in range(0, len(scores), ROWS):
+            part = slice(start, start + ROWS)
+            log_p, truth = scores[part].log_softmax(1), labels[part]
+            value += F.nll_loss(log_p, truth, ignore_index=IGNORE_INDEX, reduction="sum")
+            if grad is not None:
+                kept = truth != IGNORE_INDEX
+                one = kept.to(scores.dtype).unsqueeze(1)
+                torch.mul(log_p.exp_(), one, out=grad[part])
+                grad[part].scatter_add_(1, truth.masked_fill(~kept, 0).unsqueeze(1), -one)
+        ctx.grad = grad
+        return value
+
+    @staticmethod
+    def backward(ctx, factor: Tensor) -> tuple[Tensor, None]:
+        if ctx.grad is None:
+            raise RuntimeError("the backward pass has been made already: make a forward pass first")
+        grad, ctx.grad = ctx.grad.mul_(factor), None
+        return grad, None
 
 
 def behind_relu(grad: Tensor, y: Tensor, result: Tensor, first: bool) -> None:

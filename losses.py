@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+import lean
 from utils import IGNORE_INDEX
 
 Total = Callable[[Tensor], Tensor]
@@ -36,7 +37,10 @@ def criterion(
     scores = logits.float().permute(0, 2, 3, 1).reshape(-1, logits.shape[1])  # (pixels, C)
     labels = labels.reshape(-1).long()
     pixels = total((labels != IGNORE_INDEX).sum()).clamp(min=1)
-    value = F.cross_entropy(scores, labels, ignore_index=IGNORE_INDEX, reduction="sum")
+    if lean.large(scores):
+        value = lean.cross_entropy(scores, labels)
+    else:
+        value = F.cross_entropy(scores, labels, ignore_index=IGNORE_INDEX, reduction="sum")
     value = total(value) / pixels
     return value + dice_loss(scores, labels, total) if loss == "cross_entropy+dice" else value
 

@@ -2,19 +2,22 @@
 
 import copy
 import ctypes
+import mmap
 import sys
+from functools import cache
 
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm  # BatchNorm2d, SyncBatchNorm
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 
+@cache
 def keep_freed_memory() -> None:
     """Tell glibc to keep what a step frees for the next step; does nothing where it is not.
 
     A step's activations are gigabytes. By default they go back to the system and are faulted in
     anew, page by page, which takes a third of a step on a CPU. The process stays as large as its
-    largest step (mallopt(3)).
+    largest step (mallopt(3)), and its first gigabyte lies in large pages.
     """
     if sys.platform == "linux":
         libc = ctypes.CDLL(None)
@@ -23,6 +26,23 @@ def keep_freed_memory() -> None:
             libc.mallopt(M_MMAP_MAX, 0)
             libc.mallopt(M_TRIM_THRESHOLD, 2**31 - 1)
             libc.mallopt(M_TOP_PAD, 64 << 20)
+            use_large_pages(libc, 1 << 30)
+
+
+def use_large_pages(libc: ctypes.CDLL, size: int) -> None:
+    """Ask for pages of 2 MiB for the next `size` bytes of the heap; they take no memory untouched.
+
+    A processor finds large pages faster (madvise(2)). A kernel without them refuses, to no harm.
+    """
+    libc.sbrk.restype = libc.malloc.restype = ctypes.c_void_p
+    libc.sbrk.argtypes, libc.malloc.argtypes = [ctypes.c_ssize_t], [ctypes.c_size_t]
+    libc.free.argtypes = [ctypes.c_void_p]
+    libc.madvise.argtypes = [ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int]
+    start = libc.sbrk(0)
+    libc.free(libc.malloc(size))  # moves the end of the heap
+    start += -start % (2 << 20)
+    if (end := libc.sbrk(0)) > start:
+        libc.madvise(start, end - start, mmap.MADV_HUGEPAGE)
 
 
 def fold_batch_norm(model: nn.Module) -> nn.Module:

@@ -99,6 +99,28 @@ def test_a_second_backward_pass_is_refused_with_a_word():
         loss.backward()
 
 
+@pytest.mark.parametrize("rows", [1, 7, 1 << 16])
+@pytest.mark.parametrize("ignored", [0.0, 0.3, 1.0])
+@pytest.mark.parametrize("loss", ["cross_entropy", "cross_entropy+dice"])
+def test_the_loss_and_its_gradient_are_those_of_pytorch(loss, ignored, rows, monkeypatch):
+    monkeypatch.setattr(lean, "ROWS", rows)
+    torch.manual_seed(0)
+    scores = 5 * torch.randn(2, 5, 4, 6).to(memory_format=torch.channels_last)
+    labels = torch.randint(0, 5, (2, 4, 6), dtype=torch.uint8)
+    labels[torch.rand(2, 4, 6) < ignored] = 255
+    assert lean.large(scores)
+    ours, theirs = scores.clone().requires_grad_(), scores.clone().requires_grad_()
+    value = criterion(ours, labels, loss)
+    (3 * value).backward()
+    monkeypatch.setattr(lean, "large", lambda scores: False)
+    expected = criterion(theirs, labels, loss)
+    (3 * expected).backward()
+    torch.testing.assert_close(value, expected)
+    torch.testing.assert_close(ours.grad, theirs.grad)
+    with torch.no_grad():
+        torch.testing.assert_close(criterion(scores, labels, loss), expected)
+
+
 def frozen(model):
     model.contracting[0][0].weight.requires_grad_(False)
     return model
@@ -132,6 +154,7 @@ def test_small_pictures_are_left_to_autograd_which_is_faster(monkeypatch):
     model = UNet(width=16)
     assert lean.applies(model, torch.zeros(8, 3, 368, 480))
     assert not lean.applies(model, torch.zeros(4, 3, 240, 320))
+    assert not lean.large(torch.zeros(240 * 320, 19))
 
 
 def test_without_gradients_and_for_gradients_of_the_picture_it_is_left_to_autograd():

@@ -1,5 +1,9 @@
 """The fast way gives what the plain way gives."""
 
+import subprocess
+import sys
+from pathlib import Path
+
 import pytest
 import torch
 from torch import nn
@@ -36,6 +40,35 @@ def test_folding_batch_norm_changes_no_score_beyond_rounding(settings, convert):
     assert not any("Norm" in type(module).__name__ for module in fold_batch_norm(model).modules())
     torch.testing.assert_close(folded, plain, rtol=1e-4, atol=1e-4)
     assert (folded.argmax(1) == plain.argmax(1)).float().mean() > 0.999
+
+
+LARGE_PAGES = Path("/sys/kernel/mm/transparent_hugepage/enabled")
+
+
+@pytest.mark.skipif(
+    not LARGE_PAGES.exists() or "[never]" in LARGE_PAGES.read_text(), reason="no large pages here"
+)
+def test_freed_memory_stays_for_the_next_step_in_large_pages():
+    code = """
+import torch
+from speed import keep_freed_memory
+
+def kilobytes(name):
+    lines = open("/proc/self/smaps_rollup").read().splitlines()
+    return next(int(line.split()[1]) for line in lines if line.startswith(name))
+
+before = kilobytes("Rss")
+for _ in range(3):
+    keep_freed_memory()
+assert kilobytes("Rss") < before + 50_000  # what is set aside takes none
+large = kilobytes("AnonHugePages")
+torch.ones(50_000_000)
+print(kilobytes("Rss") - before, kilobytes("AnonHugePages") - large)
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    kept, in_large_pages = map(int, done.stdout.split())
+    assert kept > 190_000
+    assert in_large_pages > 150_000
 
 
 def test_predicting_leaves_the_model_as_it_was():
