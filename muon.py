@@ -43,12 +43,18 @@ class Muon(torch.optim.AdamW):
 def orthogonal(matrix: Tensor) -> Tensor:
     """The matrix with all singular values brought near 1: five Newton-Schulz steps, float32.
 
-    The coefficients are Jordan's: singular values end between 0.7 and 1.2.
+    The coefficients are Jordan's: singular values end between 0.7 and 1.2. A step multiplies by a
+    polynomial in x @ x.T, so that all five take place on that product, which is the smaller one,
+    and `matrix` is multiplied once: half the time at a U-Net's shapes.
     """
     x = matrix if matrix.shape[0] <= matrix.shape[1] else matrix.T
     x = x / (x.norm() + 1e-7)
+    square = x @ x.T
+    total = torch.eye(len(x), dtype=x.dtype, device=x.device)
     for _ in range(5):
-        square = x @ x.T
-        x = torch.addmm(x, torch.addmm(square, square, square, beta=-4.7750, alpha=2.0315), x,
-                        beta=3.4445)  # fmt: skip
+        step = torch.addmm(square, square, square, beta=-4.7750, alpha=2.0315)
+        step.diagonal().add_(3.4445)
+        total = step @ total
+        square = step @ square @ step
+    x = total @ x
     return x if matrix.shape[0] <= matrix.shape[1] else x.T
