@@ -16,19 +16,20 @@ from __future__ import annotations
 
 import mmap
 import os
+import sys
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
+from functools import cache
 
 import torch
 from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
-
-from utils import IGNORE_INDEX
 
 CACHE = 24 << 20  # bytes of a map to work on at once: a cache of the last level
 LARGE = 48 << 20  # bytes of a map from which on it is done: it costs up to a tenth of the time
-ROWS = 1 << 16  # pixels whose scores to work on at once
+WIPE_ON_FORK = 18  # of linux/mman.h; Python's mmap lacks it
 
 
 @dataclass(eq=False)
@@ -91,31 +92,58 @@ def units(model: nn.Module) -> list[Unit]:
 
 
 def applies(model: nn.Module, images: Tensor) -> bool:
-    """Whether this is a training pass for `forward`: `LARGE`, float32, on a CPU, with batch norm.
+    """Whether this is a training pass for `forward`: `LARGE`, float32, on a CPU, and `usual`.
 
-    `valid` padding, a network without batch norm or with a part frozen, and all else are left to
-    autograd.
+    `valid` padding, a network without batch norm, with a part frozen, exchanged or hooked, and
+    all else are left to autograd.
     """
-    norms = [m for m in model.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm)]
     pixels = len(images) * images.shape[-2] * images.shape[-1]
     return (
         model.training
         and torch.is_grad_enabled()
         and not images.requires_grad
-        and type(images) is Tensor  # neither fake nor traced
+        and type(images) is Tensor  # not a fake one
         and images.device.type == "cpu"
         and not torch.is_autocast_enabled("cpu")
         and all(p.dtype == torch.float32 and p.requires_grad for p in model.parameters())
-        and model.padding == "same"
-        and len(norms) == 4 * model.depth + 2
-        and all(type(m) is nn.BatchNorm2d and m.training and m.momentum for m in norms)
-        and pixels * 4 * model.conv_1x1.in_channels > LARGE
+        and pixels * 4 * model.settings["width"] > LARGE
         and pixels >> 2 * model.depth > 1  # else batch norm says what is wrong
+        and usual(model)
     )
 
 
+def usual(model: nn.Module) -> bool:
+    """Whether the network's parts compute what is done by hand here, and nobody looks in."""
+    blocks = [*model.contracting, *(up_conv.convs for up_conv in model.expansive)]
+    parts, last = [m for m in model.modules() if m is not model], model.conv_1x1
+    hooked = ("_forward_pre_hooks", "_forward_hooks", "_backward_pre_hooks", "_backward_hooks")
+    return (
+        all(m.training and not any(getattr(m, name) for name in hooked) for m in parts)
+        and not any(p._backward_hooks for p in model.parameters())
+        and all(type(up_conv.up) is nn.ConvTranspose2d for up_conv in model.expansive)
+        and all(up_conv.up.bias is not None for up_conv in model.expansive)
+        and all(type(block[0]) is nn.Conv2d for block in blocks)
+        and all(str(b) == usual_block(b[0].in_channels, b[0].out_channels) for b in blocks)
+        and str(last) == str(nn.Conv2d(*last.weight.shape[1::-1], 1, device="meta"))
+    )
+
+
+@cache
+def usual_block(in_channels: int, out_channels: int) -> str:
+    """How the double convolution that is done by hand here prints."""
+    layers = []
+    for channels in (in_channels, out_channels):
+        conv = nn.Conv2d(channels, out_channels, 3, padding="same", bias=False, device="meta")
+        layers += [conv, nn.BatchNorm2d(out_channels, device="meta"), nn.ReLU(inplace=True)]
+    return str(nn.Sequential(*layers))
+
+
 def forward(model: nn.Module, images: Tensor) -> Tensor:
-    """`UNet.layers` where `applies` says so: float32 (N, 3, H, W) -> logits (N, classes, H, W)."""
+    """`UNet.layers` where `applies` says so: float32 (N, in_channels, H, W) -> (N, classes, H, W).
+
+    The backward pass can be made once: another, with `retain_graph`, raises RuntimeError, as does
+    a gradient of the gradient.
+    """
     steps = units(model)
     return _Pass.apply(steps, images, *(p for unit in steps for p in unit.parameters))
 
@@ -148,20 +176,24 @@ class _Pass(torch.autograd.Function):
                 unit.mean, unit.var = torch.batch_norm_update_stats(
                     unit.map, norm.running_mean, norm.running_var, norm.momentum
                 )
-        ctx.steps, ctx.images, ctx.parameters = steps, images, parameters
+        ctx.steps = steps
+        ctx.save_for_backward(images, *parameters)  # which sees if they are changed meanwhile
         return logits
 
     @staticmethod
+    @once_differentiable
     def backward(ctx, grad: Tensor) -> tuple:
-        if ctx.workspace is None:
+        images, *parameters = ctx.saved_tensors
+        steps, ctx.steps = ctx.steps, None
+        if steps is None:
             raise RuntimeError("the backward pass has been made already: make a forward pass first")
         found = {}
-        for unit in reversed(ctx.steps):
-            found |= zip(unit.parameters, unit_backward(unit, ctx.images, grad), strict=True)
+        for unit in reversed(steps):
+            found |= zip(unit.parameters, unit_backward(unit, images, grad), strict=True)
             unit.map = unit.grad = unit.room = None
         give_back(ctx.workspace)
         ctx.workspace = None
-        return None, None, *(found[p] for p in ctx.parameters)
+        return None, None, *(found[p] for p in parameters)
 
 
 def prepared(unit: Unit, images: Tensor, part: slice) -> tuple[list[Tensor], Tensor]:
@@ -221,44 +253,9 @@ def unit_backward(unit: Unit, images: Tensor, grad: Tensor) -> list[Tensor]:
 
 
 def large(x: Tensor) -> bool:
-    """Whether this is a tensor in a CPU's memory, neither fake nor traced, and of `LARGE` bytes."""
+    """Whether this is a plain tensor in a CPU's memory, of more than `LARGE` bytes."""
     of_cpu = type(x) is Tensor and x.device.type == "cpu"
     return of_cpu and x.numel() * x.element_size() > LARGE
-
-
-def cross_entropy(scores: Tensor, labels: Tensor) -> Tensor:
-    """Cross-entropy of `scores` (pixels, C) float32, summed over `labels` (pixels,) that count.
-
-    Its gradient is made along with it, some pixels at a time, and is all that is kept: of the
-    four tensors as large as the scores that it goes through, one.
-    """
-    return _CrossEntropy.apply(scores, labels)
-
-
-class _CrossEntropy(torch.autograd.Function):
-    @staticmethod
-    def forward(ctx, scores: Tensor, labels: Tensor) -> Tensor:
-        grad = torch.empty_like(scores) if ctx.needs_input_grad[0] else None
-        value = scores.new_zeros(())
-        for start in range(0, len(scores), ROWS):
-            part = slice(start, start + ROWS)
-            some = scores[part].detach().requires_grad_(grad is not None)
-            with torch.set_grad_enabled(grad is not None):
-                loss = F.cross_entropy(
-                    some, labels[part], ignore_index=IGNORE_INDEX, reduction="sum"
-                )
-            value += loss.detach()
-            if grad is not None:
-                (grad[part],) = torch.autograd.grad(loss, some)
-        ctx.grad = grad
-        return value
-
-    @staticmethod
-    def backward(ctx, factor: Tensor) -> tuple[Tensor, None]:
-        if ctx.grad is None:
-            raise RuntimeError("the backward pass has been made already: make a forward pass first")
-        grad, ctx.grad = ctx.grad.mul_(factor), None
-        return grad, None
 
 
 def behind_relu(grad: Tensor, y: Tensor, result: Tensor, first: bool) -> None:
@@ -290,9 +287,10 @@ def carve(shapes: list[tuple[int, ...]]) -> tuple[Tensor, list[Tensor]]:
         workspace = None  # first make room for the new one
         private = {"flags": mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS} if os.name == "posix" else {}
         memory = mmap.mmap(-1, 4 * sum(sizes), **private)
-        if hasattr(mmap, "MADV_HUGEPAGE"):
-            with suppress(OSError):  # of a kernel without them
-                memory.madvise(mmap.MADV_HUGEPAGE)
+        if sys.platform == "linux":
+            for advice in (mmap.MADV_HUGEPAGE, WIPE_ON_FORK):  # a loader's worker needs no copy
+                with suppress(OSError):  # of a kernel without it
+                    memory.madvise(advice)
         workspace = torch.frombuffer(memory, dtype=torch.float32)
     pieces = workspace[: sum(sizes)].split(sizes)
     return workspace, [
@@ -301,5 +299,5 @@ def carve(shapes: list[tuple[int, ...]]) -> tuple[Tensor, list[Tensor]]:
 
 
 def give_back(workspace: Tensor) -> None:
-    """Keep the workspace for the next step; of two, the larger."""
+    """Keep the workspace for the next step, as long as the process lives; of two, the larger."""
     _given_back[:] = [max([workspace, *_given_back], key=len)]

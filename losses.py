@@ -9,12 +9,14 @@ from collections.abc import Callable
 
 import torch
 from torch import Tensor
+from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 
-import lean
+from lean import large
 from utils import IGNORE_INDEX
 
 Total = Callable[[Tensor], Tensor]
+ROWS = 1 << 16  # pixels whose scores `lean_cross_entropy` works on at once
 
 
 def itself(x: Tensor) -> Tensor:
@@ -37,8 +39,8 @@ def criterion(
     scores = logits.float().permute(0, 2, 3, 1).reshape(-1, logits.shape[1])  # (pixels, C)
     labels = labels.reshape(-1).long()
     pixels = total((labels != IGNORE_INDEX).sum()).clamp(min=1)
-    if lean.large(scores):
-        value = lean.cross_entropy(scores, labels)
+    if large(scores):
+        value = lean_cross_entropy(scores, labels)
     else:
         value = F.cross_entropy(scores, labels, ignore_index=IGNORE_INDEX, reduction="sum")
     value = total(value) / pixels
@@ -66,3 +68,42 @@ def dice_loss(scores: Tensor, labels: Tensor, total: Total = itself) -> Tensor:
     dice = 2 * hits / (predicted + size).clamp(min=1e-6)
     present = size > 0
     return 1 - (dice * present).sum() / present.sum().clamp(min=1)
+
+
+def lean_cross_entropy(scores: Tensor, labels: Tensor) -> Tensor:
+    """Cross-entropy of `scores` (pixels, C) float32, summed over the pixels that count: a scalar.
+
+    `labels` (pixels,) are int64, 0..C-1 or `IGNORE_INDEX`. The gradient is made along with it, some
+    pixels at a time, and only that is kept, where PyTorch makes four tensors as large as the
+    scores. It can be asked for once; RuntimeError says so.
+    """
+    if not torch.is_grad_enabled():
+        scores = scores.detach()  # the gradient is not needed then
+    return _LeanCrossEntropy.apply(scores, labels)
+
+
+class _LeanCrossEntropy(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, scores: Tensor, labels: Tensor) -> Tensor:
+        grad = torch.empty_like(scores) if ctx.needs_input_grad[0] else None
+        value = scores.new_zeros(())
+        for start in range(0, len(scores), ROWS):
+            part = slice(start, start + ROWS)
+            some = scores[part].detach().requires_grad_(grad is not None)
+            with torch.set_grad_enabled(grad is not None):
+                loss = F.cross_entropy(
+                    some, labels[part], ignore_index=IGNORE_INDEX, reduction="sum"
+                )
+            value += loss.detach()
+            if grad is not None:
+                (grad[part],) = torch.autograd.grad(loss, some)
+        ctx.grad = grad
+        return value
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx, factor: Tensor) -> tuple[Tensor, None]:
+        if ctx.grad is None:
+            raise RuntimeError("the backward pass has been made already: make a forward pass first")
+        grad, ctx.grad = ctx.grad.mul_(factor), None
+        return grad, None
