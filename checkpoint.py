@@ -9,7 +9,7 @@ import os
 import platform
 import sys
 from contextlib import suppress
-from dataclasses import asdict
+from dataclasses import asdict, fields
 from pathlib import Path
 
 import numpy
@@ -156,7 +156,9 @@ def resume(run_dir: Path, model: nn.Module, recipe: object, training: dict) -> l
     checkpoint = from_main(load_last, run_dir)
     if checkpoint is None:
         return None
-    ours, theirs = asdict(recipe), checkpoint["recipe"]
+    ours = asdict(recipe)
+    # A field that came later was at its default.
+    theirs = {**{field.name: field.default for field in fields(recipe)}, **checkpoint["recipe"]}
     differing = [
         f"{name} is {ours.get(name)!r} here and {theirs.get(name)!r} there"
         for name in {**ours, **theirs}

@@ -147,6 +147,15 @@ def test_another_recipe_on_the_same_directory_is_refused_with_the_difference(str
         run(tiny(streets, epochs=1, lr=0.1), tmp_path)
 
 
+def test_a_run_from_before_a_field_was_there_goes_on(streets, tmp_path):
+    recipe = tiny(streets, epochs=2)
+    run(recipe, tmp_path, stop_after=1)
+    state = torch.load(tmp_path / "last.pt", weights_only=True)
+    del state["recipe"]["crop_start"], state["recipe"]["optimizer"], state["sealed"]
+    torch.save(state, tmp_path / "last.pt")
+    assert [record["epoch"] for record in run(recipe, tmp_path)] == [1, 2]
+
+
 def test_a_loss_that_is_not_finite_stops_and_leaves_the_last_good_state(streets, tmp_path):
     recipe = tiny(streets, epochs=5)
     run(recipe, tmp_path, stop_after=1)
