@@ -127,6 +127,11 @@ class Recipe:
                 raise ValueError(f"recipe: {name} must be between {low} and {high}, not {value}")
         if self.crop is not None and min(self.crop) < 2:
             raise ValueError(f"recipe: crop must be two sizes of at least 2, not {self.crop}")
+        if self.crop_start < 1 and (self.crop is None or self.padding == "valid"):
+            raise ValueError(
+                f"recipe: crop_start {self.crop_start} lets crops grow, which needs a crop and "
+                'padding "same": give both, or leave it at 1'
+            )
         small, large = self.crop_area
         if not 0 < small <= large <= 1:
             raise ValueError(f"recipe: crop_area must rise within 0..1, not {self.crop_area}")
@@ -187,7 +192,7 @@ def make_loaders(recipe: Recipe) -> tuple[DataLoader, DataLoader]:
 def crop_sizes(recipe: Recipe) -> list[tuple[int, int] | None]:
     """Height and width of each epoch's crops, which poolings halve evenly while they grow.
 
-    One element if they don't, None for full frames.
+    A single element stands for all epochs; it is None for full frames.
     """
     if recipe.crop is None or recipe.crop_start == 1:
         return [recipe.crop]

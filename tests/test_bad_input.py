@@ -372,6 +372,7 @@ RECIPES = [
     ("with a batch of zero, for the notebook", lambda t: notebook("trainer.ipynb", t, data_root=t, run=t.parent / "run", batch_size=0), Refused, ["batch_size must be between 1 and", "not 0"]),
     ("with null", lambda t: train_with(t, lr=None), Refused, ["lr is null", "give it a value"]),
     ("with a crop of one size", lambda t: train_with(t, crop=[64]), Refused, ["crop", "2 elements"]),
+    ("with crops that grow to no size", lambda t: train_with(t, crop_start=0.5), Refused, ["recipe: crop_start 0.5", "needs a crop"]),
     ("with crops that shrink", lambda t: train_with(t, crop_start=1.5), Refused, ["crop_start must be between 0.1 and 1"]),
     ("with a crop of one pixel", lambda t: train_with(t, crop=[1, 1]), Refused, ["crop must be two sizes of at least 2", r"not \(1, 1\)"]),
     ("with a padding that there is not", lambda t: train_with(t, padding="full"), Refused, ["padding", "same", "valid", "full"]),

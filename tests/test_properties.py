@@ -117,20 +117,23 @@ def floats(low: float, high: float) -> st.SearchStrategy:
     return st.floats(low, high, allow_nan=False)
 
 
+sizes = st.tuples(st.integers(2, 4096), st.integers(2, 4096))
+growing = st.fixed_dictionaries({"crop": sizes, "crop_start": floats(0.1, 1)})
+others = st.fixed_dictionaries(
+    {"crop": st.none() | sizes, "padding": st.sampled_from(["same", "valid"])}
+)
 recipes = st.builds(
-    Recipe,
+    lambda crops, **fields: Recipe(**crops, **fields),
+    growing | others,
     data_root=st.text(st.characters(codec="utf-8", exclude_categories=["Cc", "Cs"]), min_size=1),
     mode=st.sampled_from(["fine", "coarse"]),
     train_split=st.sampled_from(["train", "train_extra"]),
     downscale=st.integers(1, 64),
-    crop=st.none() | st.tuples(st.integers(2, 4096), st.integers(2, 4096)),
     crop_area=st.tuples(floats(0.01, 0.5), floats(0.5, 1)),
-    crop_start=floats(0.1, 1),
     flip=floats(0, 1),
     jitter=floats(0, 1),
     width=st.integers(1, 4096),
     depth=st.integers(1, 8),
-    padding=st.sampled_from(["same", "valid"]),
     batch_norm=st.booleans(),
     loss=st.sampled_from(["cross_entropy", "cross_entropy+dice"]),
     optimizer=st.sampled_from(["adam", "muon"]),
