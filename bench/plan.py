@@ -21,7 +21,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # the project's
 
 from losses import criterion  # noqa: E402
 from model import UNet  # noqa: E402
-from recipe import Recipe  # noqa: E402
+from recipe import Recipe, make_optimizer  # noqa: E402
 from train import Formatter  # noqa: E402
 from utils import CLASS_NAMES  # noqa: E402
 
@@ -71,7 +71,7 @@ def memory(recipe: Recipe, batch: int, size: tuple[int, int], bf16: bool) -> dic
     model = ghost(recipe)
     with FakeTensorMode():
         fake(model)
-        optimizer = torch.optim.AdamW(model.parameters(), recipe.lr, fused=True)
+        optimizer, _ = make_optimizer(recipe, model, 1)
         images = torch.empty(batch, 3, *size, dtype=torch.uint8)
         truth = torch.empty(batch, *size, dtype=torch.uint8)
         tracker = MemTracker()
