@@ -140,7 +140,7 @@ def test_a_backward_pass_that_was_interrupted_is_not_made_again_with_half_of_it(
 @pytest.mark.skipif(sys.platform != "linux", reason="elsewhere nothing is forked by itself")
 def test_a_forked_worker_gets_no_copy_of_the_workspace():
     step(network(), *batch())
-    (space,) = lean._given_back
+    space = lean._given_back[0].numpy()  # a fork has none of torch's threads
     assert space.any()
     if (child := os.fork()) == 0:
         os._exit(int(space.any()))
