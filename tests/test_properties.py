@@ -165,7 +165,8 @@ def test_a_checkpoint_comes_back_from_disk(recipe, seed, padding, depth, batch_n
     torch.manual_seed(seed)
     model = UNet(width=1, depth=depth, padding=padding, batch_norm=batch_norm)
     network = {"width": 1, "depth": depth, "padding": padding, "batch_norm": batch_norm}
-    recipe = dataclasses.replace(recipe, **network)
+    start = recipe.crop_start if padding == "same" else 1.0
+    recipe = dataclasses.replace(recipe, **network, crop_start=start)
     history = [{"epoch": 1, "mIoU": seed / 2**31, "iou": {"road": None}}]
     with tempfile.TemporaryDirectory() as folder:
         save_checkpoint(Path(folder) / "a.pt", model, recipe, history)
