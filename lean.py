@@ -115,10 +115,10 @@ def applies(model: nn.Module, images: Tensor) -> bool:
 def usual(model: nn.Module) -> bool:
     """Whether the network's parts compute what is done by hand here, and nobody looks in."""
     blocks = [*model.contracting, *(up_conv.convs for up_conv in model.expansive)]
-    parts, last = [m for m in model.modules() if m is not model], model.conv_1x1
+    layers, last = [m for m in model.modules() if m is not model], model.conv_1x1
     hooked = ("_forward_pre_hooks", "_forward_hooks", "_backward_pre_hooks", "_backward_hooks")
     return (
-        all(m.training and not any(getattr(m, name) for name in hooked) for m in parts)
+        all(m.training and not any(getattr(m, name) for name in hooked) for m in layers)
         and not any(p._backward_hooks for p in model.parameters())
         and all(type(up_conv.up) is nn.ConvTranspose2d for up_conv in model.expansive)
         and all(up_conv.up.bias is not None for up_conv in model.expansive)
