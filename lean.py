@@ -27,6 +27,8 @@ from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 
+from convolution import Conv3x3, UpConv2x2, gradients
+
 CACHE = 24 << 20  # bytes of a map to work on at once: a cache of the last level
 LARGE = 48 << 20  # bytes of a map from which on it is done: it costs up to a tenth of the time
 WIPE_ON_FORK = 18  # of linux/mman.h; Python's mmap lacks it
@@ -120,9 +122,9 @@ def usual(model: nn.Module) -> bool:
     return (
         all(m.training and not any(getattr(m, name) for name in hooked) for m in layers)
         and not any(p._backward_hooks for p in model.parameters())
-        and all(type(up_conv.up) is nn.ConvTranspose2d for up_conv in model.expansive)
+        and all(type(up_conv.up) is UpConv2x2 for up_conv in model.expansive)
         and all(up_conv.up.bias is not None for up_conv in model.expansive)
-        and all(type(block[0]) is nn.Conv2d for block in blocks)
+        and all(type(block[0]) is Conv3x3 for block in blocks)
         and all(str(b) == usual_block(b[0].in_channels, b[0].out_channels) for b in blocks)
         and str(last) == str(nn.Conv2d(*last.weight.shape[1::-1], 1, device="meta"))
     )
@@ -132,9 +134,10 @@ def usual(model: nn.Module) -> bool:
 def usual_block(in_channels: int, out_channels: int) -> str:
     """How the double convolution that is done by hand here prints."""
     layers = []
-    for channels in (in_channels, out_channels):
-        conv = nn.Conv2d(channels, out_channels, 3, padding="same", bias=False, device="meta")
-        layers += [conv, nn.BatchNorm2d(out_channels, device="meta"), nn.ReLU(inplace=True)]
+    with torch.device("meta"):
+        for channels in (in_channels, out_channels):
+            conv = Conv3x3(channels, out_channels, "same", bias=False)
+            layers += [conv, nn.BatchNorm2d(out_channels), nn.ReLU(inplace=True)]
     return str(nn.Sequential(*layers))
 
 
@@ -235,12 +238,7 @@ def unit_backward(unit: Unit, images: Tensor, grad: Tensor) -> list[Tensor]:
             out = F.batch_norm(unit.map[part], zero, one, a, b, eps=0.0).add_(unit.grad[part])
         with torch.enable_grad():
             sources, x = prepared(unit, images, part)
-        grad_x, *own = torch.ops.aten.convolution_backward(
-            out, x.detach(), weight, [conv.out_channels], [1, 1],
-            [n // 2 for n in conv.kernel_size], [1, 1], False, [0, 0], 1,
-            [bool(sources), True, conv.bias is not None],
-        )  # fmt: skip
-        own = own[: len(list(conv.parameters()))]
+        grad_x, *own = gradients(conv, x.detach(), weight, out, bool(sources))
         if sources:
             by_source = torch.autograd.grad(x, [*sources, *unit.weights], grad_x)
             own += by_source[len(sources) :]

@@ -18,6 +18,7 @@ from torchvision.transforms.v2.functional import pil_to_tensor
 
 import lean
 from checkpoint import load_checkpoint
+from convolution import Conv3x3, UpConv2x2
 from pictures import read_picture, unfit
 from speed import fold_batch_norm, keep_freed_memory
 from utils import downscale
@@ -55,7 +56,7 @@ def conv_3x3(in_channels: int, out_channels: int, padding: str, batch_norm: bool
     With `valid` padding H and W shrink by 2. The bias is left to the batch norm where there
     is one.
     """
-    conv = nn.Conv2d(in_channels, out_channels, 3, padding=padding, bias=not batch_norm)
+    conv = Conv3x3(in_channels, out_channels, padding, bias=not batch_norm)
     norm = [nn.BatchNorm2d(out_channels)] if batch_norm else []
     return [conv, *norm, nn.ReLU(inplace=True)]
 
@@ -80,7 +81,7 @@ class UpConv(nn.Module):
         super().__init__()
         channels = in_channels // 2
         self.margin = margin
-        self.up = nn.ConvTranspose2d(in_channels, channels, 2, stride=2)
+        self.up = UpConv2x2(in_channels, channels)
         self.convs = double_conv(in_channels, channels, padding, batch_norm)
 
     def forward(self, x: Tensor, skip: Tensor) -> Tensor:

@@ -15,7 +15,8 @@ class Muon(torch.optim.AdamW):
     """
 
     def __init__(self, model: nn.Module, lr: float, weight_decay: float):
-        convs = [m.weight for m in model.modules() if type(m) is nn.Conv2d and m.kernel_size[0] > 1]
+        layers = [m for m in model.modules() if isinstance(m, nn.Conv2d)]
+        convs = [layer.weight for layer in layers if layer.kernel_size[0] > 1]
         ours = {id(weight) for weight in convs}
         rest = [p for p in model.parameters() if id(p) not in ours]
         groups = [{"params": rest}, {"params": convs, "momentum": 0.9}]
