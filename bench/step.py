@@ -12,8 +12,9 @@ from torch.utils.flop_counter import FlopCounterMode
 from bench.peers import LABELS, make
 from bench.plain import plain_step
 from bench.timing import GEMM_FLOP, gemm, row, table, take_turns
+from convolution import has_avx2_alone
 
-BATCH, SIZE, WIDTH, STEPS, ROUNDS = 8, (368, 480), 16, 2, 4
+BATCH, SIZE, WIDTH, STEPS, ROUNDS = 8, (368, 480), 16, 2, 3
 
 
 def batch() -> tuple[torch.Tensor, torch.Tensor]:
@@ -25,14 +26,20 @@ def batch() -> tuple[torch.Tensor, torch.Tensor]:
     return images, labels
 
 
-def ours_training() -> Callable:
-    """Our step as `engine.train_one_epoch` takes it, on batches that are in memory already."""
+def ours_training(products: bool = True) -> Callable:
+    """Our step as `engine.train_one_epoch` takes it, on batches that are in memory already.
+
+    `products`: with the gradients of `convolution.py` where it thinks them faster.
+    """
     from torch.utils.data import DataLoader
 
+    import convolution
     from engine import train_one_epoch
     from speed import keep_freed_memory
 
     keep_freed_memory()
+    if not products:
+        convolution.has_avx2_alone = lambda: False
     model = make("ours", WIDTH)
     images, labels = batch()
     loader = DataLoader(list(zip(images, labels, strict=True)) * STEPS, BATCH)
@@ -67,11 +74,14 @@ def count_flop(name: str) -> float:
 def rows() -> list[dict]:
     names = ["plain", "smp", "monai"]
     contenders = {name: partial(plain_training, name) for name in names}
-    found = take_turns({"ours": ours_training, **contenders, "gemm": gemm}, ROUNDS)
+    contenders |= {"ours": ours_training, "gemm": gemm}
+    if has_avx2_alone():
+        contenders["onednn"] = partial(ours_training, products=False)
+    found = take_turns(contenders, ROUNDS)
     rate = GEMM_FLOP / found.pop("gemm")["median"]
     speed = {name: STEPS * BATCH / times["median"] for name, times in found.items()}
-    flop = {name: count_flop(name) for name in found}
-    weights = {name: sum(p.numel() for p in make(name, WIDTH).parameters()) for name in found}
+    flop = {name: count_flop(name) for name in ("ours", *names)}
+    weights = {name: sum(p.numel() for p in make(name, WIDTH).parameters()) for name in flop}
     goals = {"plain": "2.0"}
     lines = []
     for name in names:
@@ -86,6 +96,10 @@ def rows() -> list[dict]:
                 goals.get(name, ""),
             )
         )
+    if has_avx2_alone():
+        what = "training step against ours with oneDNN's gradients, without convolution.py"
+        ratio = speed["ours"] / speed["onednn"]
+        lines.append(row(what, speed["ours"], speed["onednn"], "images/s", ratio, ""))
     ours = flop["ours"] * speed["ours"]
     memory = {name: times["peak_memory"] / 2**30 for name, times in found.items()}
     return [

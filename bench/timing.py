@@ -122,10 +122,11 @@ def table(rows: list[dict]) -> str:
 
 
 def machine() -> str:
-    """Cores, processor, PyTorch and date."""
+    """Cores, processor and its instructions that PyTorch uses, PyTorch and date."""
     names = [s.split(":")[1].strip() for s in _cpuinfo() if s.startswith("model name")]
     processor = names[0] if names else platform.processor() or platform.machine()
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    processor += f", {torch.backends.cpu.get_cpu_capability()}"
     return f"{cores} cores ({processor}), PyTorch {torch.__version__}, {date.today()}"
 
 
