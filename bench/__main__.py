@@ -3,11 +3,14 @@
     pip install --requirement bench/requirements.txt
     python -m bench
 
-Prints the table and writes it to bench/table.md. Nothing else should run meanwhile.
+Prints the table and writes it to a file named for the processor's instructions, as
+bench/table-avx2.md. Nothing else should run meanwhile.
 """
 
 import time
 from pathlib import Path
+
+import torch
 
 from bench import loading, prediction, step
 from bench.timing import table
@@ -21,7 +24,8 @@ def main() -> None:
         rows += part.rows()
     text = f"{table(rows)}; {(time.perf_counter() - start) / 60:.0f} minutes\n"
     print(text, end="")
-    Path(__file__).with_name("table.md").write_text(text)
+    name = f"table-{torch.backends.cpu.get_cpu_capability().lower()}.md"
+    Path(__file__).with_name(name).write_text(text)
 
 
 if __name__ == "__main__":
