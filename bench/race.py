@@ -137,7 +137,7 @@ def reached(curve: list) -> float | None:
 
 def plot(runs: list[dict]) -> Figure:
     """mIoU on val against minutes of training, a line for each seed."""
-    figure = Figure(figsize=(7, 3.6), layout="constrained")
+    figure = Figure(figsize=(7, 3.9), layout="constrained")
     ax = figure.subplots()
     for i, run in enumerate(runs):
         for color, (name, curve) in enumerate(run["curves"].items()):
@@ -148,7 +148,7 @@ def plot(runs: list[dict]) -> Figure:
     ax.set(xlabel="minutes of training", ylabel="mIoU on CamVid val", ylim=(0, None))
     ax.yaxis.set_major_formatter(PercentFormatter(1))
     ax.grid(alpha=0.3)
-    ax.legend(frameon=False)
+    figure.legend(loc="outside upper center", ncols=len(NAMES), frameon=False)
     return figure
 
 
