@@ -14,6 +14,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+PART = 24 << 20  # bytes of the images to make a product of at once
+
 
 class Conv3x3(nn.Conv2d):
     """A 3x3 `nn.Conv2d`, which trains faster on some processors (`slow`).
@@ -83,7 +85,9 @@ def gradients(conv: nn.Conv2d, x: Tensor, weight: Tensor, grad: Tensor, by_x: bo
         [by_x, not product, bias],
     )  # fmt: skip
     if product:
-        grad_weight = weight_gradient(F.pad(x, (p, p, p, p)), grad)
+        n = max(1, PART // x[0].nbytes)  # what it lays out is not to take much memory
+        parts = zip(x.split(n), grad.split(n), strict=True)
+        grad_weight = sum(weight_gradient(F.pad(a, (p, p, p, p)), b) for a, b in parts)
     return [grad_x, grad_weight, *grad_bias[:bias]]
 
 

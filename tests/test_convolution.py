@@ -39,7 +39,9 @@ LAYERS = [
 @pytest.mark.parametrize("layer", LAYERS)
 @pytest.mark.parametrize("size", [(1, 3, 3), (2, 7, 4), (3, 4, 12)])
 @pytest.mark.parametrize("layout", [torch.channels_last, torch.contiguous_format])
-def test_gradients_are_those_of_torch(layer, size, layout):
+@pytest.mark.parametrize("part", [1, convolution.PART])  # bytes: an image at a time, and all
+def test_gradients_are_those_of_torch(layer, size, layout, part, monkeypatch):
+    monkeypatch.setattr(convolution, "PART", part)
     torch.manual_seed(0)
     n, h, w = size
     x = torch.randn(n, layer.in_channels, h, w).to(memory_format=layout).requires_grad_()
