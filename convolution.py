@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-PART = 24 << 20  # bytes of the images to make a product of at once
+CACHE = 24 << 20  # bytes of a map to work on at once: a cache of the last level
 
 
 class Conv3x3(nn.Conv2d):
@@ -49,12 +49,13 @@ class UpConv2x2(nn.ConvTranspose2d):
 def slow(layer: nn.Module, x: Tensor) -> bool:
     """Whether oneDNN is slower than a product at the gradient by this layer's weights.
 
-    Only a `Conv3x3` without bias or an `UpConv2x2`, float32 on a CPU with AVX2 alone, and enough
-    channels for a product that is not too narrow.
+    Only a `Conv3x3` without bias or an `UpConv2x2`, not frozen, float32 on a CPU with AVX2 alone,
+    and enough channels for a product that is not too narrow.
     """
     return (
         isinstance(layer, Conv3x3 | UpConv2x2)
         and (layer.bias is None) == isinstance(layer, Conv3x3)
+        and layer.weight.requires_grad
         and layer.in_channels >= 32
         and type(x) is Tensor  # not a fake one
         and x.device.type == layer.weight.device.type == "cpu"
@@ -85,10 +86,17 @@ def gradients(conv: nn.Conv2d, x: Tensor, weight: Tensor, grad: Tensor, by_x: bo
         [by_x, not product, bias],
     )  # fmt: skip
     if product:
-        n = max(1, PART // x[0].nbytes)  # what it lays out is not to take much memory
-        parts = zip(x.split(n), grad.split(n), strict=True)
-        grad_weight = sum(weight_gradient(F.pad(a, (p, p, p, p)), b) for a, b in parts)
+        # In parts, since what a product lays out is several times their size.
+        grad_weight = sum(
+            weight_gradient(F.pad(x[part], (p, p, p, p)), grad[part]) for part in parts(x)
+        )
     return [grad_x, grad_weight, *grad_bias[:bias]]
+
+
+def parts(images: Tensor) -> list[slice]:
+    """A batch in parts of as many images as `CACHE` holds, one at least."""
+    step = max(1, CACHE // (images[0].numel() * images.element_size()))
+    return [slice(start, start + step) for start in range(0, len(images), step)]
 
 
 def weight_gradient(x: Tensor, grad: Tensor) -> Tensor:

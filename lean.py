@@ -27,9 +27,8 @@ from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 
-from convolution import Conv3x3, UpConv2x2, gradients
+from convolution import Conv3x3, UpConv2x2, gradients, parts
 
-CACHE = 24 << 20  # bytes of a map to work on at once: a cache of the last level
 LARGE = 48 << 20  # bytes of a map from which on it is done: it costs up to a tenth of the time
 WIPE_ON_FORK = 18  # of linux/mman.h; Python's mmap lacks it
 
@@ -262,12 +261,6 @@ def behind_relu(grad: Tensor, y: Tensor, result: Tensor, first: bool) -> None:
         torch.ops.aten.threshold_backward.grad_input(grad, y, 0, grad_input=result)
     else:
         result += torch.ops.aten.threshold_backward(grad, y, 0)
-
-
-def parts(images: Tensor) -> list[slice]:
-    """A batch in parts of as many images as `CACHE` holds, one at least."""
-    step = max(1, CACHE // (images[0].numel() * images.element_size()))
-    return [slice(start, start + step) for start in range(0, len(images), step)]
 
 
 _given_back: list[Tensor] = []

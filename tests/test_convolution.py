@@ -39,9 +39,9 @@ LAYERS = [
 @pytest.mark.parametrize("layer", LAYERS)
 @pytest.mark.parametrize("size", [(1, 3, 3), (2, 7, 4), (3, 4, 12)])
 @pytest.mark.parametrize("layout", [torch.channels_last, torch.contiguous_format])
-@pytest.mark.parametrize("part", [1, convolution.PART])  # bytes: an image at a time, and all
+@pytest.mark.parametrize("part", [1, convolution.CACHE])  # bytes: an image at a time, and all
 def test_gradients_are_those_of_torch(layer, size, layout, part, monkeypatch):
-    monkeypatch.setattr(convolution, "PART", part)
+    monkeypatch.setattr(convolution, "CACHE", part)
     torch.manual_seed(0)
     n, h, w = size
     x = torch.randn(n, layer.in_channels, h, w).to(memory_format=layout).requires_grad_()
@@ -106,6 +106,7 @@ def test_what_is_not_slow_is_left_to_torch(monkeypatch):
     assert not slow(nn.Conv2d(32, 4, 3, bias=False), x)
     assert not slow(copy.deepcopy(layer).double(), x.double())
     assert not slow(layer, x.to("meta"))
+    assert not slow(copy.deepcopy(layer).requires_grad_(False), x)  # frozen: it needs no gradient
     with torch.autocast("cpu", torch.bfloat16):
         assert not slow(layer, x)
     assert type(layer.eval()(x).grad_fn).__name__ == "ConvolutionBackward0"

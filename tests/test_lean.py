@@ -8,6 +8,7 @@ import pytest
 import torch
 from torch import nn
 
+import convolution
 import lean
 import losses
 from losses import criterion
@@ -54,7 +55,7 @@ def distance(gradients, exact) -> float:
     "settings", [{}, {"depth": 1}, {"depth": 4, "width": 2}, {"in_channels": 3, "num_classes": 19}]
 )
 def test_gradients_are_as_close_to_float64_as_those_of_autograd(settings, cache, monkeypatch):
-    monkeypatch.setattr(lean, "CACHE", cache)
+    monkeypatch.setattr(convolution, "CACHE", cache)
     ours, images, labels = network(**settings), *batch()
     exact, plain = copy.deepcopy(ours).double(), copy.deepcopy(ours)
     assert lean.applies(ours, normalize(images))
