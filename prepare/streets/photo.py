@@ -1,14 +1,16 @@
-"""From numbers to a photograph: textures in perspective, sun and shadow, haze, lamps, camera.
+"""Render the painted canvas: textures in perspective, sun and shadow, haze, lamps, camera.
 
-`develop` takes a painted `canvas.Canvas` and the light of `daylight`.  Everything is done on flat
-arrays of N pixels, with each pixel's place on its surface known from the plane it lies on."""
+`develop` takes a painted `canvas.Canvas` and the light of `daylight`. It works on flat arrays of N
+pixels; the position of a pixel on its surface follows from the plane it lies on.
+"""
 
 import math
 from functools import cache
 
 import numpy as np
-from canvas import ASPHALT, BARS, BRICK, FACADE, GRASS, GROUND, LEAVES, SKY, SLABS
 from PIL import Image, ImageFilter
+
+from prepare.streets.canvas import ASPHALT, BARS, BRICK, FACADE, GRASS, GROUND, LEAVES, SKY, SLABS
 
 
 def daylight(rng):
@@ -245,6 +247,6 @@ def noise(power, side=512, seed=0):
 
 
 def sample(tile, s, t):
-    """Look a tile up at (s, t), in texels; any shape, repeats for ever."""
+    """The values of a tile, which repeats endlessly, at (s, t) in texels; any shape."""
     mask = tile.shape[0] - 1
     return tile.ravel()[((t.astype(np.int32) & mask) * tile.shape[0]) + (s.astype(np.int32) & mask)]

@@ -1,4 +1,4 @@
-"""Everything that stands or moves in a street, but vehicles on four wheels.
+"""Everything that stands or moves in a street, except vehicles on four wheels.
 
 Each function draws one thing onto a `canvas.Canvas`.  rng: numpy Generator; (x, z): where it
 touches the ground, in metres; `head`: the direction it points to, in radians, 0 is away from the
@@ -9,9 +9,10 @@ import math
 from functools import cache
 
 import numpy as np
-from canvas import BODIES, LEAVES, pick, shade, tint
-from photo import noise
-from vehicles import CHROME, TYRE, frame, panel, solid
+
+from prepare.streets.canvas import BODIES, LEAVES, pick, shade, tint
+from prepare.streets.photo import noise
+from prepare.streets.vehicles import CHROME, TYRE, frame, panel, solid
 
 POLE, LIGHT, SIGN, VEGETATION = 17, 19, 20, 21
 PERSON, RIDER, MOTORCYCLE, BICYCLE = 24, 25, 32, 33

@@ -7,7 +7,7 @@ radians: 0 is away from the camera, pi / 2 to the right.  A thing has coordinate
 
 import math
 
-from canvas import BODIES, pick, shade, tint
+from prepare.streets.canvas import BODIES, pick, shade, tint
 
 CAR, TRUCK, BUS, TRAIN = 26, 27, 28, 31
 GLASS, TYRE, CHROME, DARK = (46, 54, 64), (26, 26, 28), (150, 152, 156), (52, 52, 56)

@@ -1,0 +1,8 @@
+"""Data sets in Cityscapes' format: draw, convert, download, check; run as `python -m prepare.NAME`.
+
+streets      draw Streets, a procedural data set
+camvid       convert CamVid
+login        log in to cityscapes-dataset.com, to download with wget
+cityscapes   check a data set before training
+cache        decode the images of a recipe ahead of time
+"""

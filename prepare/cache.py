@@ -1,0 +1,49 @@
+"""Decode the images of a recipe ahead of time, into the cache that the first epoch would fill.
+
+    python -m prepare.cache --recipe recipes/cityscapes.yaml
+
+Takes any field of a recipe, as `train.py` does. If it is interrupted, the same command continues.
+"""
+
+import sys
+from concurrent.futures import ThreadPoolExecutor
+
+from tqdm import tqdm
+
+from dataset import Cityscapes
+from engine.loaders import make_loaders
+from engine.recipe import parse_recipe, recipe_parser
+
+
+def fill(data: Cityscapes) -> None:
+    """Fill the cache of a data set. Raises as `Cityscapes`, and OSError if that fails."""
+    if data.cache is None:
+        raise OSError(f"{data.images_dir} has no cache to fill: name a directory as `cache`")
+
+    def read(index: int) -> None:  # returns nothing, so that no image is kept in memory
+        data.read(index)
+
+    with ThreadPoolExecutor() as threads:  # decoding does not hold Python's lock
+        done = threads.map(read, range(len(data)))
+        for _ in tqdm(done, f"decoding {data.split}", len(data), unit="image"):
+            pass
+    if not data.cache.writable:
+        raise OSError(
+            f"{data.cache.folder} could not be filled: free some space, or name another directory "
+            "as `cache`"
+        )
+
+
+def main() -> None:
+    try:
+        recipe, _ = parse_recipe(recipe_parser(__doc__))
+        for loader in make_loaders(recipe):
+            fill(loader.dataset)
+    except (OSError, ValueError) as error:
+        sys.exit(f"error: {error}")
+    except KeyboardInterrupt:
+        sys.exit("stopped; the same command continues")
+
+
+if __name__ == "__main__":
+    main()
