@@ -1,7 +1,7 @@
 """Street scenes in the format of Cityscapes (Cordts et al. 2016, https://arxiv.org/abs/1604.01685).
 
 One class reads the three sources of this project: the download from cityscapes-dataset.com,
-and what `prepare/camvid.py` and `prepare/streets.py` write, which is the same tree:
+and what `prepare.camvid` and `prepare.streets` write, which is the same tree:
 
     leftImg8bit/<split>/<city>/<city>_<seq>_<frame>_leftImg8bit.png
     gtFine|gtCoarse/<split>/<city>/<city>_<seq>_<frame>_gtFine|gtCoarse_labelIds.png
@@ -9,6 +9,7 @@ and what `prepare/camvid.py` and `prepare/streets.py` write, which is the same t
 
 import errno
 import os
+import warnings
 import zipfile
 import zlib
 from concurrent.futures import ThreadPoolExecutor
@@ -17,39 +18,20 @@ from pathlib import Path
 import numpy as np
 import torch
 import torchvision
-from PIL import Image
 from torch import Tensor
-from torch.utils.data import DataLoader, RandomSampler, SequentialSampler
 from torchvision import tv_tensors
 from torchvision.transforms import v2
+from torchvision.transforms.v2 import functional as F
 
-from cache import Cache, open_cache
-from distributed import Shares, local_world_size, world_size
-from guard import quiet_worker
-from pictures import read_grey, read_picture
-from tree import cannot_open, closed, damaged_archive, say_what_is_left_out, what_is_missing
-from utils import IGNORE_INDEX, downscale, downscaled
+from data_io.cache import Cache
+from data_io.image_io import read_grey, read_image
+from utils import CITYSCAPES, Classes
 
-OUT_OF_RANGE = 254  # what the table below gives for a number that is no Cityscapes id
-
-
-def _train_ids() -> Tensor:
-    """Cityscapes' ids, as stored in `labelIds.png`, to train ids: (256,) uint8.
-
-    0..18 for the classes that the benchmark scores, `IGNORE_INDEX` for the others and for 255
-    (which is id -1, the licence plate, in a byte).
-    """
-    table = torch.full((256,), OUT_OF_RANGE, dtype=torch.uint8)
-    for c in torchvision.datasets.Cityscapes.classes:
-        table[c.id] = IGNORE_INDEX if c.ignore_in_eval else c.train_id
-    return table
-
-
-TRAIN_IDS = _train_ids()
+CHECK = "`python -m prepare.cityscapes {root}` says what is wrong and how to mend it"
 
 
 class Cityscapes(torchvision.datasets.Cityscapes):
-    """Pairs of a picture and its labels, in the same order on every machine.
+    """Pairs of an image and its labels, in the same order on every machine.
 
     An item is a `tv_tensors.Image` (3, H, W) uint8 RGB and a `tv_tensors.Mask` (H, W) uint8 of
     train ids, 0..18 or 255 for what the benchmark ignores.
@@ -64,83 +46,91 @@ class Cityscapes(torchvision.datasets.Cityscapes):
             on the epoch (see `set_epoch`) and on nothing else: not on the number of workers.
         downscale: divide height and width by this, bilinearly with antialiasing for the image,
             to the nearest for the mask.
-        downscale_labels: False leaves the mask as it is, to be judged at full resolution.
-        cache: directory for what was decoded and downscaled, so that each file is decoded once;
+        downscale_labels: False keeps the mask at full resolution.
+        cache: directory for the decoded and downscaled images, so that each file is decoded once;
             relative to `root`. None decodes every time.
+
+    Attributes:
+        images, targets: paths, as torchvision has them.
+        classes: the `utils.Classes` of the labels.
+        cache: the `data_io.cache.Cache`, or None.
 
     Raises:
         FileNotFoundError: no such root, no such split in it, or an image without labels.
         OSError: a directory that cannot be opened.
         ValueError: an unknown split or mode, an empty split, a damaged archive; and of an item:
-            a file that is no picture, a label picture in colours, a size that differs from its
+            a file that is no image, a label image in colours, a size that differs from its
             image's, or a number that is no Cityscapes id.
 
-    What is left out, labels without an image and files that are no images, is warned of.
+    Warns of what is left out: labels without an image, and files that are no images.
     """
 
     def __init__(
         self,
-        root,
-        split="train",
-        mode="fine",
-        transforms=None,
-        seed=None,
-        downscale=1,
-        downscale_labels=True,
-        cache=None,
+        root: str | Path,
+        split: str = "train",
+        mode: str = "fine",
+        transforms: v2.Transform | list[v2.Transform] | None = None,
+        seed: int | None = None,
+        downscale: int = 1,
+        downscale_labels: bool = True,
+        cache: str | Path | None = None,
     ):
         root = find_root(root)
+        check = CHECK.format(root=root)
         try:
             super().__init__(root, split, mode, target_type="semantic", transforms=transforms)
         except (RuntimeError, FileNotFoundError) as error:  # torchvision's "Dataset not found"
-            raise FileNotFoundError(what_is_missing(root, split, mode)) from error
+            raise FileNotFoundError(
+                f"{root} holds no {split} split with {mode} labels in Cityscapes' format: {check}"
+            ) from error
         except NotADirectoryError as error:
             raise ValueError(
-                f"{error.filename} lies among the cities' directories: remove it"
+                f"{error.filename} lies among the cities' directories: move it elsewhere"
             ) from error
         except OSError as error:
             if error.errno not in (errno.EACCES, errno.ELOOP):
                 raise
-            raise OSError(cannot_open(error.filename, error.strerror)) from error
+            raise OSError(
+                f"{error.filename} cannot be opened ({error.strerror}): {check}"
+            ) from error
         except (zipfile.BadZipFile, zlib.error, EOFError) as error:
-            raise ValueError(damaged_archive(root, split, mode, error)) from error
-        pairs = sorted(
-            (image, target)
-            for image, (target,) in zip(self.images, self.targets, strict=True)
-            if image.endswith("_leftImg8bit.png") and not os.path.basename(image).startswith(".")
-        )
-        if not pairs:
-            raise ValueError(
-                f"{self.images_dir} holds no <city>/*_leftImg8bit.png: "
-                f"unpack the images there, or prepare the data set again"
-            )
-        missing = [target for _, target in pairs if not os.path.isfile(target)]
-        if missing:
-            if folder := closed(os.path.dirname(missing[0])):
-                raise PermissionError(cannot_open(folder, "Permission denied"))
-            raise FileNotFoundError(
-                f"{len(missing)} of {len(pairs)} images have no labels, the first {missing[0]}: "
-                f"unpack {self.mode} again, or remove those images"
-            )
-        say_what_is_left_out(self, pairs)
-        self.images = [image for image, _ in pairs]
-        self.targets = [[target] for _, target in pairs]
+            raise ValueError(f"an archive in {root} is damaged ({error}): {check}") from error
+        self._pair_up(check)
+        self.classes = CITYSCAPES
         self.seed = seed
         self.epoch = torch.zeros((), dtype=torch.int64).share_memory_()  # seen by all workers
         self.downscale, self.downscale_labels = downscale, downscale_labels
-        self.cache = self._open_cache(root / _expand(cache, "cache")) if cache else None
+        self.cache = None
+        if cache:
+            pairs = [(i, t) for i, (t,) in zip(self.images, self.targets, strict=True)]
+            size = f"1/{downscale}, labels 1/{downscale if downscale_labels else 1}"
+            self.cache = Cache(root / expand(cache, "cache"), pairs, size)
 
-    def _open_cache(self, folder: Path) -> Cache | None:
-        size = next(filter(None, map(_frame, self.images)), None)
-        if size is None:
-            return None  # no picture among them: whoever reads one will say so
-        small = downscaled(size, self.downscale)
-        labels = small if self.downscale_labels else size
-        name = f"{self.split}-{self.mode}-{self.downscale}" + "-full-labels" * (labels != small)
-        pairs = [
-            (image, target) for image, (target,) in zip(self.images, self.targets, strict=True)
-        ]
-        return open_cache(folder, name, pairs, ((3, *small), labels))
+    def _pair_up(self, check: str) -> None:
+        """Sort what torchvision has found, and keep the images that have labels."""
+        found = dict(zip(self.images, (target for (target,) in self.targets), strict=True))
+        visible = sorted(path for path in found if not os.path.basename(path).startswith("."))
+        images = [path for path in visible if path.endswith("_leftImg8bit.png")]
+        if not images:
+            raise ValueError(f"{self.images_dir} holds no <city>/*_leftImg8bit.png: {check}")
+        missing = [found[image] for image in images if not os.path.isfile(found[image])]
+        if missing:
+            raise FileNotFoundError(
+                f"{len(missing)} of {len(images)} images have no labels that can be read, "
+                f"the first {missing[0]}: {check}"
+            )
+        used = {found[image] for image in images}
+        labels = Path(self.targets_dir).glob(f"*/[!.]*_{self.mode}_labelIds.png")
+        lone = sorted({*map(str, labels)} - used)
+        other = sorted({*visible} - {*images})
+        for left_out, what in ((lone, "labels have no image"), (other, "files are no images")):
+            if left_out:
+                warnings.warn(
+                    f"{len(left_out)} {what} and are left out, the first {left_out[0]}: {check}",
+                    stacklevel=3,
+                )
+        self.images, self.targets = images, [[found[image]] for image in images]
 
     def set_epoch(self, epoch: int) -> None:
         """Make `transforms` draw anew: call before each pass over a data set with a seed."""
@@ -168,6 +158,7 @@ class Cityscapes(torchvision.datasets.Cityscapes):
             return transforms(image, mask)
         generator = torch.default_generator  # the one that torchvision's transforms draw from
         state = generator.get_state()
+        # One number for seed, epoch and item: 20 bits each for seed and epoch, 24 for the item.
         generator.manual_seed(((self.seed << 20) + int(self.epoch) << 24) + index)
         try:
             return transforms(image, mask)
@@ -181,22 +172,41 @@ class Cityscapes(torchvision.datasets.Cityscapes):
 
     def decode(self, index: int) -> tuple[np.ndarray, np.ndarray]:
         """Item `index` from its files, downscaled: (3, H, W) and (H, W) uint8."""
-        image = tv_tensors.Image(read_picture(self.images[index]))
-        mask = read_labels(self.targets[index][0])
+        image = read_image(self.images[index])
+        mask = read_labels(self.targets[index][0], self.classes)
         if mask.shape != image.shape[1:]:
+            (h, w), (label_h, label_w) = image.shape[1:], mask.shape
             raise ValueError(
-                f"{self.targets[index][0]} is {_size(mask)} but its image is {_size(image)}: "
-                "labels must have their image's size; restore both from their archive"
+                f"{self.targets[index][0]} is {label_w}x{label_h} but its image is {w}x{h}: "
+                "labels must have their image's size, once it is turned upright as its EXIF tag "
+                "says; restore both from where they came"
             )
-        if self.downscale > 1:
-            image = downscale(image, self.downscale)
-            mask = downscale(mask, self.downscale) if self.downscale_labels else mask
+        image = downscale(image, self.downscale)
+        if self.downscale_labels:
+            mask = downscale(mask, self.downscale)
         return image.contiguous().numpy(), mask.contiguous().numpy()
 
 
-def _expand(path: str | Path, name: str) -> Path:
-    """A path with its variables and `~` put in. Raises FileNotFoundError for an unset one."""
-    if "$" in (expanded := os.path.expandvars(path)):
+def find_root(root: str | Path) -> Path:
+    """The directory of a data set, `~` and variables expanded. Raises FileNotFoundError."""
+    root = expand(root, "data root")
+    if not root.is_dir():
+        raise FileNotFoundError(
+            f"there is no data set at {root}: draw one (`python -m prepare.streets {root}`), "
+            "or see the README for CamVid and Cityscapes"
+        )
+    return root
+
+
+def expand(path: str | Path, name: str) -> Path:
+    """A path with `~` and variables expanded, or as it is where it exists.
+
+    Raises FileNotFoundError, with `name`, what the path is of, for a variable that is not set.
+    """
+    if Path(path).exists():
+        return Path(path)
+    expanded = os.path.expandvars(path)
+    if "$" in expanded:
         raise FileNotFoundError(
             f"the {name} is {path}, but that variable is not set: "
             "`export` it, or name the directory itself"
@@ -204,49 +214,55 @@ def _expand(path: str | Path, name: str) -> Path:
     return Path(expanded).expanduser()
 
 
-def _frame(path: str) -> tuple[int, int] | None:
-    """Height and width as a picture's header has them; None if it is no picture."""
-    try:
-        with Image.open(path) as file:
-            return file.height, file.width
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError):
-        return None
+def read_labels(path: str | Path, classes: Classes = CITYSCAPES) -> tv_tensors.Mask:
+    """A label file as train ids: (H, W) uint8.
 
-
-def find_root(root: str | Path) -> Path:
-    """The directory of a data set, `~` and variables expanded. Raises FileNotFoundError."""
-    root = _expand(root, "data root")
-    if not root.is_dir():
-        raise FileNotFoundError(
-            f"there is no data set at {root}: draw one (`python prepare/streets.py {root}`), "
-            "or see the README for CamVid and Cityscapes"
-        )
-    return root
-
-
-def read_labels(path: str | Path) -> tv_tensors.Mask:
-    """A `labelIds.png` as train ids: (H, W) uint8, 0..18 or 255. Raises as `Cityscapes` does.
-
-    Labels that look like train ids are refused too: 255 is in nearly all of those and means a
-    licence plate among ids, where something above 18, such as its car, is beside it. Train ids
-    that fill a frame without any 255 cannot be told from ids in one file; `prepare/cityscapes.py`
-    looks at whole splits.
+    Raises as `read_grey`, and ValueError for ids that the classes do not know, or for Cityscapes'
+    train ids where its ids are expected (see `are_train_ids`).
     """
     ids = read_grey(path)
     present = torch.bincount(ids.flatten(), minlength=256) > 0
-    wrong = present & (TRAIN_IDS == OUT_OF_RANGE)
-    if wrong.any():
+    unknown = present & ~classes.known_ids
+    if unknown.any():
         raise ValueError(
-            f"{path} holds {wrong.nonzero().flatten().tolist()}, which are no Cityscapes ids "
-            "(0..33): write it again with the ids of torchvision.datasets.Cityscapes.classes"
+            f"{path} holds {unknown.nonzero().flatten().tolist()}, which are no ids of "
+            "Cityscapes (0..33): write it again with the ids of "
+            "torchvision.datasets.Cityscapes.classes"
         )
-    if present[255] and present[:19].any() and not present[19:255].any():
+    if classes == CITYSCAPES and present[255] and are_train_ids(present):
         raise ValueError(
             f"{path} looks like train ids (255, and else nothing above 18), ids are expected: "
             "take the *_labelIds.png, not the *_labelTrainIds.png"
         )
     # numpy looks up bytes several times as fast as torch
-    return tv_tensors.Mask(torch.from_numpy(np.take(TRAIN_IDS.numpy(), ids.numpy())))
+    return tv_tensors.Mask(torch.from_numpy(np.take(classes.train_ids.numpy(), ids.numpy())))
+
+
+def are_train_ids(present: Tensor) -> bool:
+    """Whether a label file of Cityscapes holds train ids, by the values that are present.
+
+    Train ids are 0..18 and 255. Among Cityscapes' ids, 255 is a licence plate, which comes with
+    its car, 26; and nearly every frame has vegetation, sky or a car, which are all above 18. One
+    file with 255 is proof enough; without it, look at several.
+
+    Args:
+        present: (256,) bool, whether a value occurs.
+    """
+    return bool(present[:19].any() and not present[19:255].any())
+
+
+def downscale(image: Tensor, factor: int) -> Tensor:
+    """(..., H, W) uint8 -> (..., H // factor, W // factor), at least 1; as `resize`."""
+    return resize(image, [max(n // factor, 1) for n in image.shape[-2:]])
+
+
+def resize(image: Tensor, size: list[int]) -> Tensor:
+    """(..., H, W) uint8 -> (..., *size): bilinear, antialiased; of a mask the nearest."""
+    if tuple(size) == tuple(image.shape[-2:]):
+        return image
+    if min(size) == 1 and not isinstance(image, tv_tensors.Mask):  # PyTorch's uint8 path fails
+        return F.resize(image.float(), size, antialias=True).round().to(image.dtype)
+    return F.resize(image, size, antialias=True)
 
 
 def paired_transforms(
@@ -273,69 +289,3 @@ def paired_transforms(
     if jitter:
         steps.append(v2.ColorJitter(jitter, jitter, jitter))
     return v2.Compose(steps or [v2.Identity()])
-
-
-def pick_workers() -> int:
-    """How many processes of this machine read ahead, for a loader that is not told.
-
-    GPUs wait for their batches: up to 8 for each, as the cores allow. A CPU is busy with the step
-    itself, which workers only slow down: none, since a picture from the cache takes a thousandth
-    of its step, and those that have to be decoded are read by all cores.
-    """
-    cores = getattr(os, "sched_getaffinity", lambda _: range(os.cpu_count() or 1))(0)
-    return min(8 * torch.cuda.device_count(), max(len(cores) - 1, 1))
-
-
-def make_loader(
-    dataset: Cityscapes, batch_size: int, train: bool, workers: int | None = None
-) -> DataLoader:
-    """Batches of uint8 images (N, 3, H, W) and uint8 masks (N, H, W).
-
-    Args:
-        train: shuffle, anew in each epoch and alike in each run with the data set's seed.
-        workers: processes that read ahead; 0 reads in the loop, None as `pick_workers` says.
-
-    Under `torchrun`, `batch_size` is that of all processes together, and `workers` that of all on
-    this machine; this process gets its share of each batch (see `Shares`).
-
-    Raises ValueError for more processes than images a batch, and in the loop for images that
-    differ in size, which make no batch.
-    """
-    if batch_size < world_size():
-        raise ValueError(
-            f"a batch of {batch_size} images is too small for {world_size()} processes: "
-            "raise batch_size (and look at lr again), or start fewer"
-        )
-    workers = pick_workers() if workers is None else workers
-    # The sampler has a generator of its own: what else draws from the loader's depends on workers,
-    # and on how often a run was resumed; so that must not be the global one either.
-    generator = torch.Generator().manual_seed(dataset.seed or 0)
-    sampler = RandomSampler(dataset, generator=generator) if train else SequentialSampler(dataset)
-    return DataLoader(
-        dataset,
-        batch_sampler=Shares(sampler, batch_size, train),
-        num_workers=-(-workers // local_world_size()),
-        worker_init_fn=quiet_worker,
-        generator=torch.Generator(),
-        collate_fn=_collate,
-        pin_memory=torch.cuda.is_available(),
-        persistent_workers=workers > 0,
-    )
-
-
-def _collate(pairs: list) -> tuple[Tensor, Tensor]:
-    if not pairs:  # an empty share: of a size that any network takes, and that costs nothing
-        size = 0, 1 << 14, 1 << 14
-        return torch.empty(0, 3, *size[1:], dtype=torch.uint8), torch.empty(size, dtype=torch.uint8)
-    sizes = sorted({_size(image) for image, _ in pairs})
-    if len(sizes) > 1:
-        raise ValueError(
-            f"images of {' and '.join(sizes)} make no batch: "
-            "give the recipe a crop, and evaluate with batch_size=1"
-        )
-    images, masks = zip(*pairs, strict=True)
-    return torch.stack(images).as_subclass(Tensor), torch.stack(masks).as_subclass(Tensor)
-
-
-def _size(picture: Tensor) -> str:
-    return f"{picture.shape[-1]}x{picture.shape[-2]}"

@@ -5,51 +5,56 @@ Nothing is shown or saved here.
 
 import copy
 
+import numpy as np
 import torch
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch, Rectangle
 from matplotlib.ticker import MaxNLocator, PercentFormatter
+from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor, nn
 
-from utils import CLASS_NAMES, IGNORE_INDEX, PALETTE, ConfusionMatrix
+from utils import CITYSCAPES, IGNORE_INDEX, Classes, ConfusionMatrix
 
 
-def colorize(labels: Tensor) -> Tensor:
-    """Labels (H, W), train ids 0..18 or 255, in Cityscapes' colours: (H, W, 3) uint8."""
-    return PALETTE[labels.long().cpu()]
+def colorize(labels: Tensor, classes: Classes = CITYSCAPES) -> Tensor:
+    """Train ids (H, W) in the colours of their classes: (H, W, 3) uint8; black is not scored."""
+    return classes.palette[labels.long().cpu()]
 
 
-def class_legend(figure: Figure, labels: list[Tensor]) -> None:
+def class_legend(figure: Figure, labels: list[Tensor], classes: Classes) -> None:
     """Name the colours of the classes that occur in `labels`, below the figure."""
-    present = [i for i in torch.cat([x.flatten() for x in labels]).unique().tolist() if i < 255]
-    names = [Patch(color=PALETTE[i].numpy() / 255, label=CLASS_NAMES[i]) for i in present]
+    present = torch.cat([x.flatten() for x in labels]).unique().tolist()
+    known = [i for i in present if i < len(classes)]
+    names = [Patch(color=classes.palette[i].numpy() / 255, label=classes.names[i]) for i in known]
     names.append(Patch(color="black", label="not scored"))
     figure.legend(handles=names, loc="outside lower center", ncols=7, frameon=False, fontsize=8)
 
 
-def plot_samples(pairs: list[tuple[Tensor, Tensor]]) -> Figure:
-    """Pictures (3, H, W) uint8 above their labels (H, W), with a legend."""
+def plot_samples(pairs: list[tuple[Tensor, Tensor]], classes: Classes = CITYSCAPES) -> Figure:
+    """Images (3, H, W) uint8 above their labels (H, W), with a legend."""
     height, width = pairs[0][1].shape
     columns = len(pairs)
     figure = Figure(figsize=(12, 24 / columns * height / width + 0.9), layout="constrained")
     axes = figure.subplots(2, columns, squeeze=False)
-    for (top, bottom), (image, mask) in zip(axes.T, pairs, strict=True):
+    for (top, bottom), (image, labels) in zip(axes.T, pairs, strict=True):
         top.imshow(image.permute(1, 2, 0).cpu())
-        bottom.imshow(colorize(mask))
+        bottom.imshow(colorize(labels, classes))
     for ax in axes.flat:
         ax.axis("off")
-    class_legend(figure, [mask for _, mask in pairs])
+    class_legend(figure, [labels for _, labels in pairs], classes)
     return figure
 
 
-def plot_predictions(rows: list[tuple[str, Tensor | None, Tensor, Tensor]]) -> Figure:
+def plot_predictions(
+    rows: list[tuple[str, Tensor | None, Tensor, Tensor]], classes: Classes = CITYSCAPES
+) -> Figure:
     """Prediction beside truth beside an error map, a row per scene.
 
-    A row is (title, picture (3, H, W) uint8 or None to leave that column out, truth (H, W),
+    A row is (title, image (3, H, W) uint8 or None to leave that column out, truth (H, W),
     prediction (H, W)); in the error map wrong is red, right is grey, not scored is white.
     """
     height, width = rows[0][2].shape
-    names = ["picture", "truth", "prediction", "errors"]
+    names = ["image", "truth", "prediction", "errors"]
     columns = len(names) if rows[0][1] is not None else len(names) - 1
     size = (12, (12 / columns * height / width + 0.25) * len(rows) + 0.9)
     figure = Figure(figsize=size, layout="constrained")
@@ -60,17 +65,17 @@ def plot_predictions(rows: list[tuple[str, Tensor | None, Tensor, Tensor]]) -> F
         errors[(truth != IGNORE_INDEX) & (prediction != truth)] = torch.tensor(
             [200, 30, 40], dtype=torch.uint8
         )
-        pictures = [colorize(truth), colorize(prediction), errors]
+        panels = [colorize(truth, classes), colorize(prediction, classes), errors]
         if image is not None:
-            pictures.insert(0, image.permute(1, 2, 0).cpu())
-        for ax, name, picture in zip(axes[place], names[-columns:], pictures, strict=True):
-            ax.imshow(picture)
+            panels.insert(0, image.permute(1, 2, 0).cpu())
+        for ax, name, panel in zip(axes[place], names[-columns:], panels, strict=True):
+            ax.imshow(panel)
             ax.set_xticks([])
             ax.set_yticks([])
             if place == 0:
                 ax.set_title(name, fontsize=10)
         axes[place, 0].set_ylabel(title, fontsize=9)
-    class_legend(figure, [labels for row in rows for labels in row[2:]])
+    class_legend(figure, [labels for row in rows for labels in row[2:]], classes)
     return figure
 
 
@@ -98,12 +103,12 @@ def plot_curves(history: list[dict]) -> Figure:
     return figure
 
 
-def plot_iou(iou: dict[str, float | None]) -> Figure:
+def plot_iou(iou: dict[str, float | None], classes: Classes = CITYSCAPES) -> Figure:
     """IoU per class (0..1, None where absent: left out), sorted, with the mean marked."""
     known = sorted(((v, name) for name, v in iou.items() if v is not None), reverse=True)
     figure = Figure(figsize=(8, 0.28 * len(known) + 1), layout="constrained")
     ax = figure.subplots()
-    colors = [PALETTE[CLASS_NAMES.index(name)].numpy() / 255 for _, name in known]
+    colors = [classes.palette[classes.names.index(name)].numpy() / 255 for _, name in known]
     bars = ax.barh([n for _, n in known], [v for v, _ in known], color=colors, ec="0.4", lw=0.5)
     ax.bar_label(bars, [f"{v:.1%}" for v, _ in known], padding=3, fontsize=8)
     mean = sum(v for v, _ in known) / max(len(known), 1)
@@ -116,16 +121,16 @@ def plot_iou(iou: dict[str, float | None]) -> Figure:
     return figure
 
 
-def plot_confusion(confusion: ConfusionMatrix) -> Figure:
+def plot_confusion(confusion: ConfusionMatrix, classes: Classes = CITYSCAPES) -> Figure:
     """Of each true class (row), the share that was predicted as each class (column)."""
     matrix = confusion.matrix.double().cpu()
     seen = ((matrix.sum(0) + matrix.sum(1)) > 0).nonzero().flatten()
     share = matrix[seen][:, seen]
     share = share / share.sum(1, keepdim=True).clamp(min=1)
-    names = [CLASS_NAMES[i] for i in seen]
+    names = [classes.names[i] for i in seen]
     figure = Figure(figsize=(8.5, 7.5), layout="constrained")
     ax = figure.subplots()
-    picture = ax.imshow(share, cmap="Blues", vmin=0, vmax=1)
+    panel = ax.imshow(share, cmap="Blues", vmin=0, vmax=1)
     for row, column in (share >= 0.005).nonzero().tolist():
         value = share[row, column].item()
         color = "white" if value > 0.5 else "black"
@@ -133,12 +138,12 @@ def plot_confusion(confusion: ConfusionMatrix) -> Figure:
     ax.set_xticks(range(len(names)), names, rotation=60, ha="right")
     ax.set_yticks(range(len(names)), names)
     ax.set(xlabel="predicted", ylabel="true", title="per cent of each true class")
-    figure.colorbar(picture, shrink=0.7, format=PercentFormatter(1))
+    figure.colorbar(panel, shrink=0.7, format=PercentFormatter(1))
     return figure
 
 
 def trace_sizes(model: nn.Module, height: int, width: int) -> dict[str, tuple[int, int, int]]:
-    """(C, H, W) of what each of a U-Net's convolutions gives for a picture of that size.
+    """(C, H, W) of the output of each of a U-Net's convolutions, for an image of that size.
 
     By the convolution's name, in the order of the network. Nothing is computed: shapes run
     through a copy on the `meta` device.
@@ -155,7 +160,7 @@ def trace_sizes(model: nn.Module, height: int, width: int) -> dict[str, tuple[in
 
 
 def summarize(model: nn.Module, height: int, width: int) -> str:
-    """A table of the levels for such a picture: map sizes, channels, parameters."""
+    """A table of the levels for an image of that size: channels, feature maps, parameters."""
     sizes = trace_sizes(model, height, width)
     count = dict.fromkeys(range(model.depth + 1), 0)
     for name, parameter in model.named_parameters():
@@ -165,7 +170,7 @@ def summarize(model: nn.Module, height: int, width: int) -> str:
         else:
             level = model.depth - 1 - int(step.split(".")[0]) if path == "expansive" else 0
         count[level] += parameter.numel()
-    lines = ["level  channels  map            parameters"]
+    lines = ["level  channels  feature map    parameters"]
     for level in range(model.depth + 1):
         _, (c, h, w) = next(x for x in sizes.items() if x[0].startswith(f"contracting.{level}."))
         lines.append(f"{level:5}  {c:8}  {f'{h} x {w}':12} {count[level]:12,}")
@@ -173,7 +178,7 @@ def summarize(model: nn.Module, height: int, width: int) -> str:
 
 
 def plot_unet(model: nn.Module, height: int, width: int) -> Figure:
-    """The network as in the paper's figure 1, with the sizes it has for such a picture."""
+    """The network as in the paper's figure 1, with the sizes for an image of that size."""
     sizes = trace_sizes(model, height, width)
     depth = model.depth
     colors = {
@@ -245,3 +250,39 @@ def plot_unet(model: nn.Module, height: int, width: int) -> Figure:
         ax.text(x - 2.0, spot, name, va="center", fontsize=9)
     ax.set(xlim=(-0.6, x + 1), ylim=(y[-1] - 1.2, tall(0) / 2 + 0.4))
     return figure
+
+
+def overlay(
+    image: Tensor, labels: Tensor, classes: Classes = CITYSCAPES, legend: list[int] | None = None
+) -> Tensor:
+    """An image (3, H, W) uint8 under the colours of its labels (H, W), a legend below.
+
+    The legend names the classes `legend`, by train id; None takes those that cover at least a
+    thousandth of the image. Returns (H + height of the legend, W, 3) uint8 RGB.
+    """
+    height, width = labels.shape
+    mixed = (image.permute(1, 2, 0).cpu().float() + colorize(labels, classes)) / 2
+    if legend is None:
+        counts = torch.bincount(labels.flatten().long(), minlength=256)[: len(classes)]
+        legend = (counts * 1000 >= labels.numel()).nonzero().flatten().tolist()
+    size = max(min(height, width) // 30, 9)  # of the letters, in pixels
+    return torch.cat([mixed.byte(), _legend(legend, classes, width, size)])
+
+
+def _legend(present: list[int], classes: Classes, width: int, size: int) -> Tensor:
+    """A strip with the names and colours of some classes, in as many lines as they take."""
+    font = ImageFont.load_default(size)
+    line, places, x, y = round(1.6 * size), [], 0, 0
+    for index in present:
+        needed = round(font.getlength(classes.names[index])) + 3 * size
+        if x and x + needed > width:
+            x, y = 0, y + line
+        places.append((x, y, index))
+        x += needed
+    strip = Image.new("RGB", (width, y + line), "white")
+    draw = ImageDraw.Draw(strip)
+    for x, y, index in places:
+        box = (x + size // 2, y + size // 3, x + size // 2 + size, y + size // 3 + size)
+        draw.rectangle(box, fill=tuple(classes.colors[index]), outline="gray")
+        draw.text((x + 2 * size, y + size // 5), classes.names[index], fill="black", font=font)
+    return torch.from_numpy(np.array(strip))

@@ -1,34 +1,25 @@
 """U-Net (Ronneberger, Fischer & Brox 2015, https://arxiv.org/abs/1505.04597).
 
-The network of the paper's figure 1, its parts under the figure's names: a contracting path of
-double 3x3 convolutions and 2x2 max pooling, an expansive path of 2x2 up-convolutions whose
-result is joined with the skip ("copy and crop"), and a last 1x1 convolution. What is added to
-the paper is said in `UNet`: batch norm, `same` padding, and input in bytes.
+The network of the paper's figure 1: a contracting path of double 3x3 convolutions and 2x2 max
+pooling, an expansive path of 2x2 up-convolutions, whose output is concatenated with the skip
+("copy and crop"), and a last 1x1 convolution. `UNet` says what is added to the paper: batch norm,
+`same` padding, and uint8 input.
 """
 
-from functools import partial
 from itertools import count
-from pathlib import Path
 
 import torch
-from PIL import Image
 from torch import Tensor, nn
 from torch.nn import functional as F
-from torchvision.transforms.v2.functional import pil_to_tensor
 
-import lean
-from checkpoint import load_checkpoint
-from convolution import Conv3x3, UpConv2x2
-from pictures import read_picture, unfit
-from speed import fold_batch_norm, keep_freed_memory
-from utils import downscale
+from utils import Classes
 
 
 def normalize(images: Tensor) -> Tensor:
-    """Bytes as the network wants them: uint8 0..255 -> float32 -2..2, any shape.
+    """uint8 0..255 -> float32 -2..2, any shape.
 
-    The only place where the project normalises. The network calls it on uint8 input, on the
-    device, so that a batch travels as bytes and whoever predicts cannot forget it.
+    The only place where the project normalises. The network calls it on uint8 input, so that a
+    batch travels to the device as bytes, and nobody can forget it.
     """
     return images.float().div_(63.75).sub_(2)
 
@@ -36,7 +27,7 @@ def normalize(images: Tensor) -> Tensor:
 def mirror(images: Tensor, height: int, width: int, margin: int = 0) -> Tensor:
     """Extend (N, C, H, W) by reflection to (N, C, height, width).
 
-    The picture is put `margin` pixels from the top and left; what is right of it and below is
+    The image is put `margin` pixels from the top and left; what is right of it and below is
     mirrored too, as often as needed (`F.pad` reflects only once). This is the paper's
     extrapolation of missing context (section 2, figure 2).
     """
@@ -50,38 +41,34 @@ def mirror(images: Tensor, height: int, width: int, margin: int = 0) -> Tensor:
     return images.index_select(-2, rows).index_select(-1, columns)
 
 
-def conv_3x3(in_channels: int, out_channels: int, padding: str, batch_norm: bool) -> list:
-    """3x3 convolution, batch norm if asked for, ReLU: (N, in, H, W) -> (N, out, H, W).
-
-    With `valid` padding H and W shrink by 2. The bias is left to the batch norm where there
-    is one.
-    """
-    conv = Conv3x3(in_channels, out_channels, padding, bias=not batch_norm)
-    norm = [nn.BatchNorm2d(out_channels)] if batch_norm else []
-    return [conv, *norm, nn.ReLU(inplace=True)]
-
-
 def double_conv(in_channels: int, out_channels: int, padding: str, batch_norm: bool) -> nn.Module:
-    """Two `conv_3x3` in a row, a level of either path: (N, in, H, W) -> (N, out, H, W)."""
-    return nn.Sequential(
-        *conv_3x3(in_channels, out_channels, padding, batch_norm),
-        *conv_3x3(out_channels, out_channels, padding, batch_norm),
-    )
+    """Twice 3x3 convolution, batch norm if asked for, ReLU: (N, in, H, W) -> (N, out, H, W).
+
+    With `valid` padding H and W shrink by 4. Batch norm has a bias, so that the convolution
+    before it needs none.
+    """
+    layers = []
+    for channels in (in_channels, out_channels):
+        layers.append(nn.Conv2d(channels, out_channels, 3, padding=padding, bias=not batch_norm))
+        if batch_norm:
+            layers.append(nn.BatchNorm2d(out_channels))
+        layers.append(nn.ReLU(inplace=True))
+    return nn.Sequential(*layers)
 
 
-class UpConv(nn.Module):
-    """A level of the expansive path: up-conv 2x2, copy and crop, double 3x3 convolution.
+class Up(nn.Module):
+    """A level of the expansive path: 2x2 up-convolution, copy and crop, double 3x3 convolution.
 
-    `margin` is how many pixels of the skip, at its top and left, have no counterpart in the
-    map from below: 0 with `same` padding. A fixed margin, rather than centring, keeps both
-    maps aligned when a pooling has dropped an odd last row.
+    `margin` is how many pixels of the skip, at its top and left, the map from below does not
+    cover: 0 with `same` padding. A fixed margin, rather than centring, keeps both maps aligned
+    when a pooling has dropped an odd last row.
     """
 
     def __init__(self, in_channels: int, padding: str, batch_norm: bool, margin: int):
         super().__init__()
         channels = in_channels // 2
         self.margin = margin
-        self.up = UpConv2x2(in_channels, channels)
+        self.up = nn.ConvTranspose2d(in_channels, channels, 2, stride=2)
         self.convs = double_conv(in_channels, channels, padding, batch_norm)
 
     def forward(self, x: Tensor, skip: Tensor) -> Tensor:
@@ -93,18 +80,22 @@ class UpConv(nn.Module):
 
 
 class UNet(nn.Module):
-    """U-Net for pictures of any size.
+    """U-Net for images of any size.
 
     Args:
-        in_channels: of the picture, 3 for RGB.
-        num_classes: channels of the result.
+        in_channels: of the image, 3 for RGB.
+        num_classes: channels of the output.
         width: channels of the first level, doubled at each level below; 64 in the paper.
         depth: poolings, so that there are depth + 1 levels; 4 in the paper.
-        padding: `"valid"` as in the paper, where the result is smaller than the picture by
+        padding: `"valid"` as in the paper, where the output is smaller than the image by
             `margin` on each side (572x572 in, 388x388 out at depth 4), or `"same"`, where
-            height and width come back unchanged.
+            height and width stay the same.
         batch_norm: normalise after every 3x3 convolution (Ioffe & Szegedy 2015), which the
             paper does not do.
+
+    Attributes:
+        settings: the arguments, from which the network can be built again.
+        classes, downscale: of the data that it is trained on, for `inference.predict`.
 
     Weights start as in the paper's section 3: Gaussian, standard deviation sqrt(2 / N), N the
     number of a unit's inputs (He et al. 2015); biases at 0.
@@ -130,7 +121,8 @@ class UNet(nn.Module):
                 raise ValueError(f"{name} must be at least 1, not {value}")
         self.settings = {**sizes, "depth": depth, "padding": padding, "batch_norm": batch_norm}
         self.depth, self.padding = depth, padding
-        self.downscale = 1  # of the pictures it was trained on, for `predict`
+        self.classes: Classes | None = None
+        self.downscale = 1
 
         channels = [width * 2**level for level in range(depth + 1)]
         self.contracting = nn.ModuleList(
@@ -141,7 +133,7 @@ class UNet(nn.Module):
         margin = 4  # of a skip, in its own pixels: two convolutions below, twice as fine
         for c in reversed(channels[1:]):
             cut = margin if padding == "valid" else 0
-            self.expansive.append(UpConv(c, padding, batch_norm, margin=cut))
+            self.expansive.append(Up(c, padding, batch_norm, margin=cut))
             margin = 2 * (margin + 4)
         self.conv_1x1 = nn.Conv2d(width, num_classes, 1)
         # The top skip's margin, and a double convolution before and after it.
@@ -150,9 +142,9 @@ class UNet(nn.Module):
         self.to(memory_format=torch.channels_last)  # the layout that convolutions are fast in
 
     def output_size(self, height: int, width: int) -> tuple[int, int]:
-        """Height and width of the result for a picture of `height` x `width` pixels.
+        """Height and width of the output for an image of `height` x `width` pixels.
 
-        Raises ValueError if the picture is empty, or too small for `valid` padding.
+        Raises ValueError if the image is empty, or too small for `valid` padding.
         """
         if min(height, width) < 1:
             raise ValueError(f"an image of {height}x{width} pixels is empty")
@@ -176,16 +168,16 @@ class UNet(nn.Module):
         return n
 
     def forward(self, images: Tensor, whole: bool = False) -> Tensor:
-        """Class scores of every pixel.
+        """The logits of every pixel.
 
         Args:
-            images: (N, in_channels, H, W), bytes as they come from a file, or floats that
+            images: (N, in_channels, H, W), uint8 as they come from a file, or floats that
                 went through `normalize`.
-            whole: with `valid` padding, extend the picture by reflection first, as the paper
-                does, so that every pixel of it gets its scores. No effect with `same`.
+            whole: with `valid` padding, extend the image by reflection first, as the paper
+                does, so that all of its pixels get logits. No effect with `same`.
 
         Returns:
-            logits (N, num_classes, *output_size(H, W)), or (N, num_classes, H, W) if `whole`.
+            (N, num_classes, *output_size(H, W)), or (N, num_classes, H, W) if `whole`.
         """
         size = images.shape[-2:]
         x = normalize(images) if images.dtype == torch.uint8 else images
@@ -202,21 +194,15 @@ class UNet(nn.Module):
         if tuple(padded) != size:
             x = mirror(x, *padded, margin=self.margin)
         x = x.contiguous(memory_format=torch.channels_last)
-        by_hand = type(self) is UNet and lean.applies(self, x)
-        layers = partial(lean.forward, self) if by_hand else self.layers
-        return layers(x)[..., :height, :width]
-
-    def layers(self, x: Tensor) -> Tensor:
-        """The network itself: normalised floats of a size that it takes -> logits."""
         skips = []
         for level, convs in enumerate(self.contracting):
             if level:
                 skips.append(x)
                 x = F.max_pool2d(x, 2)  # (N, C, H, W) -> (N, C, H/2, W/2)
             x = convs(x)  # -> (N, width * 2**level, H, W)
-        for up_conv in self.expansive:
-            x = up_conv(x, skips.pop())  # (N, C, H, W) -> (N, C/2, 2H, 2W)
-        return self.conv_1x1(x)  # -> (N, num_classes, H, W)
+        for up in self.expansive:
+            x = up(x, skips.pop())  # (N, C, H, W) -> (N, C/2, 2H, 2W)
+        return self.conv_1x1(x)[..., :height, :width]  # -> (N, num_classes, H, W)
 
 
 def init_weights(module: nn.Module) -> None:
@@ -227,72 +213,3 @@ def init_weights(module: nn.Module) -> None:
         nn.init.normal_(module.weight, std=(2 / inputs) ** 0.5)
         if module.bias is not None:
             nn.init.zeros_(module.bias)
-
-
-def load_model(path: str | Path, device: str | torch.device = "cpu") -> UNet:
-    """The network of a checkpoint on `device`, in evaluation mode.
-
-    Raises as `load_checkpoint`, and ValueError if weights and settings do not fit each other.
-    """
-    checkpoint = load_checkpoint(path)
-    try:
-        model = UNet(**checkpoint["settings"])
-        model.load_state_dict(checkpoint["model"])
-    except (RuntimeError, TypeError, ValueError) as error:
-        raise ValueError(
-            f"{path}: its weights do not fit its settings {checkpoint['settings']} ({error}): "
-            "restore it from a copy, or take another"
-        ) from error
-    if not all(value.isfinite().all() for value in model.state_dict().values()):
-        raise ValueError(f"{path}: its weights are not all finite numbers: take an earlier one")
-    for name in checkpoint["settings"].keys() & checkpoint["recipe"].keys():
-        ours, theirs = checkpoint["settings"][name], checkpoint["recipe"][name]
-        if ours != theirs:  # of padding, the weights themselves would not tell
-            raise ValueError(
-                f"{path}: {name} is {ours!r} by its settings and {theirs!r} by its recipe: "
-                "restore it from a copy, or take another"
-            )
-    model.downscale = checkpoint["recipe"]["downscale"]
-    return model.to(device).eval()
-
-
-@torch.inference_mode()
-def predict(model: UNet, image: str | Path | Image.Image | Tensor) -> Tensor:
-    """The class of every pixel of a picture of any size.
-
-    Args:
-        model: as `load_model` returns it. A model trained on pictures downscaled by
-            `model.downscale` sees this one downscaled too; its logits are upsampled.
-        image: a file or a PIL image, made RGB, its pixels as they are stored; or a uint8 tensor
-            (3, H, W).
-
-    Returns:
-        (H, W) uint8 train ids, on the CPU; (3, H, W) gave H and W.
-
-    Raises:
-        FileNotFoundError, or ValueError for a file that is no picture, one that 8-bit RGB cannot
-        say (see `read_picture`) or a tensor of another form.
-    """
-    if isinstance(image, str | Path):
-        image = read_picture(image)
-    if isinstance(image, Image.Image):
-        if why := unfit(image):
-            raise ValueError(f"the picture {why}")
-        image = pil_to_tensor(image.convert("RGB"))
-    is_tensor = isinstance(image, Tensor)
-    if not is_tensor or image.dtype != torch.uint8 or image.shape[:-2] != (3,) or not image.numel():
-        found = f"{image.dtype} {tuple(image.shape)}" if is_tensor else type(image).__name__
-        raise ValueError(
-            "predict takes one RGB picture, uint8 (3, H, W) with values 0..255, or a file or a "
-            f"PIL image, not {found}"
-        )
-    size = image.shape[-2:]
-    if model.downscale > 1:
-        image = downscale(image, model.downscale)
-    device = next(model.parameters()).device
-    keep_freed_memory()
-    net = fold_batch_norm(model)
-    logits = net(image.unsqueeze(0).to(device), whole=True)  # (1, num_classes, h, w)
-    if logits.shape[-2:] != size:
-        logits = F.interpolate(logits, size, mode="bilinear")
-    return logits[0].argmax(0).to("cpu", torch.uint8)

@@ -4,31 +4,22 @@
     python train.py --recipe recipes/cityscapes.yaml --data_root /data/cityscapes --epochs 30
     torchrun --nproc-per-node=8 -- train.py --recipe recipes/cityscapes.yaml --run runs/eight
 
-Every field of a recipe can be overridden. The run goes to runs/<recipe>/; the same command
-again goes on where it stopped.
+Every field of a recipe can be changed. The run goes to runs/<recipe>/; the same command again
+goes on where it stopped.
 """
 
-import argparse
 import sys
 from pathlib import Path
 
-from jsonargparse import ArgumentParser, DefaultHelpFormatter
 from torch.distributed.elastic.multiprocessing.errors import record
 
-from distributed import first_here, is_distributed, is_main, process_group
-from engine import fit
+from engine import Recipe, fit, make_loaders, make_model
+from engine.recipe import parse_recipe, recipe_parser
 from prepare.streets import ensure_streets
-from recipe import Recipe, check_file, make_loaders, make_model
+from runtime.distributed import first_here, is_distributed, is_main, process_group
 
 
-class Formatter(DefaultHelpFormatter):
-    """Keeps the lines of the description as they are written."""
-
-    def _fill_text(self, text: str, width: int, indent: str) -> str:
-        return "".join(indent + line for line in text.splitlines(keepends=True))
-
-
-def show(record: dict) -> str:
+def summary(record: dict) -> str:
     """A record of `fit` as one line."""
     return (
         f"epoch {record['epoch']:3d}   lr {record['lr']:.1e}   "
@@ -38,50 +29,35 @@ def show(record: dict) -> str:
     )
 
 
-def recipe_files() -> list[str]:
-    """What the command line names as recipes, of which jsonargparse's errors do not say."""
-    parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False, exit_on_error=False)
-    parser.add_argument("--recipe", action="append", default=[])
-    return parser.parse_known_args()[0].recipe
-
-
 @record  # torchrun reports the process that failed first, with its message
 def main() -> None:
-    parser = ArgumentParser(description=__doc__, formatter_class=Formatter)
-    parser.add_argument("--recipe", action="config", help="a YAML file with the fields below")
+    parser = recipe_parser(__doc__)
     parser.add_argument("--run", type=str, help="directory of the run (default: runs/<recipe>)")
-    parser.add_class_arguments(Recipe)
     try:
-        for path in recipe_files():
-            check_file(path)
-    except ValueError as error:
-        sys.exit(f"error: {error}")
-    args = vars(parser.parse_args())
-    files, run = args.pop("recipe"), args.pop("run")
-    name = Path(str(files[-1])).stem if files else "default"
-    run = Path(run or Path("runs") / name)
-    try:
+        recipe, args = parse_recipe(parser)
+        run = Path(args.run or Path("runs") / Path(args.recipe or "default").stem)
         with process_group():
-            train(Recipe(**args), run)
+            train(recipe, run)
     except (OSError, ValueError, FloatingPointError) as error:
         if is_distributed():
             raise
-        # of a loader's worker the whole traceback comes, the error last
+        # Of a loader's worker the whole traceback arrives, with the message at its end.
         sys.exit(f"error: {str(error).strip().splitlines()[-1].removeprefix('ValueError: ')}")
     except KeyboardInterrupt:
         sys.exit(f"stopped; the same command goes on from {run / 'last.pt'}")
 
 
 def train(recipe: Recipe, run: Path) -> None:
-    """Train in `run`, or go on there; the main process says how it goes."""
+    """Train in `run`, or go on there; the main process prints a line for each epoch."""
     with first_here() as first:
         if first:
             ensure_streets(recipe.data_root)
     train_loader, val_loader = make_loaders(recipe)
     say = print if is_main() else lambda *args, **kwargs: None
-    say(f"{len(train_loader.dataset)} images to train on, {len(val_loader.dataset)} to judge by")
-    for found in fit(make_model(recipe), train_loader, val_loader, recipe, run):
-        say(show(found), flush=True)
+    say(f"{len(train_loader.dataset)} images to train on, {len(val_loader.dataset)} to validate on")
+    model = make_model(recipe, train_loader.dataset.classes)
+    for found in fit(model, train_loader, val_loader, recipe, run):
+        say(summary(found), flush=True)
     say(f"best and last checkpoint, and history.json: {run}")
 
 

@@ -1,30 +1,87 @@
-"""What the other modules measure with: the class table, the confusion matrix, downscaling."""
+"""The class table of a data set, and the confusion matrix from which every metric follows."""
+
+import math
+from collections.abc import Iterable
+from dataclasses import dataclass
+from functools import cached_property
 
 import torch
 import torchvision
 from torch import Tensor
-from torchvision.transforms.v2.functional import resize
-from torchvision.tv_tensors import Mask
 
-IGNORE_INDEX = 255  # train id of what the benchmark does not score
+IGNORE_INDEX = 255  # train id of the pixels that are not scored
 
-_classes = sorted(
-    (c for c in torchvision.datasets.Cityscapes.classes if not c.ignore_in_eval),
-    key=lambda c: c.train_id,
-)
-CLASS_NAMES = [c.name for c in _classes]  # by train id, 0 road .. 18 bicycle
-CATEGORIES = [c.category for c in _classes]  # the one of the seven that a class belongs to
-LABEL_IDS = torch.tensor([c.id for c in _classes], dtype=torch.uint8)  # as in `labelIds.png`
-PALETTE = torch.zeros(256, 3, dtype=torch.uint8)  # RGB by train id; black for the rest
-PALETTE[: len(_classes)] = torch.tensor([c.color for c in _classes], dtype=torch.uint8)
+
+@dataclass(frozen=True)
+class Classes:
+    """The classes that a network tells apart, in the order of their train ids 0, 1, 2, ...
+
+    Args:
+        names: of the classes.
+        ids: what stands for each class in the label files, 0..255.
+        colors: RGB of each class, 0..255, for figures.
+        categories: the coarser class that each belongs to; empty where there are none.
+        ignored: further ids that may stand in label files and are not scored. An id that is
+            neither a class nor ignored is an error; None ignores all that are no class.
+    """
+
+    names: tuple[str, ...]
+    ids: tuple[int, ...]
+    colors: tuple[tuple[int, int, int], ...]
+    categories: tuple[str, ...] = ()
+    ignored: tuple[int, ...] | None = None
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+    @cached_property
+    def label_ids(self) -> Tensor:
+        """Train id -> id in the label files: (num_classes,) uint8."""
+        return torch.tensor(self.ids, dtype=torch.uint8)
+
+    @cached_property
+    def palette(self) -> Tensor:
+        """Train id -> RGB: (256, 3) uint8, black for what is no class."""
+        palette = torch.zeros(256, 3, dtype=torch.uint8)
+        palette[: len(self)] = torch.tensor(self.colors, dtype=torch.uint8)
+        return palette
+
+    @cached_property
+    def train_ids(self) -> Tensor:
+        """Id in a label file -> train id, or `IGNORE_INDEX`: (256,) uint8."""
+        table = torch.full((256,), IGNORE_INDEX, dtype=torch.uint8)
+        table[list(self.ids)] = torch.arange(len(self), dtype=torch.uint8)
+        return table
+
+    @cached_property
+    def known_ids(self) -> Tensor:
+        """Whether an id may stand in a label file: (256,) bool."""
+        known = torch.full((256,), self.ignored is None)
+        known[[*self.ids, *(self.ignored or ())]] = True
+        return known
+
+
+def _cityscapes() -> Classes:
+    table = torchvision.datasets.Cityscapes.classes
+    scored = sorted((c for c in table if not c.ignore_in_eval), key=lambda c: c.train_id)
+    return Classes(
+        names=tuple(c.name for c in scored),
+        ids=tuple(c.id for c in scored),
+        colors=tuple(c.color for c in scored),
+        categories=tuple(c.category for c in scored),
+        ignored=tuple(c.id % 256 for c in table if c.ignore_in_eval),  # -1, licence plate: 255
+    )
+
+
+CITYSCAPES = _cityscapes()  # the 19 classes of the benchmark, 0 road .. 18 bicycle
 
 
 class ConfusionMatrix:
     """One accumulator from which every metric follows.
 
     `matrix[t, p]` counts the pixels of true class t that were predicted as p: int64
-    (num_classes, num_classes), on the device of the first batch. Sums of matrices are matrices
-    of sums, so that batches, and processes, add up.
+    (num_classes, num_classes), on the device of the first batch. Matrices of parts of the data
+    add up to the matrix of the whole, over batches and over processes.
     """
 
     def __init__(self, num_classes: int, ignore_index: int = IGNORE_INDEX):
@@ -77,10 +134,10 @@ class ConfusionMatrix:
         """mIoU, 0..1: the mean of `iou` over the classes for which it is a number."""
         return self.iou.nanmean().item()
 
-    def merged(self, groups: list[str]) -> "ConfusionMatrix":
+    def merged(self, groups: tuple[str, ...]) -> "ConfusionMatrix":
         """The matrix of coarser classes: of `groups`, a name per class, in order of appearance.
 
-        What is taken for another class of the same group then is right.
+        A class that is taken for another of its group is then right.
         """
         names = list(dict.fromkeys(groups))
         index, size = torch.tensor([names.index(name) for name in groups]), len(names)
@@ -91,8 +148,33 @@ class ConfusionMatrix:
         return coarse
 
 
+def metrics(confusion: ConfusionMatrix, classes: Classes) -> dict:
+    """The figures of a validation as plain numbers, 0..1.
+
+    val_accuracy, mIoU and iou (class name -> IoU, None where the class is absent); and where the
+    classes have categories, category_mIoU and category_iou of these. The official evaluator
+    (cityscapesscripts) calls them averageScoreClasses, classScores, averageScoreCategories and
+    categoryScores.
+    """
+
+    def named(names: Iterable[str], iou: Tensor) -> dict[str, float | None]:
+        pairs = zip(names, iou.tolist(), strict=True)
+        return {name: None if math.isnan(value) else value for name, value in pairs}
+
+    found = {
+        "val_accuracy": confusion.pixel_accuracy,
+        "mIoU": confusion.mean_iou,
+        "iou": named(classes.names, confusion.iou),
+    }
+    if classes.categories:
+        merged = confusion.merged(classes.categories)
+        found["category_mIoU"] = merged.mean_iou
+        found["category_iou"] = named(dict.fromkeys(classes.categories), merged.iou)
+    return found
+
+
 def _bytes(labels: Tensor, name: str) -> Tensor:
-    """Classes of any integer type as uint8. Raises ValueError for what is no byte."""
+    """Classes of any integer type as uint8. Raises ValueError for values outside 0..255."""
     fits = labels.dtype == torch.uint8 or not labels.numel()
     if not fits and not 0 <= labels.min() <= labels.max() < 256:
         raise ValueError(f"{name} holds {_range(labels)}: classes are 0..255")
@@ -101,19 +183,3 @@ def _bytes(labels: Tensor, name: str) -> Tensor:
 
 def _range(labels: Tensor) -> str:
     return f"{labels.min()}..{labels.max()}"
-
-
-def downscaled(size: tuple[int, int], factor: int) -> tuple[int, int]:
-    """Height and width after `downscale`."""
-    return max(size[0] // factor, 1), max(size[1] // factor, 1)
-
-
-def downscale(picture: Tensor, factor: int) -> Tensor:
-    """(..., H, W) uint8 -> (..., H // factor, W // factor), at least 1: bilinear, antialiased.
-
-    Of a `tv_tensors.Mask`, the nearest labels.
-    """
-    size = downscaled(picture.shape[-2:], factor)
-    if min(size) == 1 and not isinstance(picture, Mask):  # PyTorch's path for bytes fails there
-        return resize(picture.float(), size, antialias=True).round().to(picture.dtype)
-    return resize(picture, size, antialias=True)

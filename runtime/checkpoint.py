@@ -1,6 +1,6 @@
 """Checkpoints: plain data on disk, written whole or not at all, read without running code.
 
-A file is what `torch.save` gives, a zip archive, whose comment is the SHA-256 of all before it.
+A file is what `torch.save` writes, a zip archive, whose comment is the SHA-256 of all before it.
 """
 
 import hashlib
@@ -8,7 +8,6 @@ import io
 import os
 import platform
 import sys
-from contextlib import suppress
 from dataclasses import asdict, fields
 from pathlib import Path
 
@@ -17,11 +16,12 @@ import torch
 import torchvision
 from torch import nn
 
-from distributed import from_main
+from runtime.distributed import broadcast_from_main
+from runtime.files import atomic_write
 
-SEAL = b"sha256:"
-SEAL_SIZE = 2 + len(SEAL) + 64  # with the comment's length before it, which is a zip's last field
-DOES_NOT_COUNT = {"workers", "cache"}  # fields of a recipe that do not change the result
+CHECKSUM = b"sha256:"
+CHECKSUM_SIZE = 2 + len(CHECKSUM) + 64  # after the comment's length, the last field of a zip
+DOES_NOT_COUNT = {"workers", "cache", "device"}  # fields of a recipe that may change in a run
 
 
 def load_checkpoint(path: str | Path) -> dict:
@@ -39,8 +39,8 @@ def load_checkpoint(path: str | Path) -> dict:
         raise OSError(
             f"{path} cannot be read ({error.strerror}): name a checkpoint that you may read"
         ) from error
-    sealed = content[-SEAL_SIZE:].startswith(_seal(b"")[: 2 + len(SEAL)])
-    if sealed and _seal(content[:-SEAL_SIZE]) != content[-SEAL_SIZE:]:
+    has_checksum = content[-CHECKSUM_SIZE:].startswith(_checksum(b"")[: 2 + len(CHECKSUM)])
+    if has_checksum and _checksum(content[:-CHECKSUM_SIZE]) != content[-CHECKSUM_SIZE:]:
         raise ValueError(
             f"{path} is damaged (its checksum is another): restore it from a copy, or take another"
         )
@@ -57,7 +57,7 @@ def load_checkpoint(path: str | Path) -> dict:
         raise ValueError(
             f"{path} is no checkpoint of this project: it lacks {', '.join(sorted(keys))}"
         )
-    if checkpoint.pop("sealed", False) and not sealed:
+    if checkpoint.pop("sealed", False) and not has_checksum:
         raise ValueError(
             f"{path} is damaged (its end, the checksum, is cut off): "
             "restore it from a copy, or take another"
@@ -77,17 +77,18 @@ def save_checkpoint(
     """Write a checkpoint to `path`, which holds its old content until the new is on the disk.
 
     Args:
-        model: a `model.UNet`; its weights and settings are kept.
-        recipe: a `recipe.Recipe`.
+        model: a `model.UNet`; its weights, settings and classes are saved.
+        recipe: an `engine.Recipe`.
         history: the records of `engine.fit` so far.
-        training: the optimiser and the like, by name, whose state is kept too, together with
-            that of the random generators: then a training can go on from the file. The file
-            that was there before becomes `previous.pt`.
+        training: the optimizer and the like, by name. Their states are saved too, with those of
+            the random generators, so that the training can go on from the file; and the file
+            that was at `path` becomes `previous.pt`.
 
     Raises OSError if the disk is full or cannot be written.
     """
     checkpoint = {
         "settings": model.settings,
+        "classes": model.classes and asdict(model.classes),
         "recipe": asdict(recipe),
         "history": history,
         "metrics": history[-1] if history else {},
@@ -104,17 +105,17 @@ def save_checkpoint(
     torch.save(checkpoint, buffer)
     content = buffer.getbuffer()[:-2]  # without the comment's length, which is 0
     keep = path.with_name("previous.pt") if training else None
-    write(path, content, _seal(content), keep=keep)
+    atomic_write(path, content, _checksum(content), keep=keep)
 
 
-def _seal(content: bytes) -> bytes:
+def _checksum(content: bytes) -> bytes:
     """The end of a zip archive that begins with `content`: its comment's length, its comment."""
-    comment = SEAL + hashlib.sha256(content).hexdigest().encode()
+    comment = CHECKSUM + hashlib.sha256(content).hexdigest().encode()
     return len(comment).to_bytes(2, "little") + comment
 
 
 def versions() -> dict[str, str]:
-    """Of everything that the bits of a result depend on, apart from the machine."""
+    """Of the libraries that a result depends on, bit for bit."""
     modules = {"torch": torch, "torchvision": torchvision, "numpy": numpy}
     return {
         **{name: str(module.__version__) for name, module in modules.items()},
@@ -125,9 +126,9 @@ def versions() -> dict[str, str]:
 def load_last(run_dir: Path) -> dict | None:
     """The state from which the run in `run_dir` goes on; None if there is none.
 
-    That is `last.pt`, or, with a word, `previous.pt` where `last.pt` is damaged or missing (as
-    after a kill between the two renames of `write`). A damaged one is kept as `damaged.pt`.
-    Raises ValueError if `previous.pt` is no better.
+    That is `last.pt`, or, with a message, `previous.pt` where `last.pt` is damaged or missing (as
+    after a kill between the two renames of `atomic_write`). A damaged one is kept as
+    `damaged.pt`. Raises ValueError if `previous.pt` cannot be read either.
     """
     last, previous = run_dir / "last.pt", run_dir / "previous.pt"
     if not last.exists() and not previous.exists():
@@ -138,7 +139,7 @@ def load_last(run_dir: Path) -> dict | None:
         try:
             checkpoint = load_checkpoint(previous)
         except (FileNotFoundError, ValueError) as other:
-            raise ValueError(f"{error}; {other}; delete {run_dir} to start anew") from error
+            raise ValueError(f"{error}; {other}; delete {run_dir} to start again") from error
         print(f"{error}; going on from {previous}, the state before it", file=sys.stderr)
         if last.exists():
             os.replace(last, run_dir / "damaged.pt")
@@ -146,18 +147,17 @@ def load_last(run_dir: Path) -> dict | None:
 
 
 def resume(run_dir: Path, model: nn.Module, recipe: object, training: dict) -> list[dict] | None:
-    """Put the last state in `run_dir` back into `model`, `training` and the random generators.
+    """Restore `model`, `training` and the random generators from the last state in `run_dir`.
 
-    Under `torchrun` only the main process reads it, whatever wrote it: one process or many.
-    Returns the history, or None if there is no state yet. Raises ValueError if there is none
-    that can be read, or if it is of another recipe (`DOES_NOT_COUNT` apart), with the fields
-    that differ.
+    Under `torchrun` only the main process reads it, whether one process wrote it or many.
+    Returns the history, or None if there is no state yet. Raises ValueError if no state can be
+    read, or if it is of another recipe (`DOES_NOT_COUNT` apart), with the fields that differ.
     """
-    checkpoint = from_main(load_last, run_dir)
+    checkpoint = broadcast_from_main(load_last, run_dir)
     if checkpoint is None:
         return None
     ours = asdict(recipe)
-    # A field that came later was at its default.
+    # A run from before a field existed had its default.
     theirs = {**{field.name: field.default for field in fields(recipe)}, **checkpoint["recipe"]}
     differing = [
         f"{name} is {ours.get(name)!r} here and {theirs.get(name)!r} there"
@@ -169,56 +169,12 @@ def resume(run_dir: Path, model: nn.Module, recipe: object, training: dict) -> l
             f"{run_dir} holds a run of another recipe ({'; '.join(differing)}): "
             "choose another run directory, or delete that one"
         )
-    if "training" not in checkpoint:
-        raise ValueError(
-            f"{run_dir / 'last.pt'} holds a model but no state of training: "
-            f"delete {run_dir} to start anew"
-        )
-    if model.settings != checkpoint["settings"]:
-        raise ValueError(
-            f"{run_dir} holds a run of another network ({checkpoint['settings']}, "
-            f"not {model.settings}): choose another run directory, or delete that one"
-        )
     states = checkpoint["training"]
     model.load_state_dict(checkpoint["model"])
     for name, part in training.items():
-        part.load_state_dict(states[name])
+        if states.get(name):  # runs of before, and those not in fp16, have no scaler's state
+            part.load_state_dict(states[name])
     torch.set_rng_state(states["random"]["cpu"])
     if len(states["random"]["cuda"]) == torch.cuda.device_count():
         torch.cuda.set_rng_state_all(states["random"]["cuda"])
     return checkpoint["history"]
-
-
-def write(path: Path, *content: bytes, keep: Path | None = None) -> None:
-    """Write a file whole or not at all: to a temporary name, to the disk, then renamed.
-
-    What was at `path` is renamed to `keep`, if given. Raises OSError, and leaves `path` as it
-    was, if the disk is full or cannot be written.
-    """
-    part = path.with_name(path.name + ".part")
-    try:
-        with open(part, "wb") as file:
-            file.writelines(content)
-            file.flush()
-            os.fsync(file.fileno())
-        if keep and path.exists():
-            os.replace(path, keep)
-        os.replace(part, path)
-        _sync_directory(path.parent)
-    except OSError as error:
-        with suppress(OSError):  # leaves the room to others
-            part.unlink(missing_ok=True)
-        raise OSError(
-            f"{path} cannot be written ({error.strerror}); what was there is unharmed: make room, "
-            "or get back the permission to write, and run the same again"
-        ) from error
-
-
-def _sync_directory(path: Path) -> None:
-    """Have the names in a directory on the disk too; where only POSIX systems need to be asked."""
-    if os.name == "posix":
-        directory = os.open(path, os.O_RDONLY)
-        try:
-            os.fsync(directory)
-        finally:
-            os.close(directory)

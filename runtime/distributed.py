@@ -1,8 +1,8 @@
-"""One training on many processes, as `torchrun` starts them: who is who, and sums over all.
+"""Training with several processes or several GPUs.
 
-A process that `torchrun` did not start is rank 0 of 1: everything here then does nothing, so that
-the same code trains in a notebook and on 256 GPUs. torchrun sets the environment that is read
-here (https://pytorch.org/docs/stable/elastic/run.html).
+A process that `torchrun` did not start is rank 0 of 1, and everything here then does nothing: the
+same code trains in a notebook and on 256 GPUs. torchrun sets the environment variables that are
+read here (https://pytorch.org/docs/stable/elastic/run.html).
 """
 
 import os
@@ -18,10 +18,12 @@ from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 from torch.utils.data import BatchSampler, Sampler
 
+from runtime.precision import Autocast
+
 
 @contextmanager
 def process_group() -> Iterator[None]:
-    """Within it, the processes that `torchrun` started know each other.
+    """Within: the process group of all processes that `torchrun` started, if it did.
 
     NCCL on GPUs, one for each process, and Gloo on CPUs. Raises ValueError if a machine has more
     processes than GPUs.
@@ -38,17 +40,20 @@ def process_group() -> Iterator[None]:
         torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))
     store, rank, size = next(dist.rendezvous("env://"))
     backend = "nccl" if torch.cuda.is_available() else "gloo"
-    dist.init_process_group(backend, store=_fresh(store, rank, size), rank=rank, world_size=size)
+    dist.init_process_group(
+        backend, store=_fresh_store(store, rank, size), rank=rank, world_size=size
+    )
     yield
     dist.destroy_process_group()  # not after an exception: it would wait for the others
 
 
-def _fresh(store: dist.Store, rank: int, size: int) -> dist.Store:
-    """The store in which the processes find each other, without what a killed attempt left there.
+def _fresh_store(store: dist.Store, rank: int, size: int) -> dist.Store:
+    """A store without the keys of an earlier attempt.
 
-    torchrun starts all anew after a failure, but (as of PyTorch 2.14) with the old store, where
-    the addresses of the dead are. So rank 0 draws a name for this attempt, and the others take it
-    when it has answered them, by the name that each has drawn: a dead one does not answer.
+    After a failure torchrun starts all processes again, but (as of PyTorch 2.14) with the same
+    store, which still holds the addresses of the processes that died. So every attempt prefixes
+    its keys with a name that rank 0 draws. The others cannot tell the name of this attempt from
+    that of the last one, until rank 0 answers them under it: a process that died does not answer.
     """
     mine = uuid4().hex
     if rank == 0:
@@ -63,7 +68,7 @@ def _fresh(store: dist.Store, rank: int, size: int) -> dist.Store:
         try:
             store.wait([f"{attempt}/{rank}/{mine}"], timedelta(seconds=1))
             return dist.PrefixStore(attempt, store)
-        except dist.DistStoreError:  # not answered in time: look again whose attempt this is
+        except dist.DistStoreError:  # no answer in time: read again which attempt this is
             continue
 
 
@@ -98,27 +103,27 @@ def first_here() -> Iterator[bool]:
         dist.barrier()
 
 
-def from_main(work: Callable, *args):
-    """What `work(*args)` returns in the main process, in every process.
+def broadcast_from_main(function: Callable, *args):
+    """What `function(*args)` returns in the main process, in every process.
 
-    A checkpoint so needs to lie on the main process's machine only.
+    A checkpoint therefore needs to be on the main process's machine only.
     """
-    found = [work(*args) if is_main() else None]
+    result = [function(*args) if is_main() else None]
     if is_distributed():
-        dist.broadcast_object_list(found)
-    return found[0]
+        dist.broadcast_object_list(result)
+    return result[0]
 
 
-def add_up(x: Tensor) -> Tensor:
-    """The sum of `x` over the processes, the same in each.
+def all_reduce_sum(x: Tensor) -> Tensor:
+    """The sum of `x` over all processes, the same in each.
 
-    Differentiable, in this process's part alone: who adds up the gradients of all processes, as
-    `parallel` has them averaged, gets the gradient of the sum.
+    Differentiable: each process gets the gradient by its own `x`. What DistributedDataParallel
+    makes of these, the mean over the processes, times their number is the gradient of the sum.
     """
-    return _Sum.apply(x) if is_distributed() else x
+    return _AllReduceSum.apply(x) if is_distributed() else x
 
 
-class _Sum(torch.autograd.Function):
+class _AllReduceSum(torch.autograd.Function):
     @staticmethod
     def forward(ctx, x: Tensor) -> Tensor:
         x = x.clone()
@@ -130,12 +135,12 @@ class _Sum(torch.autograd.Function):
         return gradient
 
 
-class Shares(BatchSampler):
-    """Batches as one process would draw them, and of each what this process gets.
+class DistributedBatchSampler(BatchSampler):
+    """The batches that one process would draw, divided among all processes.
 
-    In training, its part of every batch, which may be empty where the last one is short. In
-    evaluation, every `world_size()`-th batch, whole: each image is judged once, and among the
-    same others as by one process.
+    In training each process gets its part of every batch, which may be empty where the last
+    batch is short. In evaluation it gets every `world_size()`-th batch, whole: each image is
+    judged once, and in the same batch as by one process.
     """
 
     def __init__(self, sampler: Sampler, batch_size: int, train: bool):
@@ -154,15 +159,16 @@ class Shares(BatchSampler):
         return batches if self.train else len(range(rank(), batches, world_size()))
 
 
-def parallel(model: nn.Module) -> nn.Module:
-    """The network on all processes, or on all GPUs of this one, or, with neither, as it is.
+def wrap_model(model: nn.Module, precision: str) -> nn.Module:
+    """The network for training: in `precision`, on all processes or all GPUs of this one.
 
     Processes average their gradients (DistributedDataParallel). On GPUs, batch norm then takes
-    its mean and variance over the batches of all. On CPUs each process has its own, as has each
+    its mean and variance over the whole batch. On CPUs each process has its own, as has each
     GPU under `nn.DataParallel`; see `average_buffers`. The parameters stay those of `model`.
     """
+    net = Autocast(model, precision)
     if not is_distributed():
-        return nn.DataParallel(model) if torch.cuda.device_count() > 1 else model
+        return data_parallel(net)
     devices = None
     if torch.cuda.is_available():
         nn.SyncBatchNorm.convert_sync_batchnorm(model)  # in place, below the root
@@ -170,8 +176,21 @@ def parallel(model: nn.Module) -> nn.Module:
     with warnings.catch_warnings():  # PyTorch 2.14 gives `broadcast_buffers` another name
         warnings.simplefilter("ignore", FutureWarning)
         return DistributedDataParallel(
-            model, devices, broadcast_buffers=False, gradient_as_bucket_view=True
+            net, devices, broadcast_buffers=False, gradient_as_bucket_view=True
         )
+
+
+def data_parallel(net: nn.Module) -> nn.Module:
+    """The network on all GPUs of this process, if it has several to itself."""
+    several = next(net.parameters()).is_cuda and torch.cuda.device_count() > 1
+    return nn.DataParallel(net) if several and not is_distributed() else net
+
+
+def unwrap(net: nn.Module) -> nn.Module:
+    """The network itself, without what `wrap_model` put around it."""
+    while isinstance(net, Autocast | nn.DataParallel | DistributedDataParallel):
+        net = net.module
+    return net
 
 
 def average_buffers(model: nn.Module) -> None:

@@ -7,11 +7,14 @@ from torch import Tensor, nn
 class Muon(torch.optim.AdamW):
     """Steps of equal size in all directions for 3x3 convolutions, AdamW for all else.
 
-    The momentum of a convolution's gradient, a matrix (out, in * 9), is replaced by the orthogonal
-    matrix next to it, so that directions which the loss hardly sees are learned as fast as the
-    others. A step has the root mean square that AdamW's has, 0.2 lr (Liu et al. 2025, section 2.2,
-    https://arxiv.org/abs/2502.16982), so that `lr` and `weight_decay` mean the same for both.
+    The momentum of a convolution's gradient, as a matrix (out, in * 9), is replaced by the nearest
+    orthogonal matrix, so that directions in which the loss is nearly flat are learned as fast as
+    the others. A step has the root mean square that AdamW's has, 0.2 lr (Liu et al. 2025, section
+    2.2, https://arxiv.org/abs/2502.16982), so that `lr` and `weight_decay` mean the same for both.
     torch.optim.Muon takes no convolutions.
+
+    Works with `torch.amp.GradScaler`: like fused AdamW it divides the gradients by the scale
+    itself, and leaves all weights as they are after an overflow.
     """
 
     def __init__(self, model: nn.Module, lr: float, weight_decay: float):
@@ -25,20 +28,26 @@ class Muon(torch.optim.AdamW):
     @torch.no_grad()
     def step(self) -> None:
         """Change the weights; sets the `grad` of the 3x3 convolutions to None."""
+        # Set by a GradScaler for optimizers that have `_step_supports_amp_scaling`.
+        scale, found_inf = getattr(self, "grad_scale", None), getattr(self, "found_inf", None)
         group = self.param_groups[1]
         for weight in group["params"]:
             if weight.grad is None:
                 continue
+            grad, weight.grad = weight.grad, None  # so that AdamW leaves it alone
+            if found_inf is not None and found_inf.item():
+                continue
+            if scale is not None:
+                grad = grad / scale
             if weight not in self.state:  # AdamW wants a "step" in a state that is loaded
                 new = {"step": torch.zeros(()), "momentum": torch.zeros_like(weight)}
                 self.state[weight] = new
             momentum = self.state[weight]["momentum"]
-            momentum.lerp_(weight.grad, 1 - group["momentum"])
-            ahead = weight.grad.lerp(momentum, group["momentum"]).flatten(1)  # (out, in * 9)
+            momentum.lerp_(grad, 1 - group["momentum"])
+            ahead = grad.lerp(momentum, group["momentum"]).flatten(1)  # (out, in * 9)
             change = orthogonal(ahead).view(weight.shape)
             weight.mul_(1 - group["lr"] * group["weight_decay"])
             weight.sub_(change, alpha=group["lr"] * 0.2 * max(ahead.shape) ** 0.5)
-            weight.grad = None  # so that AdamW leaves it alone
         super().step()
 
 
@@ -47,8 +56,8 @@ def orthogonal(matrix: Tensor) -> Tensor:
 
     A matrix (rows, columns) of any floating type gives one like it. The coefficients are Jordan's:
     singular values end between 0.68 and 1.21 if they are not below a hundredth of the matrix's
-    norm. A step multiplies by a polynomial in x @ x.T, so that all five take place on that product,
-    the smaller one, and `matrix` is multiplied once: half the time at a U-Net's shapes.
+    norm. A step multiplies by a polynomial in x @ x.T, so that all five can be taken on that
+    smaller matrix, and `matrix` is multiplied once: half the time at a U-Net's shapes.
     """
     x = matrix if matrix.shape[0] <= matrix.shape[1] else matrix.T
     x = x / (x.norm() + 1e-7)

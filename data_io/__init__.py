@@ -1,0 +1,1 @@
+"""Image files, and the cache of what was decoded from them."""

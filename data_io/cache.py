@@ -1,0 +1,130 @@
+"""Decode once: images and labels as they were decoded and downscaled, a memory-mapped file each.
+
+A file is a header of `HEADER` bytes, then the image (3, H, W) and its labels (H', W'), both
+uint8. The header holds a fingerprint of the two source files, the four sizes, and the CRC-32 of
+the bytes behind it. A pair is taken from the cache only if all three fit; else it is decoded and
+the file is written, under a temporary name that is then changed, so that a reader finds the whole
+file or none. Processes therefore need no locks, and what a killed writer, a power failure or a
+full disk leaves behind is never taken for an image.
+"""
+
+import hashlib
+import json
+import os
+import shutil
+import warnings
+import zlib
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+from uuid import uuid4
+
+import numpy as np
+import torch
+
+VERSION = 2  # raise it whenever decoding or downscaling gives other bytes
+HEADER = 64  # bytes: fingerprint, checksum, H, W, H', W' as uint64, and two that are spare
+RESERVE = 2**30  # bytes to leave on the disk, for checkpoints
+
+Pair = tuple[np.ndarray, np.ndarray]
+
+
+class Cache:
+    """The decoded pairs of one split at one size; shared by all processes that open it.
+
+    Args:
+        folder: where the files lie; made with the first of them.
+        pairs: the source files of each item, an image and its labels.
+        size: what was done to them, such as the factor of the downscaling.
+
+    A folder may be deleted at any time. If it cannot be written, a warning says so, and items
+    are decoded every time.
+    """
+
+    def __init__(self, folder: Path, pairs: list[tuple[str, str]], size: str):
+        self.folder, self.pairs, self.size = folder, pairs, size
+        self.writable = torch.ones((), dtype=torch.bool).share_memory_()  # seen by all workers
+
+    def read(self, index: int, decode: Callable[[int], Pair]) -> Pair:
+        """Item `index` from its file if that is there and whole, else `decode(index)`, then kept.
+
+        Returns arrays of its own, (3, H, W) and (H', W') uint8.
+        """
+        path, fingerprint = self.path(index), self.fingerprint(index)
+        pair = self.load(path, fingerprint)
+        if pair is None:
+            pair = decode(index)
+            if self.writable and fingerprint:
+                self.save(path, fingerprint, pair)
+        return pair
+
+    def path(self, index: int) -> Path:
+        """The file of item `index`, which stays the same when folder and sources move together."""
+        sources = [_relative(path, self.folder) for path in self.pairs[index]]
+        digest = _digest([sources, self.size]).hex()
+        return self.folder / f"{Path(self.pairs[index][0]).stem}-{digest}.cache"
+
+    def fingerprint(self, index: int) -> int:
+        """A number that changes with size or mtime of a source; 0 if one is not there."""
+        try:
+            stats = [os.stat(path) for path in self.pairs[index]]
+        except OSError:
+            return 0  # decoding it will say so
+        return int.from_bytes(_digest([VERSION, [(s.st_size, s.st_mtime_ns) for s in stats]])) or 1
+
+    def load(self, path: Path, fingerprint: int) -> Pair | None:
+        """A copy of a file's pair; None if it is not there, of other sources, or damaged."""
+        try:
+            content = np.memmap(path, np.uint8, "r")
+        except (OSError, ValueError):  # ValueError: an empty file
+            return None
+        if len(content) < HEADER:
+            return None
+        found, checksum, *sizes = content[:HEADER].view(np.uint64).tolist()
+        h, w, label_h, label_w = sizes[:4]
+        if not found or found != fingerprint:  # 0 is no fingerprint, but what a file of zeros has
+            return None
+        body = np.array(content[HEADER:])
+        if len(body) != 3 * h * w + label_h * label_w or zlib.crc32(body) != checksum:
+            warnings.warn(f"{path} is damaged: it is decoded again", stacklevel=3)
+            return None
+        image, labels = np.split(body, [3 * h * w])
+        return image.reshape(3, h, w), labels.reshape(label_h, label_w)
+
+    def save(self, path: Path, fingerprint: int, pair: Pair) -> None:
+        """Write a pair. If that fails it warns, and no process of this run tries again."""
+        body = np.concatenate([part.ravel() for part in pair])
+        sizes = [*pair[0].shape[1:], *pair[1].shape]
+        header = np.array([fingerprint, zlib.crc32(body), *sizes, 0, 0], np.uint64)
+        part = path.with_name(f"{path.name}.{uuid4().hex}.part")
+        try:
+            if not self.folder.is_dir():
+                self.folder.mkdir(parents=True, exist_ok=True)
+                (self.folder / ".gitignore").write_text("*\n")
+            if shutil.disk_usage(self.folder).free < RESERVE + len(body):
+                raise OSError(f"less than {RESERVE >> 30} GiB would be left on the disk")
+            with open(part, "wb") as file:
+                file.write(header.tobytes())
+                file.write(body.data)
+            os.replace(part, path)
+        except OSError as error:
+            self.writable.fill_(False)
+            with suppress(OSError):
+                part.unlink(missing_ok=True)
+            warnings.warn(
+                f"the cache {self.folder} cannot be filled further ({error.strerror or error}): "
+                "images that are not in it are decoded every time; name another directory as "
+                "`cache`, or none (null)",
+                stacklevel=3,
+            )
+
+
+def _relative(path: str, folder: Path) -> str:
+    try:
+        return os.path.relpath(path, folder)
+    except ValueError:  # on another drive of Windows
+        return os.path.abspath(path)
+
+
+def _digest(key: list) -> bytes:
+    return hashlib.blake2b(json.dumps(key).encode(), digest_size=8).digest()

@@ -1,0 +1,111 @@
+"""Image files, read by Pillow and checked before they are decoded.
+
+Pillow ignores a PNG's checksums while it decodes, and would take damaged data for pixels.
+`Image.verify` checks them, and leaves the image unusable, so that each file is opened twice.
+"""
+
+import io
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image, ImageOps, UnidentifiedImageError
+from torch import Tensor
+from torchvision.transforms.v2.functional import pil_to_tensor
+
+
+class UnfitImageError(ValueError):
+    """An image that is whole, but of a form that is not wanted; says why, and the cure."""
+
+
+@contextmanager
+def open_image(path: str | Path) -> Iterator[Image.Image]:
+    """Within: an image file of any format that Pillow knows, verified and not decoded yet.
+
+    Raises FileNotFoundError, or ValueError with the file's name for one that is damaged, is no
+    image, or is larger than Pillow's limit (`Image.MAX_IMAGE_PIXELS`), also if that shows only
+    when the block decodes it.
+    """
+    try:
+        data = Path(path).read_bytes()
+    except FileNotFoundError:
+        raise FileNotFoundError(
+            f"there is no image at {path}: restore it, or correct the path"
+        ) from None
+    except OSError as error:
+        raise ValueError(
+            f"{path} cannot be opened ({error.strerror}): it must be an image that you may read"
+        ) from error
+    try:
+        Image.open(io.BytesIO(data)).verify()
+        with Image.open(io.BytesIO(data)) as image:
+            if image.width * image.height > Image.MAX_IMAGE_PIXELS:
+                raise Image.DecompressionBombError  # of which Pillow only warns up to twice that
+            yield image
+    except UnfitImageError as error:
+        raise ValueError(f"{path} {error}") from None
+    except Image.DecompressionBombError as error:
+        raise ValueError(
+            f"{path} has more than {Image.MAX_IMAGE_PIXELS:,} pixels by its header: make it "
+            "smaller, or raise PIL.Image.MAX_IMAGE_PIXELS (`--max-pixels` of predict.py)"
+        ) from error
+    except UnidentifiedImageError as error:
+        raise ValueError(
+            f"{path} ({len(data):,} bytes) is of no format that Pillow knows: restore it from "
+            "where it came, or, if it is whole, convert it (`convert photo.heic photo.jpg`)"
+        ) from error
+    except Exception as error:  # decoders raise nearly anything
+        cause = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        raise ValueError(
+            f"{path} cannot be read as an image ({cause}; {len(data):,} bytes): "
+            "restore it from where it came"
+        ) from error
+
+
+def read_image(path: str | Path) -> Tensor:
+    """An image file as RGB: (3, H, W) uint8; see `to_rgb`. Raises as `open_image`."""
+    with open_image(path) as image:
+        return to_rgb(image)
+
+
+def to_rgb(image: Image.Image) -> Tensor:
+    """A Pillow image as RGB, upright: (3, H, W) uint8.
+
+    Grey and palettes become RGB; the camera's orientation tag (EXIF) is followed. Raises
+    UnfitImageError, a ValueError, for what 8-bit RGB cannot hold: more than 8 bits a channel,
+    transparent pixels, several frames.
+    """
+    if image.mode.startswith(("I", "F")) or ";16" in str(getattr(image, "tile", "")):
+        raise UnfitImageError("has more than 8 bits a channel: save it with 8")
+    if getattr(image, "is_animated", False) and image.format != "MPO":  # a photo's preview
+        raise UnfitImageError(f"holds {image.n_frames} frames: save the one that is meant")
+    if image.has_transparency_data:
+        if image.convert("RGBA").getchannel("A").getextrema()[0] < 255:
+            raise UnfitImageError("has transparent pixels: save it without an alpha channel")
+    return pil_to_tensor(ImageOps.exif_transpose(image).convert("RGB"))
+
+
+def read_grey(path: str | Path) -> Tensor:
+    """The bytes of an 8-bit grey PNG, the form of label files: (H, W) uint8.
+
+    Raises as `open_image`, and ValueError for any other form: a palette's indices are not the
+    colours that one sees, and JPEG changes values.
+    """
+    with open_image(path) as image:
+        if image.format != "PNG" or image.mode != "L" or "L;" in str(image.tile):
+            raise UnfitImageError(
+                f"is a {image.format} file of mode {image.mode}: labels are an 8-bit grey PNG of "
+                "label ids (a *_labelIds.png, not a *_color.png)"
+            )
+        return torch.from_numpy(np.array(image))
+
+
+def image_size(path: str | Path) -> tuple[int, int] | None:
+    """Height and width by an image file's header; None if it is no image."""
+    try:
+        with Image.open(path) as image:
+            return image.height, image.width
+    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError):
+        return None

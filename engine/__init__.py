@@ -1,0 +1,22 @@
+"""Training and evaluation."""
+
+from engine.loaders import make_loader, make_loaders
+from engine.loop import evaluate, fit, train_one_epoch
+from engine.recipe import Recipe, given, make_model
+from engine.report import best_median_worst, evaluate_split, rank_scenes
+from engine.submission import write_submission
+
+__all__ = [
+    "Recipe",
+    "best_median_worst",
+    "evaluate",
+    "evaluate_split",
+    "fit",
+    "given",
+    "make_loader",
+    "make_loaders",
+    "make_model",
+    "rank_scenes",
+    "train_one_epoch",
+    "write_submission",
+]

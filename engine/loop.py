@@ -1,0 +1,263 @@
+"""Training and evaluation: an epoch of each, and the loop over the epochs."""
+
+import json
+import math
+import time
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import nullcontext
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+from torch.amp import GradScaler
+from torch.utils.data import DataLoader
+from tqdm.auto import tqdm
+
+from engine.loaders import set_epoch
+from engine.losses import criterion
+from engine.optimizer import make_optimizer
+from engine.recipe import Recipe
+from inference import inference_net, predict_logits
+from model import UNet
+from runtime.checkpoint import resume, save_checkpoint
+from runtime.cpu import convert, keep_freed_memory
+from runtime.distributed import (
+    all_reduce_sum,
+    average_buffers,
+    is_main,
+    unwrap,
+    world_size,
+    wrap_model,
+)
+from runtime.files import atomic_write, lock
+from runtime.precision import pick_device, pick_precision
+from utils import IGNORE_INDEX, ConfusionMatrix, metrics
+
+
+def progress_bar(loader: DataLoader, description: str) -> tqdm:
+    """A bar that counts the images of all processes; shown by the main one, on a terminal."""
+    disable = None if is_main() else True
+    images = len(loader.dataset)
+    return tqdm(total=images, desc=description, unit="img", leave=False, disable=disable)
+
+
+def zeros(device: torch.device, *size: int) -> Tensor:
+    """Sums to add to: float64 where the device has it."""
+    dtype = torch.float32 if device.type == "mps" else torch.float64
+    return torch.zeros(size, dtype=dtype, device=device)
+
+
+def train_one_epoch(
+    net: nn.Module,
+    loader: DataLoader,
+    optimizer: torch.optim.Optimizer,
+    scheduler: torch.optim.lr_scheduler.LRScheduler,
+    device: torch.device,
+    loss: str = "cross_entropy",
+    scaler: GradScaler | None = None,
+    description: str = "train",
+) -> tuple[float, float]:
+    """One pass over the training data; returns its mean loss and pixel accuracy (0..1).
+
+    Both are means over the scored pixels, taken while the weights change. `net` is a `UNet`, or
+    what `wrap_model` makes of one; `scaler` is for fp16. Raises FloatingPointError if the loss is
+    not finite.
+    """
+    net.train()
+    scaler = scaler or GradScaler(device.type, enabled=False)
+    margin = unwrap(net).margin
+    totals = zeros(device, 3)  # loss * pixels, hits, pixels
+    with progress_bar(loader, description) as bar:
+        shown_at = time.monotonic()
+        for images, labels in loader:
+            images = images.to(device, non_blocking=True)
+            labels = labels.to(device, non_blocking=True)
+            logits = net(images)
+            h, w = logits.shape[-2:]  # smaller than the image if padding is `valid`
+            labels = labels[:, margin : margin + h, margin : margin + w]
+            value = criterion(logits, labels, loss, all_reduce_sum)
+            with torch.no_grad():
+                pixels = (labels != IGNORE_INDEX).sum()
+                hits = (logits.argmax(1) == labels).sum()
+                value_sum = value.detach().to(totals.dtype) * pixels
+                totals += torch.stack([value_sum, hits, pixels])
+            del logits  # room for the backward pass
+            optimizer.zero_grad()
+            # The loss is the mean over the pixels of all processes, and DDP divides the sum of
+            # their gradients by their number, so that this must be multiplied in.
+            scaler.scale(value * world_size()).backward()
+            scaler.step(optimizer)
+            scaler.update()
+            scheduler.step()
+            bar.update(len(images) * world_size())
+            if time.monotonic() - shown_at > 1:  # reading the sums makes a GPU wait
+                bar.set_postfix(loss=f"{_means(totals)[0]:.3f}", refresh=False)
+                shown_at = time.monotonic()
+    return tuple(_means(all_reduce_sum(totals)))
+
+
+def _means(totals: Tensor) -> list[float]:
+    """Sums divided by the last of them, a number of pixels; FloatingPointError if not finite."""
+    *sums, pixels = totals.tolist()
+    if not all(map(math.isfinite, sums)):
+        raise FloatingPointError(
+            "the loss is no longer a finite number: lower `lr`, or look at the labels"
+        )
+    return [value / max(pixels, 1) for value in sums]
+
+
+@torch.inference_mode()
+def evaluate(
+    model: UNet,
+    loader: DataLoader,
+    device: torch.device,
+    loss: str = "cross_entropy",
+    precision: str = "auto",
+    description: str = "evaluate",
+    on_prediction: Callable[[Tensor], None] | None = None,
+) -> tuple[float, ConfusionMatrix]:
+    """Mean loss over the scored pixels, and the confusion matrix, of a whole data set.
+
+    The loss is computed image by image, so that it does not depend on the batches. Where the
+    labels are larger than the images (`downscale_labels=False`) the logits are upsampled
+    bilinearly first. With `valid` padding the images are extended by reflection, so that every
+    label is judged. `on_prediction` is called with each predicted label map, in the loader's
+    order: uint8 (H, W) train ids on the CPU.
+
+    Raises ValueError for a network of other classes than the data's, FloatingPointError if the
+    loss is not finite.
+    """
+    classes = loader.dataset.classes
+    if (outputs := model.settings["num_classes"]) != len(classes):
+        raise ValueError(
+            f"the network has {outputs} classes, the labels {len(classes)}: "
+            "take a checkpoint that was trained on them"
+        )
+    net = inference_net(model, precision)
+    confusion = ConfusionMatrix(outputs)
+    total = zeros(device)  # loss * pixels
+    with progress_bar(loader, description) as bar:
+        for images, labels in loader:
+            images = images.to(device, non_blocking=True)
+            labels = labels.to(device, non_blocking=True)
+            predictions = predict_logits(net, images, labels.shape[-2:])
+            for logits, truth in zip(predictions, labels.split(1), strict=True):
+                pixels = (truth != IGNORE_INDEX).sum()
+                total += criterion(logits, truth, loss).to(total.dtype) * pixels
+                prediction = logits.argmax(1).to(torch.uint8)
+                confusion.update(truth, prediction)
+                if on_prediction is not None:
+                    on_prediction(prediction[0].cpu())
+            bar.update(len(images) * world_size())
+    confusion.matrix = all_reduce_sum(confusion.matrix.to(device))
+    pixels = confusion.matrix.sum().to(total.dtype)
+    return _means(torch.stack([all_reduce_sum(total), pixels]))[0], confusion
+
+
+def fit(
+    model: UNet,
+    train_loader: DataLoader,
+    val_loader: DataLoader,
+    recipe: Recipe,
+    run_dir: str | Path,
+) -> Iterator[dict]:
+    """Train; yields one record per epoch, and saves everything in `run_dir`.
+
+    A record holds epoch (from 1), lr (at its end), train_loss, train_accuracy, val_loss, what
+    `metrics` gives, precision, and seconds. `run_dir` gets `last.pt` (the full state, after every
+    epoch), `previous.pt` (the one before it), `best.pt` (the weights of the highest mIoU so far)
+    and `history.json` (the records). If there is a state already, its records are yielded first
+    and training goes on from it, and ends with the same bits as an uninterrupted run. Under
+    `torchrun` all processes train and yield; the main one writes.
+
+    Raises ValueError if `run_dir` holds a run of another recipe or the device cannot do what the
+    recipe asks for, BlockingIOError if another process trains there, OSError if it cannot be
+    written, FloatingPointError if the loss is not finite; what is in `run_dir` is then still the
+    state after the last good epoch.
+    """
+    run_dir = Path(run_dir)
+    device = pick_device(recipe.device)
+    precision = pick_precision(recipe.precision, device)
+    with lock(run_dir) if is_main() else nullcontext():
+        keep_freed_memory()
+        model.to(device)
+        net = wrap_model(convert(model) if device.type == "cpu" else model, precision)
+        optimizer, scheduler = make_optimizer(recipe, model, len(train_loader))
+        scaler = GradScaler(device.type, enabled=precision == "fp16")
+        training = {"optimizer": optimizer, "scheduler": scheduler, "scaler": scaler}
+        history = start_or_resume(run_dir, model, recipe, training, precision)
+        yield from history
+        for epoch in range(len(history) + 1, recipe.epochs + 1):
+            start, name = time.perf_counter(), f"epoch {epoch}/{recipe.epochs}"
+            set_epoch(train_loader, epoch)
+            try:
+                train_loss, train_accuracy = train_one_epoch(
+                    net, train_loader, optimizer, scheduler, device, recipe.loss, scaler, name
+                )
+                average_buffers(model)
+                val_loss, confusion = evaluate(
+                    model, val_loader, device, recipe.loss, precision, f"{name} val"
+                )
+            except FloatingPointError as error:
+                message = f"{name}: {error}; last.pt is the state before it"
+                raise FloatingPointError(message) from error
+            except KeyboardInterrupt:
+                # A notebook's cell that is run again must not be given the rest of this epoch.
+                train_loader._iterator = val_loader._iterator = None
+                raise
+            record = {
+                "epoch": epoch,
+                "lr": scheduler.get_last_lr()[0],
+                "train_loss": train_loss,
+                "train_accuracy": train_accuracy,
+                "val_loss": val_loss,
+                **metrics(confusion, val_loader.dataset.classes),
+                "precision": precision,
+                "seconds": round(time.perf_counter() - start, 1),
+            }
+            history.append(record)
+            if is_main():
+                save_epoch(run_dir, model, recipe, history, training)
+            yield record
+
+
+def start_or_resume(
+    run_dir: Path, model: UNet, recipe: Recipe, training: dict, precision: str
+) -> list[dict]:
+    """Go back to the last state in `run_dir`, or write the first; returns the history so far."""
+    history = resume(run_dir, model, recipe, training)
+    if is_main():
+        for part in run_dir.glob("*.part"):  # of a write that was killed
+            part.unlink()
+        if history is None:
+            save_checkpoint(run_dir / "last.pt", model, recipe, [], training)
+        elif history:
+            write_history(run_dir, history)  # a kill between the two leaves it an epoch behind
+            before = history[-1].get("precision", precision)
+            if before != precision:
+                warnings.warn(
+                    f"{run_dir} was trained in {before} and goes on in {precision}, which this "
+                    f"device is fast in: set precision to keep one",
+                    stacklevel=3,
+                )
+    return history or []
+
+
+def save_epoch(
+    run_dir: Path, model: UNet, recipe: Recipe, history: list[dict], training: dict
+) -> None:
+    """Write an epoch's files.
+
+    `last.pt` follows `best.pt`: after a kill between them the epoch is trained again, with the
+    same result, and both are written.
+    """
+    if history[-1] is max(history, key=lambda record: record["mIoU"]):
+        save_checkpoint(run_dir / "best.pt", model, recipe, history)
+    save_checkpoint(run_dir / "last.pt", model, recipe, history, training)
+    write_history(run_dir, history)
+
+
+def write_history(run_dir: Path, history: list[dict]) -> None:
+    """The records as JSON."""
+    atomic_write(run_dir / "history.json", json.dumps(history, indent=1).encode())

@@ -1,0 +1,191 @@
+"""Recipes: everything that decides what a training gives, from a file and the command line."""
+
+import math
+from argparse import Namespace
+from dataclasses import dataclass, field, fields
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Any, Literal, get_args, get_type_hints
+
+import torch
+import yaml
+from jsonargparse import ArgumentError, ArgumentParser, DefaultHelpFormatter
+
+from model import UNet
+from utils import CITYSCAPES, Classes
+
+
+def bounded(default: float | None, low: float, high: float = math.inf) -> Any:
+    """A field of a recipe with a default, whose values are at least `low` and at most `high`."""
+    return field(default=default, metadata={"bounds": (low, high)})
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """Everything that decides what a training gives, on a given machine.
+
+    The defaults are the reference recipe for Cityscapes. A new field is a line below, with its
+    bounds, and a line here; the command line, the checks and the checkpoints follow.
+
+    Args:
+        data_root: directory of the data set, in Cityscapes' format; may name a variable of the
+            environment, such as the official $CITYSCAPES_DATASET.
+        mode: which labels to train on; validation is always on fine ones.
+        train_split: `train`, or `train_extra` with coarse labels.
+        downscale: divide the images' height and width by this.
+        crop: height and width of the training crops; null trains on full frames.
+        crop_area: smallest and largest share of the frame that a crop shows.
+        crop_start: crops grow from this share of `crop`'s height and width in the first epoch to
+            all of it in the last: small images are learned from sooner (progressive learning,
+            Tan & Le 2021, section 4, https://arxiv.org/abs/2104.00298).
+        flip: probability of a horizontal flip.
+        jitter: brightness, contrast and saturation vary by this share.
+        width: channels of the U-Net's first level.
+        depth: poolings of the U-Net.
+        padding: of the convolutions.
+        batch_norm: normalise after every convolution.
+        loss: pixel-averaged cross-entropy, alone or plus the soft Dice loss.
+        optimizer: `adam`, or `muon` for the 3x3 convolutions, which learn in fewer steps; see
+            engine/muon.py.
+        lr: learning rate at the start.
+        weight_decay: decoupled from the gradient; at 0, AdamW is Adam.
+        schedule: `halve` the learning rate every `halve_every` epochs, or let it rise over the
+            first twentieth of the steps and fall to 0 as half a `cosine`.
+        halve_every: epochs.
+        batch_size: images a step, of all processes together.
+        epochs: passes over the training split.
+        seed: of the weights, the order of the images and their augmentation.
+        precision: of the network's arithmetic; `auto` takes what the device is fast in (see
+            runtime/precision.py).
+        device: such as `cuda` or `cpu`; null takes the GPU where there is one.
+        workers: processes of a machine that read images ahead, null for as many as suit it; does
+            not change the result.
+        cache: directory for the decoded and downscaled images, relative to data_root, so that
+            each is decoded once; null decodes every time. Does not change the result.
+    """
+
+    data_root: str = "$CITYSCAPES_DATASET"
+    mode: Literal["fine", "coarse"] = "fine"
+    train_split: Literal["train", "train_extra"] = "train"
+    downscale: int = bounded(2, 1, 64)
+    crop: tuple[int, int] | None = bounded(None, 2)
+    crop_area: tuple[float, float] = bounded((0.25, 1.0), 1e-6, 1)
+    crop_start: float = bounded(1.0, 0.1, 1)
+    flip: float = bounded(0.5, 0, 1)
+    jitter: float = bounded(0.0, 0, 1)
+    width: int = bounded(64, 1, 4096)
+    depth: int = bounded(4, 1, 8)
+    padding: Literal["same", "valid"] = "same"
+    batch_norm: bool = True
+    loss: Literal["cross_entropy", "cross_entropy+dice"] = "cross_entropy"
+    optimizer: Literal["adam", "muon"] = "adam"
+    lr: float = bounded(1e-3, 1e-12, 1e3)
+    weight_decay: float = bounded(0.0, 0, 1e3)
+    schedule: Literal["halve", "cosine"] = "halve"
+    halve_every: int = bounded(10, 1)
+    batch_size: int = bounded(8, 1)
+    epochs: int = bounded(20, 1)
+    seed: int = bounded(0, 0, 2**20 - 1)
+    precision: Literal["auto", "fp32", "bf16", "fp16"] = "auto"
+    device: str | None = None
+    workers: int | None = bounded(None, 0, 256)
+    cache: str | None = ".cache"
+
+    @classmethod
+    def from_file(cls, path: str | Path, **changes) -> "Recipe":
+        """The recipe of a YAML file, with some fields changed; what it leaves out is default.
+
+        Raises ValueError, with the file's name, if the file is no YAML that names fields of a
+        recipe, and as `Recipe` for their values.
+        """
+        return cls(**{**_read_fields(path), **changes})
+
+    def __post_init__(self):
+        parser = ArgumentParser(exit_on_error=False)
+        parser.add_class_arguments(type(self))
+        try:
+            parsed = vars(parser.parse_object(vars(self)))
+        except ArgumentError as error:
+            raise ValueError(f"recipe: {' '.join(str(error).split())}") from error
+        kinds = get_type_hints(type(self))
+        for name, value in parsed.items():  # jsonargparse lets null pass for any field
+            if value is None and type(None) not in get_args(kinds[name]):
+                raise ValueError(f"recipe: {name} is null: give it a value, or leave it out")
+            object.__setattr__(self, name, value)  # a list from a file is now a tuple
+        for each in fields(self):
+            value = getattr(self, each.name)
+            low, high = each.metadata.get("bounds", (None, None))
+            if low is None or value is None:
+                continue
+            for number in value if isinstance(value, tuple) else (value,):
+                if not low <= number <= high:  # also refuses nan
+                    raise ValueError(
+                        f"recipe: {each.name} must be between {low} and {high}, not {value}"
+                    )
+        if self.crop_start < 1 and (self.crop is None or self.padding == "valid"):
+            raise ValueError(
+                f"recipe: crop_start {self.crop_start} lets crops grow, which needs a crop and "
+                'padding "same": give both, or leave it at 1'
+            )
+        if self.crop_area[0] > self.crop_area[1]:
+            raise ValueError(f"recipe: crop_area must rise, not {self.crop_area}")
+
+
+def given(**fields) -> dict:
+    """The fields that are not None: in a notebook, None stands for what the recipe's file says."""
+    return {name: value for name, value in fields.items() if value is not None}
+
+
+def _read_fields(path: str | Path) -> dict:
+    """The fields that a recipe's file names. Nothing in it is made an object of Python's."""
+    try:
+        text = Path(path).read_text(encoding="utf-8")
+        content = yaml.safe_load(text)
+        tree = yaml.compose(text, yaml.SafeLoader)
+    except OSError as error:
+        raise ValueError(f"{path} cannot be read ({error.strerror}): name a recipe") from error
+    except (yaml.YAMLError, UnicodeError) as error:
+        cause = " ".join(str(error).split())
+        raise ValueError(f"{path} is no recipe ({cause}): see recipes/ for some") from error
+    if not isinstance(content, dict):
+        raise ValueError(f"{path} names no field, as in `lr: 0.001`: see recipes/ for some")
+    known = [each.name for each in fields(Recipe)]
+    names = [key.value for key, _ in tree.value]
+    for i, name in enumerate(names):
+        if name not in known:
+            like = "".join(f"{meant}? Or " for meant in get_close_matches(str(name), known, 1))
+            raise ValueError(f"{path}: a recipe has no {name}: {like}see `train.py --help`")
+        if name in names[:i]:
+            raise ValueError(f"{path} says twice what {name} is: keep one of them")
+    return content
+
+
+class _Formatter(DefaultHelpFormatter):
+    """Keeps the lines of the description as they are written."""
+
+    def _fill_text(self, text: str, width: int, indent: str) -> str:
+        return "".join(indent + line for line in text.splitlines(keepends=True))
+
+
+def recipe_parser(description: str) -> ArgumentParser:
+    """A command line of `--recipe FILE` and an option for each field; more can be added."""
+    parser = ArgumentParser(description=description, formatter_class=_Formatter)
+    parser.add_argument("--recipe", metavar="FILE", help="a YAML file with the fields below")
+    parser.add_class_arguments(Recipe)
+    return parser
+
+
+def parse_recipe(parser: ArgumentParser) -> tuple[Recipe, Namespace]:
+    """The recipe of this process's command line, and all arguments; raises as `from_file`."""
+    args = parser.parse_args()
+    names = {each.name for each in fields(Recipe)}
+    changes = {k: v for k, v in vars(parser.parse_args(defaults=False)).items() if k in names}
+    return Recipe.from_file(args.recipe, **changes) if args.recipe else Recipe(**changes), args
+
+
+def make_model(recipe: Recipe, classes: Classes = CITYSCAPES) -> UNet:
+    """The recipe's U-Net for a data set's classes, its weights drawn with the recipe's seed."""
+    torch.manual_seed(recipe.seed)
+    model = UNet(3, len(classes), recipe.width, recipe.depth, recipe.padding, recipe.batch_norm)
+    model.classes, model.downscale = classes, recipe.downscale
+    return model

@@ -1,0 +1,67 @@
+"""The figures of a checkpoint on a data set: what test.ipynb and evaluate.py show."""
+
+from pathlib import Path
+
+from torch import Tensor
+from tqdm.auto import tqdm
+
+from dataset import Cityscapes
+from engine.loaders import make_loader
+from engine.loop import evaluate
+from inference import fold_batch_norm, predict
+from model import UNet
+from utils import ConfusionMatrix, metrics
+
+
+def evaluate_split(
+    model: UNet,
+    data_root: str | Path,
+    split: str = "val",
+    full_resolution: bool = True,
+    batch_size: int = 8,
+    workers: int = 0,
+) -> tuple[ConfusionMatrix, dict]:
+    """The confusion matrix of a split, and its figures: cross_entropy, and what `metrics` gives.
+
+    The network always sees images downscaled by `model.downscale`. At full resolution its logits
+    are upsampled and the original labels are the truth, which is what a benchmark asks for;
+    otherwise the labels are downscaled like the images, as in training.
+    """
+    scenes = Cityscapes(
+        data_root, split, downscale=model.downscale, downscale_labels=not full_resolution
+    )
+    loader = make_loader(scenes, batch_size, train=False, workers=workers)
+    device = next(model.parameters()).device
+    loss, confusion = evaluate(model, loader, device, description=f"evaluate {split}")
+    return confusion, {"cross_entropy": loss, **metrics(confusion, scenes.classes)}
+
+
+def rank_scenes(model: UNet, scenes: Cityscapes) -> list[tuple[float, int]]:
+    """(pixel accuracy, index) of every scene at full resolution, the best first.
+
+    Scenes without a scored pixel are left out.
+    """
+    ranked = []
+    model = fold_batch_norm(model)  # once, not for each of them
+    for index in tqdm(range(len(scenes)), desc="rank", unit="img", leave=False, disable=None):
+        image, labels = scenes[index]
+        confusion = ConfusionMatrix(model.settings["num_classes"])
+        confusion.update(labels, predict(model, image))
+        if confusion.matrix.any():
+            ranked.append((confusion.pixel_accuracy, index))
+    return sorted(ranked, reverse=True)
+
+
+def best_median_worst(model: UNet, scenes: Cityscapes) -> list[tuple[str, Tensor, Tensor, Tensor]]:
+    """Rows for `figures.plot_predictions`: the scenes where the network does best and worst.
+
+    By pixel accuracy at full resolution, of a data set that is not downscaled; the scene between
+    them is the median. Empty if no scene has a scored pixel.
+    """
+    ranked, rows = rank_scenes(model, scenes), []
+    places = {"best": 0, "median": len(ranked) // 2, "worst": len(ranked) - 1}
+    for name, place in places.items() if ranked else ():
+        accuracy, index = ranked[place]
+        image, truth = scenes[index]
+        rows.append((f"{name}, {accuracy:.1%}", image, truth, predict(model, image)))
+    return rows

@@ -1,0 +1,141 @@
+"""Predictions as the Cityscapes benchmark takes them.
+
+For every image of a split one <city>_<seq>_<frame>_pred.png of the same size: a byte per pixel,
+Cityscapes' label ids (7 road .. 33 bicycle). cityscapes-dataset.com takes a zip of them; on
+Cityscapes, `csEvalPixelLevelSemanticLabeling` (cityscapesscripts) evaluates the directory.
+"""
+
+import io
+import re
+import zipfile
+from pathlib import Path
+
+import torch
+from PIL import Image
+from torch import Tensor
+from torch.utils.data import Dataset
+
+from data_io.image_io import read_image
+from dataset import downscale, find_root
+from engine.loaders import make_loader
+from engine.loop import evaluate
+from model import UNet
+from runtime.files import atomic_write
+from utils import CITYSCAPES, IGNORE_INDEX
+
+SUFFIX = "_pred.png"
+
+
+class UnlabelledImages(Dataset):
+    """The images of a split without their labels, which the benchmark keeps secret for `test`.
+
+    An item is an image (3, H // factor, W // factor) uint8 RGB and, in place of its labels,
+    (H, W) uint8 of `IGNORE_INDEX`, of its original size: nothing in it is scored.
+
+    Raises FileNotFoundError if `root` has no such images; of an item, as `read_image`.
+    """
+
+    seed, classes = None, CITYSCAPES
+
+    def __init__(self, root: str | Path, split: str, factor: int):
+        folder = find_root(root) / "leftImg8bit" / split
+        found = folder.glob("*/*_leftImg8bit.png")
+        self.images = sorted(str(path) for path in found if not path.name.startswith("."))
+        if not self.images:
+            raise FileNotFoundError(
+                f"{folder} holds no <city>/*_leftImg8bit.png: choose another split, prepare the "
+                "data set again, or, for Cityscapes, unpack leftImg8bit_trainvaltest.zip"
+            )
+        self.factor = factor
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    def __getitem__(self, index: int) -> tuple[Tensor, Tensor]:
+        image = read_image(self.images[index])
+        nothing = torch.full(image.shape[1:], IGNORE_INDEX, dtype=torch.uint8)
+        return downscale(image, self.factor), nothing
+
+
+def write_submission(
+    model: UNet,
+    data_root: str | Path,
+    split: str,
+    out: str | Path,
+    pack: bool = False,
+    batch_size: int = 1,
+    workers: int = 0,
+) -> Path:
+    """Predict every image of a split into the directory `out`, by way of `engine.evaluate`.
+
+    Predictions that are in `out` already are removed first, so that those of two models never
+    mix. No labels are needed.
+
+    Args:
+        model: as `load_model` returns it, on the device that is to compute.
+        data_root: directory of the data set.
+        split: of the data set, `test` too.
+        out: made if need be.
+        pack: also zip them into `<out>.zip`, whole or not at all.
+        batch_size: more than 1 needs images of one size. Rounding depends on it: a pixel in a
+            million may differ from those of an evaluation in other batches.
+        workers: processes that decode ahead.
+
+    Returns what to hand in: the zip, or `out`.
+
+    Raises:
+        FileNotFoundError: no such images.
+        ValueError: an image that cannot be read or whose name the benchmark would not know, or a
+            model of other classes.
+    """
+    if model.classes != CITYSCAPES:
+        raise ValueError(
+            f"the benchmark judges the {len(CITYSCAPES)} classes of Cityscapes, this model has "
+            f"{model.settings['num_classes']} of its own: take one that was trained on Cityscapes"
+        )
+    images = UnlabelledImages(data_root, split, model.downscale)
+    names = submission_names(images.images)
+    out = Path(out)
+    archive = Path(f"{out}.zip")
+    out.mkdir(parents=True, exist_ok=True)
+    for path in (archive, *out.glob("*" + SUFFIX)):
+        path.unlink(missing_ok=True)
+
+    paths = iter(out / name for name in names)
+
+    def save(train_ids: Tensor) -> None:  # (H, W) uint8
+        png = io.BytesIO()
+        Image.fromarray(model.classes.label_ids[train_ids.int()].numpy()).save(png, "png")
+        atomic_write(next(paths), png.getvalue())
+
+    loader = make_loader(images, batch_size, train=False, workers=workers)
+    device = next(model.parameters()).device
+    evaluate(model, loader, device, description=f"predict {split}", on_prediction=save)
+    if not pack:
+        return out
+    packed = io.BytesIO()
+    with zipfile.ZipFile(packed, "w", zipfile.ZIP_STORED) as file:  # PNGs are compressed already
+        for name in names:
+            file.write(out / name, name)
+    atomic_write(archive, packed.getvalue())
+    return archive
+
+
+def submission_names(images: list[str]) -> list[str]:
+    """<city>_<seq>_<frame>_pred.png of each image, by which the benchmark knows it.
+
+    Raises ValueError for an image of another name, and for two of the same.
+    """
+    names = {}
+    for image in images:
+        found = re.fullmatch(r"([^_]+_[^_]+_[^_]+)_leftImg8bit\.png", Path(image).name)
+        if found is None:
+            raise ValueError(
+                f"{image}: the benchmark knows images by <city>_<seq>_<frame>_leftImg8bit.png, "
+                "rename it"
+            )
+        name = found[1] + SUFFIX
+        if name in names:
+            raise ValueError(f"{image} and {names[name]} share a name: rename one")
+        names[name] = image
+    return list(names)

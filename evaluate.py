@@ -1,0 +1,86 @@
+"""Judge a checkpoint on a data set, with the same functions as `test.ipynb`.
+
+    python evaluate.py checkpoints/streets.pt
+    python evaluate.py checkpoints/camvid.pt data/camvid --split val --out runs/camvid-val
+
+Prints pixel accuracy and mIoU at the training's resolution and at full resolution, and the IoU of
+each class, and writes metrics.json and four figures into OUT: metrics.png (the training's curves),
+classious.png (IoU per class), confusion.png, and results.png (the best, median and worst scene).
+"""
+
+import argparse
+import json
+import sys
+from pathlib import Path
+
+from dataset import Cityscapes
+from engine import best_median_worst, evaluate_split
+from figures import plot_confusion, plot_curves, plot_iou, plot_predictions
+from inference import load_model
+from prepare.streets import ensure_streets
+from runtime.checkpoint import load_checkpoint
+from runtime.precision import pick_device
+
+RESOLUTIONS = {"training resolution": False, "full resolution": True}
+
+
+def table(figures: dict) -> str:
+    """The figures of `evaluate_split` as lines of text."""
+    rows = [*figures["iou"].items(), ("mIoU", figures["mIoU"])]
+    rows += [("pixel accuracy", figures["val_accuracy"])]
+    width = max(len(name) for name, _ in rows)
+    return "\n".join(
+        f"{name:{width}}  {'absent' if value is None else format(value, '.1%'):>6}"
+        for name, value in rows
+    )
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("checkpoint", type=Path, help="such as runs/camvid/best.pt")
+    parser.add_argument("data_root", nargs="?", help="default: where the checkpoint was trained")
+    parser.add_argument("--split", default="val", help="val, train or another (default: val)")
+    parser.add_argument("--out", type=Path, help="default: runs/<checkpoint>-<split>")
+    parser.add_argument("--batch_size", type=int, default=8, help="images at once (default: 8)")
+    parser.add_argument("--workers", type=int, default=2, help="loader processes (default: 2)")
+    args = parser.parse_args()
+    out = args.out or Path("runs") / f"{args.checkpoint.stem}-{args.split}"
+    try:
+        report(args.checkpoint, args.data_root, args.split, out, args.batch_size, args.workers)
+    except (OSError, ValueError) as error:
+        sys.exit(f"error: {error}")
+    except KeyboardInterrupt:
+        sys.exit("stopped")
+    print(f"metrics.json and four figures: {out}")
+
+
+def report(
+    checkpoint: Path, data_root: str | None, split: str, out: Path, batch_size: int, workers: int
+) -> None:
+    """Print the table, and write metrics.json and the figures into `out`."""
+    trained = load_checkpoint(checkpoint)
+    model = load_model(checkpoint, pick_device())
+    root = data_root or trained["recipe"]["data_root"]
+    ensure_streets(root)
+    found = {}
+    for name, full in RESOLUTIONS.items():
+        confusion, found[name] = evaluate_split(model, root, split, full, batch_size, workers)
+        accuracy, miou = found[name]["val_accuracy"], found[name]["mIoU"]
+        print(f"{name:20} pixel accuracy {accuracy:.2%}   mIoU {miou:.2%}", flush=True)
+    print(table(found["full resolution"]))
+    out.mkdir(parents=True, exist_ok=True)
+    (out / "metrics.json").write_text(json.dumps(found, indent=1))
+    scenes = Cityscapes(root, split)
+    for name, figure in {
+        "metrics": plot_curves(trained["history"]),
+        "classious": plot_iou(found["full resolution"]["iou"], scenes.classes),
+        "confusion": plot_confusion(confusion, scenes.classes),
+        "results": plot_predictions(best_median_worst(model, scenes), scenes.classes),
+    }.items():
+        figure.savefig(out / f"{name}.png", dpi=120)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,236 @@
+"""From a checkpoint to label maps: the one forward path that `predict` and `evaluate` share."""
+
+import copy
+from collections.abc import Iterator
+from dataclasses import asdict
+from itertools import pairwise
+from pathlib import Path
+
+import torch
+from PIL import Image
+from torch import Tensor, nn
+from torch.nn import functional as F
+from torch.nn.modules.batchnorm import _BatchNorm  # BatchNorm2d, SyncBatchNorm
+from torch.nn.utils.fusion import fuse_conv_bn_eval
+
+from data_io.image_io import read_image, to_rgb
+from dataset import resize
+from model import UNet
+from runtime.checkpoint import load_checkpoint
+from runtime.cpu import keep_freed_memory
+from runtime.distributed import data_parallel
+from runtime.precision import Autocast, pick_precision
+from utils import CITYSCAPES, Classes
+
+TTA_SCALES = 0.75, 1.0, 1.25
+WHOLE = 2_000_000  # pixels of an image that is predicted in one piece
+TILE, OVERLAP = 1024, 192  # pixels of a larger one's tiles, and what neighbours have in common
+
+
+def load_model(path: str | Path, device: str | torch.device = "cpu") -> UNet:
+    """The network of a checkpoint on `device`, in evaluation mode, its batch norm folded.
+
+    Raises as `load_checkpoint`, and ValueError if weights and settings do not fit each other.
+    """
+    checkpoint = load_checkpoint(path)
+    settings, recipe = checkpoint["settings"], checkpoint["recipe"]
+    try:
+        model = UNet(**settings)
+        model.load_state_dict(checkpoint["model"])
+        # Checkpoints from before classes were saved are of Cityscapes' 19.
+        classes = checkpoint.get("classes", asdict(CITYSCAPES))
+        model.classes = classes and Classes(**classes)
+    except (RuntimeError, TypeError, ValueError) as error:
+        raise ValueError(
+            f"{path}: its weights do not fit its settings {settings} ({error}): "
+            "restore it from a copy, or take another"
+        ) from error
+    if not all(value.isfinite().all() for value in model.state_dict().values()):
+        raise ValueError(f"{path}: its weights are not all finite numbers: take an earlier one")
+    for name in settings.keys() & recipe.keys():
+        if settings[name] != recipe[name]:  # of padding, the weights themselves would not tell
+            raise ValueError(
+                f"{path}: {name} is {settings[name]!r} by its settings and {recipe[name]!r} by "
+                "its recipe: restore it from a copy, or take another"
+            )
+    model.downscale = recipe["downscale"]
+    return fold_batch_norm(model).to(device)
+
+
+def fold_batch_norm(model: nn.Module) -> nn.Module:
+    """The network in evaluation mode, its batch norm folded into the convolutions.
+
+    In evaluation, batch norm multiplies and shifts each channel by constants, which fit into the
+    weights and bias of the convolution before it (Jacob et al. 2018, section 3.2,
+    https://arxiv.org/abs/1712.05877): that saves a pass over every feature map. Predictions agree
+    to rounding. A network that is still being trained is copied first; one that has nothing to
+    fold, as `load_model` returns it, is returned as it is.
+    """
+    if not model.training and not any(isinstance(m, _BatchNorm) for m in model.modules()):
+        return model
+    model = copy.deepcopy(model).eval()
+    for block in [m for m in model.modules() if isinstance(m, nn.Sequential)]:
+        for i, (conv, norm) in enumerate(zip(block, block[1:], strict=False)):
+            if isinstance(conv, nn.Conv2d) and isinstance(norm, _BatchNorm):
+                block[i], block[i + 1] = fuse_conv_bn_eval(conv, norm), nn.Identity()
+    return model
+
+
+def inference_net(model: UNet, precision: str = "auto") -> nn.Module:
+    """The network as it predicts: folded, under autocast, on all GPUs of this process."""
+    keep_freed_memory()
+    device = next(model.parameters()).device
+    return data_parallel(Autocast(fold_batch_norm(model), pick_precision(precision, device)))
+
+
+@torch.inference_mode()
+def predict_logits(
+    net: nn.Module, images: Tensor, size: tuple[int, int], tta: bool = False
+) -> Iterator[Tensor]:
+    """The logits of each image of a batch, (1, num_classes, *size) float32.
+
+    Upsampled bilinearly if the images are of another size, and one by one, since a batch's logits
+    at Cityscapes' full resolution are gigabytes.
+
+    Args:
+        net: as `inference_net` returns it.
+        images: (N, 3, H, W) uint8, on the network's device.
+        size: height and width.
+        tta: test-time augmentation, the mean over `TTA_SCALES`, each also mirrored.
+    """
+    if not tta:
+        for logits in net(images, whole=True).split(1):
+            yield _resized(logits, size)
+        return
+    for image in images.split(1):
+        total = 0
+        for scale in TTA_SCALES:
+            height, width = (max(round(n * scale), 1) for n in image.shape[-2:])
+            view = resize(image, (height, width))
+            total = total + _resized(net(view, whole=True), size)
+            total = total + _resized(net(view.flip(-1), whole=True).flip(-1), size)
+        yield total / (2 * len(TTA_SCALES))
+
+
+def _resized(logits: Tensor, size: tuple[int, int]) -> Tensor:
+    logits = logits.float()
+    return logits if logits.shape[-2:] == size else F.interpolate(logits, size, mode="bilinear")
+
+
+def predict_rows(
+    net: nn.Module, image: Tensor, scale: float, tile: int | None, tta: bool = False
+) -> Iterator[Tensor]:
+    """The logits of an image of any size in bands of whole rows, (num_classes, h, W) float32.
+
+    Memory is bounded by one row of tiles. They overlap by `OVERLAP` and are blended with weights
+    that fall towards their edges; rows that no further tile touches are given out.
+
+    Args:
+        net: as `inference_net` returns it.
+        image: (3, H, W) uint8.
+        scale: resize the image by this for the network; the logits are upsampled to (H, W).
+        tile: height and width of the tiles, in pixels that the network sees; None takes the whole
+            image where it has at most `WHOLE` of these, else `TILE`.
+        tta: as in `predict_logits`.
+    """
+    height, width = image.shape[-2:]
+    device = next(net.parameters()).device
+    if tile is None:
+        tile = max(height, width) if height * width * scale**2 <= WHOLE else TILE
+    tile, overlap = round(tile / scale), round(OVERLAP / scale)
+    rows, columns = _tile_starts(height, tile, overlap), _tile_starts(width, tile, overlap)
+    shared = None  # sums and weights of the rows that the last row of tiles shares with this one
+    for y, next_y in pairwise([*rows, height]):
+        h = min(tile, height - y)
+        sums, weights = 0, torch.zeros(h, width, device=device)
+        for x in columns:
+            part = image[:, y : y + h, x : x + tile]
+            size = part.shape[-2:]
+            view = resize(part, [max(int(n * scale + 1e-6), 1) for n in size])
+            (logits,) = predict_logits(net, view.unsqueeze(0).to(device), size, tta)
+            if len(rows) == len(columns) == 1:
+                yield logits[0]
+                return
+            if x == 0:
+                sums = logits.new_zeros(logits.shape[1], h, width)
+            window = torch.outer(*(_ramp(n, overlap, device) for n in size))
+            sums[:, :, x : x + tile] += logits[0] * window
+            weights[:, x : x + tile] += window
+        if shared is not None:
+            sums[:, : shared[0].shape[1]] += shared[0]
+            weights[: len(shared[1])] += shared[1]
+        done = next_y - y
+        yield sums[:, :done] / weights[:done]
+        shared = sums[:, done:].clone(), weights[done:].clone()
+
+
+def _tile_starts(size: int, tile: int, overlap: int) -> list[int]:
+    """Where tiles begin that cover `size` pixels evenly and have at least `overlap` in common."""
+    if size <= tile:
+        return [0]
+    count = -(-(size - overlap) // (tile - overlap))
+    return [round(i * (size - tile) / (count - 1)) for i in range(count)]
+
+
+def _ramp(size: int, overlap: int, device: torch.device) -> Tensor:
+    """Weights that rise from nearly 0 to 1 over `overlap` pixels and fall again: (size,) float32.
+
+    Nearly 0 in the outer quarter of the overlap, where a tile lacks the most of its context.
+    """
+    i = torch.arange(size, device=device)
+    distance = torch.minimum(i, size - 1 - i) + 1
+    return ((distance / overlap - 0.25) * 2).clamp(1e-4, 1)
+
+
+def predict(
+    model: UNet,
+    image: str | Path | Image.Image | Tensor,
+    probabilities: bool = False,
+    scale: float = 1.0,
+    tile: int | None = None,
+    tta: bool = False,
+    precision: str = "auto",
+) -> Tensor | tuple[Tensor, Tensor]:
+    """The class of every pixel of an image of any size.
+
+    Args:
+        model: as `load_model` returns it, or one that is being trained, of which a copy is
+            folded. It sees the image downscaled by `model.downscale`, as in its training, and its
+            logits are upsampled.
+        image: a file or a Pillow image, which are made RGB and upright (see `to_rgb`); or a uint8
+            tensor (3, H, W).
+        probabilities: also return how probable each pixel's class is.
+        scale: resize the image by this first: a network knows things at the size, in pixels, that
+            they had in its training.
+        tile: height and width, as the network sees them, of the tiles in which a large image is
+            predicted; None chooses by its size (see `predict_rows`).
+        tta: test-time augmentation: the mean over scales and mirrored images.
+        precision: as in `pick_precision`.
+
+    Returns:
+        (H, W) uint8 train ids, on the CPU; with `probabilities`, also (H, W) float32, 0..1.
+
+    Raises:
+        FileNotFoundError, or ValueError for a file that is no image, one that 8-bit RGB cannot
+        hold (see `to_rgb`), a tensor of another form, or a tile that is too small.
+    """
+    if isinstance(image, str | Path):
+        image = read_image(image)
+    elif isinstance(image, Image.Image):
+        image = to_rgb(image)
+    is_tensor = isinstance(image, Tensor)
+    if not is_tensor or image.dtype != torch.uint8 or image.shape[:-2] != (3,) or not image.numel():
+        found = f"{image.dtype} {tuple(image.shape)}" if is_tensor else type(image).__name__
+        raise ValueError(
+            "predict takes one RGB image, uint8 (3, H, W) with values 0..255, or a file or a "
+            f"Pillow image, not {found}"
+        )
+    if tile is not None and tile < 2 * OVERLAP:
+        raise ValueError(f"tiles overlap by {OVERLAP} pixels: give tile at least {2 * OVERLAP}")
+    net = inference_net(model, precision)
+    labels, confidence = [], []
+    for logits in predict_rows(net, image, scale / model.downscale, tile, tta):
+        labels.append(logits.argmax(0).to("cpu", torch.uint8))
+        if probabilities:
+            confidence.append(logits.softmax(0).amax(0).cpu())
+    return (torch.cat(labels), torch.cat(confidence)) if probabilities else torch.cat(labels)

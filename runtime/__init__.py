@@ -1,0 +1,1 @@
+"""Where it runs: processes, devices and precision, checkpoints and files."""

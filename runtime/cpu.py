@@ -1,0 +1,174 @@
+"""What makes training faster on a CPU: memory that is kept, and weight gradients as products."""
+
+import ctypes
+import sys
+from functools import cache
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+PART_BYTES = 24 << 20  # of a feature map to work on at once: what a last-level cache holds
+
+
+@cache
+def keep_freed_memory() -> None:
+    """Tell glibc to keep freed memory for the next step; does nothing where there is no glibc.
+
+    A step's activations are gigabytes. By default they go back to the system, and every page is
+    cleared anew when it is next used: a third of a step. The process stays as large as its
+    largest step. See mallopt(3).
+    """
+    if sys.platform == "linux":
+        libc = ctypes.CDLL(None)
+        if hasattr(libc, "mallopt"):
+            M_TRIM_THRESHOLD, M_TOP_PAD, M_MMAP_MAX = -1, -2, -4  # noqa: N806 (malloc.h)
+            libc.mallopt(M_MMAP_MAX, 0)
+            libc.mallopt(M_TRIM_THRESHOLD, 2**31 - 1)
+            libc.mallopt(M_TOP_PAD, 64 << 20)
+
+
+def convert(module: nn.Module) -> nn.Module:
+    """Make a network's convolutions train faster, where oneDNN is slow; what they compute stays.
+
+    On CPUs with AVX2 but without AVX512, and for channels-last tensors, oneDNN takes two to four
+    times as long for a convolution's gradient by its weights as for the convolution, though it
+    multiplies as often. That gradient is a sum over all pixels of (the pixels around) x (the
+    gradient by the output there), so that matrix products give it for all places of the kernel.
+
+    Like `nn.SyncBatchNorm.convert_sync_batchnorm`: replaces layers below `module`, which keep
+    their parameters and names, and returns it. Elsewhere, and for layers of other forms than the
+    U-Net's, nothing changes.
+    """
+    if torch.backends.cpu.get_cpu_capability() == "AVX2":
+        for name, child in module.named_children():
+            module.add_module(name, _converted(child))
+            convert(child)
+    return module
+
+
+def _converted(layer: nn.Module) -> nn.Module:
+    if not isinstance(layer, nn.Conv2d | nn.ConvTranspose2d) or layer.in_channels < 32:
+        return layer  # few channels make products too narrow to be faster
+    form = {name: getattr(layer, name) for name in ("groups", "dilation", "padding_mode")}
+    if form != {"groups": 1, "dilation": (1, 1), "padding_mode": "zeros"}:
+        return layer
+    if type(layer) is nn.Conv2d and layer.kernel_size == (3, 3) and layer.stride == (1, 1):
+        if layer.bias is None and layer.padding in ("same", "valid"):
+            return _with_parameters(Conv3x3, layer)
+    if type(layer) is nn.ConvTranspose2d and layer.kernel_size == layer.stride == (2, 2):
+        if layer.bias is not None and layer.padding == layer.output_padding == (0, 0):
+            return _with_parameters(UpConv2x2, layer)
+    return layer
+
+
+def _with_parameters(kind: type, layer: nn.Module) -> nn.Module:
+    """A layer of class `kind` that shares everything with `layer`, an instance of its parent."""
+    new = kind.__new__(kind)
+    new.__dict__ = layer.__dict__
+    return new
+
+
+def _applies(layer: nn.Module, x: Tensor) -> bool:
+    """Whether this pass is one that the products are for: training in float32 on a CPU."""
+    return (
+        layer.training
+        and torch.is_grad_enabled()
+        and layer.weight.requires_grad
+        and x.device.type == layer.weight.device.type == "cpu"
+        and x.dtype == layer.weight.dtype == torch.float32
+        and not torch.is_autocast_enabled("cpu")
+        and not torch.compiler.is_compiling()
+    )
+
+
+class Conv3x3(nn.Conv2d):
+    """A 3x3 `nn.Conv2d` of stride 1 without bias; `convert` makes it."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(N, C, H, W) -> (N, D, H, W), 2 less with `valid` padding."""
+        if _applies(self, x):
+            return _Conv3x3.apply(x, self.weight, int(self.padding == "same"))
+        return super().forward(x)
+
+
+class UpConv2x2(nn.ConvTranspose2d):
+    """A 2x2 `nn.ConvTranspose2d` of stride 2 with bias; `convert` makes it."""
+
+    def forward(self, x: Tensor, output_size: None = None) -> Tensor:
+        """(N, C, H, W) -> (N, D, 2H, 2W)."""
+        if _applies(self, x):
+            return _UpConv2x2.apply(x, self.weight, self.bias)
+        return super().forward(x, output_size)
+
+
+class _Conv3x3(torch.autograd.Function):
+    @staticmethod
+    def forward(x: Tensor, weight: Tensor, padding: int) -> Tensor:
+        return F.conv2d(x, weight, padding=padding)
+
+    @staticmethod
+    def setup_context(ctx, inputs: tuple, output: Tensor) -> None:
+        x, weight, ctx.padding = inputs
+        ctx.save_for_backward(x, weight)
+
+    @staticmethod
+    def backward(ctx, grad: Tensor) -> tuple:
+        (x, weight), p = ctx.saved_tensors, ctx.padding
+        grad_x = None
+        if ctx.needs_input_grad[0]:
+            grad_x, _, _ = torch.ops.aten.convolution_backward(
+                grad, x, weight, None, [1, 1], [p, p], [1, 1], False, [0, 0], 1,
+                [True, False, False],
+            )  # fmt: skip
+        # In parts, since what a product lays out in memory is several times their size.
+        grad_weight = sum(
+            weight_gradient(F.pad(x[part], (p, p, p, p)), grad[part]) for part in _parts(x)
+        )
+        return grad_x, grad_weight, None
+
+
+def _parts(images: Tensor) -> list[slice]:
+    """A batch in parts of `PART_BYTES`, of one image at least."""
+    step = max(1, PART_BYTES // (images[0].numel() * images.element_size()))
+    return [slice(start, start + step) for start in range(0, len(images), step)]
+
+
+def weight_gradient(x: Tensor, grad: Tensor) -> Tensor:
+    """(N, C, H + 2, W + 2) and the gradient by its 3x3 convolution, (N, D, H, W) -> (D, C, 3, 3).
+
+    In channels-last layout a pixel and its right and left neighbour are one row of a matrix that
+    is in memory already: every third row of it is a view of `x`. For the lines above and below,
+    three copies of `grad`, shifted by a line each, lie side by side.
+    """
+    h, channels = x.shape[-2], x.shape[1]
+    x = x.permute(0, 2, 3, 1).contiguous().view(-1, channels)
+    grad = F.pad(grad.permute(0, 2, 3, 1), (0, 0, 1, 1, 2, 2))
+    grad = torch.cat([grad[:, 2 - k : 2 - k + h] for k in range(3)], dim=3).reshape(len(x), -1)
+    total = 0
+    for left in range(3):
+        n = (len(x) - left) // 3
+        neighbours = x[left : left + 3 * n].view(n, -1)
+        total = total + grad[left + 1 :: 3][:n].t() @ neighbours
+    return total.view(3, -1, 3, channels).permute(1, 3, 0, 2)
+
+
+class _UpConv2x2(torch.autograd.Function):
+    @staticmethod
+    def forward(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+        return F.conv_transpose2d(x, weight, bias, stride=2)
+
+    @staticmethod
+    def setup_context(ctx, inputs: tuple, output: Tensor) -> None:
+        ctx.save_for_backward(*inputs[:2])
+
+    @staticmethod
+    def backward(ctx, grad: Tensor) -> tuple:
+        x, weight = ctx.saved_tensors
+        n, channels, h, w = x.shape
+        grad_x = F.conv2d(grad, weight, stride=2) if ctx.needs_input_grad[0] else None
+        x = x.permute(0, 2, 3, 1).reshape(-1, channels)
+        grad = grad.permute(0, 2, 3, 1)  # (N, 2H, 2W, D)
+        blocks = grad.reshape(n, h, 2, w, -1).transpose(2, 3).reshape(len(x), -1)  # 2 x 2 x D each
+        grad_weight = (x.t() @ blocks).view(channels, 2, 2, -1).permute(0, 3, 1, 2)
+        return grad_x, grad_weight, grad.sum((0, 1, 2))

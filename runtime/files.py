@@ -1,0 +1,117 @@
+"""Files that are whole or not there, and one run to a directory."""
+
+import errno
+import os
+import platform
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import TextIO
+
+try:
+    import fcntl
+except ImportError:  # Windows, where two runs in one directory are not told apart
+    fcntl = None
+
+NO_FLOCK = errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP  # some mounts of Lustre and NFS
+_held: set[TextIO] = set()  # the lock files that this process holds
+
+
+def atomic_write(path: Path, *content: bytes, keep: Path | None = None) -> None:
+    """Write a file whole or not at all: to a temporary name, flushed to the disk, then renamed.
+
+    What was at `path` is renamed to `keep`, if given. Raises OSError, and leaves `path` as it
+    was, if the disk is full or cannot be written.
+    """
+    part = path.with_name(path.name + ".part")
+    try:
+        with open(part, "wb") as file:
+            file.writelines(content)
+            file.flush()
+            os.fsync(file.fileno())
+        if keep and path.exists():
+            os.replace(path, keep)
+        os.replace(part, path)
+        _sync_directory(path.parent)
+    except OSError as error:
+        with suppress(OSError):  # gives its space back
+            part.unlink(missing_ok=True)
+        raise OSError(
+            f"{path} cannot be written ({error.strerror}); the file that was there is unharmed: "
+            "free some space, or get the permission to write, and run the same command again"
+        ) from error
+
+
+def _sync_directory(path: Path) -> None:
+    """Flush the names in a directory to the disk, on POSIX systems, where that takes a call."""
+    if os.name == "posix":
+        directory = os.open(path, os.O_RDONLY)
+        try:
+            os.fsync(directory)
+        except OSError as error:
+            if error.errno != errno.EINVAL:  # SMB and some FUSE mounts flush no directories
+                raise
+        finally:
+            os.close(directory)
+
+
+@contextmanager
+def lock(run_dir: Path) -> Iterator[None]:
+    """Make `run_dir` and hold it for this run alone: flock(2) on `run_dir/lock`.
+
+    The file names the holder, and stays; the kernel releases the lock when the process ends,
+    however it ends. Warns where the file system has no locks. Raises BlockingIOError if another
+    run holds it, OSError if nothing can be written there.
+    """
+    with _acquire(run_dir / "lock") as file:
+        _held.add(file)
+        try:
+            yield
+        finally:
+            _held.discard(file)
+
+
+def _acquire(path: Path) -> TextIO:
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        file = open(path, "a+")
+        if fcntl is not None:
+            _flock(file)
+        file.truncate(0)
+        file.write(f"process {os.getpid()} on {platform.node()}\n")
+        file.flush()
+    except BlockingIOError:
+        raise BlockingIOError(
+            f"{path.parent} is in use by another run ({path.read_text().strip()}): "
+            "wait for its end, stop it, or choose another run directory"
+        ) from None
+    except OSError as error:
+        raise OSError(
+            f"cannot write into {path.parent} ({error.strerror}): free some space, get the "
+            "permission to write there, or choose another run directory"
+        ) from error
+    return file
+
+
+def _flock(file: TextIO) -> None:
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        if error.errno not in NO_FLOCK:
+            raise
+        warnings.warn(
+            f"{file.name}: this file system has no locks ({error.strerror}), so that a second run "
+            "in the same directory would not be noticed: start only one",
+            stacklevel=5,
+        )
+
+
+def _release() -> None:
+    """In a loader worker just forked: it may outlive a killed run, and must not hold its lock."""
+    while _held:
+        _held.pop().close()
+
+
+if fcntl is not None:
+    os.register_at_fork(after_in_child=_release)

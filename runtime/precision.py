@@ -1,0 +1,79 @@
+"""The device that computes, and the precision that it is fast in."""
+
+import platform
+
+import torch
+from torch import Tensor, nn
+
+DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
+
+
+def pick_device(name: str | None = None) -> torch.device:
+    """The device `name`, or for None the GPU where there is one (CUDA, else Apple's), or the CPU.
+
+    Raises ValueError for a device that this machine does not have.
+    """
+    if name is None:
+        if torch.cuda.is_available():
+            return torch.device("cuda")
+        return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+        torch.empty(1, device=device)
+    except (RuntimeError, AssertionError) as error:
+        cause = str(error).strip().splitlines()[0]
+        raise ValueError(f"there is no device {name} here ({cause}): choose another") from error
+    return device
+
+
+def pick_precision(requested: str, device: torch.device) -> str:
+    """`fp32`, `bf16` or `fp16`: what `requested` (one of these, or `auto`) means on `device`.
+
+    `auto` is bf16 on CPUs with instructions for it and on GPUs from compute capability 8 on, fp16
+    on GPUs of capability 7 (V100, T4), fp32 elsewhere. It asks what the hardware has and measures
+    nothing, so that it is the same in every run. Raises ValueError for one that `device` lacks.
+    """
+    supported = ["fp32"]
+    if device.type == "cuda":
+        # torch.cuda.is_bf16_supported() is true of older GPUs too, which emulate it, slowly.
+        capability = torch.cuda.get_device_capability(device)
+        supported += ["fp16"] * (capability >= (7, 0)) + ["bf16"] * (capability >= (8, 0))
+    elif device.type == "cpu" and cpu_has_bf16():
+        supported.append("bf16")
+    if requested == "auto":
+        return supported[-1]
+    if requested not in supported:
+        raise ValueError(
+            f"precision {requested} is not for this {device.type} device, which computes in "
+            f"{' or '.join(supported)}: choose one of these, or auto"
+        )
+    return requested
+
+
+def cpu_has_bf16() -> bool:
+    """Whether the CPU multiplies in bf16: AVX512_BF16 or AMX, or Arm's BF16 instructions.
+
+    Elsewhere PyTorch emulates it, ten times slower than fp32.
+    """
+    if platform.machine().lower() in ("arm64", "aarch64"):
+        return torch.ops.mkldnn._is_mkldnn_bf16_supported()
+    return torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
+
+
+class Autocast(nn.Module):
+    """A network whose forward pass runs under autocast.
+
+    Autocast is entered inside the forward pass since `nn.DataParallel` runs its replicas in
+    threads that do not know the caller's: they would compute in fp16, autocast's default.
+    """
+
+    def __init__(self, module: nn.Module, precision: str):
+        super().__init__()
+        self.module, self.precision = module, precision
+
+    def forward(self, images: Tensor, **options) -> Tensor:
+        dtype = DTYPES[self.precision]
+        enabled = dtype != torch.float32
+        # fp32 is no dtype of autocast, which warns of it even where it is off.
+        with torch.autocast(images.device.type, dtype if enabled else None, enabled=enabled):
+            return self.module(images, **options)
