@@ -1,10 +1,10 @@
-"""What users wait for, ours beside what they would use instead: one table, under 15 minutes.
+"""Loading, training and prediction, each against what one would use instead, in one table.
 
     pip install --requirement bench/requirements.txt
     python -m bench
 
-Prints the table and writes it to a file named for the processor's instructions, as
-bench/table-avx2.md. Nothing else should run meanwhile.
+Takes up to 15 minutes, in which nothing else should run. Prints the table and writes it to a file
+named after the CPU's instructions, such as bench/table-avx2.md.
 """
 
 import time
@@ -18,11 +18,12 @@ from bench.timing import table
 
 def main() -> None:
     start = time.perf_counter()
-    rows = []
+    rows, notes = [], []
     for part in (loading, step, prediction):
         print(f"{part.__name__}: {part.__doc__.splitlines()[0]}", flush=True)
-        rows += part.rows()
-    text = f"{table(rows)}; {(time.perf_counter() - start) / 60:.0f} minutes\n"
+        more_rows, more_notes = part.measure()
+        rows, notes = rows + more_rows, notes + more_notes
+    text = f"{table(rows, notes)}; {(time.perf_counter() - start) / 60:.0f} minutes\n"
     print(text, end="")
     name = f"table-{torch.backends.cpu.get_cpu_capability().lower()}.md"
     Path(__file__).with_name(name).write_text(text)

@@ -1,12 +1,12 @@
-"""Kill a training at random instants, go on with it, and see that not one bit of it differs.
+"""Kill a training at random moments, resume it, and check that the result is bit-identical.
 
-    python bench/kill_test.py --kills 100
+    python -m bench.kill_test --kills 100
 
-A small training of its own (`train.py` on Streets, with loader workers, crops and jitter) is
-killed with SIGKILL and started again until it reaches its end, over and over. Each kill comes at
-an instant drawn over the length of a run that is left alone; every other one then waits until a
-file is being written. A kill is survived if the run that it hit ends with the very weights,
-optimiser state and records of the run left alone. tests/test_crash.py does the same for a few.
+A small training (`train.py` on Streets, with loader workers, crops and jitter) is killed with
+SIGKILL and started again until it ends, over and over. Each kill comes at a moment drawn
+uniformly over the length of an undisturbed run; every other one then waits until a file is being
+written. A kill is survived if the run ends with exactly the weights, optimizer state and records
+of the undisturbed run. tests/test_crash.py does the same for a few kills.
 """
 
 import argparse
@@ -23,13 +23,11 @@ from pathlib import Path
 from torch import Tensor
 from tqdm import tqdm
 
+from prepare.streets import draw_tree
+from runtime.checkpoint import load_checkpoint
+
 ROOT = Path(__file__).resolve().parent.parent
-sys.path.insert(0, str(ROOT))  # the project's modules
-
-from checkpoint import load_checkpoint  # noqa: E402
-from prepare.streets import draw_tree  # noqa: E402
-
-FIELDS = {  # of recipes/streets.yaml, in small
+FIELDS = {  # changes that make recipes/streets.yaml small
     "downscale": 1, "crop": [48, 96], "jitter": 0.2, "width": 4, "depth": 2, "batch_size": 2,
     "epochs": 4, "workers": 2,
 }  # fmt: skip
@@ -37,7 +35,7 @@ MAY_DIFFER = "seconds", "workers"
 
 
 def start(data: Path, run: Path, **fields) -> subprocess.Popen:
-    """`train.py` in a process group of its own, as under a shell; what it says is in <run>.log."""
+    """Start `train.py` in its own process group, as a shell does; its output goes to <run>.log."""
     command = [sys.executable, "train.py", "--recipe=recipes/streets.yaml"]
     command += [f"--data_root={data}", f"--run={run}"]
     command += [f"--{name}={value}" for name, value in {**FIELDS, **fields}.items()]
@@ -48,7 +46,7 @@ def start(data: Path, run: Path, **fields) -> subprocess.Popen:
 
 
 def wait_for_training(process: subprocess.Popen, run: Path) -> None:
-    """Until the process has the run's lock, and begins; or has ended."""
+    """Wait until the process holds the run's lock, or has ended."""
     mine = f"process {process.pid} on "
     while process.poll() is None:
         if (run / "lock").exists() and (run / "lock").read_text().startswith(mine):
@@ -57,7 +55,7 @@ def wait_for_training(process: subprocess.Popen, run: Path) -> None:
 
 
 def finish(process: subprocess.Popen, run: Path) -> float:
-    """Seconds from the beginning of the training to its end; raises RuntimeError if it fails."""
+    """Wait for the end; returns the seconds of training. Raises RuntimeError if it fails."""
     wait_for_training(process, run)
     begin = time.monotonic()
     if process.wait():
@@ -66,14 +64,14 @@ def finish(process: subprocess.Popen, run: Path) -> float:
 
 
 def being_written(run: Path) -> bool:
-    """Whether a file of the run is there in part, or between its two renames."""
+    """Whether a file of the run is partly written, or between its two renames."""
     return any(run.glob("*.part")) or (
         (run / "best.pt").exists() and not (run / "last.pt").exists()
     )
 
 
 def kill(process: subprocess.Popen, run: Path, seconds: float, in_write: bool) -> bool:
-    """Kill a training, that many seconds from now; False if it ended before."""
+    """Kill a training after that many seconds; returns False if it ended before."""
     try:
         process.wait(seconds)
     except subprocess.TimeoutExpired:
@@ -86,10 +84,10 @@ def kill(process: subprocess.Popen, run: Path, seconds: float, in_write: bool) -
 def kill_to_the_end(
     data: Path, run: Path, lengths: list[float], chance: random.Random, most: int
 ) -> tuple[int, int]:
-    """Train, killed up to `most` times; returns how often, and how often in a write.
+    """Train to the end with up to `most` kills; returns how many, and how many during a write.
 
-    `lengths` are the seconds of runs left alone. A busy machine stretches them: a run that ends
-    before its instant adds its own, and the shortest counts.
+    `lengths` are the seconds of undisturbed runs, of which the shortest counts. A run that ends
+    before its kill adds its own: the others may have been slow because the machine was busy.
     """
     kills = writes = 0
     while kills < most:
@@ -109,7 +107,7 @@ def kill_to_the_end(
 
 
 def differences(one: Path, other: Path) -> list[str]:
-    """Where two runs' checkpoints and histories differ, bit for bit."""
+    """Where the checkpoints and histories of two runs are not bit-identical."""
     found = []
     for name in ("last.pt", "best.pt"):
         found += _differ(load_checkpoint(one / name), load_checkpoint(other / name), name)
@@ -136,8 +134,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--kills", type=int, default=100, help="how often (100)")
-    parser.add_argument("--seed", type=int, help="of the instants (drawn, and printed)")
+    parser.add_argument("--kills", type=int, default=100, help="how many (100)")
+    parser.add_argument("--seed", type=int, help="of the moments (default: random, printed)")
     args = parser.parse_args()
     seed = random.randrange(10**6) if args.seed is None else args.seed
     chance = random.Random(seed)
@@ -147,7 +145,7 @@ def main() -> None:
         data, whole = folder / "streets", folder / "whole"
         draw_tree(data, train=12, val=5, size=(128, 64), quiet=True)
         lengths = [finish(start(data, whole), whole)]
-        bar.write(f"seed {seed}; a run left alone trains for {lengths[0]:.1f} s")
+        bar.write(f"seed {seed}; an undisturbed run trains for {lengths[0]:.1f} s")
         while kills < args.kills:
             run = Path(tempfile.mkdtemp(dir=folder))
             hit, in_write = kill_to_the_end(data, run, lengths, chance, args.kills - kills)

@@ -2,16 +2,15 @@
 
 python -m bench.loading
 
-The other is torchvision's usual pipeline: its own data set, decoded by Pillow, `v2.Resize`, flip,
-float, normalise. Ours hands over bytes, which the model normalises on its device; a row of its own
-adds what that costs on a CPU. Each process has PyTorch's own number of threads: ours decodes the
-pictures of a batch side by side, torchvision's one after the other.
+Compared with torchvision's usual pipeline: its own data set, decoded by Pillow, `v2.Resize`, flip,
+float, normalise. Our batches are bytes, which the model normalises on its device; a row of its own
+adds what that costs on a CPU. Each process has PyTorch's default number of threads: ours decodes
+the images of a batch in parallel, torchvision's one after the other.
 """
 
 import shutil
 import tempfile
 from collections.abc import Callable, Iterable
-from contextlib import redirect_stdout
 from functools import partial
 from pathlib import Path
 
@@ -22,16 +21,19 @@ from torch.utils.data import DataLoader
 from torchvision import tv_tensors
 from torchvision.transforms import v2
 
-from bench.timing import row, table, take_turns
-from dataset import Cityscapes, make_loader, paired_transforms
+from bench.peers import make
+from bench.timing import Row, table, take_turns
+from bench.training import in_memory, our_epoch
+from dataset import Cityscapes, paired_transforms
+from engine import Recipe, make_loader
 from model import normalize
 from prepare.streets import draw_tree
 
-FRAMES, ROUNDS, TIMES = 8, 7, 20  # TIMES: passes in a turn over what is already kept
+FRAMES, ROUNDS, PASSES = 8, 7, 20  # PASSES: over the cached frames, in a turn
 
 
 def draw_frames(root: Path) -> None:
-    """Streets as large as Cityscapes' frames, a little blurred, for their PNGs to be as large."""
+    """Scenes of Streets as large as Cityscapes' frames, blurred so that their PNGs are, too."""
     draw_tree(root, train=FRAMES, val=0, size=(2048, 1024), quiet=True)
     for path in root.rglob("*_leftImg8bit.png"):
         Image.open(path).convert("RGB").filter(ImageFilter.GaussianBlur(0.8)).save(path)
@@ -54,10 +56,9 @@ def reference(root: Path) -> Callable:
 
 
 def our_loader(root: Path, cache: str | None) -> DataLoader:
-    """What a recipe with these settings reads, in the loop itself."""
+    """Batches as a recipe with these settings has them, without workers."""
     flip = paired_transforms(flip=0.5)
-    with redirect_stdout(None):  # the cache says what it takes
-        scenes = Cityscapes(root, "train", transforms=flip, seed=0, downscale=2, cache=cache)
+    scenes = Cityscapes(root, "train", transforms=flip, seed=0, downscale=2, cache=cache)
     return make_loader(scenes, FRAMES, train=True, workers=0)
 
 
@@ -66,7 +67,6 @@ def decoding(root: Path) -> Callable:
 
 
 def first_epoch(root: Path) -> Callable:
-
     def run() -> None:
         shutil.rmtree(root / "first", ignore_errors=True)
         read(our_loader(root, "first"))
@@ -80,35 +80,20 @@ def later_epochs(root: Path, normalized: bool) -> Callable:
     loader = our_loader(root, cache)
 
     def run() -> None:
-        for _ in range(TIMES):
-            read(map(normalize, (images for images, _ in loader)) if normalized else loader)
+        for _ in range(PASSES):
+            read((normalize(images) for images, _ in loader) if normalized else loader)
 
     return run
 
 
 def training(root: Path, workers: int | None) -> Callable:
-    """Steps at 368x480 from the cache; without a loader at all, on one batch, for None."""
-    from losses import criterion
-    from model import UNet
-    from speed import keep_freed_memory
-
-    keep_freed_memory()
-    torch.manual_seed(0)
+    """An epoch at 368x480 from the cache; for None, of a batch that is in memory."""
     augment = paired_transforms(flip=0.5, crop=(368, 480), jitter=0.3)
     scenes = Cityscapes(root, "train", transforms=augment, seed=0, downscale=2, cache="training")
     loader = make_loader(scenes, FRAMES, train=True, workers=workers or 0)
-    batches = loader if workers is not None else list(loader)
-    model = UNet(width=16).train()
-    optimizer = torch.optim.AdamW(model.parameters())
-
-    def run() -> None:
-        for images, labels in batches:
-            loss = criterion(model(images), labels)
-            optimizer.zero_grad()
-            loss.backward()
-            optimizer.step()
-
-    return run
+    if workers is None:
+        loader = in_memory(*next(iter(loader)))
+    return our_epoch(Recipe(), make("ours"), loader)
 
 
 def read(batches: Iterable) -> None:
@@ -116,7 +101,8 @@ def read(batches: Iterable) -> None:
         pass
 
 
-def rows() -> list[dict]:
+def measure() -> tuple[list[Row], list[str]]:
+    """Rows and notes for `table`."""
     with tempfile.TemporaryDirectory() as folder:
         root = Path(folder)
         draw_frames(root)
@@ -125,30 +111,32 @@ def rows() -> list[dict]:
             "decoding": partial(decoding, root),
             "first": partial(first_epoch, root),
             "later": partial(later_epochs, root, False),
-            "normalised": partial(later_epochs, root, True),
+            "normalized": partial(later_epochs, root, True),
         }
         found = take_turns(contenders, ROUNDS)
-        steps = {"alone": None, "0 workers": 0, "2 workers": 2}
+        steps = {"in memory": None, "0 workers": 0, "2 workers": 2}
         steps = {name: partial(training, root, workers) for name, workers in steps.items()}
         found |= take_turns(steps, 3)
-    passes = {"later": TIMES, "normalised": TIMES}
+    passes = {"later": PASSES, "normalized": PASSES}
     ms = {name: 1e3 * f["median"] / FRAMES / passes.get(name, 1) for name, f in found.items()}
-    return [
-        row(f"Reading a frame, {what}", ms[name], ms["other"], "ms", ms["other"] / ms[name], goal)
+    rows = [
+        Row(f"Reading a frame, {what}", ms[name], ms["other"], "ms", ms["other"] / ms[name], goal)
         for name, what, goal in (
             ("decoding", "without the cache", "≥ 1.4"),
             ("first", "first epoch, which fills the cache", "≥ 0.87 (1 / 1.15)"),
             ("later", "later epochs", "≥ 50"),
-            ("normalised", "later epochs, and normalising it on the CPU", ""),
+            ("normalized", "later epochs, normalised on the CPU", ""),
         )
-    ] + [
-        row(
-            f"Training on a frame from the cache, {name} (other: without a loader)",
-            *(ms[name], ms["alone"], "ms", ms["alone"] / ms[name], goal),
+    ]
+    rows += [
+        Row(
+            f"Training on a frame from the cache, {name}, against a batch in memory",
+            *(ms[name], ms["in memory"], "ms", ms["in memory"] / ms[name], goal),
         )
         for name, goal in (("0 workers", "≥ 0.97"), ("2 workers", ""))
     ]
+    return rows, []
 
 
 if __name__ == "__main__":
-    print(table(rows()))
+    print(table(*measure()))

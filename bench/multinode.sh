@@ -4,7 +4,7 @@
 #     sudo PYTHON=.venv/bin/python bench/multinode.sh [seconds that the link is cut, 10]
 #
 # Trains Streets on one host, then on two, then on two while the link is cut and while one host is
-# killed and started again, and prints what held: each must end with the history of the first.
+# killed and started again, and prints which runs ended with the history of the first, as all must.
 # Needs root and iproute2 with bridges. The addresses exist only inside of the namespaces; these
 # and all files are gone at the end.
 set -euo pipefail
@@ -31,7 +31,7 @@ clean_up() {
 }
 trap clean_up EXIT
 
-wire() { # two hosts at the ports of a switch; what is plugged out of it sees no link go down
+wire() { # two hosts at the ports of a switch; a host that is unplugged sees no link go down
     ip netns add "$id-switch"
     ip -n "$id-switch" link add name bridge type bridge
     ip -n "$id-switch" link set bridge up

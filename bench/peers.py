@@ -1,4 +1,4 @@
-"""The networks that race: ours, the same one the plain way, and what one would pick instead."""
+"""The contenders: our U-Net, the baseline, and the U-Nets of two libraries."""
 
 import torch
 from torch import nn
@@ -7,24 +7,23 @@ from bench.plain import PlainUNet
 
 LABELS = {
     "ours": "ours",
-    "plain": "the plain way",
+    "baseline": "baseline PyTorch",
     "smp": "segmentation-models-pytorch Unet, resnet18",
     "monai": "MONAI BasicUNet",
 }
 
 
 def make(name: str, width: int = 16, seed: int = 0) -> nn.Module:
-    """A network for 3 channels and 19 classes, its weights at random.
+    """A contender's network for 3 channels and 19 classes, with random weights.
 
-    `width` is for ours and the plain one; the peers come as they are by default, without
-    pretrained weights.
+    `width` is for ours and the baseline; the libraries' come with their defaults.
     """
     torch.manual_seed(seed)
     if name == "ours":
         from model import UNet
 
         return UNet(width=width)
-    if name == "plain":
+    if name == "baseline":
         return PlainUNet(width=width)
     if name == "smp":
         import segmentation_models_pytorch

@@ -1,7 +1,7 @@
-"""The same U-Net and the same training step as a tutorial would write them: the measure of ours.
+"""The baseline: the same U-Net and the same training step as a tutorial would write them.
 
-Contiguous tensors, `nn` modules in a row, cross-entropy over (N, C, H, W), PyTorch's own allocator.
-Its parameters are those of `model.UNet`, in the same order.
+Contiguous tensors, cross-entropy over (N, C, H, W), PyTorch's own allocator. The parameters are
+those of `model.UNet`, in the same order.
 """
 
 import torch
@@ -52,24 +52,30 @@ class PlainUNet(nn.Module):
 
 
 def copy_weights(source: nn.Module, target: nn.Module) -> None:
-    """Give `target`, a `PlainUNet`, what `source`, a `model.UNet`, has: the order is the same."""
+    """Copy the weights of `source`, a `model.UNet`, to `target`, a `PlainUNet`."""
     names, values = target.state_dict(), source.state_dict().values()
     target.load_state_dict(dict(zip(names, values, strict=True)))
 
 
 def plain_input(images: Tensor) -> Tensor:
-    """Bytes as our own network sees them: uint8 0..255 -> float32 -2..2."""
+    """Normalise as our network does: uint8 0..255 -> float32 -2..2."""
     return images.float() / 63.75 - 2
 
 
-def plain_step(model: nn.Module, optimizer, images: Tensor, labels: Tensor) -> Tensor:
+def plain_step(
+    model: nn.Module, optimizer, images: Tensor, labels: Tensor, bf16: bool = False
+) -> Tensor:
     """One training step; returns its loss.
 
-    images: uint8 (N, 3, H, W), made float as the loaders of tutorials do; labels: int64 (N, H, W).
+    Args:
+        images: uint8 (N, 3, H, W), made float here as the loaders of tutorials do.
+        labels: int64 (N, H, W).
+        bf16: compute under bf16 autocast.
     """
     optimizer.zero_grad()
-    logits = model(plain_input(images))
-    loss = F.cross_entropy(logits, labels, ignore_index=255)
+    with torch.autocast("cpu", torch.bfloat16, enabled=bf16):
+        logits = model(plain_input(images))
+        loss = F.cross_entropy(logits, labels, ignore_index=255)
     loss.backward()
     optimizer.step()
     return loss.detach()

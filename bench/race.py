@@ -1,14 +1,14 @@
-"""Quality for time: three U-Nets train from scratch on CamVid, in turns, for the same minutes.
+"""Quality for time: three U-Nets train from scratch on CamVid, in turns, equally long.
 
     python -m bench.race --minutes 9 --seed 0
     python -m bench.race --minutes 9 --seed 1 --only ours
 
-Ours trains with recipes/camvid.yaml, with fewer epochs and larger crops, to suit the minutes.
+Ours trains with recipes/camvid.yaml, but fewer epochs and larger crops, for so short a training.
 segmentation-models-pytorch's Unet (resnet18 encoder, no pretrained weights) and MONAI's BasicUNet
 train with the loop of their tutorials: full frames, random flip, batches of 8, Adam at 1e-3,
-cross-entropy. All read the same files through the same loader, with as many workers. The clock
-counts training alone: between turns the network is judged on val, off the clock. The end adds the
-race to bench/race.json, in place of one of the same minutes and seed, and draws images/race.png.
+cross-entropy. All use the same loader with as many workers. Only training is timed, not the
+evaluation on val between turns. The result goes to bench/race.json, where it replaces one of the
+same minutes and seed, and images/race.png is drawn.
 """
 
 import argparse
@@ -23,7 +23,6 @@ from operator import itemgetter
 from pathlib import Path
 
 import torch
-import yaml
 from matplotlib.figure import Figure
 from matplotlib.ticker import PercentFormatter
 from torch import nn
@@ -32,34 +31,33 @@ from torch.nn import functional as F
 from bench.peers import LABELS, make
 from bench.plain import plain_input, plain_step
 from bench.timing import machine, started
+from bench.training import CPU, our_epoch
 from dataset import Cityscapes
-from engine import evaluate, start_epoch, train_one_epoch
-from recipe import Recipe, make_loaders, make_model, make_optimizer
-from speed import keep_freed_memory
-from utils import IGNORE_INDEX, ConfusionMatrix
+from engine import Recipe, evaluate, make_loaders, make_model
+from engine.loaders import set_epoch
+from utils import CITYSCAPES, IGNORE_INDEX, ConfusionMatrix
 
 ROOT = Path(__file__).resolve().parent.parent
 RESULT, FIGURE = ROOT / "bench" / "race.json", ROOT / "images" / "race.png"
 NAMES = ("ours", "smp", "monai")
-MINUTES = {"epochs": 4, "crop_area": (0.7, 1.0)}  # ours has no time to learn from small crops
-TURN = 60  # seconds of a peer's training between two looks at val; ours takes an epoch
+MINUTES = {"epochs": 4, "crop_area": (0.7, 1.0)}  # small crops need more time than this
+TURN = 60  # seconds that a peer trains between two evaluations; ours trains an epoch
 GOAL = 0.4  # mIoU
-CPU = torch.device("cpu")
 
 
 def camvid(data_root: str, seed: int, **changes) -> Recipe:
     """recipes/camvid.yaml, with some fields changed."""
-    fields = yaml.safe_load((ROOT / "recipes" / "camvid.yaml").read_text())
-    return Recipe.from_fields({**fields, "data_root": data_root, "seed": seed, **changes})
+    path = ROOT / "recipes" / "camvid.yaml"
+    return Recipe.from_file(path, data_root=data_root, seed=seed, **changes)
 
 
 def turns(run: Iterator[tuple[float, float]]) -> Callable:
-    """As `started` wants it: a function that gives the next (seconds of training, mIoU)."""
+    """For `started`: a function that returns the next (seconds of training, mIoU), or None."""
     return partial(next, run, None)
 
 
 def contender(name: str, data_root: str, seed: int) -> Callable:
-    """Ours takes an epoch a turn, trained as `engine.fit` does; a peer about `TURN` seconds."""
+    """Ours trains an epoch a turn, a peer about `TURN` seconds."""
     if name == "ours":
         return turns(train_ours(camvid(data_root, seed, **MINUTES)))
     plain = {"crop": None, "crop_start": 1.0, "jitter": 0.0}
@@ -68,16 +66,15 @@ def contender(name: str, data_root: str, seed: int) -> Callable:
 
 
 def train_ours(recipe: Recipe) -> Iterator[tuple[float, float]]:
-    keep_freed_memory()
     model = make_model(recipe)
     train_loader, val_loader = make_loaders(recipe)
-    optimizer, scheduler = make_optimizer(recipe, model, len(train_loader))
+    train = our_epoch(recipe, model, train_loader)
     for epoch in range(1, recipe.epochs + 1):
-        start_epoch(train_loader, recipe, epoch)
+        set_epoch(train_loader, epoch)
         start = time.perf_counter()
-        train_one_epoch(model, train_loader, optimizer, scheduler, CPU, recipe.loss)
+        train()
         spent = time.perf_counter() - start
-        yield spent, evaluate(model, val_loader, CPU, recipe.loss)[1].mean_iou
+        yield spent, evaluate(model, val_loader, CPU)[1].mean_iou
 
 
 def train_peer(model: nn.Module, recipe: Recipe) -> Iterator[tuple[float, float]]:
@@ -86,25 +83,25 @@ def train_peer(model: nn.Module, recipe: Recipe) -> Iterator[tuple[float, float]
     model.train()
     start = time.perf_counter()
     for epoch in itertools.count(1):
-        start_epoch(train_loader, recipe, epoch)
+        set_epoch(train_loader, epoch)
         for images, labels in train_loader:
             plain_step(model, optimizer, pad(images), pad(labels, IGNORE_INDEX).long())
             if (spent := time.perf_counter() - start) > TURN:
-                yield spent, judge(model, val_loader)
+                yield spent, evaluate_peer(model, val_loader)
                 start = time.perf_counter()
 
 
 def pad(batch: torch.Tensor, value: int = 0) -> torch.Tensor:
-    """Height and width to the multiples of 32 that the peers ask for."""
+    """Pad height and width to multiples of 32, as the peers need."""
     height, width = batch.shape[-2:]
     return F.pad(batch, (0, -width % 32, 0, -height % 32), value=value)
 
 
 @torch.inference_mode()
-def judge(model: nn.Module, val_loader) -> float:
+def evaluate_peer(model: nn.Module, val_loader) -> float:
     """mIoU on val."""
-    model = copy.deepcopy(model).eval().to(memory_format=torch.channels_last)  # in half the time
-    confusion = ConfusionMatrix(19)
+    model = copy.deepcopy(model).eval().to(memory_format=torch.channels_last)  # takes half the time
+    confusion = ConfusionMatrix(len(CITYSCAPES))
     for images, labels in val_loader:
         logits = model(plain_input(pad(images)))
         predicted = logits.argmax(1)[..., : labels.shape[-2], : labels.shape[-1]]
@@ -153,7 +150,7 @@ def plot(runs: list[dict]) -> Figure:
 
 
 def record(run: dict) -> list[dict]:
-    """Put a run on file; returns all that are there with as many minutes."""
+    """Add a run to the file; returns all runs of as many minutes."""
     runs = json.loads(RESULT.read_text())["runs"] if RESULT.exists() else []
     key = itemgetter("minutes", "seed")
     runs = sorted([*(other for other in runs if key(other) != key(run)), run], key=key)
@@ -165,15 +162,15 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--data_root", default="data/camvid", help="made by prepare/camvid.py")
+    parser.add_argument("--data_root", default="data/camvid", help="made by prepare.camvid")
     parser.add_argument("--minutes", type=float, default=9, help="of training, for each")
     parser.add_argument("--seed", type=int, default=0, help="of weights, order and augmentation")
-    parser.add_argument("--only", choices=NAMES, nargs="+", default=NAMES, help="who takes part")
+    parser.add_argument("--only", choices=NAMES, nargs="+", default=NAMES, help="contenders")
     args = parser.parse_args()
     try:
         Cityscapes(args.data_root, "val")
     except (FileNotFoundError, ValueError) as error:
-        sys.exit(f"skipped: the race needs CamVid, which the README tells how to get ({error})")
+        sys.exit(f"skipped: the race needs CamVid, see the README ({error})")
     contenders = {name: partial(contender, name, args.data_root, args.seed) for name in args.only}
     curves = race(contenders, args.minutes * 60)
     run = {

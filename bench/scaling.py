@@ -1,11 +1,11 @@
 """What distribution costs on this machine: DDP against one process for the same work.
 
-    python bench/scaling.py [--width 16] [--steps 12]
+    python -m bench.scaling [--width 16] [--steps 10]
 
-Prints seconds per step, images per second and what a step sends. Goals: a step under DDP with one
-process costs at most 1.05 of the plain one; two processes on two cores reach at least 0.9 of the
-images per second of one process with two threads. All take the same batches, in turn, and the
-median over the rounds counts.
+Prints seconds per step, images per second and the bytes that a process sends. All contenders take
+the same batch, in turns, and the median over all rounds counts. Goals: with one process, a step
+under DDP costs at most 1.05 times the one without; as many processes as cores reach at least 0.9
+times the images per second of one process with as many threads.
 """
 
 import argparse
@@ -17,61 +17,49 @@ import sys
 import time
 from pathlib import Path
 
-import torch
 from torch import distributed as dist
 
-ROOT = Path(__file__).resolve().parent.parent
-sys.path.insert(0, str(ROOT))  # the project's modules
+from bench.timing import machine
+from bench.training import in_memory, our_epoch, random_batch
+from engine import Recipe, make_model
+from runtime.distributed import is_distributed, is_main, process_group, rank, world_size
 
-from distributed import (  # noqa: E402
-    add_up,
-    is_distributed,
-    is_main,
-    parallel,
-    process_group,
-    rank,
-    world_size,
-)
-from losses import criterion  # noqa: E402
-from recipe import Recipe, make_model  # noqa: E402
-from speed import keep_freed_memory  # noqa: E402
+ROOT = Path(__file__).resolve().parent.parent
+WARM_UP = 2  # steps
 
 
 def work(width: int, batch: int, size: tuple[int, int], steps: int) -> None:
-    """Train `steps` steps on random pictures; the main process prints its times as JSON."""
-    keep_freed_memory()
+    """Train `steps` steps on random images; the main process prints its times as JSON."""
     with process_group():
-        model = make_model(Recipe(width=width))
-        sent = {"bytes": 4 * sum(p.numel() for p in model.parameters()) if is_distributed() else 0}
-        net = parallel(model)
-        optimizer = torch.optim.AdamW(model.parameters(), fused=True)
-        generator = torch.Generator().manual_seed(0)
-        images = torch.randint(256, (batch, 3, *size), dtype=torch.uint8, generator=generator)
-        labels = torch.randint(19, (batch, *size), dtype=torch.uint8, generator=generator)
-        images, labels = images[rank() :: world_size()], labels[rank() :: world_size()]
+        recipe = Recipe(width=width, loss="cross_entropy+dice")
+        model = make_model(recipe)
+        sent = 4 * sum(p.numel() for p in model.parameters()) if is_distributed() else 0
+        images, labels = random_batch(batch, size)
+        mine = slice(rank(), None, world_size())
+        step = our_epoch(recipe, model, in_memory(images[mine], labels[mine]))
         seconds = []
-        for _ in range(steps + 2):
+        for _ in range(WARM_UP + steps):
             if is_distributed():
                 dist.barrier()
             start = time.perf_counter()
-            value = criterion(net(images), labels, "cross_entropy+dice", add_up)
-            optimizer.zero_grad()
-            (value * world_size()).backward()
-            optimizer.step()
+            step()
             seconds.append(time.perf_counter() - start)
         if is_main():
-            print(json.dumps({"seconds": seconds[2:], **sent}))
+            print(json.dumps({"seconds": seconds[WARM_UP:], "bytes": sent}))
 
 
 def launch(processes: int, threads: int, args: list[str]) -> dict:
-    """`work` in processes of their own: one as it is for 0, else under torchrun."""
-    command = [sys.executable]
+    """Run `work` in new processes: under torchrun, or for 0 in one without it."""
+    command = [sys.executable, "-m"]
     if processes:
-        command += ["-m", "torch.distributed.run", "--standalone"]
-        command += [f"--nproc-per-node={processes}", "--"]
+        command += ["torch.distributed.run", "--standalone", f"--nproc-per-node={processes}", "-m"]
     environment = {**os.environ, "OMP_NUM_THREADS": str(threads)}
     done = subprocess.run(
-        [*command, __file__, "--work", *args], env=environment, capture_output=True, text=True
+        [*command, "bench.scaling", "--work", *args],
+        env=environment,
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
     )
     if done.returncode:
         sys.exit(done.stderr)
@@ -95,38 +83,36 @@ def main() -> None:
     passed = [f"--width={args.width}", f"--batch={args.batch}", f"--steps={args.steps}"]
     passed += ["--size", *map(str, args.size)]
     cores = os.cpu_count()
-    setups = {
+    contenders = {
         f"one process, {cores} threads": (0, cores),
         f"the same under DDP, {cores} threads": (1, cores),
         f"{cores} processes of 1 thread": (cores, 1),
     }
-    found = {name: [] for name in setups}
+    found = {name: [] for name in contenders}
     sent = {}
     for _ in range(args.rounds):
-        for name, (processes, threads) in setups.items():
+        for name, (processes, threads) in contenders.items():
             result = launch(processes, threads, passed)
             found[name] += result["seconds"]
             sent[name] = result["bytes"] * 2 * (processes - 1) / processes if processes else 0
-    plain, *_ = medians = [statistics.median(seconds) for seconds in found.values()]
-    print(
-        f"{cores} cores, torch {torch.__version__}, {time.strftime('%Y-%m-%d')}: U-Net of width "
-        f"{args.width}, {args.batch} pictures of {args.size[0]}x{args.size[1]} a step, "
-        f"{args.rounds} rounds of {args.steps} steps\n"
-    )
+    medians = [statistics.median(seconds) for seconds in found.values()]
+    alone, ddp, divided = medians
     print("| | s per step | images/s | against the first | MB that a process sends a step |")
     print("|---|---|---|---|---|")
     for (name, seconds), median in zip(found.items(), medians, strict=True):
         print(
             f"| {name} | {median:.3f} ({min(seconds):.3f}..{max(seconds):.3f}) | "
-            f"{args.batch / median:.1f} | {plain / median:.2f} x | {sent[name] / 1e6:.1f} |"
+            f"{args.batch / median:.1f} | {alone / median:.2f} x | {sent[name] / 1e6:.1f} |"
         )
-    goals = (medians[1] / plain <= 1.05, plain / medians[2] >= 0.9)
-    for goal, met, value in (
-        ("a step under DDP costs at most 1.05 of the plain one", goals[0], medians[1] / plain),
-        ("the processes reach at least 0.9 of the images/s", goals[1], plain / medians[2]),
+    print(
+        f"\nU-Net of width {args.width}, {args.batch} images of {args.size[0]}x{args.size[1]} a "
+        f"step, {args.rounds} rounds of {args.steps} steps; {machine()}\n"
+    )
+    for goal, met, ratio in (
+        ("a step under DDP costs at most 1.05 of one without", ddp <= 1.05 * alone, ddp / alone),
+        ("the processes reach 0.9 of the images/s", divided <= alone / 0.9, alone / divided),
     ):
-        print(f"\n{'met' if met else 'MISSED'}: {goal}: {value:.3f}", end="")
-    print()
+        print(f"{'met' if met else 'MISSED'}: {goal}: {ratio:.3f}")
 
 
 if __name__ == "__main__":

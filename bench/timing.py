@@ -1,4 +1,4 @@
-"""Honest times: every contender in a process of its own, taking turns in one run."""
+"""Fair timing: every contender in a process of its own, taking turns within one run."""
 
 import multiprocessing
 import os
@@ -9,20 +9,23 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import date
+from typing import NamedTuple
 
 import torch
 
+from runtime.precision import DTYPES, cpu_has_bf16, pick_precision
+
 
 def take_turns(contenders: dict[str, Callable], rounds: int, warm_up: int = 1) -> dict[str, dict]:
-    """Time each contender `rounds` times, in alternation, so that the machine's moods hit all.
+    """Time each contender `rounds` times, in alternation, so that a slow spell hits them all.
 
     Args:
         contenders: as `started` takes them.
         warm_up: turns before the first one that counts.
 
     Returns:
-        name -> seconds (all rounds), median, and peak_memory, the process's largest resident set
-        in bytes.
+        name -> seconds (of all rounds), median, and peak_memory, the process's largest resident
+        set in bytes.
     """
     seconds, peaks = {name: [] for name in contenders}, {}
     with started(contenders) as turn:
@@ -41,14 +44,14 @@ def take_turns(contenders: dict[str, Callable], rounds: int, warm_up: int = 1) -
 
 @contextmanager
 def started(contenders: dict[str, Callable]) -> Iterator[Callable]:
-    """Start a process for each contender; gives a function that lets one of them take a turn.
+    """Start a process for each contender; yields a function that lets one of them take a turn.
 
     Args:
-        contenders: name -> a picklable function that prepares and returns a function of no
-            arguments: what is timed. Each lives in a process of its own, so that none inherits
+        contenders: name -> a picklable function that prepares, and returns the function of no
+            arguments that is timed. Each has a process of its own, so that none inherits
             another's allocator, threads or caches; only one of them works at a time.
 
-    Gives `turn(name) -> (seconds, peak memory in bytes, what the timed function returned)`, which
+    Yields `turn(name) -> (seconds, peak memory in bytes, what the timed function returned)`, which
     raises EOFError if the contender died; its own message is on standard error.
     """
     context = multiprocessing.get_context("spawn")
@@ -87,8 +90,9 @@ def _serve(pipe, prepare: Callable) -> None:
 
 
 def gemm() -> Callable:
-    """A 2048 x 2048 x 2048 float32 matrix product, ten times: what the machine can do at most."""
-    a, b = torch.randn(2048, 2048), torch.randn(2048, 2048)
+    """Ten 2048 x 2048 x 2048 matrix products in the precision of our training: the upper limit."""
+    dtype = DTYPES[pick_precision("auto", torch.device("cpu"))]
+    a, b = torch.randn(2, 2048, 2048).to(dtype)
 
     def run() -> None:
         for _ in range(10):
@@ -100,33 +104,32 @@ def gemm() -> Callable:
 GEMM_FLOP = 10 * 2 * 2048**3
 
 
-def row(what: str, ours: float, other: float, unit: str, ratio: float, goal: str) -> dict:
+class Row(NamedTuple):
     """A line of the table: `ratio` is how many times better ours is, unless `what` says more."""
-    return {
-        "what": what,
-        "ours": ours,
-        "other": other,
-        "unit": unit,
-        "ratio": ratio,
-        "goal": goal,
-    }
+
+    what: str
+    ours: float
+    other: float
+    unit: str
+    ratio: float
+    goal: str = ""
 
 
-def table(rows: list[dict]) -> str:
-    """Markdown, with the machine under it."""
+def table(rows: list[Row], notes: list[str]) -> str:
+    """Markdown, with the notes and the machine below."""
     lines = ["| what | ours | the other | ratio | goal |", "|---|---:|---:|---:|---:|"]
     for r in rows:
-        ours, other = (f"{r[key]:.3g} {r['unit']}".strip() for key in ("ours", "other"))
-        lines.append(f"| {r['what']} | {ours} | {other} | {r['ratio']:.2f} | {r['goal']} |")
-    return "\n".join([*lines, "", machine()])
+        ours, other = (f"{value:.3g} {r.unit}".strip() for value in (r.ours, r.other))
+        lines.append(f"| {r.what} | {ours} | {other} | {r.ratio:.2f} | {r.goal} |")
+    return "\n\n".join(["\n".join(lines), *notes, machine()])
 
 
 def machine() -> str:
-    """Cores, processor and its instructions that PyTorch uses, PyTorch and date."""
+    """Cores, processor, the instructions that PyTorch uses of it, PyTorch's version, and date."""
     names = [s.split(":")[1].strip() for s in _cpuinfo() if s.startswith("model name")]
     processor = names[0] if names else platform.processor() or platform.machine()
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    processor += f", {torch.backends.cpu.get_cpu_capability()}"
+    processor += f", {torch.backends.cpu.get_cpu_capability()}" + ", bf16" * cpu_has_bf16()
     return f"{cores} cores ({processor}), PyTorch {torch.__version__}, {date.today()}"
 
 
