@@ -1,10 +1,11 @@
-# `make demo` trains and tests a U-Net on Streets, `make test` checks the project,
-# `make bench` times it beside what one would use instead, `make race` trains against it on CamVid.
+# `make demo` trains and tests a U-Net on Streets. `make check` runs ruff and the fast tests, `make
+# test` all of them. `make bench` times it beside what one would use instead, `make race` trains
+# against that on CamVid.
 PYTHON ?= python3
 BIN := .venv/bin
 RUN := runs/demo
 
-.PHONY: demo test bench race
+.PHONY: demo check test bench race
 
 define REPORT
 import json, sys
@@ -14,14 +15,19 @@ endef
 export REPORT
 
 demo: .venv/demo
-	$(BIN)/python prepare/streets.py data/streets
+	$(BIN)/python -m prepare.streets data/streets
 	mkdir -p $(RUN)
-	$(BIN)/papermill trainer.ipynb $(RUN)/trainer.ipynb -p data_root data/streets -p run $(RUN)
+	$(BIN)/papermill trainer.ipynb $(RUN)/trainer.ipynb -p run $(RUN)
 	$(BIN)/papermill test.ipynb $(RUN)/test.ipynb -p checkpoint $(RUN)/best.pt -p out $(RUN)/test
 	@$(BIN)/python -c "$$REPORT" $(RUN)/test/metrics.json
 	@echo "notebooks:  $(RUN)/trainer.ipynb  $(RUN)/test.ipynb"
 	@echo "figures:    $(RUN)/*.png  $(RUN)/test/*.png"
 	@echo "checkpoint: $(RUN)/best.pt"
+
+check: .venv/test
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/python -m pytest -m "not slow"
 
 test: .venv/test
 	$(BIN)/ruff check .

@@ -1,44 +1,39 @@
 """Street scenes in the format of Cityscapes (Cordts et al. 2016, https://arxiv.org/abs/1604.01685).
 
-One class reads the three sources of this project: the download from cityscapes-dataset.com,
-and what `prepare.camvid` and `prepare.streets` write, which is the same tree:
-
-    leftImg8bit/<split>/<city>/<city>_<seq>_<frame>_leftImg8bit.png
-    gtFine|gtCoarse/<split>/<city>/<city>_<seq>_<frame>_gtFine|gtCoarse_labelIds.png
+One class reads all data sets: the download from cityscapes-dataset.com, and what `prepare.camvid`,
+`prepare.streets` and `prepare.own` write, which is the same tree (see `data_io/layout.py`).
 """
 
-import errno
+import hashlib
+import json
 import os
-import warnings
-import zipfile
-import zlib
+from collections.abc import Collection
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
 import torch
-import torchvision
 from torch import Tensor
+from torch.utils.data import Dataset
 from torchvision import tv_tensors
 from torchvision.transforms import v2
 from torchvision.transforms.v2 import functional as F
 
 from data_io.cache import Cache
 from data_io.image_io import read_grey, read_image
+from data_io.layout import find_pairs
 from utils import CITYSCAPES, Classes
 
-CHECK = "`python -m prepare.cityscapes {root}` says what is wrong and how to mend it"
 
-
-class Cityscapes(torchvision.datasets.Cityscapes):
+class Cityscapes(Dataset):
     """Pairs of an image and its labels, in the same order on every machine.
 
     An item is a `tv_tensors.Image` (3, H, W) uint8 RGB and a `tv_tensors.Mask` (H, W) uint8 of
-    train ids, 0..18 or 255 for what the benchmark ignores.
+    train ids, or 255 for what is not scored.
 
     Args:
-        root: directory of the tree, or of the archives as downloaded: torchvision unpacks them.
-        split: `train`, `val`, `test`, or `train_extra` (coarse only).
+        root: directory of the data set, or of Cityscapes' archives as downloaded.
+        split: `train`, `val`, `trainval` (both), `test`, or `train_extra` (coarse only).
         mode: `fine` or `coarse` labels.
         transforms: called with the pair, returns the pair; see `paired_transforms`. A list has one
             for each epoch, the last also for those after it.
@@ -49,20 +44,20 @@ class Cityscapes(torchvision.datasets.Cityscapes):
         downscale_labels: False keeps the mask at full resolution.
         cache: directory for the decoded and downscaled images, so that each file is decoded once;
             relative to `root`. None decodes every time.
+        cities, hold_out: take only the images in these directories; leave out those in these.
 
     Attributes:
-        images, targets: paths, as torchvision has them.
-        classes: the `utils.Classes` of the labels.
+        images, targets: the paths of the images and of their labels.
+        classes: the `utils.Classes` of the labels: those of `classes.yaml` in `root` if it is
+            there, else Cityscapes'.
         cache: the `data_io.cache.Cache`, or None.
 
     Raises:
         FileNotFoundError: no such root, no such split in it, or an image without labels.
         OSError: a directory that cannot be opened.
-        ValueError: an unknown split or mode, an empty split, a damaged archive; and of an item:
-            a file that is no image, a label image in colours, a size that differs from its
-            image's, or a number that is no Cityscapes id.
-
-    Warns of what is left out: labels without an image, and files that are no images.
+        ValueError: an unknown split or mode, an empty split, a damaged archive, a `classes.yaml`
+            that cannot be used; and of an item: a file that is no image, a label image in
+            colours, a size that differs from its image's, or an id that the classes do not know.
     """
 
     def __init__(
@@ -75,62 +70,30 @@ class Cityscapes(torchvision.datasets.Cityscapes):
         downscale: int = 1,
         downscale_labels: bool = True,
         cache: str | Path | None = None,
+        cities: Collection[str] = (),
+        hold_out: Collection[str] = (),
     ):
-        root = find_root(root)
-        check = CHECK.format(root=root)
-        try:
-            super().__init__(root, split, mode, target_type="semantic", transforms=transforms)
-        except (RuntimeError, FileNotFoundError) as error:  # torchvision's "Dataset not found"
-            raise FileNotFoundError(
-                f"{root} holds no {split} split with {mode} labels in Cityscapes' format: {check}"
-            ) from error
-        except NotADirectoryError as error:
-            raise ValueError(
-                f"{error.filename} lies among the cities' directories: move it elsewhere"
-            ) from error
-        except OSError as error:
-            if error.errno not in (errno.EACCES, errno.ELOOP):
-                raise
-            raise OSError(
-                f"{error.filename} cannot be opened ({error.strerror}): {check}"
-            ) from error
-        except (zipfile.BadZipFile, zlib.error, EOFError) as error:
-            raise ValueError(f"an archive in {root} is damaged ({error}): {check}") from error
-        self._pair_up(check)
-        self.classes = CITYSCAPES
-        self.seed = seed
+        self.root, self.split, self.mode = find_root(root), split, mode
+        pairs = _of_cities(find_pairs(self.root, split, mode), cities, hold_out)
+        self.images, self.targets = map(list, zip(*pairs, strict=True))
+        self.classes = read_classes(self.root)
+        self.transforms, self.seed = transforms, seed
         self.epoch = torch.zeros((), dtype=torch.int64).share_memory_()  # seen by all workers
         self.downscale, self.downscale_labels = downscale, downscale_labels
         self.cache = None
         if cache:
-            pairs = [(i, t) for i, (t,) in zip(self.images, self.targets, strict=True)]
             size = f"1/{downscale}, labels 1/{downscale if downscale_labels else 1}"
-            self.cache = Cache(root / expand(cache, "cache"), pairs, size)
+            what = f"{size}, ids {self.classes.ids}"
+            self.cache = Cache(self.root / expand(cache, "cache"), pairs, what)
 
-    def _pair_up(self, check: str) -> None:
-        """Sort what torchvision has found, and keep the images that have labels."""
-        found = dict(zip(self.images, (target for (target,) in self.targets), strict=True))
-        visible = sorted(path for path in found if not os.path.basename(path).startswith("."))
-        images = [path for path in visible if path.endswith("_leftImg8bit.png")]
-        if not images:
-            raise ValueError(f"{self.images_dir} holds no <city>/*_leftImg8bit.png: {check}")
-        missing = [found[image] for image in images if not os.path.isfile(found[image])]
-        if missing:
-            raise FileNotFoundError(
-                f"{len(missing)} of {len(images)} images have no labels that can be read, "
-                f"the first {missing[0]}: {check}"
-            )
-        used = {found[image] for image in images}
-        labels = Path(self.targets_dir).glob(f"*/[!.]*_{self.mode}_labelIds.png")
-        lone = sorted({*map(str, labels)} - used)
-        other = sorted({*visible} - {*images})
-        for left_out, what in ((lone, "labels have no image"), (other, "files are no images")):
-            if left_out:
-                warnings.warn(
-                    f"{len(left_out)} {what} and are left out, the first {left_out[0]}: {check}",
-                    stacklevel=3,
-                )
-        self.images, self.targets = images, [[found[image]] for image in images]
+    def __len__(self) -> int:
+        return len(self.images)
+
+    def fingerprint(self) -> str:
+        """A digest of the names of the images and of the classes; not of where they lie."""
+        names = [os.path.relpath(path, self.root) for path in self.images]
+        content = json.dumps([sorted(names), self.classes.names, self.classes.ids])
+        return hashlib.sha256(content.encode()).hexdigest()
 
     def set_epoch(self, epoch: int) -> None:
         """Make `transforms` draw anew: call before each pass over a data set with a seed."""
@@ -173,11 +136,11 @@ class Cityscapes(torchvision.datasets.Cityscapes):
     def decode(self, index: int) -> tuple[np.ndarray, np.ndarray]:
         """Item `index` from its files, downscaled: (3, H, W) and (H, W) uint8."""
         image = read_image(self.images[index])
-        mask = read_labels(self.targets[index][0], self.classes)
+        mask = read_labels(self.targets[index], self.classes)
         if mask.shape != image.shape[1:]:
             (h, w), (label_h, label_w) = image.shape[1:], mask.shape
             raise ValueError(
-                f"{self.targets[index][0]} is {label_w}x{label_h} but its image is {w}x{h}: "
+                f"{self.targets[index]} is {label_w}x{label_h} but its image is {w}x{h}: "
                 "labels must have their image's size, once it is turned upright as its EXIF tag "
                 "says; restore both from where they came"
             )
@@ -185,6 +148,18 @@ class Cityscapes(torchvision.datasets.Cityscapes):
         if self.downscale_labels:
             mask = downscale(mask, self.downscale)
         return image.contiguous().numpy(), mask.contiguous().numpy()
+
+
+def _of_cities(pairs: list, cities: Collection[str], hold_out: Collection[str]) -> list:
+    """The pairs in some cities, or in all, but for others. Raises ValueError for unknown ones."""
+    there = {Path(image).parent.name for image, _ in pairs}
+    if unknown := sorted({*cities, *hold_out} - there):
+        raise ValueError(f"there is no city {', '.join(unknown)}, only {', '.join(sorted(there))}")
+    wanted = set(cities or there) - set(hold_out)
+    found = [pair for pair in pairs if Path(pair[0]).parent.name in wanted]
+    if not found:
+        raise ValueError("no city is left: hold out fewer")
+    return found
 
 
 def find_root(root: str | Path) -> Path:
@@ -214,6 +189,15 @@ def expand(path: str | Path, name: str) -> Path:
     return Path(expanded).expanduser()
 
 
+def read_classes(root: Path) -> Classes:
+    """The classes of the data set in `root`: `classes.yaml`, or Cityscapes' without one.
+
+    Raises ValueError as `Classes.from_file`.
+    """
+    path = root / "classes.yaml"
+    return Classes.from_file(path) if path.is_file() else CITYSCAPES
+
+
 def read_labels(path: str | Path, classes: Classes = CITYSCAPES) -> tv_tensors.Mask:
     """A label file as train ids: (H, W) uint8.
 
@@ -227,7 +211,8 @@ def read_labels(path: str | Path, classes: Classes = CITYSCAPES) -> tv_tensors.M
         raise ValueError(
             f"{path} holds {unknown.nonzero().flatten().tolist()}, which are no ids of "
             "Cityscapes (0..33): write it again with the ids of "
-            "torchvision.datasets.Cityscapes.classes"
+            "torchvision.datasets.Cityscapes.classes, or, for classes of your own, put a "
+            "classes.yaml beside leftImg8bit"
         )
     if classes == CITYSCAPES and present[255] and are_train_ids(present):
         raise ValueError(

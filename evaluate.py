@@ -15,11 +15,13 @@ from pathlib import Path
 
 from dataset import Cityscapes
 from engine import best_median_worst, evaluate_split
-from figures import plot_confusion, plot_curves, plot_iou, plot_predictions
+from figures import percent, plot_confusion, plot_curves, plot_iou, plot_predictions
 from inference import load_model
+from model import UNet
 from prepare.streets import ensure_streets
 from runtime.checkpoint import load_checkpoint
 from runtime.precision import pick_device
+from utils import ConfusionMatrix
 
 RESOLUTIONS = {"training resolution": False, "full resolution": True}
 
@@ -29,10 +31,7 @@ def table(figures: dict) -> str:
     rows = [*figures["iou"].items(), ("mIoU", figures["mIoU"])]
     rows += [("pixel accuracy", figures["val_accuracy"])]
     width = max(len(name) for name, _ in rows)
-    return "\n".join(
-        f"{name:{width}}  {'absent' if value is None else format(value, '.1%'):>6}"
-        for name, value in rows
-    )
+    return "\n".join(f"{name:{width}}  {percent(value):>7}" for name, value in rows)
 
 
 def main() -> None:
@@ -43,12 +42,19 @@ def main() -> None:
     parser.add_argument("data_root", nargs="?", help="default: where the checkpoint was trained")
     parser.add_argument("--split", default="val", help="val, train or another (default: val)")
     parser.add_argument("--out", type=Path, help="default: runs/<checkpoint>-<split>")
+    parser.add_argument("--tta", action="store_true", help="mean over scales and mirrored images")
     parser.add_argument("--batch_size", type=int, default=8, help="images at once (default: 8)")
     parser.add_argument("--workers", type=int, default=2, help="loader processes (default: 2)")
     args = parser.parse_args()
     out = args.out or Path("runs") / f"{args.checkpoint.stem}-{args.split}"
     try:
-        report(args.checkpoint, args.data_root, args.split, out, args.batch_size, args.workers)
+        model = load_model(args.checkpoint, pick_device())
+        trained = load_checkpoint(args.checkpoint)
+        root = args.data_root or trained["recipe"]["data_root"]
+        ensure_streets(root)
+        options = {"batch_size": args.batch_size, "workers": args.workers, "tta": args.tta}
+        found, confusion = measure(model, root, args.split, **options)
+        save(out, found, confusion, model, Cityscapes(root, args.split), trained["history"])
     except (OSError, ValueError) as error:
         sys.exit(f"error: {error}")
     except KeyboardInterrupt:
@@ -56,25 +62,35 @@ def main() -> None:
     print(f"metrics.json and four figures: {out}")
 
 
-def report(
-    checkpoint: Path, data_root: str | None, split: str, out: Path, batch_size: int, workers: int
-) -> None:
-    """Print the table, and write metrics.json and the figures into `out`."""
-    trained = load_checkpoint(checkpoint)
-    model = load_model(checkpoint, pick_device())
-    root = data_root or trained["recipe"]["data_root"]
-    ensure_streets(root)
+def measure(model: UNet, root: str, split: str, **options) -> tuple[dict, ConfusionMatrix]:
+    """Print and return the figures at both resolutions, and the confusion matrix at full."""
     found = {}
     for name, full in RESOLUTIONS.items():
-        confusion, found[name] = evaluate_split(model, root, split, full, batch_size, workers)
-        accuracy, miou = found[name]["val_accuracy"], found[name]["mIoU"]
-        print(f"{name:20} pixel accuracy {accuracy:.2%}   mIoU {miou:.2%}", flush=True)
+        confusion, found[name] = evaluate_split(model, root, split, full, **options)
+        if not confusion.matrix.any():
+            raise ValueError(
+                f"{split} of {root} has no labels that are scored: choose another split; "
+                "`predict.py --submission` writes its predictions for the benchmark"
+            )
+        accuracy, miou = percent(found[name]["val_accuracy"]), percent(found[name]["mIoU"])
+        print(f"{name:20} pixel accuracy {accuracy}   mIoU {miou}", flush=True)
     print(table(found["full resolution"]))
+    return found, confusion
+
+
+def save(
+    out: Path,
+    found: dict,
+    confusion: ConfusionMatrix,
+    model: UNet,
+    scenes: Cityscapes,
+    history: list[dict],
+) -> None:
+    """Write metrics.json and the figures into `out`."""
     out.mkdir(parents=True, exist_ok=True)
     (out / "metrics.json").write_text(json.dumps(found, indent=1))
-    scenes = Cityscapes(root, split)
     for name, figure in {
-        "metrics": plot_curves(trained["history"]),
+        "metrics": plot_curves(history),
         "classious": plot_iou(found["full resolution"]["iou"], scenes.classes),
         "confusion": plot_confusion(confusion, scenes.classes),
         "results": plot_predictions(best_median_worst(model, scenes), scenes.classes),

@@ -16,6 +16,11 @@ from torch import Tensor, nn
 from utils import CITYSCAPES, IGNORE_INDEX, Classes, ConfusionMatrix
 
 
+def percent(value: float | None) -> str:
+    """0.1234 as "12.34%"; None, for what is absent, as "-"."""
+    return "-" if value is None else f"{value:.2%}"
+
+
 def colorize(labels: Tensor, classes: Classes = CITYSCAPES) -> Tensor:
     """Train ids (H, W) in the colours of their classes: (H, W, 3) uint8; black is not scored."""
     return classes.palette[labels.long().cpu()]
@@ -28,6 +33,12 @@ def class_legend(figure: Figure, labels: list[Tensor], classes: Classes) -> None
     names = [Patch(color=classes.palette[i].numpy() / 255, label=classes.names[i]) for i in known]
     names.append(Patch(color="black", label="not scored"))
     figure.legend(handles=names, loc="outside lower center", ncols=7, frameon=False, fontsize=8)
+
+
+def _nothing() -> Figure:
+    figure = Figure(figsize=(6, 0.8))
+    figure.text(0.5, 0.5, "no scored pixel: this split has no labels", ha="center", va="center")
+    return figure
 
 
 def plot_samples(pairs: list[tuple[Tensor, Tensor]], classes: Classes = CITYSCAPES) -> Figure:
@@ -53,6 +64,8 @@ def plot_predictions(
     A row is (title, image (3, H, W) uint8 or None to leave that column out, truth (H, W),
     prediction (H, W)); in the error map wrong is red, right is grey, not scored is white.
     """
+    if not rows:
+        return _nothing()
     height, width = rows[0][2].shape
     names = ["image", "truth", "prediction", "errors"]
     columns = len(names) if rows[0][1] is not None else len(names) - 1
@@ -106,12 +119,14 @@ def plot_curves(history: list[dict]) -> Figure:
 def plot_iou(iou: dict[str, float | None], classes: Classes = CITYSCAPES) -> Figure:
     """IoU per class (0..1, None where absent: left out), sorted, with the mean marked."""
     known = sorted(((v, name) for name, v in iou.items() if v is not None), reverse=True)
+    if not known:
+        return _nothing()
     figure = Figure(figsize=(8, 0.28 * len(known) + 1), layout="constrained")
     ax = figure.subplots()
     colors = [classes.palette[classes.names.index(name)].numpy() / 255 for _, name in known]
     bars = ax.barh([n for _, n in known], [v for v, _ in known], color=colors, ec="0.4", lw=0.5)
     ax.bar_label(bars, [f"{v:.1%}" for v, _ in known], padding=3, fontsize=8)
-    mean = sum(v for v, _ in known) / max(len(known), 1)
+    mean = sum(v for v, _ in known) / len(known)
     ax.axvline(mean, color="0.2", ls="--", lw=1)
     ax.text(mean, 1.01, f"mean {mean:.1%}", ha="center", transform=ax.get_xaxis_transform())
     ax.set(xlim=(0, 1.08), xlabel="intersection over union")
@@ -123,6 +138,8 @@ def plot_iou(iou: dict[str, float | None], classes: Classes = CITYSCAPES) -> Fig
 
 def plot_confusion(confusion: ConfusionMatrix, classes: Classes = CITYSCAPES) -> Figure:
     """Of each true class (row), the share that was predicted as each class (column)."""
+    if not confusion.matrix.any():
+        return _nothing()
     matrix = confusion.matrix.double().cpu()
     seen = ((matrix.sum(0) + matrix.sum(1)) > 0).nonzero().flatten()
     share = matrix[seen][:, seen]

@@ -2,7 +2,6 @@
 
 import copy
 from collections.abc import Iterator
-from dataclasses import asdict
 from itertools import pairwise
 from pathlib import Path
 
@@ -16,11 +15,10 @@ from torch.nn.utils.fusion import fuse_conv_bn_eval
 from data_io.image_io import read_image, to_rgb
 from dataset import resize
 from model import UNet
-from runtime.checkpoint import load_checkpoint
+from runtime.checkpoint import checkpoint_classes, load_checkpoint
 from runtime.cpu import keep_freed_memory
 from runtime.distributed import data_parallel
 from runtime.precision import Autocast, pick_precision
-from utils import CITYSCAPES, Classes
 
 TTA_SCALES = 0.75, 1.0, 1.25
 WHOLE = 2_000_000  # pixels of an image that is predicted in one piece
@@ -37,9 +35,7 @@ def load_model(path: str | Path, device: str | torch.device = "cpu") -> UNet:
     try:
         model = UNet(**settings)
         model.load_state_dict(checkpoint["model"])
-        # Checkpoints from before classes were saved are of Cityscapes' 19.
-        classes = checkpoint.get("classes", asdict(CITYSCAPES))
-        model.classes = classes and Classes(**classes)
+        model.classes = checkpoint_classes(checkpoint)
     except (RuntimeError, TypeError, ValueError) as error:
         raise ValueError(
             f"{path}: its weights do not fit its settings {settings} ({error}): "

@@ -33,6 +33,7 @@ def summary(record: dict) -> str:
 def main() -> None:
     parser = recipe_parser(__doc__)
     parser.add_argument("--run", type=str, help="directory of the run (default: runs/<recipe>)")
+    run = Path("runs")
     try:
         recipe, args = parse_recipe(parser)
         run = Path(args.run or Path("runs") / Path(args.recipe or "default").stem)
@@ -44,7 +45,7 @@ def main() -> None:
         # Of a loader's worker the whole traceback arrives, with the message at its end.
         sys.exit(f"error: {str(error).strip().splitlines()[-1].removeprefix('ValueError: ')}")
     except KeyboardInterrupt:
-        sys.exit(f"stopped; the same command goes on from {run / 'last.pt'}")
+        sys.exit(f"stopped; the same command goes on, from {run / 'last.pt'} if it is there")
 
 
 def train(recipe: Recipe, run: Path) -> None:

@@ -4,9 +4,11 @@ import math
 from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
+from pathlib import Path
 
 import torch
 import torchvision
+import yaml
 from torch import Tensor
 
 IGNORE_INDEX = 255  # train id of the pixels that are not scored
@@ -33,6 +35,34 @@ class Classes:
 
     def __len__(self) -> int:
         return len(self.names)
+
+    @classmethod
+    def from_file(cls, path: str | Path) -> "Classes":
+        """The classes that a YAML file lists: for each `name`, `id` (0..255) and `color` (RGB).
+
+        Their train ids are their places in the list; ids that it leaves out are not scored.
+        Raises ValueError, with the file's name, for anything else.
+        """
+        try:
+            rows = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
+            names = tuple(str(row["name"]) for row in rows)
+            ids = tuple(int(row["id"]) for row in rows)
+            colors = tuple(tuple(map(int, row["color"])) for row in rows)
+        except (OSError, UnicodeError, yaml.YAMLError, ValueError, KeyError, TypeError) as error:
+            raise ValueError(
+                f"{path} is no list of classes ({' '.join(str(error).split())}): each is a line "
+                "such as `- {name: road, id: 7, color: [128, 64, 128]}`"
+            ) from error
+        for values, what in ((names, "name"), (ids, "id")):
+            if twice := [value for i, value in enumerate(values) if value in values[:i]]:
+                raise ValueError(f"{path} gives the {what} {twice[0]} to two classes: change one")
+        if len(ids) > IGNORE_INDEX or not all(0 <= i <= 255 for i in ids):
+            raise ValueError(
+                f"{path}: ids are 0..255, and there are at most {IGNORE_INDEX} classes"
+            )
+        if not all(len(c) == 3 and all(0 <= v <= 255 for v in c) for c in colors):
+            raise ValueError(f"{path}: a color is three numbers 0..255, as in [128, 64, 128]")
+        return cls(names, ids, colors)
 
     @cached_property
     def label_ids(self) -> Tensor:
@@ -151,24 +181,27 @@ class ConfusionMatrix:
 def metrics(confusion: ConfusionMatrix, classes: Classes) -> dict:
     """The figures of a validation as plain numbers, 0..1.
 
-    val_accuracy, mIoU and iou (class name -> IoU, None where the class is absent); and where the
+    val_accuracy, mIoU (None if no pixel was scored) and iou (class name -> IoU, None where the
+    class is absent); and where the
     classes have categories, category_mIoU and category_iou of these. The official evaluator
     (cityscapesscripts) calls them averageScoreClasses, classScores, averageScoreCategories and
     categoryScores.
     """
 
+    def number(value: float) -> float | None:
+        return None if math.isnan(value) else value  # JSON has no nan
+
     def named(names: Iterable[str], iou: Tensor) -> dict[str, float | None]:
-        pairs = zip(names, iou.tolist(), strict=True)
-        return {name: None if math.isnan(value) else value for name, value in pairs}
+        return {name: number(value) for name, value in zip(names, iou.tolist(), strict=True)}
 
     found = {
-        "val_accuracy": confusion.pixel_accuracy,
-        "mIoU": confusion.mean_iou,
+        "val_accuracy": number(confusion.pixel_accuracy),
+        "mIoU": number(confusion.mean_iou),
         "iou": named(classes.names, confusion.iou),
     }
     if classes.categories:
         merged = confusion.merged(classes.categories)
-        found["category_mIoU"] = merged.mean_iou
+        found["category_mIoU"] = number(merged.mean_iou)
         found["category_iou"] = named(dict.fromkeys(classes.categories), merged.iou)
     return found
 

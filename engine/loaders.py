@@ -2,32 +2,78 @@
 
 import os
 import signal
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 
 import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, RandomSampler, SequentialSampler
 
-from dataset import Cityscapes, paired_transforms
+from data_io.image_io import image_size, read_grey
+from dataset import Cityscapes, paired_transforms, read_labels
+from engine.augment import augment
 from engine.recipe import Recipe
 from runtime.distributed import DistributedBatchSampler, local_world_size, world_size
+from utils import IGNORE_INDEX
 
 
 def make_loaders(recipe: Recipe) -> tuple[DataLoader, DataLoader]:
-    """Training and validation batches as the recipe wants them; raises as `Cityscapes` does."""
-    augment = [
-        paired_transforms(recipe.flip, crop, recipe.crop_area, recipe.jitter)
-        for crop in crop_sizes(recipe)
-    ]
+    """Training and validation batches as the recipe wants them.
+
+    Raises as `Cityscapes`, and ValueError for data of which the first step would make nothing: no
+    pixel that is scored, or full frames of several sizes.
+    """
+    transforms = [make_transform(recipe, crop) for crop in crop_sizes(recipe)]
     read = {"downscale": recipe.downscale, "cache": recipe.cache}
     train = Cityscapes(
-        recipe.data_root, recipe.train_split, recipe.mode, augment, recipe.seed, **read
+        *(recipe.data_root, recipe.train_split, recipe.mode, transforms, recipe.seed),
+        **read,
+        hold_out=recipe.hold_out,
     )
     val = Cityscapes(recipe.data_root, "val", "fine", **read)
+    for scenes in (train, val):
+        require_scored_pixels(scenes)
+    if recipe.crop is None and recipe.batch_size > 1:
+        require_one_size(train)
     # What a GPU evaluates at once must not grow with the number of processes, as batch_size may.
     return (
         make_loader(train, recipe.batch_size, True, recipe.workers),
         make_loader(val, min(recipe.batch_size, 8), False, recipe.workers),
     )
+
+
+def make_transform(recipe: Recipe, crop: tuple[int, int] | None) -> Callable:
+    """What happens to an image and its mask in training, given the size of the crops."""
+    if recipe.scale is None:
+        return paired_transforms(recipe.flip, crop, recipe.crop_area, recipe.jitter)
+    names = "scale", "keep_scale", "flip", "jitter", "degrade"
+    return partial(augment, crop=crop, **{name: getattr(recipe, name) for name in names})
+
+
+def require_scored_pixels(scenes: Cityscapes, most: int = 50) -> None:
+    """Raise ValueError if not one pixel is of a class in up to `most` label files."""
+    for target in scenes.targets[:: -(-len(scenes) // most)]:
+        if (read_labels(target, scenes.classes) != IGNORE_INDEX).any():
+            return
+    ids = read_grey(target).unique().tolist()
+    raise ValueError(
+        f"no pixel of {target} or of the other labels is of a class: it holds {ids}, the classes "
+        f"have {list(scenes.classes.ids)}; if these are classes of your own, list them in "
+        f"{scenes.root / 'classes.yaml'}, or convert your data with `python -m prepare.own`"
+    )
+
+
+def require_one_size(scenes: Cityscapes) -> None:
+    """Raise ValueError if the images, by their headers, are of several sizes."""
+    with ThreadPoolExecutor() as threads:
+        sizes = dict(zip(threads.map(image_size, scenes.images), scenes.images, strict=True))
+    if len(sizes) > 1:
+        (one, path), (other, other_path) = list(sizes.items())[:2]
+        raise ValueError(
+            f"{path} and {other_path} are of different sizes ({one} and {other}, height and width)"
+            ", which make no batch: give the recipe a crop, or batch_size 1"
+        )
 
 
 def crop_sizes(recipe: Recipe) -> list[tuple[int, int] | None]:
@@ -40,7 +86,7 @@ def crop_sizes(recipe: Recipe) -> list[tuple[int, int] | None]:
     step = 2**recipe.depth
     shares = torch.linspace(recipe.crop_start, 1, recipe.epochs).tolist()
     growing = [
-        tuple(min(max(round(n * share / step), 1) * step, n) for n in recipe.crop)
+        tuple(min(max(round(n * share / step), 2) * step, n) for n in recipe.crop)
         for share in shares[:-1]
     ]
     return [*growing, recipe.crop]
@@ -59,8 +105,8 @@ def make_loader(
     Under `torchrun`, `batch_size` is that of all processes together, and `workers` that of all on
     this machine; this process gets its part of each batch (see `DistributedBatchSampler`).
 
-    Raises ValueError for more processes than images a batch, and in the loop for images that
-    differ in size, which make no batch.
+    Images of several sizes come as lists of batches of one in evaluation. Raises ValueError for
+    more processes than images a batch, and in training's loop for images of several sizes.
     """
     if batch_size < world_size():
         raise ValueError(
@@ -78,10 +124,19 @@ def make_loader(
         num_workers=-(-workers // local_world_size()),
         worker_init_fn=ignore_interrupt,
         generator=torch.Generator(),
-        collate_fn=_collate,
+        collate_fn=_collate_train if train else _collate,
         pin_memory=torch.cuda.is_available(),
         persistent_workers=workers > 0,
     )
+
+
+def one_size_batches(loader: DataLoader) -> Iterator[tuple[Tensor, Tensor]]:
+    """The batches of an evaluation, those of several sizes as batches of one image."""
+    for images, labels in loader:
+        if isinstance(images, list):
+            yield from zip(images, labels, strict=True)
+        else:
+            yield images, labels
 
 
 def pick_workers() -> int:
@@ -107,17 +162,27 @@ def ignore_interrupt(_: int) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
-def _collate(pairs: list) -> tuple[Tensor, Tensor]:
+def _collate(pairs: list) -> tuple[Tensor, Tensor] | tuple[list[Tensor], list[Tensor]]:
+    images, labels = zip(*pairs, strict=True)
+    if len({(image.shape, label.shape) for image, label in pairs}) > 1:
+        return [_stack([image]) for image in images], [_stack([label]) for label in labels]
+    return _stack(images), _stack(labels)
+
+
+def _collate_train(pairs: list) -> tuple[Tensor, Tensor]:
     if not pairs:
         # No image, where a process has no part of a short last batch. Its size costs nothing; it
         # must be one that all networks take, those with `valid` padding and of any depth too.
         size = 0, 1 << 14, 1 << 14
         return torch.empty(0, 3, *size[1:], dtype=torch.uint8), torch.empty(size, dtype=torch.uint8)
-    sizes = sorted({f"{image.shape[-1]}x{image.shape[-2]}" for image, _ in pairs})
-    if len(sizes) > 1:
+    images, labels = _collate(pairs)
+    if isinstance(images, list):
+        sizes = sorted({f"{image.shape[-1]}x{image.shape[-2]}" for image in images})
         raise ValueError(
-            f"images of {' and '.join(sizes)} make no batch: "
-            "give the recipe a crop, and evaluate with batch_size=1"
+            f"images of {' and '.join(sizes)} make no batch: give a crop, or batch_size 1"
         )
-    images, labels = zip(*pairs, strict=True)
-    return torch.stack(images).as_subclass(Tensor), torch.stack(labels).as_subclass(Tensor)
+    return images, labels
+
+
+def _stack(tensors: list[Tensor]) -> Tensor:
+    return torch.stack(tensors).as_subclass(Tensor)

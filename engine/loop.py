@@ -14,7 +14,7 @@ from torch.amp import GradScaler
 from torch.utils.data import DataLoader
 from tqdm.auto import tqdm
 
-from engine.loaders import set_epoch
+from engine.loaders import one_size_batches, set_epoch
 from engine.losses import criterion
 from engine.optimizer import make_optimizer
 from engine.recipe import Recipe
@@ -32,7 +32,7 @@ from runtime.distributed import (
 )
 from runtime.files import atomic_write, lock
 from runtime.precision import pick_device, pick_precision
-from utils import IGNORE_INDEX, ConfusionMatrix, metrics
+from utils import IGNORE_INDEX, Classes, ConfusionMatrix, metrics
 
 
 def progress_bar(loader: DataLoader, description: str) -> tqdm:
@@ -56,13 +56,20 @@ def train_one_epoch(
     device: torch.device,
     loss: str = "cross_entropy",
     scaler: GradScaler | None = None,
+    accumulate: int = 1,
     description: str = "train",
 ) -> tuple[float, float]:
     """One pass over the training data; returns its mean loss and pixel accuracy (0..1).
 
-    Both are means over the scored pixels, taken while the weights change. `net` is a `UNet`, or
-    what `wrap_model` makes of one; `scaler` is for fp16. Raises FloatingPointError if the loss is
-    not finite.
+    Both are means over the scored pixels, taken while the weights change.
+
+    Args:
+        net: a `UNet`, or what `wrap_model` makes of one.
+        scaler: for fp16.
+        accumulate: parts in which a batch passes the network, to save memory; the step is that
+            of the whole batch, but batch norm sees the parts.
+
+    Raises FloatingPointError if the loss is not finite.
     """
     net.train()
     scaler = scaler or GradScaler(device.type, enabled=False)
@@ -72,21 +79,27 @@ def train_one_epoch(
         shown_at = time.monotonic()
         for images, labels in loader:
             images = images.to(device, non_blocking=True)
-            labels = labels.to(device, non_blocking=True)
-            logits = net(images)
-            h, w = logits.shape[-2:]  # smaller than the image if padding is `valid`
-            labels = labels[:, margin : margin + h, margin : margin + w]
-            value = criterion(logits, labels, loss, all_reduce_sum)
-            with torch.no_grad():
-                pixels = (labels != IGNORE_INDEX).sum()
-                hits = (logits.argmax(1) == labels).sum()
-                value_sum = value.detach().to(totals.dtype) * pixels
-                totals += torch.stack([value_sum, hits, pixels])
-            del logits  # room for the backward pass
+            h, w = unwrap(net).output_size(*images.shape[-2:])  # smaller if padding is `valid`
+            labels = labels.to(device, non_blocking=True)[
+                :, margin : margin + h, margin : margin + w
+            ]
+            pixels = (labels != IGNORE_INDEX).sum()
+            batch_pixels = all_reduce_sum(pixels)
             optimizer.zero_grad()
-            # The loss is the mean over the pixels of all processes, and DDP divides the sum of
-            # their gradients by their number, so that this must be multiplied in.
-            scaler.scale(value * world_size()).backward()
+            for i in range(accumulate):
+                truth = labels[i::accumulate]
+                if not len(truth) and world_size() == 1:  # other processes may have an image here
+                    continue
+                logits = net(images[i::accumulate])
+                value = criterion(logits, truth, loss, all_reduce_sum, batch_pixels)
+                with torch.no_grad():
+                    hits = (logits.argmax(1) == truth).sum()
+                    value_sum = value.detach().to(totals.dtype) * pixels
+                    totals += torch.stack([value_sum, hits, (truth != IGNORE_INDEX).sum()])
+                del logits  # room for the backward pass
+                # The loss is the mean over the pixels of all processes, and DDP divides the sum
+                # of their gradients by their number, so that this must be multiplied in.
+                scaler.scale(value * world_size()).backward()
             scaler.step(optimizer)
             scaler.update()
             scheduler.step()
@@ -116,6 +129,7 @@ def evaluate(
     precision: str = "auto",
     description: str = "evaluate",
     on_prediction: Callable[[Tensor], None] | None = None,
+    tta: bool = False,
 ) -> tuple[float, ConfusionMatrix]:
     """Mean loss over the scored pixels, and the confusion matrix, of a whole data set.
 
@@ -123,25 +137,20 @@ def evaluate(
     labels are larger than the images (`downscale_labels=False`) the logits are upsampled
     bilinearly first. With `valid` padding the images are extended by reflection, so that every
     label is judged. `on_prediction` is called with each predicted label map, in the loader's
-    order: uint8 (H, W) train ids on the CPU.
+    order: uint8 (H, W) train ids on the CPU. `tta` as in `predict_logits`.
 
     Raises ValueError for a network of other classes than the data's, FloatingPointError if the
     loss is not finite.
     """
-    classes = loader.dataset.classes
-    if (outputs := model.settings["num_classes"]) != len(classes):
-        raise ValueError(
-            f"the network has {outputs} classes, the labels {len(classes)}: "
-            "take a checkpoint that was trained on them"
-        )
+    check_classes(model, loader.dataset.classes)
     net = inference_net(model, precision)
-    confusion = ConfusionMatrix(outputs)
+    confusion = ConfusionMatrix(model.settings["num_classes"])
     total = zeros(device)  # loss * pixels
     with progress_bar(loader, description) as bar:
-        for images, labels in loader:
+        for images, labels in one_size_batches(loader):
             images = images.to(device, non_blocking=True)
             labels = labels.to(device, non_blocking=True)
-            predictions = predict_logits(net, images, labels.shape[-2:])
+            predictions = predict_logits(net, images, labels.shape[-2:], tta)
             for logits, truth in zip(predictions, labels.split(1), strict=True):
                 pixels = (truth != IGNORE_INDEX).sum()
                 total += criterion(logits, truth, loss).to(total.dtype) * pixels
@@ -153,6 +162,21 @@ def evaluate(
     confusion.matrix = all_reduce_sum(confusion.matrix.to(device))
     pixels = confusion.matrix.sum().to(total.dtype)
     return _means(torch.stack([all_reduce_sum(total), pixels]))[0], confusion
+
+
+def check_classes(model: UNet, classes: Classes) -> None:
+    """Raise ValueError, with the classes that differ, if a network has others than the data."""
+    if model.classes is None and model.settings["num_classes"] == len(classes):
+        return
+    ours = model.classes.names if model.classes else (f"{model.settings['num_classes']} others",)
+    if ours != classes.names:
+        only = [name for name in ours if name not in classes.names] or ["the same in another order"]
+        others = [name for name in classes.names if name not in ours] or ["the same"]
+        raise ValueError(
+            f"the network's classes are not the data's: it alone has {', '.join(only[:5])}, the "
+            f"data alone {', '.join(others[:5])}: take a checkpoint that was trained on them, or "
+            "start from its weights with `init`"
+        )
 
 
 def fit(
@@ -186,14 +210,16 @@ def fit(
         optimizer, scheduler = make_optimizer(recipe, model, len(train_loader))
         scaler = GradScaler(device.type, enabled=precision == "fp16")
         training = {"optimizer": optimizer, "scheduler": scheduler, "scaler": scaler}
-        history = start_or_resume(run_dir, model, recipe, training, precision)
+        data = train_loader.dataset.fingerprint()
+        history = start_or_resume(run_dir, model, recipe, training, precision, data)
         yield from history
         for epoch in range(len(history) + 1, recipe.epochs + 1):
             start, name = time.perf_counter(), f"epoch {epoch}/{recipe.epochs}"
             set_epoch(train_loader, epoch)
             try:
                 train_loss, train_accuracy = train_one_epoch(
-                    net, train_loader, optimizer, scheduler, device, recipe.loss, scaler, name
+                    *(net, train_loader, optimizer, scheduler, device),
+                    *(recipe.loss, scaler, recipe.accumulate, name),
                 )
                 average_buffers(model)
                 val_loss, confusion = evaluate(
@@ -218,24 +244,24 @@ def fit(
             }
             history.append(record)
             if is_main():
-                save_epoch(run_dir, model, recipe, history, training)
+                save_epoch(run_dir, model, recipe, history, training, data)
             yield record
 
 
 def start_or_resume(
-    run_dir: Path, model: UNet, recipe: Recipe, training: dict, precision: str
+    run_dir: Path, model: UNet, recipe: Recipe, training: dict, precision: str, data: str
 ) -> list[dict]:
     """Go back to the last state in `run_dir`, or write the first; returns the history so far."""
-    history = resume(run_dir, model, recipe, training)
+    history = resume(run_dir, model, recipe, training, data)
     if is_main():
         for part in run_dir.glob("*.part"):  # of a write that was killed
             part.unlink()
         if history is None:
-            save_checkpoint(run_dir / "last.pt", model, recipe, [], training)
+            save_checkpoint(run_dir / "last.pt", model, recipe, [], training, data)
         elif history:
             write_history(run_dir, history)  # a kill between the two leaves it an epoch behind
             before = history[-1].get("precision", precision)
-            if before != precision:
+            if before != precision and len(history) < recipe.epochs:
                 warnings.warn(
                     f"{run_dir} was trained in {before} and goes on in {precision}, which this "
                     f"device is fast in: set precision to keep one",
@@ -245,16 +271,17 @@ def start_or_resume(
 
 
 def save_epoch(
-    run_dir: Path, model: UNet, recipe: Recipe, history: list[dict], training: dict
+    run_dir: Path, model: UNet, recipe: Recipe, history: list[dict], training: dict, data: str
 ) -> None:
     """Write an epoch's files.
 
     `last.pt` follows `best.pt`: after a kill between them the epoch is trained again, with the
     same result, and both are written.
     """
-    if history[-1] is max(history, key=lambda record: record["mIoU"]):
+    best = max(history, key=lambda record: record["mIoU"])
+    if recipe.train_split == "trainval" or history[-1] is best:
         save_checkpoint(run_dir / "best.pt", model, recipe, history)
-    save_checkpoint(run_dir / "last.pt", model, recipe, history, training)
+    save_checkpoint(run_dir / "last.pt", model, recipe, history, training, data)
     write_history(run_dir, history)
 
 

@@ -21,7 +21,11 @@ def identity(x: Tensor) -> Tensor:
 
 
 def criterion(
-    logits: Tensor, labels: Tensor, loss: str = "cross_entropy", reduce: Reduce = identity
+    logits: Tensor,
+    labels: Tensor,
+    loss: str = "cross_entropy",
+    reduce: Reduce = identity,
+    pixels: Tensor | None = None,
 ) -> Tensor:
     """The recipe's loss: a scalar, differentiable in `logits`.
 
@@ -32,12 +36,15 @@ def criterion(
             `cross_entropy+dice`, plus `dice_loss`.
         reduce: turns a sum over these pixels into that over the whole batch:
             `distributed.all_reduce_sum` where the batch is divided among processes.
+        pixels: how many pixels count in the whole batch, where `labels` are a part of it; the
+            parts' cross-entropies then add up to the batch's.
     """
     logits = logits.float().permute(0, 2, 3, 1).reshape(-1, logits.shape[1])  # (pixels, C)
     labels = labels.reshape(-1).long()
-    pixels = reduce((labels != IGNORE_INDEX).sum()).clamp(min=1)
+    if pixels is None:
+        pixels = reduce((labels != IGNORE_INDEX).sum())
     total = F.cross_entropy(logits, labels, ignore_index=IGNORE_INDEX, reduction="sum")
-    value = reduce(total) / pixels
+    value = reduce(total) / pixels.clamp(min=1)
     return value + dice_loss(logits, labels, reduce) if loss == "cross_entropy+dice" else value
 
 

@@ -12,6 +12,7 @@ import yaml
 from jsonargparse import ArgumentError, ArgumentParser, DefaultHelpFormatter
 
 from model import UNet
+from runtime.checkpoint import checkpoint_classes, load_checkpoint
 from utils import CITYSCAPES, Classes
 
 
@@ -31,15 +32,26 @@ class Recipe:
         data_root: directory of the data set, in Cityscapes' format; may name a variable of the
             environment, such as the official $CITYSCAPES_DATASET.
         mode: which labels to train on; validation is always on fine ones.
-        train_split: `train`, or `train_extra` with coarse labels.
+        train_split: `train`, `train_extra` with coarse labels, or `trainval`, for a last training
+            on everything: its validation figures are then of images that it was trained on, and
+            the last epoch is kept as the best.
         downscale: divide the images' height and width by this.
         crop: height and width of the training crops; null trains on full frames.
         crop_area: smallest and largest share of the frame that a crop shows.
         crop_start: crops grow from this share of `crop`'s height and width in the first epoch to
             all of it in the last: small images are learned from sooner (progressive learning,
             Tan & Le 2021, section 4, https://arxiv.org/abs/2104.00298).
+        scale: frames are resized by a factor between these before a crop is cut out, and padded
+            where they are smaller (engine/augment.py); null crops by `crop_area` instead.
+        keep_scale: with `scale`, the share of crops that are not resized.
         flip: probability of a horizontal flip.
-        jitter: brightness, contrast and saturation vary by this share.
+        jitter: brightness, contrast and saturation vary by this share; with `scale`, gamma does
+            too, and hue by a sixth of it.
+        degrade: with `scale`, the share of crops that are blurred, sharpened, made noisy or
+            compressed as JPEG.
+        hold_out: cities of the training split that are left out, as to evaluate on them.
+        init: a checkpoint whose weights the training starts from; null draws them. With other
+            classes than the data's, all but the last layer's.
         width: channels of the U-Net's first level.
         depth: poolings of the U-Net.
         padding: of the convolutions.
@@ -53,6 +65,8 @@ class Recipe:
             first twentieth of the steps and fall to 0 as half a `cosine`.
         halve_every: epochs.
         batch_size: images a step, of all processes together.
+        accumulate: parts in which a batch passes the network, to save memory. The step is that of
+            the whole batch, but batch norm sees the parts.
         epochs: passes over the training split.
         seed: of the weights, the order of the images and their augmentation.
         precision: of the network's arithmetic; `auto` takes what the device is fast in (see
@@ -66,13 +80,18 @@ class Recipe:
 
     data_root: str = "$CITYSCAPES_DATASET"
     mode: Literal["fine", "coarse"] = "fine"
-    train_split: Literal["train", "train_extra"] = "train"
+    train_split: Literal["train", "trainval", "train_extra"] = "train"
     downscale: int = bounded(2, 1, 64)
     crop: tuple[int, int] | None = bounded(None, 2)
     crop_area: tuple[float, float] = bounded((0.25, 1.0), 1e-6, 1)
     crop_start: float = bounded(1.0, 0.1, 1)
+    scale: tuple[float, float] | None = bounded(None, 0.1, 10)
+    keep_scale: float = bounded(0.3, 0, 1)
     flip: float = bounded(0.5, 0, 1)
     jitter: float = bounded(0.0, 0, 1)
+    degrade: float = bounded(0.0, 0, 1)
+    hold_out: tuple[str, ...] = ()
+    init: str | None = None
     width: int = bounded(64, 1, 4096)
     depth: int = bounded(4, 1, 8)
     padding: Literal["same", "valid"] = "same"
@@ -84,6 +103,7 @@ class Recipe:
     schedule: Literal["halve", "cosine"] = "halve"
     halve_every: int = bounded(10, 1)
     batch_size: int = bounded(8, 1)
+    accumulate: int = bounded(1, 1)
     epochs: int = bounded(20, 1)
     seed: int = bounded(0, 0, 2**20 - 1)
     precision: Literal["auto", "fp32", "bf16", "fp16"] = "auto"
@@ -100,11 +120,19 @@ class Recipe:
         """
         return cls(**{**_read_fields(path), **changes})
 
+    def extends(self, epochs: int) -> bool:
+        """Whether a run of so many epochs may go on with this recipe's, if they are more.
+
+        Not if the learning rate or the crops depend on the number of epochs.
+        """
+        return self.epochs >= epochs and self.schedule == "halve" and self.crop_start == 1
+
     def __post_init__(self):
         parser = ArgumentParser(exit_on_error=False)
         parser.add_class_arguments(type(self))
         try:
-            parsed = vars(parser.parse_object(vars(self)))
+            values = {k: str(v) if isinstance(v, Path) else v for k, v in vars(self).items()}
+            parsed = vars(parser.parse_object(values))
         except ArgumentError as error:
             raise ValueError(f"recipe: {' '.join(str(error).split())}") from error
         kinds = get_type_hints(type(self))
@@ -127,8 +155,27 @@ class Recipe:
                 f"recipe: crop_start {self.crop_start} lets crops grow, which needs a crop and "
                 'padding "same": give both, or leave it at 1'
             )
-        if self.crop_area[0] > self.crop_area[1]:
-            raise ValueError(f"recipe: crop_area must rise, not {self.crop_area}")
+        if self.crop and self.batch_norm and max(self.crop) <= 2**self.depth:
+            raise ValueError(
+                f"recipe: of a crop of {self.crop} the deepest of {self.depth + 1} levels sees one "
+                f"pixel, which batch norm cannot normalise: crop more than {2**self.depth}"
+            )
+        for name in ("crop_area", "scale"):
+            values = getattr(self, name)
+            if values and values[0] > values[1]:
+                raise ValueError(f"recipe: {name} must rise, not {values}")
+        if self.accumulate > 1 and self.loss != "cross_entropy":
+            raise ValueError(
+                "recipe: accumulate is for cross_entropy, the only loss that is a sum over pixels"
+            )
+        if self.accumulate > self.batch_size:
+            raise ValueError(
+                f"recipe: a batch of {self.batch_size} has fewer than {self.accumulate} parts"
+            )
+        if self.crop is None and self.scale is not None:
+            raise ValueError("recipe: scale needs a crop, for images of one size: give both")
+        if self.scale is None and self.degrade:
+            raise ValueError("recipe: degrade needs scale: give both, as in [1, 1]")
 
 
 def given(**fields) -> dict:
@@ -184,8 +231,29 @@ def parse_recipe(parser: ArgumentParser) -> tuple[Recipe, Namespace]:
 
 
 def make_model(recipe: Recipe, classes: Classes = CITYSCAPES) -> UNet:
-    """The recipe's U-Net for a data set's classes, its weights drawn with the recipe's seed."""
+    """The recipe's U-Net for a data set's classes, its weights drawn with the recipe's seed.
+
+    Or those of the checkpoint `recipe.init`. Raises as `load_checkpoint`, and ValueError for a
+    checkpoint of another network.
+    """
     torch.manual_seed(recipe.seed)
     model = UNet(3, len(classes), recipe.width, recipe.depth, recipe.padding, recipe.batch_norm)
     model.classes, model.downscale = classes, recipe.downscale
+    if recipe.init is not None:
+        _load_weights(model, recipe.init)
     return model
+
+
+def _load_weights(model: UNet, path: str) -> None:
+    checkpoint = load_checkpoint(path)
+    settings = {**checkpoint["settings"], "num_classes": model.settings["num_classes"]}
+    if settings != model.settings:
+        raise ValueError(
+            f"{path} is of a network with {checkpoint['settings']}, the recipe's has "
+            f"{model.settings}: make them equal, or leave init out"
+        )
+    weights = checkpoint["model"]
+    if checkpoint_classes(checkpoint) != model.classes:
+        weights = {name: w for name, w in weights.items() if not name.startswith("conv_1x1")}
+        print(f"{path} has other classes: the last layer starts from random weights")
+    model.load_state_dict(weights, strict=False)

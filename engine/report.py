@@ -20,19 +20,21 @@ def evaluate_split(
     full_resolution: bool = True,
     batch_size: int = 8,
     workers: int = 0,
+    tta: bool = False,
 ) -> tuple[ConfusionMatrix, dict]:
     """The confusion matrix of a split, and its figures: cross_entropy, and what `metrics` gives.
 
     The network always sees images downscaled by `model.downscale`. At full resolution its logits
     are upsampled and the original labels are the truth, which is what a benchmark asks for;
-    otherwise the labels are downscaled like the images, as in training.
+    otherwise the labels are downscaled like the images, as in training. `tta` as in
+    `predict_logits`. A split without labels, as Cityscapes' test, has figures that are None.
     """
     scenes = Cityscapes(
         data_root, split, downscale=model.downscale, downscale_labels=not full_resolution
     )
     loader = make_loader(scenes, batch_size, train=False, workers=workers)
     device = next(model.parameters()).device
-    loss, confusion = evaluate(model, loader, device, description=f"evaluate {split}")
+    loss, confusion = evaluate(model, loader, device, description=f"evaluate {split}", tta=tta)
     return confusion, {"cross_entropy": loss, **metrics(confusion, scenes.classes)}
 
 

@@ -18,7 +18,7 @@ from engine.recipe import parse_recipe, recipe_parser
 def fill(data: Cityscapes) -> None:
     """Fill the cache of a data set. Raises as `Cityscapes`, and OSError if that fails."""
     if data.cache is None:
-        raise OSError(f"{data.images_dir} has no cache to fill: name a directory as `cache`")
+        raise OSError(f"{data.root} has no cache to fill: name a directory as `cache`")
 
     def read(index: int) -> None:  # returns nothing, so that no image is kept in memory
         data.read(index)

@@ -18,10 +18,11 @@ from torch import nn
 
 from runtime.distributed import broadcast_from_main
 from runtime.files import atomic_write
+from utils import CITYSCAPES, Classes
 
 CHECKSUM = b"sha256:"
 CHECKSUM_SIZE = 2 + len(CHECKSUM) + 64  # after the comment's length, the last field of a zip
-DOES_NOT_COUNT = {"workers", "cache", "device"}  # fields of a recipe that may change in a run
+MAY_CHANGE = {"data_root", "workers", "cache", "device"}  # fields of a recipe, within a run
 
 
 def load_checkpoint(path: str | Path) -> dict:
@@ -67,12 +68,19 @@ def load_checkpoint(path: str | Path) -> dict:
     return checkpoint
 
 
+def checkpoint_classes(checkpoint: dict) -> Classes | None:
+    """The classes of a checkpoint; those from before classes were saved are of Cityscapes' 19."""
+    classes = checkpoint.get("classes", asdict(CITYSCAPES))
+    return Classes(**classes) if classes else None
+
+
 def save_checkpoint(
     path: Path,
     model: nn.Module,
     recipe: object,
     history: list[dict],
     training: dict | None = None,
+    data: str = "",
 ) -> None:
     """Write a checkpoint to `path`, which holds its old content until the new is on the disk.
 
@@ -83,6 +91,7 @@ def save_checkpoint(
         training: the optimizer and the like, by name. Their states are saved too, with those of
             the random generators, so that the training can go on from the file; and the file
             that was at `path` becomes `previous.pt`.
+        data: the fingerprint of the training data, which `resume` compares.
 
     Raises OSError if the disk is full or cannot be written.
     """
@@ -101,6 +110,7 @@ def save_checkpoint(
         random = {"cpu": torch.get_rng_state(), "cuda": torch.cuda.get_rng_state_all()}
         states = {name: part.state_dict() for name, part in training.items()}
         checkpoint["training"] = {**states, "random": random}
+        checkpoint["data"] = data
     buffer = io.BytesIO()
     torch.save(checkpoint, buffer)
     content = buffer.getbuffer()[:-2]  # without the comment's length, which is 0
@@ -146,12 +156,15 @@ def load_last(run_dir: Path) -> dict | None:
         return checkpoint
 
 
-def resume(run_dir: Path, model: nn.Module, recipe: object, training: dict) -> list[dict] | None:
+def resume(
+    run_dir: Path, model: nn.Module, recipe: object, training: dict, data: str
+) -> list[dict] | None:
     """Restore `model`, `training` and the random generators from the last state in `run_dir`.
 
     Under `torchrun` only the main process reads it, whether one process wrote it or many.
     Returns the history, or None if there is no state yet. Raises ValueError if no state can be
-    read, or if it is of another recipe (`DOES_NOT_COUNT` apart), with the fields that differ.
+    read, or if it is of another recipe or of other data. `MAY_CHANGE` names the fields that may
+    differ; a run whose learning rate does not depend on its length may be given more epochs.
     """
     checkpoint = broadcast_from_main(load_last, run_dir)
     if checkpoint is None:
@@ -159,15 +172,19 @@ def resume(run_dir: Path, model: nn.Module, recipe: object, training: dict) -> l
     ours = asdict(recipe)
     # A run from before a field existed had its default.
     theirs = {**{field.name: field.default for field in fields(recipe)}, **checkpoint["recipe"]}
+    may_change = MAY_CHANGE | ({"epochs"} if recipe.extends(theirs["epochs"]) else set())
     differing = [
         f"{name} is {ours.get(name)!r} here and {theirs.get(name)!r} there"
         for name in {**ours, **theirs}
-        if name not in DOES_NOT_COUNT and ours.get(name) != theirs.get(name)
+        if name not in may_change and ours.get(name) != theirs.get(name)
     ]
+    if checkpoint.get("data", data) != data:
+        differing.append(f"{recipe.data_root} has other training images or classes")
     if differing:
         raise ValueError(
-            f"{run_dir} holds a run of another recipe ({'; '.join(differing)}): "
-            "choose another run directory, or delete that one"
+            f"{run_dir} holds a run of another recipe ({'; '.join(differing)}): choose another "
+            f"run directory, or delete that one; `init: {run_dir / 'best.pt'}` starts from its "
+            "weights"
         )
     states = checkpoint["training"]
     model.load_state_dict(checkpoint["model"])

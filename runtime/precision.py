@@ -74,6 +74,6 @@ class Autocast(nn.Module):
     def forward(self, images: Tensor, **options) -> Tensor:
         dtype = DTYPES[self.precision]
         enabled = dtype != torch.float32
-        # fp32 is no dtype of autocast, which warns of it even where it is off.
+        # fp32 is no dtype of autocast; some versions warn of it even where it is off.
         with torch.autocast(images.device.type, dtype if enabled else None, enabled=enabled):
             return self.module(images, **options)

@@ -11,23 +11,34 @@ from pathlib import Path
 
 import pytest
 import torch
+from torch import nn
+from torch.utils.data import SequentialSampler
 
-from model import load_model
+from engine import Recipe, evaluate, fit, make_loaders, make_model, train_one_epoch
+from inference import load_model
+from runtime import distributed
+from runtime.distributed import DistributedBatchSampler, unwrap, wrap_model
 
 ROOT = Path(__file__).resolve().parent.parent
-TINY = ["--recipe=recipes/streets.yaml", "--downscale=1", "--width=4", "--depth=2", "--workers=0"]
+FIELDS = {
+    "downscale": 2,
+    "width": 4,
+    "depth": 2,
+    "batch_norm": False,
+    "batch_size": 5,
+    "workers": 0,
+}
+TINY = ["--recipe=recipes/streets.yaml", "--downscale=2", "--width=4", "--depth=2", "--workers=0"]
+CPU = torch.device("cpu")
 
 
 def environment() -> dict[str, str]:
-    return {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
+    return {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": f"{ROOT}:{ROOT / 'tests'}"}
 
 
 def command(processes: int, *args, restarts: int = 0) -> list[str]:
-    """Under torchrun, or as it is for 0 processes."""
-    start = [sys.executable]
-    if processes:
-        start += ["-m", "torch.distributed.run", "--standalone", f"--max-restarts={restarts}"]
-        start += [f"--nproc-per-node={processes}", "--"]
+    start = [sys.executable, "-m", "torch.distributed.run", "--standalone"]
+    start += [f"--max-restarts={restarts}", f"--nproc-per-node={processes}", "--"]
     return [*start, *map(str, args)]
 
 
@@ -52,81 +63,124 @@ def history(run: Path) -> list[dict]:
     return [{**record, "seconds": 0} for record in records]
 
 
-# Trains two epochs by plain gradient descent, which shows a difference between gradients as it is
-# (Adam blows up the rounding of those near 0). Each process saves what it has; one is looked at.
-STEPS = """
-import sys, torch
-from distributed import is_main, parallel, process_group
-from engine import evaluate, train_one_epoch, unwrap
-from recipe import Recipe, make_loaders, make_model
+# Equal to one process
 
-root, result = sys.argv[1:]
-cpu = torch.device("cpu")
-found = {}
-with process_group():
+
+def take_steps(streets: str) -> dict:
+    """Train two epochs with each loss; returns what came of it.
+
+    By plain gradient descent, which shows a difference between gradients as it is: Adam blows up
+    the rounding of those near 0.
+    """
+    found = {}
     for loss in ("cross_entropy", "cross_entropy+dice"):
-        recipe = Recipe(
-            root, downscale=1, width=4, depth=2, batch_norm=False, batch_size=5, workers=0
-        )
+        recipe = Recipe(streets, **FIELDS)
         train, val = make_loaders(recipe)
         val.batch_sampler.batch_size = 2  # three batches of the five images
-        net = parallel(make_model(recipe))
-        before = evaluate(net, val, cpu, loss)
+        model = make_model(recipe)
+        net = wrap_model(model, "fp32")
+        before = evaluate(model, val, CPU, loss, "fp32")
         optimizer = torch.optim.SGD(net.parameters(), 0.05, momentum=0.9)
         schedule = torch.optim.lr_scheduler.ConstantLR(optimizer)
         means = []
         for epoch in (1, 2):
             train.dataset.set_epoch(epoch)
             train.batch_sampler.sampler.generator.manual_seed(epoch)
-            means += train_one_epoch(net, train, optimizer, schedule, cpu, loss)
+            means += train_one_epoch(net, train, optimizer, schedule, CPU, loss)
         found[loss] = {
             "means": [*means, before[0]],
             "matrix": before[1].matrix,
             "model": unwrap(net).state_dict(),
         }
+    return found
+
+
+def go_on(streets: str | Path, run: str | Path, epoch: int) -> None:
+    """Train the run in `run` until this epoch."""
+    recipe = Recipe(str(streets), **FIELDS, epochs=3, precision="fp32")
+    for record in fit(make_model(recipe), *make_loaders(recipe), recipe, run):
+        if record["epoch"] == epoch:
+            break
+
+
+STEPS = """
+import sys, torch
+from runtime.distributed import is_main, process_group
+from test_distributed import go_on, take_steps
+
+streets, result, run = sys.argv[1:]
+with process_group():
+    found = take_steps(streets)
     if is_main():
         torch.save(found, result)
+    if run:
+        go_on(streets, run, 2)
 """
 
 
-def test_two_and_three_processes_take_the_steps_of_one_and_judge_as_one(streets, tmp_path):
+@pytest.mark.slow
+def test_two_and_three_processes_take_the_steps_of_one_and_go_on_with_its_run(streets, tmp_path):
     (tmp_path / "steps.py").write_text(STEPS)
-    results = []
-    for processes in (0, 2, 3):  # 12 images, batches of 5, 5 and 2: the last share is empty
-        out = launch(processes, tmp_path / "steps.py", streets, tmp_path / "result.pt")
+    one, whole, moved = take_steps(str(streets)), tmp_path / "whole", tmp_path / "moved"
+    go_on(streets, whole, 3)
+    go_on(streets, moved, 1)
+    for processes, run in ((2, ""), (3, moved)):
+        # 12 images, batches of 5, 5 and 2: the third process has no part of the last.
+        result = tmp_path / f"{processes}.pt"
+        out = launch(processes, tmp_path / "steps.py", streets, result, run)
         assert out.returncode == 0, out.stderr
-        results.append(torch.load(tmp_path / "result.pt", weights_only=True))
-    one, *several = results
-    for other in several:
-        for loss, expected in one.items():
-            found = other[loss]
-            assert torch.equal(found["matrix"], expected["matrix"])
-            assert found["means"] == pytest.approx(expected["means"], rel=1e-5)
-            for name, value in expected["model"].items():
+        for loss, found in torch.load(result, weights_only=True).items():
+            assert torch.equal(found["matrix"], one[loss]["matrix"])
+            assert found["means"] == pytest.approx(one[loss]["means"], rel=1e-5)
+            for name, value in one[loss]["model"].items():
                 torch.testing.assert_close(found["model"][name], value, atol=1e-5, rtol=0)
+    # A run goes on with another number of processes, and with one again.
+    assert [record["epoch"] for record in history(moved)] == [1, 2]
+    go_on(streets, moved, 3)
+    whole, moved = history(whole), history(moved)
+    assert [record["epoch"] for record in moved] == [1, 2, 3]
+    assert moved[0] == whole[0]
+    for name in ("lr", "train_loss", "train_accuracy", "val_loss", "val_accuracy"):
+        assert [r[name] for r in moved] == pytest.approx([r[name] for r in whole], rel=1e-3)
 
 
-def test_only_the_main_process_prints_and_writes(streets, tmp_path):
-    out = launch(2, *train(streets, tmp_path / "run", "--epochs=2", "--workers=2"))
+# The command under torchrun
+
+LONG = "--epochs=4", "--width=8", "--depth=3"
+
+
+@pytest.fixture(scope="module")
+def undisturbed(streets, tmp_path_factory) -> tuple[Path, str]:
+    """A run by two processes, and what it printed."""
+    run = tmp_path_factory.mktemp("runs") / "undisturbed"
+    out = launch(2, *train(streets, run, *LONG))
     assert out.returncode == 0, out.stderr
-    assert out.stdout.count("12 images to train on") == 1
-    assert out.stdout.count("epoch   2") == 1
-    assert out.stdout.count("best and last checkpoint") == 1
-    assert len(history(tmp_path / "run")) == 2
-    assert load_model(tmp_path / "run" / "best.pt").settings["width"] == 4
+    return run, out.stdout
+
+
+@pytest.mark.slow
+def test_only_the_main_process_prints_and_writes(undisturbed):
+    run, printed = undisturbed
+    assert printed.count("12 images") == 1
+    assert [line.split()[1] for line in printed.splitlines() if line.startswith("epoch")] == [
+        "1", "2", "3", "4",
+    ]  # fmt: skip
+    assert printed.count(str(run)) == 1
+    assert len(history(run)) == 4
+    assert load_model(run / "best.pt").settings["width"] == 8
 
 
 def children(pid: int) -> list[int]:
     return [int(n) for n in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="looks for the workers in /proc")
-def test_a_worker_killed_in_mid_epoch_is_restarted_and_nothing_is_lost(streets, tmp_path):
-    args = "--epochs=4", "--width=8", "--depth=3"
-    out = launch(2, *train(streets, tmp_path / "whole", *args))
-    assert out.returncode == 0, out.stderr
+def test_a_process_killed_in_mid_epoch_is_restarted_and_nothing_is_lost(
+    streets, undisturbed, tmp_path
+):
     process = subprocess.Popen(
-        command(2, *train(streets, tmp_path / "killed", *args), restarts=1),
+        command(2, *train(streets, tmp_path / "killed", *LONG), restarts=1),
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
@@ -141,50 +195,16 @@ def test_a_worker_killed_in_mid_epoch_is_restarted_and_nothing_is_lost(streets, 
     output, errors = process.communicate(timeout=400)
     assert process.returncode == 0, errors
     assert 1 <= done < 4
-    assert output.count("12 images to train on") == 2
-    assert history(tmp_path / "killed") == history(tmp_path / "whole")
+    assert output.count("12 images") == 2
+    assert history(tmp_path / "killed") == history(undisturbed[0])
 
 
-# Goes on with a run for one epoch.
-ONE_EPOCH = """
-import sys
-from distributed import process_group
-from engine import fit
-from recipe import Recipe, make_loaders, make_model
-
-root, run, done = sys.argv[1:]
-recipe = Recipe(
-    root, downscale=1, width=4, depth=2, batch_norm=False, batch_size=5, workers=0, epochs=3
-)
-with process_group():
-    for record in fit(make_model(recipe), *make_loaders(recipe), recipe, run):
-        if record["epoch"] == int(done):
-            break
-"""
-
-
-def test_a_run_goes_on_with_another_number_of_processes(streets, tmp_path):
-    (tmp_path / "one_epoch.py").write_text(ONE_EPOCH)
-    for processes, done, run in (
-        (0, 3, "whole"),
-        (0, 1, "moved"),
-        (3, 2, "moved"),
-        (0, 3, "moved"),
-    ):
-        out = launch(processes, tmp_path / "one_epoch.py", streets, tmp_path / run, done)
-        assert out.returncode == 0, out.stderr
-    whole, moved = history(tmp_path / "whole"), history(tmp_path / "moved")
-    assert [record["epoch"] for record in moved] == [1, 2, 3]
-    assert moved[0] == whole[0]
-    for name in ("lr", "train_loss", "train_accuracy", "val_loss", "val_accuracy"):
-        assert [r[name] for r in moved] == pytest.approx([r[name] for r in whole], rel=1e-3)
-
-
+@pytest.mark.slow
 def test_a_process_that_fails_ends_all_with_its_message(streets, tmp_path):
     shutil.copytree(streets, tmp_path / "data")
     broken = sorted((tmp_path / "data").glob("leftImg8bit/val/*/*.png"))[2]
     broken.write_bytes(broken.read_bytes()[:300])  # in the second batch, which rank 1 reads
-    out = launch(2, *train(tmp_path / "data", tmp_path / "run", "--batch_size=2"))
+    out = launch(2, *train(tmp_path / "data", tmp_path / "run", "--batch_size=2", "--cache=null"))
     assert out.returncode == 1
     cause = out.stderr.split("Root Cause")[1]
     assert "rank      : 1 (local_rank: 1)" in cause
@@ -192,7 +212,36 @@ def test_a_process_that_fails_ends_all_with_its_message(streets, tmp_path):
     assert "epoch" not in out.stdout
 
 
-def test_more_processes_than_images_a_batch_are_refused(streets, tmp_path):
-    out = launch(2, *train(streets, tmp_path / "run", "--batch_size=1"))
-    assert out.returncode == 1
-    assert "a batch of 1 images is too small for 2 processes: raise batch_size" in out.stderr
+# In this process
+
+
+@pytest.mark.parametrize("images", [12, 10, 1])
+@pytest.mark.parametrize("processes", [1, 2, 3])
+def test_the_batches_of_one_process_are_divided_among_all(images, processes, monkeypatch):
+    monkeypatch.setattr(distributed, "world_size", lambda: processes)
+    parts = {}
+    for train in (True, False):
+        parts[train] = []
+        for rank in range(processes):
+            monkeypatch.setattr(distributed, "rank", lambda rank=rank: rank)
+            sampler = DistributedBatchSampler(SequentialSampler(range(images)), 4, train)
+            parts[train].append(list(sampler))
+            assert len(sampler) == len(parts[train][-1])
+    batches = [list(range(i, min(i + 4, images))) for i in range(0, images, 4)]
+    together = [sorted(sum(each, [])) for each in zip(*parts[True], strict=True)]
+    assert together == batches  # as many steps in each process, and each image in its own batch
+    assert sorted(sum(parts[False], [])) == batches  # whole, and each once
+
+
+def test_one_process_works_without_a_group():
+    x = torch.randn(3, requires_grad=True)
+    assert distributed.all_reduce_sum(x) is x
+    assert distributed.broadcast_from_main(max, 3, 7) == 7
+    assert (distributed.rank(), distributed.world_size(), distributed.is_main()) == (0, 1, True)
+    with distributed.process_group(), distributed.first_here() as first:
+        assert first
+    model = nn.Sequential(nn.Conv2d(3, 4, 1), nn.BatchNorm2d(4))
+    before = {name: value.clone() for name, value in model.state_dict().items()}
+    distributed.average_buffers(model)
+    assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
+    assert unwrap(wrap_model(model, "bf16")) is model

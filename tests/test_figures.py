@@ -1,7 +1,9 @@
+import pytest
 import torch
 from matplotlib.figure import Figure
 
 from figures import (
+    colorize,
     plot_confusion,
     plot_curves,
     plot_iou,
@@ -12,42 +14,66 @@ from figures import (
     trace_sizes,
 )
 from model import UNet
-from utils import CLASS_NAMES, ConfusionMatrix
+from utils import CITYSCAPES, Classes, ConfusionMatrix
+
+OWN = Classes(("grass", "path", "pond"), (1, 2, 3), ((0, 200, 0), (120, 90, 60), (0, 0, 250)))
 
 
-def test_every_figure_can_be_drawn(tmp_path):
+@pytest.mark.parametrize(
+    "classes", [pytest.param(CITYSCAPES, marks=pytest.mark.slow), OWN], ids=["cityscapes", "own"]
+)
+def test_every_figure_of_results_can_be_drawn(classes, tmp_path):
     generator = torch.Generator().manual_seed(5)
-    target = torch.randint(2, 9, (2, 40, 60), generator=generator)
-    prediction = torch.randint(4, 12, (2, 40, 60), generator=generator)
+    target = torch.randint(0, 2, (2, 40, 60), generator=generator)
+    prediction = torch.randint(0, 3, (2, 40, 60), generator=generator)
     target[torch.rand(2, 40, 60, generator=generator) < 0.2] = 255
-    confusion = ConfusionMatrix(19)
+    confusion = ConfusionMatrix(len(classes))
     confusion.update(target, prediction)
     image = torch.randint(0, 256, (3, 40, 60), dtype=torch.uint8)
     keys = ("train_loss", "val_loss", "train_accuracy", "val_accuracy", "mIoU")
     history = [{"epoch": i + 1, **dict.fromkeys(keys, 0.5 + i / 10)} for i in range(3)]
-    iou = {
-        n: None if v.isnan() else v.item() for n, v in zip(CLASS_NAMES, confusion.iou, strict=True)
-    }
+    values = [None if v.isnan() else v.item() for v in confusion.iou]
     figures = [
-        plot_samples([(image, target[0]), (image, target[1])]),
-        plot_predictions([("a scene", image, target[0], prediction[0])]),
-        plot_predictions([("no picture", None, target[0], prediction[0])]),
+        plot_samples([(image, target[0]), (image, target[1])], classes),
+        plot_predictions([("a scene", image, target[0], prediction[0])], classes),
+        plot_predictions([("no image", None, target[0], prediction[0])], classes),
         plot_curves(history),
-        plot_iou(iou),
-        plot_confusion(confusion),
-        plot_unet(UNet(width=4), 40, 60),
-        plot_unet(UNet(width=4, depth=2, padding="valid", batch_norm=False), 100, 100),
+        plot_iou(dict(zip(classes.names, values, strict=True)), classes),
+        plot_confusion(confusion, classes),
     ]
     for i, figure in enumerate(figures):
         assert isinstance(figure, Figure)
-        figure.savefig(tmp_path / f"{i}.png")
-        assert (tmp_path / f"{i}.png").stat().st_size > 3000
+        figure.savefig(tmp_path / f"{i}.png", dpi=40)
+        assert (tmp_path / f"{i}.png").stat().st_size > 1000
+    for figure in figures[:3]:  # the classes that are seen, in the legend
+        names = {text.get_text() for text in figure.legends[0].get_texts()}
+        assert names - {"not scored"} <= set(classes.names[:3])
+        assert {classes.names[0], classes.names[1]} <= names
+    assert [t.get_text() for t in figures[5].axes[0].get_yticklabels()] == list(classes.names[:3])
+
+
+def test_labels_get_their_classes_colours_and_what_is_not_scored_is_black():
+    labels = torch.tensor([[0, 2], [1, 255]], dtype=torch.uint8)
+    assert colorize(labels, OWN).tolist() == [
+        [[0, 200, 0], [0, 0, 250]],
+        [[120, 90, 60], [0, 0, 0]],
+    ]
+
+
+def test_the_error_map_is_red_where_wrong_and_white_where_not_scored():
+    truth = torch.tensor([[0, 1, 255]])
+    figure = plot_predictions([("", None, truth, torch.tensor([[0, 2, 2]]))], OWN)
+    right, wrong, unscored = figure.axes[2].images[0].get_array()[0].tolist()
+    assert len(set(right)) == 1
+    assert wrong[0] > 2 * max(wrong[1:])
+    assert unscored == [255, 255, 255]
 
 
 def test_iou_bars_are_sorted_and_leave_absent_classes_out():
     ax = plot_iou({"road": 0.5, "sky": 0.9, "car": None, "wall": 0.1}).axes[0]
     assert [label.get_text() for label in ax.get_yticklabels()] == ["sky", "road", "wall"]
-    assert "mean 50.0%" in [text.get_text() for text in ax.texts]
+    assert [bar.get_width() for bar in ax.patches] == [0.9, 0.5, 0.1]
+    assert any("50.0%" in text.get_text() for text in ax.texts)  # the mean
 
 
 def test_the_architecture_is_drawn_with_the_sizes_of_the_paper():
@@ -56,11 +82,25 @@ def test_the_architecture_is_drawn_with_the_sizes_of_the_paper():
     assert sizes == [570, 568, 282, 280, 138, 136, 66, 64, 30, 28] + [
         56, 54, 52, 104, 102, 100, 200, 198, 196, 392, 390, 388, 388,
     ]  # fmt: skip
-    texts = {text.get_text() for text in plot_unet(paper, 572, 572).axes[0].texts}
+    figure = plot_unet(paper, 572, 572)
+    texts = {text.get_text() for text in figure.axes[0].texts}
     assert {"572×572", "392×392", "388×388", "1024", "copy and crop"} <= texts
+
+
+def test_the_architecture_can_be_drawn_for_any_size_and_leaves_the_network_alone(tmp_path):
+    model = UNet(width=4, depth=2).train()
+    before = {name: value.clone() for name, value in model.state_dict().items()}
+    figure = plot_unet(model, 41, 60)
+    figure.savefig(tmp_path / "unet.png", dpi=40)
+    assert model.training
+    assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
+    assert not any(module._forward_hooks for module in model.modules())
 
 
 def test_the_summary_counts_every_parameter():
     model = UNet(width=8, depth=3)
-    total = sum(p.numel() for p in model.parameters())
-    assert summarize(model, 64, 96).endswith(f"{total:,}")
+    *levels, total = summarize(model, 64, 96).splitlines()[1:]
+    counts = [int(line.split()[-1].replace(",", "")) for line in levels]
+    assert len(counts) == 4
+    assert sum(counts) == int(total.replace(",", ""))
+    assert sum(counts) == sum(p.numel() for p in model.parameters())

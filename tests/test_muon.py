@@ -1,12 +1,15 @@
 """Muon against torch's, which takes matrices only, and against what defines it."""
 
+import copy
+
 import pytest
 import torch
 from torch import nn
+from torch.amp import GradScaler
 
-from losses import criterion
+from engine.losses import criterion
+from engine.muon import Muon, orthogonal
 from model import UNet
-from muon import Muon, orthogonal
 
 
 @pytest.mark.parametrize("shape", [(16, 144), (64, 64), (90, 20)])
@@ -40,17 +43,24 @@ def test_a_convolution_moves_as_its_matrix_does_under_torchs_muon():
     assert conv.weight.grad is None
 
 
-def test_it_moves_all_parameters_the_last_layer_and_norms_as_adamw_does():
-    torch.manual_seed(0)
-    model, plain = UNet(width=4, depth=1), UNet(width=4, depth=1)
-    plain.load_state_dict(model.state_dict())
-    before = [p.detach().clone() for p in model.parameters()]
+@pytest.fixture
+def batch() -> tuple[torch.Tensor, torch.Tensor]:
+    torch.manual_seed(1)
     images = torch.randint(0, 256, (2, 3, 32, 32), dtype=torch.uint8)
+    return images, images[:, 0] // 16
+
+
+def test_all_parameters_move_and_the_last_layer_and_norms_as_by_adamw(batch):
+    torch.manual_seed(0)
+    model = UNet(width=4, depth=1)
+    plain = copy.deepcopy(model)
+    before = [p.detach().clone() for p in model.parameters()]
+    images, labels = batch
     for net, optimizer in (
         (model, Muon(model, 0.01, 0.1)),
         (plain, torch.optim.AdamW(plain.parameters(), 0.01, weight_decay=0.1)),
     ):
-        criterion(net(images), images[:, 0] // 16).backward()
+        criterion(net(images), labels).backward()
         optimizer.step()
     for (name, p), old, other in zip(
         model.named_parameters(), before, plain.parameters(), strict=True
@@ -58,3 +68,91 @@ def test_it_moves_all_parameters_the_last_layer_and_norms_as_adamw_does():
         assert not torch.equal(p, old), name
         is_conv = p.ndim == 4 and p.shape[-1] == 3
         assert torch.allclose(p, other, atol=1e-6) != is_conv, name
+
+
+# With a GradScaler, as in fp16
+
+
+def scaled_step(model, optimizer, scaler, batch, spoil=False) -> None:
+    optimizer.zero_grad()
+    scaler.scale(criterion(model(batch[0]), batch[1])).backward()
+    if spoil:  # what an overflow leaves, of one weight alone
+        model.contracting[0][0].weight.grad[0, 0, 0, 0] = float("inf")
+    scaler.step(optimizer)
+    scaler.update()
+
+
+def snapshot(model, optimizer) -> list[torch.Tensor]:
+    """A copy of all weights, and of the optimizer's state."""
+    states = optimizer.state_dict()["state"]
+    values = [*model.parameters(), *(v for _, s in sorted(states.items()) for v in s.values())]
+    return [value.detach().clone() for value in values]
+
+
+def network(optimizer_class=Muon) -> tuple[UNet, Muon]:
+    torch.manual_seed(0)
+    model = UNet(width=4, depth=1)
+    return model, optimizer_class(model, 0.01, 0.1)
+
+
+def test_scaled_steps_equal_unscaled_ones(batch):
+    found = []
+    for enabled in (False, True):
+        model, optimizer = network()
+        scaler = GradScaler("cpu", init_scale=2.0**10, enabled=enabled)
+        for _ in range(4):
+            scaled_step(model, optimizer, scaler, batch)
+        found.append(snapshot(model, optimizer))
+    for a, b in zip(*found, strict=True):
+        torch.testing.assert_close(a, b, rtol=1e-5, atol=1e-6)
+
+
+def test_gradients_that_were_unscaled_before_the_step_are_not_divided_again(batch):
+    found = []
+    for unscale in (False, True):
+        model, optimizer = network()
+        scaler = GradScaler("cpu", init_scale=2.0**10)
+        for _ in range(2):
+            optimizer.zero_grad()
+            scaler.scale(criterion(model(batch[0]), batch[1])).backward()
+            if unscale:  # as for clipping
+                scaler.unscale_(optimizer)
+            scaler.step(optimizer)
+            scaler.update()
+        found.append(snapshot(model, optimizer))
+    for a, b in zip(*found, strict=True):
+        torch.testing.assert_close(a, b, rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("steps_before", [0, 2])
+def test_an_overflow_changes_neither_weights_nor_momentum_and_lowers_the_scale(batch, steps_before):
+    model, optimizer = network()
+    scaler = GradScaler("cpu", init_scale=2.0**10)
+    for _ in range(steps_before):
+        scaled_step(model, optimizer, scaler, batch)
+    before, scale = snapshot(model, optimizer), scaler.get_scale()
+    scaled_step(model, optimizer, scaler, batch, spoil=True)
+    after = snapshot(model, optimizer)
+    for a, b in zip(after, before, strict=False):  # without a step before, there was no state
+        assert a.isfinite().all()
+        assert torch.equal(a, b)
+    assert all(value.isfinite().all() for value in after)
+    assert scaler.get_scale() == scale / 2
+    scaled_step(model, optimizer, scaler, batch)
+    assert not torch.equal(model.contracting[0][0].weight, before[0])
+    assert all(value.isfinite().all() for value in snapshot(model, optimizer))
+
+
+def test_a_state_that_is_loaded_goes_on_with_the_same_steps(batch):
+    model, optimizer = network()
+    criterion(model(batch[0]), batch[1]).backward()
+    optimizer.step()
+    other = copy.deepcopy(model)
+    second = Muon(other, 0.5, 0.5)
+    second.load_state_dict(copy.deepcopy(optimizer.state_dict()))
+    for net, steps in ((model, optimizer), (other, second)):
+        net.zero_grad()
+        criterion(net(batch[0]), batch[1]).backward()
+        steps.step()
+    for a, b in zip(model.parameters(), other.parameters(), strict=True):
+        assert torch.equal(a, b)

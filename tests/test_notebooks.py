@@ -1,5 +1,6 @@
-"""Both notebooks, executed from top to bottom with small parameters, in their real kernel."""
+"""Both notebooks, executed from top to bottom with a small recipe, in their real kernel."""
 
+import ast
 import json
 import subprocess
 import sys
@@ -9,7 +10,14 @@ import nbformat
 import pytest
 import yaml
 
-SMALL = {"downscale": 1, "width": 4, "depth": 2, "epochs": 2, "workers": 0, "batch_size": 4}
+from engine import Recipe
+from runtime.checkpoint import load_checkpoint
+
+pytestmark = pytest.mark.slow
+SMALL = {
+    **{"downscale": 1, "width": 4, "depth": 2, "epochs": 2},
+    **{"batch_size": 4, "workers": 0, "loss": "cross_entropy"},
+}
 
 
 def papermill(notebook: str, executed: Path, /, *args, **parameters) -> nbformat.NotebookNode:
@@ -35,9 +43,13 @@ def outputs(notebook: nbformat.NotebookNode) -> str:
 
 @pytest.fixture(scope="module")
 def trained(streets, tmp_path_factory) -> tuple[Path, nbformat.NotebookNode]:
-    run = tmp_path_factory.mktemp("runs") / "small"
-    out = run.parent / "trainer.ipynb"
-    return run, papermill("trainer.ipynb", out, run=run, data_root=streets, **SMALL)
+    """The trainer's run directory and its executed notebook."""
+    folder = tmp_path_factory.mktemp("runs")
+    recipe = folder / "small.yaml"
+    recipe.write_text(yaml.safe_dump({**SMALL, "data_root": "no/such/root"}))
+    run = folder / "small"
+    out = folder / "trainer.ipynb"
+    return run, papermill("trainer.ipynb", out, recipe=recipe, run=run, data_root=streets, lr=0.002)
 
 
 def test_the_trainer_leaves_checkpoints_history_and_figures(trained):
@@ -50,7 +62,16 @@ def test_the_trainer_leaves_checkpoints_history_and_figures(trained):
     assert outputs(notebook).count("image/png") >= 5
 
 
-def test_the_test_notebook_judges_what_the_trainer_trained(trained, streets, tmp_path):
+def test_the_trainer_takes_its_recipe_from_the_file_and_its_settings_from_the_parameters(
+    trained, streets
+):
+    recipe = load_checkpoint(trained[0] / "last.pt")["recipe"]
+    assert {name: recipe[name] for name in SMALL} == SMALL
+    assert (recipe["data_root"], recipe["lr"]) == (str(streets), 0.002)
+    assert recipe["schedule"] == Recipe().schedule  # in neither: the default
+
+
+def test_the_test_notebook_evaluates_what_the_trainer_trained(trained, tmp_path):
     run, _ = trained
     notebook = papermill(
         "test.ipynb",
@@ -58,20 +79,26 @@ def test_the_test_notebook_judges_what_the_trainer_trained(trained, streets, tmp
         checkpoint=run / "best.pt",
         out=tmp_path / "out",
         workers=0,
+        submission="val",
     )
     found = json.loads((tmp_path / "out" / "metrics.json").read_text())
     best = max(record["mIoU"] for record in json.loads((run / "history.json").read_text()))
     assert found["training resolution"]["mIoU"] == pytest.approx(best)
     assert set(found) == {"training resolution", "full resolution"}
     assert outputs(notebook).count("image/png") == 4
+    assert len(list((tmp_path / "out" / "val").glob("*_pred.png"))) == 5
 
 
-def test_a_recipe_file_feeds_the_trainer(streets, tmp_path):
-    recipe = yaml.safe_load(Path("recipes/cityscapes.yaml").read_text())
-    path = tmp_path / "small.yaml"
-    path.write_text(yaml.safe_dump({**recipe, **SMALL, "data_root": str(streets), "epochs": 1}))
-    papermill("trainer.ipynb", tmp_path / "out.ipynb", "-f", str(path), run=tmp_path / "run")
-    assert len(json.loads((tmp_path / "run" / "history.json").read_text())) == 1
+def test_the_shell_evaluates_as_the_test_notebook_does(trained, tmp_path):
+    command = [sys.executable, "evaluate.py", trained[0] / "best.pt", "--out", tmp_path / "out"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr[-3000:]
+    found = json.loads((tmp_path / "out" / "metrics.json").read_text())
+    best = max(record["mIoU"] for record in json.loads((trained[0] / "history.json").read_text()))
+    assert found["training resolution"]["mIoU"] == pytest.approx(best)
+    assert f"{found['full resolution']['mIoU']:.2%}" in done.stdout
+    figures = {path.name for path in (tmp_path / "out").glob("*.png")}
+    assert figures == {"metrics.png", "classious.png", "confusion.png", "results.png"}
 
 
 @pytest.mark.parametrize("name", ["trainer.ipynb", "test.ipynb"])
@@ -86,12 +113,19 @@ def test_the_committed_notebook_was_run_from_top_to_bottom_and_names_no_machine(
     assert '"output_type": "error"' not in text
 
 
-def test_the_trainers_settings_are_those_of_the_streets_recipe():
-    notebook = nbformat.read("trainer.ipynb", as_version=4)
-    cell = next(c for c in notebook.cells if "parameters" in c.metadata.get("tags", []))
-    settings = {}
-    exec(cell.source, settings)  # noqa: S102 (a cell of ours)
-    recipe = yaml.safe_load(Path("recipes/streets.yaml").read_text())
-    assert {name: settings[name] for name in recipe if name != "data_root"} == {
-        name: value for name, value in recipe.items() if name != "data_root"
-    }
+@pytest.mark.parametrize("name", ["trainer.ipynb", "test.ipynb"])
+def test_no_cell_assigns_to_a_setting(name):
+    cells = [c for c in nbformat.read(name, as_version=4).cells if c.cell_type == "code"]
+    (first,) = (c for c in cells if "parameters" in c.metadata.get("tags", []))
+    assigned = [
+        {
+            node.id
+            for node in ast.walk(ast.parse(cell.source.replace("%matplotlib inline", "")))
+            if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store)
+        }
+        for cell in cells
+    ]
+    settings = assigned[cells.index(first)]
+    assert settings and not settings & set().union(
+        *(names for cell, names in zip(cells, assigned, strict=True) if cell is not first)
+    )

@@ -1,4 +1,4 @@
-"""The figures and the files against Cityscapes' own evaluator, run as a process on the files."""
+"""Figures and submissions against Cityscapes' own evaluator, run as a process on the files."""
 
 import json
 import os
@@ -12,28 +12,28 @@ import pytest
 import torch
 from PIL import Image
 
-from dataset import Cityscapes, make_loader
-from engine import evaluate, metrics
-from export import Pictures, export_predictions
-from model import UNet, load_model, predict
-from utils import CATEGORIES, CLASS_NAMES, LABEL_IDS, ConfusionMatrix
+from dataset import Cityscapes
+from engine import evaluate_split
+from engine.submission import UnlabelledImages, write_submission
+from inference import load_model, predict
+from model import UNet
+from utils import CITYSCAPES, ConfusionMatrix, metrics
 
-CPU = torch.device("cpu")
 # Without the instances: neither Streets nor CamVid has them, and its code for them needs an old
 # NumPy. The pixels' figures are the same.
-JUDGE = """
-from cityscapesscripts.evaluation import evalPixelLevelSemanticLabeling as judge
-judge.args.evalInstLevelScore = False
-judge.main()
+EVALUATOR = """
+from cityscapesscripts.evaluation import evalPixelLevelSemanticLabeling as official
+official.args.evalInstLevelScore = False
+official.main()
 """
 
 
-def judged(root: Path, predictions: Path, to: Path) -> dict:
-    """What cityscapesscripts says of the predictions for root's `val`."""
+def official_figures(root: Path, predictions: Path, to: Path) -> dict:
+    """What cityscapesscripts finds in the predictions for root's `val`."""
     to.mkdir()
     places = {"DATASET": root, "RESULTS": predictions, "EXPORT_DIR": to}
     environment = os.environ | {f"CITYSCAPES_{name}": str(path) for name, path in places.items()}
-    command = [sys.executable, "-c", JUDGE]
+    command = [sys.executable, "-c", EVALUATOR]
     done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=600)
     assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-2000:]
     return json.loads((to / "resultPixelLevelSemanticLabeling.json").read_text())
@@ -65,25 +65,22 @@ def same_figures(found: dict, official: dict) -> None:
     assert found["category_mIoU"] == pytest.approx(official["averageScoreCategories"], abs=1e-9)
 
 
-def full_resolution(model: UNet, root: Path, batch_size: int) -> dict:
-    scenes = Cityscapes(root, "val", downscale=model.downscale, downscale_labels=False)
-    return metrics(evaluate(model, make_loader(scenes, batch_size, False, 0), CPU)[1])
-
-
 @pytest.mark.parametrize("name", ["streets", "camvid"])
-def test_evaluation_reports_what_the_official_evaluator_finds_in_the_exported_files(
+@pytest.mark.slow
+def test_evaluation_reports_what_the_official_evaluator_finds_in_the_submission(
     name, request, tmp_path
 ):
     root = few(request.getfixturevalue(name), tmp_path / "few")
     model = load_model(f"checkpoints/{name}.pt")
-    out = export_predictions(model, root, "val", tmp_path / "out", batch_size=4)
-    found = full_resolution(model, root, batch_size=4)
-    same_figures(found, judged(root, out, tmp_path / "judged"))
+    out = write_submission(model, root, "val", tmp_path / "out", batch_size=4)
+    _, found = evaluate_split(model, root, "val", batch_size=4)
+    same_figures(found, official_figures(root, out, tmp_path / "judged"))
     assert found["mIoU"] > 0.1  # enough right and wrong for the comparison to mean something
     assert sum(value is not None for value in found["iou"].values()) >= 11
 
 
-def test_the_judge_and_we_agree_on_any_predictions_and_labels(tmp_path):
+@pytest.mark.slow
+def test_the_official_evaluator_and_we_agree_on_any_predictions_and_labels(tmp_path):
     generator = np.random.default_rng(3)
     truth = generator.choice([0, 1, 4, 6, 7, 11, 13, 14, 23, 24, 26, 27, 29, 32], (2, 40, 60))
     guess = generator.choice([7, 8, 11, 12, 13, 21, 23, 25, 26, 28, 33], (2, 40, 60))
@@ -92,17 +89,20 @@ def test_the_judge_and_we_agree_on_any_predictions_and_labels(tmp_path):
         (tmp_path / kind / "val" / "aa").mkdir(parents=True)
     for i in range(2):
         stem = f"aa_000000_{i:06d}"
-        picture = np.zeros((40, 60, 3), np.uint8)
-        Image.fromarray(picture).save(tmp_path / f"leftImg8bit/val/aa/{stem}_leftImg8bit.png")
+        image = np.zeros((40, 60, 3), np.uint8)
+        Image.fromarray(image).save(tmp_path / f"leftImg8bit/val/aa/{stem}_leftImg8bit.png")
         labels = tmp_path / f"gtFine/val/aa/{stem}_gtFine_labelIds.png"
         Image.fromarray(truth[i].astype(np.uint8)).save(labels)
         Image.fromarray(guess[i].astype(np.uint8)).save(tmp_path / f"out/{stem}_pred.png")
     confusion = ConfusionMatrix(19)
     train_ids = torch.full((34,), 255)
-    train_ids[LABEL_IDS.int()] = torch.arange(19)
+    train_ids[CITYSCAPES.label_ids.int()] = torch.arange(19)
     for i, (_, mask) in enumerate(Cityscapes(tmp_path, "val")):
         confusion.update(mask, train_ids[torch.from_numpy(guess[i])])
-    same_figures(metrics(confusion), judged(tmp_path, tmp_path / "out", tmp_path / "judged"))
+    same_figures(
+        metrics(confusion, CITYSCAPES),
+        official_figures(tmp_path, tmp_path / "out", tmp_path / "judged"),
+    )
 
 
 def test_merged_classes_count_what_stays_within_a_group_as_right():
@@ -116,10 +116,10 @@ def test_merged_classes_count_what_stays_within_a_group_as_right():
 def test_the_tables_are_those_of_cityscapesscripts():
     labels = pytest.importorskip("cityscapesscripts.helpers.labels")
     scored = [labels.trainId2label[i] for i in range(19)]
-    assert [label.name for label in scored] == CLASS_NAMES
-    assert [label.id for label in scored] == LABEL_IDS.tolist()
-    assert [label.category for label in scored] == CATEGORIES
-    assert len(set(CATEGORIES)) == 7
+    assert [label.name for label in scored] == [*CITYSCAPES.names]
+    assert [label.id for label in scored] == [*CITYSCAPES.ids]
+    assert [label.category for label in scored] == [*CITYSCAPES.categories]
+    assert len(set(CITYSCAPES.categories)) == 7
 
 
 # The files
@@ -129,7 +129,7 @@ def test_the_tables_are_those_of_cityscapesscripts():
 def model() -> UNet:
     torch.manual_seed(0)
     model = UNet(width=4, depth=2).eval()
-    model.downscale = 2
+    model.classes, model.downscale = CITYSCAPES, 2
     return model
 
 
@@ -141,31 +141,42 @@ def without_labels(streets, tmp_path) -> Path:
     city.mkdir(parents=True)
     for place, source in enumerate(sorted((streets / "leftImg8bit" / "val").rglob("*.png"))):
         os.link(source, city / f"berlin_000000_{place:06d}_leftImg8bit.png")
-    picture = np.random.default_rng(0).integers(0, 256, (37, 53, 3), np.uint8)
-    Image.fromarray(picture).save(city / "berlin_000001_000000_leftImg8bit.png")
+    image = np.random.default_rng(0).integers(0, 256, (37, 53, 3), np.uint8)
+    Image.fromarray(image).save(city / "berlin_000001_000000_leftImg8bit.png")
     return root
 
 
-def test_an_exported_file_is_what_predict_gives_as_label_ids_at_the_original_size(
+def test_a_submitted_file_is_what_predict_gives_as_label_ids_at_the_original_size(
     model, without_labels, tmp_path
 ):
-    out = export_predictions(model, without_labels, "test", tmp_path / "out")
+    out = write_submission(model, without_labels, "test", tmp_path / "out")
     names = sorted(path.name for path in out.iterdir())
     assert names == [f"berlin_000000_{i:06d}_pred.png" for i in range(5)] + [
         "berlin_000001_000000_pred.png"
     ]
     for name in names:
-        picture = Image.open(out / name)
-        assert picture.mode == "L"
+        labels = Image.open(out / name)
+        assert labels.mode == "L"
         source = name.replace("pred", "leftImg8bit")
         train_ids = predict(model, without_labels / "leftImg8bit/test/berlin" / source)
-        assert np.array_equal(picture, LABEL_IDS[train_ids.int()])
+        assert np.array_equal(labels, CITYSCAPES.label_ids[train_ids.int()])
     assert Image.open(out / names[-1]).size == (53, 37)
 
 
+@pytest.mark.slow
 def test_the_shell_writes_a_zip_of_the_test_split_for_the_server(without_labels, tmp_path):
-    command = [sys.executable, "export.py", "checkpoints/streets.pt", str(without_labels)]
-    command += ["--split", "test", "--out", str(tmp_path / "out"), "--zip", "--workers", "1"]
+    command = [sys.executable, "predict.py", "checkpoints/streets.pt"]
+    command += [
+        "--submission",
+        str(without_labels),
+        "--split",
+        "test",
+        "--out",
+        str(tmp_path / "out"),
+        "--zip",
+        "--workers",
+        "1",
+    ]
     done = subprocess.run(command, capture_output=True, text=True, timeout=600)
     assert done.returncode == 0, done.stderr
     assert done.stdout == f"6 predictions: {tmp_path / 'out.zip'}\n"
@@ -176,15 +187,15 @@ def test_the_shell_writes_a_zip_of_the_test_split_for_the_server(without_labels,
     assert not list(tmp_path.glob("*.part"))
 
 
-def test_predictions_of_an_earlier_model_do_not_mix_with_those_of_an_interrupted_export(
+def test_predictions_of_an_earlier_model_do_not_mix_with_those_of_an_interrupted_one(
     model, without_labels, tmp_path
 ):
     out = tmp_path / "out"
-    export_predictions(model, without_labels, "test", out, pack=True)
-    last = max(Path(image) for image in Pictures(without_labels, "test", 1).images)
+    write_submission(model, without_labels, "test", out, pack=True)
+    last = max(Path(image) for image in UnlabelledImages(without_labels, "test", 1).images)
     last.write_bytes(last.read_bytes()[:100])
-    with pytest.raises(ValueError, match=f"{last} cannot be read as a picture"):
-        export_predictions(model, without_labels, "test", out, pack=True)
+    with pytest.raises(ValueError, match=str(last)):
+        write_submission(model, without_labels, "test", out, pack=True)
     assert len(list(out.iterdir())) == 5
     assert not (tmp_path / "out.zip").exists()
 
@@ -193,17 +204,17 @@ def test_what_the_benchmark_would_not_know_is_refused_before_anything_is_written
     model, without_labels, tmp_path
 ):
     out = tmp_path / "out"
-    with pytest.raises(ValueError, match="the benchmark has 19 classes, this model 2"):
-        export_predictions(UNet(num_classes=2, width=4, depth=1), without_labels, "test", out)
-    with pytest.raises(FileNotFoundError, match="leftImg8bit/val holds no .*: choose another"):
-        export_predictions(model, without_labels, "val", out)
+    with pytest.raises(ValueError, match="classes"):
+        write_submission(UNet(num_classes=2, width=4, depth=1), without_labels, "test", out)
+    with pytest.raises(FileNotFoundError, match="leftImg8bit/val"):
+        write_submission(model, without_labels, "val", out)
     city = without_labels / "leftImg8bit" / "test" / "berlin"
     twin = city.parent / "bonn" / "berlin_000000_000000_leftImg8bit.png"
     twin.parent.mkdir()
     os.link(city / twin.name, twin)
     with pytest.raises(ValueError, match="share a name"):
-        export_predictions(model, without_labels, "test", out)
+        write_submission(model, without_labels, "test", out)
     twin.rename(twin.with_name("holiday_leftImg8bit.png"))
-    with pytest.raises(ValueError, match="holiday_leftImg8bit.png: the benchmark knows"):
-        export_predictions(model, without_labels, "test", out)
+    with pytest.raises(ValueError, match="holiday_leftImg8bit.png"):
+        write_submission(model, without_labels, "test", out)
     assert not out.exists()

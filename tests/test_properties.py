@@ -15,12 +15,13 @@ from torchmetrics.classification import MulticlassConfusionMatrix, MulticlassJac
 from torchvision import tv_tensors
 
 import prepare.camvid
-from checkpoint import load_checkpoint, save_checkpoint
-from dataset import TRAIN_IDS, Cityscapes, paired_transforms
-from model import UNet, load_model
+from dataset import Cityscapes, paired_transforms
+from engine import Recipe
+from inference import fold_batch_norm, load_model
+from model import UNet
 from prepare.streets import draw_tree
-from recipe import Recipe
-from utils import ConfusionMatrix
+from runtime.checkpoint import load_checkpoint, save_checkpoint
+from utils import CITYSCAPES, ConfusionMatrix
 
 # No deadline: a shared machine may stop a test for minutes.
 settings.register_profile(
@@ -61,7 +62,7 @@ def test_metrics_equal_those_of_torchmetrics(seed, classes, batches, size, ignor
 
 
 def coordinates(height: int, width: int) -> tuple[tv_tensors.Image, tv_tensors.Mask]:
-    """A picture whose first channel is its labels: the column's number."""
+    """An image whose first channel is its labels: the column's number."""
     columns = torch.arange(width, dtype=torch.uint8).expand(height, width)
     return tv_tensors.Image(torch.stack([columns] * 3)), tv_tensors.Mask(columns.clone())
 
@@ -95,7 +96,7 @@ def test_downscaling_divides_height_and_width_and_invents_no_label(
     small = (max(height // factor, 1), max(width // factor, 1))
     assert image.shape == (3, *small)
     assert mask.shape == (small if labels_too else (height, width))
-    assert set(mask.unique().tolist()) <= {int(TRAIN_IDS[i]) for i in np.unique(ids)}
+    assert set(mask.unique().tolist()) <= {int(CITYSCAPES.train_ids[i]) for i in np.unique(ids)}
 
 
 # The network
@@ -144,26 +145,34 @@ recipes = st.builds(
     batch_size=st.integers(1, 10**6),
     epochs=st.integers(1, 10**6),
     seed=st.integers(0, 2**20 - 1),
+    precision=st.sampled_from(["auto", "fp32", "bf16", "fp16"]),
+    device=st.none() | st.just("cpu"),
     workers=st.none() | st.integers(0, 256),
     cache=st.none() | st.just(".cache"),
 )
 
 
+@settings(max_examples=10)
 @given(recipes)
 def test_a_recipe_comes_back_from_yaml(recipe):
     fields = {
         name: list(value) if isinstance(value, tuple) else value
         for name, value in dataclasses.asdict(recipe).items()
     }
-    assert Recipe.from_fields(yaml.safe_load(yaml.safe_dump(fields))) == recipe
-    assert Recipe.from_fields(yaml.safe_load(yaml.safe_dump(fields, allow_unicode=True))) == recipe
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "recipe.yaml"
+        for unicode in (True, False):
+            path.write_text(yaml.safe_dump(fields, allow_unicode=unicode), encoding="utf-8")
+            assert Recipe.from_file(path) == recipe
 
 
-@settings(max_examples=15)
+@pytest.mark.slow
+@settings(max_examples=10)
 @given(recipes, seeds, st.sampled_from(["same", "valid"]), st.integers(1, 3), st.booleans())
 def test_a_checkpoint_comes_back_from_disk(recipe, seed, padding, depth, batch_norm):
     torch.manual_seed(seed)
     model = UNet(width=1, depth=depth, padding=padding, batch_norm=batch_norm)
+    model.classes = CITYSCAPES
     network = {"width": 1, "depth": depth, "padding": padding, "batch_norm": batch_norm}
     start = recipe.crop_start if padding == "same" else 1.0
     recipe = dataclasses.replace(recipe, **network, crop_start=start)
@@ -171,10 +180,13 @@ def test_a_checkpoint_comes_back_from_disk(recipe, seed, padding, depth, batch_n
     with tempfile.TemporaryDirectory() as folder:
         save_checkpoint(Path(folder) / "a.pt", model, recipe, history)
         found, loaded = load_checkpoint(f"{folder}/a.pt"), load_model(f"{folder}/a.pt")
-    assert Recipe.from_fields(found["recipe"]) == recipe
+    assert Recipe(**found["recipe"]) == recipe
     assert (found["settings"], found["history"]) == (model.settings, history)
     assert loaded.settings == model.settings
+    assert (loaded.classes, loaded.downscale) == (CITYSCAPES, recipe.downscale)
     for name, value in model.state_dict().items():
+        assert torch.equal(value, found["model"][name]), name
+    for name, value in fold_batch_norm(model).state_dict().items():
         assert torch.equal(value, loaded.state_dict()[name]), name
 
 
@@ -191,6 +203,7 @@ def write_pair(root: Path, split: str, city: str, colours: np.ndarray, ids: np.n
         Image.fromarray(pixels).save(folder / f"{city}_000000_000000_{suffix}.png")
 
 
+@pytest.mark.slow
 @settings(max_examples=15)
 @given(seeds, sides, sides, st.integers(1, 4))
 def test_what_camvid_gives_reads_back_exactly(seed, height, width, frames):
@@ -210,10 +223,11 @@ def test_what_camvid_gives_reads_back_exactly(seed, height, width, frames):
         assert len(scenes) == frames
         for (image, mask), (colours, ids) in zip(scenes, written, strict=True):
             assert np.array_equal(image.permute(1, 2, 0).numpy(), colours)
-            expected = [TRAIN_IDS[prepare.camvid.IDS[i]] for i in ids.flatten().tolist()]
+            expected = [CITYSCAPES.train_ids[prepare.camvid.IDS[i]] for i in ids.flatten().tolist()]
             assert mask.flatten().tolist() == [int(i) for i in expected]
 
 
+@pytest.mark.slow
 @settings(max_examples=3)
 @given(st.integers(0, 10**6), st.integers(32, 60), st.integers(16, 30))
 def test_what_streets_draws_reads_back_exactly(seed, half_width, half_height):
@@ -224,6 +238,8 @@ def test_what_streets_draws_reads_back_exactly(seed, half_width, half_height):
         for split, mode in (("train", "fine"), ("val", "fine"), ("train", "coarse")):
             ((image, mask),) = scenes = Cityscapes(root, split, mode)
             assert image.shape == (3, *reversed(size))
-            with Image.open(scenes.images[0]) as drawn, Image.open(scenes.targets[0][0]) as ids:
+            with Image.open(scenes.images[0]) as drawn, Image.open(scenes.targets[0]) as ids:
                 assert np.array_equal(image.permute(1, 2, 0).numpy(), np.array(drawn))
-                assert torch.equal(mask, TRAIN_IDS[torch.from_numpy(np.array(ids)).int()])
+                assert torch.equal(
+                    mask, CITYSCAPES.train_ids[torch.from_numpy(np.array(ids)).int()]
+                )

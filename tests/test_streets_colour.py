@@ -1,14 +1,14 @@
-"""Streets must be seen, not looked up: colour and place alone stay far below the network."""
+"""Streets cannot be solved by colour and position alone: a network must see shapes."""
 
 import numpy as np
 import pytest
 import torch
 
-from dataset import Cityscapes, make_loader
-from engine import evaluate
-from model import load_model
+from dataset import Cityscapes
+from engine import evaluate, make_loader
+from inference import load_model
 from prepare.streets import draw_tree
-from utils import CLASS_NAMES, ConfusionMatrix
+from utils import CITYSCAPES, ConfusionMatrix
 
 ROWS, BITS = 16, 5  # as good as any of 4..6 bits a channel and 8..64 rows
 
@@ -27,18 +27,19 @@ def read(data: Cityscapes) -> tuple[np.ndarray, np.ndarray]:
 
 @pytest.fixture(scope="module")
 def streets(tmp_path_factory):
-    """Streets as `trainer.ipynb` draws it, with half of its training scenes."""
+    """The first scenes of the default Streets, enough for a lookup and a validation."""
     root = tmp_path_factory.mktemp("streets")
-    draw_tree(root, train=300, val=100, workers=2, quiet=True)
+    draw_tree(root, train=150, val=50, workers=2, quiet=True)
     return root
 
 
+@pytest.mark.slow
 def test_a_lookup_of_colour_and_row_stays_25_points_of_miou_below_the_committed_network(streets):
     model = load_model("checkpoints/streets.pt")
     train = Cityscapes(streets, "train", downscale=model.downscale)
     val = Cityscapes(streets, "val", downscale=model.downscale)
 
-    n = len(CLASS_NAMES)
+    n = len(CITYSCAPES)
     images, labels = read(train)
     scored = labels < n
     pairs = keys(images)[scored] * n + labels[scored]
@@ -48,5 +49,5 @@ def test_a_lookup_of_colour_and_row_stays_25_points_of_miou_below_the_committed_
     lookup.update(torch.from_numpy(labels), torch.from_numpy(table[keys(images)]))
 
     _, network = evaluate(model, make_loader(val, 8, train=False, workers=0), torch.device("cpu"))
-    assert lookup.mean_iou > 0.1  # it is no straw man
+    assert lookup.mean_iou > 0.1  # a lookup is not worthless either
     assert network.mean_iou - lookup.mean_iou >= 0.25, (network.mean_iou, lookup.mean_iou)

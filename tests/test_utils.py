@@ -1,14 +1,48 @@
+"""The class table against torchvision's, and the metrics against those of torchmetrics."""
+
 import math
 
 import pytest
 import torch
+import torchvision
 from torchmetrics.classification import (
     MulticlassAccuracy,
     MulticlassConfusionMatrix,
     MulticlassJaccardIndex,
 )
 
-from utils import ConfusionMatrix
+from utils import CITYSCAPES, Classes, ConfusionMatrix, metrics
+
+# Classes
+
+
+def test_the_classes_of_cityscapes_are_those_of_torchvision():
+    table = torchvision.datasets.Cityscapes.classes
+    assert len(CITYSCAPES) == 19
+    for each in table:
+        train_id = 255 if each.ignore_in_eval else each.train_id
+        assert CITYSCAPES.train_ids[each.id % 256] == train_id, each.name
+        assert CITYSCAPES.known_ids[each.id % 256], each.name
+        if train_id != 255:
+            assert CITYSCAPES.names[train_id] == each.name
+            assert CITYSCAPES.label_ids[train_id] == each.id
+            assert tuple(CITYSCAPES.palette[train_id].tolist()) == each.color
+            assert CITYSCAPES.categories[train_id] == each.category
+    assert CITYSCAPES.known_ids.sum() == len(table)
+    assert not CITYSCAPES.palette[19:].any()
+
+
+def test_classes_of_ones_own_have_tables_of_their_own():
+    own = Classes(("a", "b"), (7, 200), ((1, 2, 3), (4, 5, 6)), ignored=(0, 255))
+    assert len(own) == 2
+    assert own.label_ids.tolist() == [7, 200]
+    assert own.train_ids[[7, 200, 0, 255, 8]].tolist() == [0, 1, 255, 255, 255]
+    assert own.known_ids.nonzero().flatten().tolist() == [0, 7, 200, 255]
+    assert own.palette[:3].tolist() == [[1, 2, 3], [4, 5, 6], [0, 0, 0]]
+    assert Classes(own.names, own.ids, own.colors).known_ids.all()  # all else is ignored
+
+
+# Metrics
 
 
 def labels_with_absent_and_ignored(seed: int) -> tuple[torch.Tensor, torch.Tensor]:
@@ -22,12 +56,13 @@ def labels_with_absent_and_ignored(seed: int) -> tuple[torch.Tensor, torch.Tenso
     return target, prediction
 
 
-@pytest.mark.parametrize("seed", range(12))
-def test_metrics_equal_those_of_torchmetrics(seed):
+@pytest.mark.parametrize("dtype", [torch.int64, torch.uint8])
+@pytest.mark.parametrize("seed", range(6))
+def test_metrics_equal_those_of_torchmetrics(seed, dtype):
     target, prediction = labels_with_absent_and_ignored(seed)
     ours = ConfusionMatrix(19)
-    ours.update(target[:1], prediction[:1])
-    ours.update(target[1:], prediction[1:])
+    ours.update(target[:1].to(dtype), prediction[:1].to(dtype))
+    ours.update(target[1:].to(dtype), prediction[1:].to(dtype))
     args = {"num_classes": 19, "ignore_index": 255}
     theirs = MulticlassConfusionMatrix(**args)(prediction, target)
     assert torch.equal(ours.matrix, theirs)
@@ -37,6 +72,14 @@ def test_metrics_equal_those_of_torchmetrics(seed):
     present = theirs.sum(0) + theirs.sum(1) > 0
     torch.testing.assert_close(ours.iou[present].float(), iou[present])
     assert ours.mean_iou == pytest.approx(iou[present].mean().item(), abs=1e-6)
+
+
+def test_many_classes_are_counted_too():
+    generator = torch.Generator().manual_seed(0)
+    target, prediction = torch.randint(0, 200, (2, 5000), generator=generator)
+    ours = ConfusionMatrix(200)
+    ours.update(target, prediction)
+    assert torch.equal(ours.matrix, MulticlassConfusionMatrix(200)(prediction, target))
 
 
 def test_a_class_in_neither_truth_nor_prediction_is_nan_and_left_out_of_the_mean():
@@ -64,12 +107,41 @@ def test_no_scored_pixel_at_all_gives_nan_rather_than_an_error():
 @pytest.mark.parametrize(
     ("target", "prediction", "message"),
     [
-        ([0, 19], [0, 1], "target holds 0..19"),
-        ([0, 1], [0, 19], "prediction holds 0..19"),
-        ([0, -1], [0, 1], "target holds -1..0"),
-        ([0, 1, 2], [0, 1], "differ"),
+        ([0, 19], [0, 1], "target.*19"),
+        ([0, 1], [0, 19], "prediction.*19"),
+        ([0, -1], [0, 1], "target.*-1"),
+        ([0, 256], [0, 1], "target.*256"),
+        ([0, 1], [0, 255], "prediction.*255"),
+        ([0, 1, 2], [0, 1], "target.*3.*prediction.*2"),
     ],
 )
 def test_classes_out_of_range_are_refused_not_counted(target, prediction, message):
+    confusion = ConfusionMatrix(19)
     with pytest.raises(ValueError, match=message):
-        ConfusionMatrix(19).update(torch.tensor(target), torch.tensor(prediction))
+        confusion.update(torch.tensor(target), torch.tensor(prediction))
+    assert not confusion.matrix.any()
+
+
+def test_categories_are_the_metrics_of_merged_labels():
+    groups = ("x", "y", "x", "y", "z")
+    classes = Classes(tuple("abcde"), tuple(range(5)), ((0, 0, 0),) * 5, groups)
+    generator = torch.Generator().manual_seed(0)
+    target, prediction = torch.randint(0, 5, (2, 500), generator=generator)
+    fine, coarse = ConfusionMatrix(5), ConfusionMatrix(3)
+    fine.update(target, prediction)
+    index = torch.tensor([0, 1, 0, 1, 2])
+    coarse.update(index[target], index[prediction])
+    assert torch.equal(fine.merged(groups).matrix, coarse.matrix)
+    found = metrics(fine, classes)
+    assert found["category_mIoU"] == coarse.mean_iou
+    assert found["category_iou"] == dict(zip("xyz", coarse.iou.tolist(), strict=True))
+    assert found["iou"] == dict(zip("abcde", fine.iou.tolist(), strict=True))
+
+
+def test_figures_are_plain_numbers_with_none_for_absent_classes():
+    own = Classes(("a", "b"), (0, 1), ((0, 0, 0), (9, 9, 9)))
+    confusion = ConfusionMatrix(2)
+    confusion.update(torch.tensor([0, 0]), torch.tensor([0, 0]))
+    assert metrics(confusion, own) == {
+        "val_accuracy": 1.0, "mIoU": 1.0, "iou": {"a": 1.0, "b": None},
+    }  # fmt: skip

@@ -1,0 +1,95 @@
+"""Leave one sequence out: how well a recipe does on streets that it never saw.
+
+    python -m bench.leave_one_out --recipe recipes/camvid.yaml --epochs 4 --scale "[0.5, 2]"
+
+Trains the recipe once for each city (of CamVid: video) of the training split, without it, and
+evaluates the last epoch on that city's training images. The mean over the cities is what recipes
+are chosen by: CamVid's val lies in the same video as half of train, and its test split is not to
+be tuned on. Each run adds a line to bench/leave-one-out.jsonl; one that is there is not repeated,
+and one that was stopped goes on, in runs/leave-one-out/. Takes any field of a recipe, as train.py.
+"""
+
+import hashlib
+import json
+import sys
+from dataclasses import asdict, replace
+from pathlib import Path
+
+from bench.timing import machine
+from dataset import Cityscapes
+from engine import Recipe, fit, make_loader, make_loaders, make_model
+from engine.recipe import parse_recipe, recipe_parser
+
+RECORD = Path(__file__).with_name("leave-one-out.jsonl")
+UNIMPORTANT = {"data_root", "workers", "cache", "device"}
+
+
+def describe(recipe: Recipe, path: str | None) -> dict:
+    """What identifies a run: the recipe's file, and the fields in which it differs from that."""
+    base = asdict(Recipe.from_file(path) if path else Recipe())
+    changes = {
+        name: value
+        for name, value in asdict(recipe).items()
+        if name not in UNIMPORTANT and value != base[name]
+    }
+    return json.loads(json.dumps({"recipe": path, "seed": changes.pop("seed", 0), **changes}))
+
+
+def run_fold(recipe: Recipe, city: str, run: Path) -> dict:
+    """Train without a city; the record of the last epoch, evaluated on that city's images."""
+    recipe = replace(recipe, hold_out=(*recipe.hold_out, city))
+    train_loader, _ = make_loaders(recipe)
+    read = {"downscale": recipe.downscale, "cache": recipe.cache}
+    held_out = Cityscapes(recipe.data_root, recipe.train_split, cities=[city], **read)
+    loader = make_loader(held_out, min(recipe.batch_size, 8), False, recipe.workers)
+    model = make_model(recipe, held_out.classes)
+    for record in fit(model, train_loader, loader, recipe, run):
+        print(f"{city} epoch {record['epoch']}: mIoU {record['mIoU']:.1%}", flush=True)
+    return {**record, "seconds": sum_seconds(run)}
+
+
+def sum_seconds(run: Path) -> float:
+    """How long a run took in all, by its history."""
+    return sum(record["seconds"] for record in json.loads((run / "history.json").read_text()))
+
+
+def summary(folds: dict[str, dict]) -> dict:
+    """Scores of each city, their mean, and the minutes, for the record."""
+    mious = [fold["mIoU"] for fold in folds.values()]
+    return {
+        "mean": round(sum(mious) / len(mious), 4),
+        "mIoU": {city: round(fold["mIoU"], 4) for city, fold in folds.items()},
+        "accuracy": {city: round(fold["val_accuracy"], 4) for city, fold in folds.items()},
+        "iou": {
+            city: {name: round(v, 3) for name, v in fold["iou"].items() if v is not None}
+            for city, fold in folds.items()
+        },
+        "minutes": round(sum(fold["seconds"] for fold in folds.values()) / 60, 1),
+        "precision": sorted({fold["precision"] for fold in folds.values()}),
+    }
+
+
+def main() -> None:
+    try:
+        recipe, args = parse_recipe(recipe_parser(__doc__))
+        known = [json.loads(line) for line in RECORD.read_text().splitlines()]
+        wanted = describe(recipe, args.recipe)
+        if any(line["run"] == wanted for line in known):
+            sys.exit(f"this run is in {RECORD.name} already")
+        cities = {Path(image).parent.name for image in Cityscapes(recipe.data_root).images}
+        digest = hashlib.sha256(json.dumps(wanted, sort_keys=True).encode()).hexdigest()[:8]
+        folds = {}
+        for city in sorted(cities - {*recipe.hold_out}):
+            folds[city] = run_fold(recipe, city, Path("runs/leave-one-out") / f"{digest}-{city}")
+    except (OSError, ValueError, FloatingPointError) as error:
+        sys.exit(f"error: {error}")
+    except KeyboardInterrupt:
+        sys.exit("stopped; the same command goes on")
+    line = {"run": wanted, **summary(folds), "machine": machine()}
+    with open(RECORD, "a") as file:
+        file.write(json.dumps(line) + "\n")
+    print(f"mean mIoU {line['mean']:.1%} after {line['minutes']} minutes: {RECORD}")
+
+
+if __name__ == "__main__":
+    main()

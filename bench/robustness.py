@@ -1,0 +1,138 @@
+"""How a network holds when images are blurred, noisy, compressed, dark, or of another size.
+
+    python -m bench.robustness checkpoints/camvid.pt data/camvid
+
+mIoU and pixel accuracy on val, clean and under each corruption; the same random numbers in each
+call. Prints a table, adds it to bench/robustness.json under the checkpoint's checksum, and draws
+images/robustness.png of all that are there: mIoU in per cent of the clean one's.
+"""
+
+import argparse
+import hashlib
+import json
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+from matplotlib.figure import Figure
+from PIL import Image, ImageFilter
+from torch import Tensor
+from torchvision.transforms.v2 import functional as F
+from torchvision.tv_tensors import Image as ImageTensor
+
+from bench.timing import machine
+from dataset import Cityscapes, resize
+from engine import evaluate, make_loader
+from engine.augment import jpeg, to_bytes
+from inference import load_model
+from model import UNet
+from runtime.precision import pick_device
+
+ROOT = Path(__file__).resolve().parent.parent
+RECORD, FIGURE = ROOT / "bench" / "robustness.json", ROOT / "images" / "robustness.png"
+
+
+def filtered(kind: ImageFilter.Filter) -> Callable:
+    return lambda image: by_pillow(image, lambda pil: pil.filter(kind))
+
+
+def by_pillow(image: Tensor, change: Callable[[Image.Image], Image.Image]) -> Tensor:
+    return F.pil_to_tensor(change(F.to_pil_image(image)))
+
+
+def noisy(level: float) -> Callable:
+    return lambda image: to_bytes(image, torch.randn(image.shape) * level + image)
+
+
+def scaled(factor: float) -> Callable:
+    return lambda image: resize(image, [round(n * factor) for n in image.shape[-2:]])
+
+
+def foggy(share: float, grey: int) -> Callable:
+    return lambda image: to_bytes(image, image * (1 - share) + grey * share)
+
+
+CORRUPTIONS: dict[str, Callable[[Tensor], Tensor]] = {
+    "clean": lambda image: image,
+    **{f"Gaussian blur {r} px": filtered(ImageFilter.GaussianBlur(r)) for r in (0.5, 1, 2)},
+    "unsharp mask 2 px, 150 %": filtered(ImageFilter.UnsharpMask(2, 150, 0)),
+    **{f"Gaussian noise {level}": noisy(level) for level in (8, 16)},
+    **{f"JPEG quality {q}": lambda image, q=q: jpeg(image, q) for q in (30, 15)},
+    **{f"brightness x {f}": lambda x, f=f: F.adjust_brightness(x, f) for f in (0.5, 1.5)},
+    **{f"contrast x {f}": lambda x, f=f: F.adjust_contrast(x, f) for f in (0.5, 1.5)},
+    **{f"gamma {g}": lambda x, g=g: F.adjust_gamma(x, g) for g in (0.6, 1.6)},
+    "fog 40 %": foggy(0.4, 200),
+    **{f"scale {f}": scaled(f) for f in (0.5, 0.75, 1.5)},
+}
+
+
+def measure(model: UNet, data_root: str) -> dict[str, dict[str, float]]:
+    """mIoU and accuracy, 0..1, on val under each corruption; printed as they come."""
+    device = next(model.parameters()).device
+    found = {}
+    for name, corrupt in CORRUPTIONS.items():
+
+        def transform(image: Tensor, mask: Tensor, corrupt: Callable = corrupt) -> tuple:
+            return ImageTensor(corrupt(image)), mask
+
+        scenes = Cityscapes(data_root, "val", transforms=transform, seed=0)
+        loader = make_loader(scenes, 1, train=False, workers=0)
+        confusion = evaluate(model, loader, device, description=name)[1]
+        found[name] = {"mIoU": confusion.mean_iou, "accuracy": confusion.pixel_accuracy}
+        of_clean = confusion.mean_iou / found["clean"]["mIoU"]
+        print(f"{name:26}{confusion.mean_iou:7.1%}{of_clean:7.0%} of clean", flush=True)
+    return found
+
+
+def relative(found: dict) -> dict[str, float]:
+    """mIoU under each corruption as a share of the clean one's."""
+    clean = found["clean"]["mIoU"]
+    return {name: f["mIoU"] / clean for name, f in found.items() if name != "clean"}
+
+
+def plot(runs: dict[str, dict]) -> Figure:
+    """A group of bars for each corruption, a bar for each checkpoint."""
+    figure = Figure(figsize=(8, 6), layout="constrained")
+    ax = figure.subplots()
+    height = 0.8 / len(runs)
+    for i, run in enumerate(runs.values()):
+        shares = relative(run["found"])
+        clean = run["found"]["clean"]["mIoU"]
+        label = f"{run['checkpoint']}, clean {clean:.1%}"
+        ax.barh([n + i * height for n in range(len(shares))], shares.values(), height, label=label)
+    ax.set_yticks([n + 0.4 - height / 2 for n in range(len(shares))], shares)
+    ax.invert_yaxis()
+    ax.axvline(1, color="0.3", lw=1)
+    ax.set(xlabel="mIoU on val as a share of the clean images'")
+    figure.legend(loc="outside upper center", frameon=False)
+    return figure
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("checkpoint", type=Path)
+    parser.add_argument("data_root", nargs="?", default="data/camvid")
+    args = parser.parse_args()
+    try:
+        model = load_model(args.checkpoint, pick_device())
+        if model.downscale > 1:
+            raise ValueError(f"{args.checkpoint} sees downscaled images: take one that does not")
+        found = measure(model, args.data_root)
+    except (OSError, ValueError) as error:
+        sys.exit(f"error: {error}")
+    shares = relative(found)
+    worst = min(shares, key=shares.get)
+    mean = sum(shares.values()) / len(shares)
+    print(f"mean {mean:.1%} of clean, worst {shares[worst]:.1%} ({worst})")
+    runs = json.loads(RECORD.read_text()) if RECORD.exists() else {}
+    digest = hashlib.sha256(args.checkpoint.read_bytes()).hexdigest()[:12]
+    runs[digest] = {"checkpoint": args.checkpoint.name, "machine": machine(), "found": found}
+    RECORD.write_text(json.dumps(runs, indent=1))
+    plot(runs).savefig(FIGURE, dpi=120)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,155 @@
+"""Cityscapes' directories: which images and labels of a split there are, and what else lies there.
+
+    leftImg8bit/<split>/<city>/<stem>_leftImg8bit.png
+    gtFine|gtCoarse/<split>/<city>/<stem>_gtFine|gtCoarse_labelIds.png
+
+Files that lie directly in a split's directory, without a city, are taken as well.
+"""
+
+import os
+import warnings
+import zipfile
+import zlib
+from collections import Counter
+from pathlib import Path
+from typing import NamedTuple
+
+import torchvision
+
+IMAGE = "_leftImg8bit.png"
+SPLITS = {
+    "fine": ("train", "val", "test", "trainval"),
+    "coarse": ("train", "val", "trainval", "train_extra"),
+}
+SYSTEM_FILES = {"Thumbs.db", "desktop.ini", "@eaDir"}  # of Windows and of network drives
+CHECK = "`python -m prepare.cityscapes {root}` says what is wrong and how to mend it"
+OWN = "`python -m prepare.own --help` tells how to convert other data"
+
+
+class Listing(NamedTuple):
+    """The files of a split's directory.
+
+    Attributes:
+        stems: "city/stem" of each file with the suffix that was asked for, or "stem".
+        others: files of other names, but for hidden ones and those of the system.
+        closed: directories that cannot be opened, each with the reason.
+    """
+
+    stems: set[str]
+    others: list[Path]
+    closed: list[tuple[Path, str]]
+
+
+def list_split(directory: Path, suffix: str) -> Listing:
+    """The files <city>/<stem><suffix> and <stem><suffix> in a directory, which need not exist.
+
+    Only two levels are listed, so that links cannot loop.
+    """
+    listing = Listing(set(), [], [])
+
+    def visible(folder: Path) -> list[str]:
+        try:
+            names = sorted(os.listdir(folder))
+        except FileNotFoundError:
+            return []
+        except OSError as error:
+            listing.closed.append((folder, error.strerror))
+            return []
+        return [name for name in names if not name.startswith(".") and name not in SYSTEM_FILES]
+
+    for name in visible(directory):
+        if (directory / name).is_symlink() and not (directory / name).exists():
+            listing.closed.append((directory / name, "a link that leads nowhere"))
+            continue
+        inside = visible(directory / name) if (directory / name).is_dir() else None
+        for path in [Path(name)] if inside is None else [Path(name, file) for file in inside]:
+            if path.name.endswith(suffix):
+                listing.stems.add(path.as_posix().removesuffix(suffix))
+            else:
+                listing.others.append(directory / path)
+    return listing
+
+
+def find_pairs(root: Path, split: str, mode: str) -> list[tuple[str, str]]:
+    """The paths of a split's images and of their labels, in the same order on every machine.
+
+    Archives as downloaded are unpacked by torchvision where the directories are missing. Warns of
+    what is left out: labels without an image, and files that are no images.
+
+    Args:
+        root: directory of the data set.
+        split: one of `SPLITS`; `trainval` is both.
+        mode: `fine` or `coarse` labels.
+
+    Raises:
+        FileNotFoundError: no such split, or an image without labels.
+        OSError: a directory that cannot be opened.
+        ValueError: an unknown split or mode, a split without images, a damaged archive.
+    """
+    if split not in SPLITS.get(mode, ()):
+        choices = ", ".join(f"{mode}: {' '.join(splits)}" for mode, splits in SPLITS.items())
+        raise ValueError(f"there is no split {split} with {mode} labels: choose among {choices}")
+    if split == "trainval":
+        return find_pairs(root, "train", mode) + find_pairs(root, "val", mode)
+    check = CHECK.format(root=root)
+    kind = "gtFine" if mode == "fine" else "gtCoarse"
+    of_images, of_labels = root / "leftImg8bit" / split, root / kind / split
+    suffix = f"_{kind}_labelIds.png"
+    if not (_exists(of_images) and _exists(of_labels)):
+        _unpack(root, split, mode, check)
+    images, labels = list_split(of_images, IMAGE), list_split(of_labels, suffix)
+    for path, reason in images.closed + labels.closed:
+        raise OSError(f"{path} cannot be opened ({reason}): {check}")
+    if not images.stems:
+        raise ValueError(
+            f"{of_images} holds no <city>/*{IMAGE}{_summary(images.others)}: {check}; {OWN}"
+        )
+    missing = sorted(images.stems - labels.stems)
+    if missing:
+        path = of_labels / f"{missing[0]}{suffix}"
+        like = sorted(path.parent.glob(f"{Path(missing[0]).name}_{kind}_*.png"))
+        raise FileNotFoundError(
+            f"{len(missing)} of {len(images.stems)} images have no labels, the first {path}"
+            f"{_summary(like)}: {check}; {OWN}"
+        )
+    lone = [of_labels / f"{stem}{suffix}" for stem in sorted(labels.stems - images.stems)]
+    for files, what in ((lone, "labels have no image"), (images.others, "files are no images")):
+        if files:
+            message = f"{len(files)} {what} and are left out, the first {files[0]}: {check}"
+            warnings.warn(message, stacklevel=3)
+    return [
+        (str(of_images / f"{stem}{IMAGE}"), str(of_labels / f"{stem}{suffix}"))
+        for stem in sorted(images.stems)
+    ]
+
+
+def _exists(directory: Path) -> bool:
+    try:
+        return directory.is_dir()
+    except OSError:  # in a closed directory
+        return True
+
+
+def _unpack(root: Path, split: str, mode: str, check: str) -> None:
+    try:
+        torchvision.datasets.Cityscapes(root, split, mode, target_type="semantic")
+    except (RuntimeError, FileNotFoundError) as error:  # torchvision's "Dataset not found"
+        message = f"{root} holds no {split} split with {mode} labels in Cityscapes' format"
+        raise FileNotFoundError(f"{message}: {check}; {OWN}") from error
+    except NotADirectoryError:
+        pass  # of files among the cities, `list_split` takes care
+    except OSError as error:
+        raise OSError(f"{error.filename} cannot be opened ({error.strerror}): {check}") from error
+    except (zipfile.BadZipFile, zlib.error, EOFError) as error:
+        raise ValueError(f"an archive in {root} is damaged ({error}): {check}") from error
+
+
+def _summary(paths: list[Path]) -> str:
+    """The commonest endings of names, such as ", but 12 *.jpg"; "" if there are none."""
+
+    def ending(path: Path) -> str:
+        parts = path.name.split("_")  # <city>_<seq>_<frame>_<ending>
+        return "_".join(["*", *parts[3:]]) if len(parts) > 3 else f"*{path.suffix}"
+
+    found = Counter(map(ending, paths)).most_common(3)
+    return ", but " + " and ".join(f"{n} {name}" for name, n in found) if found else ""

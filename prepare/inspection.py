@@ -1,0 +1,108 @@
+"""What is wrong with the images and labels of a split, each file read to its end."""
+
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from pathlib import Path
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+from tqdm import tqdm
+
+from data_io.image_io import image_size, read_grey, read_image
+from data_io.layout import IMAGE
+from dataset import are_train_ids
+from utils import CITYSCAPES, Classes
+
+TRAIN_ID_LABELS = 10  # so many labels without an id above 18 (vegetation, sky, car) are no chance
+UNSCORED = "splits in which no pixel is of a class"
+TRAIN_IDS = "labels that look like train ids (labelTrainIds saved as labelIds?)"
+
+
+class Fault(NamedTuple):
+    headline: str  # faults of one headline are reported together
+    path: Path
+    detail: str
+
+
+def inspect(
+    image: Path, label: Path | None, decode: bool, classes: Classes
+) -> tuple[tuple[int, int] | None, Tensor | None, list[Fault]]:
+    """Read an image, or only its header, and its labels if there are any.
+
+    Returns height and width of the image, or None; which ids are in the labels, (256,) bool, or
+    None; and the faults.
+    """
+    size, present, faults = None, None, []
+    try:
+        size = tuple(read_image(image).shape[1:]) if decode else image_size(image)
+    except (OSError, ValueError) as error:
+        faults.append(_unreadable("image files that cannot be used", image, error))
+    if label:
+        try:
+            labels = read_grey(label)
+        except (OSError, ValueError) as error:
+            faults.append(_unreadable("label files that cannot be used", label, error))
+        else:
+            present = torch.bincount(labels.flatten(), minlength=256) > 0
+            faults += check_ids(label, present, classes)
+            if size and size != tuple(labels.shape):
+                detail = f"{size_text(labels.shape)}, the image is {size_text(size)}"
+                faults.append(Fault("labels of another size than their image", label, detail))
+    return size, present, faults
+
+
+def check_ids(label: Path, present: Tensor, classes: Classes) -> list[Fault]:
+    """The faults of the ids that are present in a label file, (256,) bool."""
+    unknown = present & ~classes.known_ids
+    if unknown.any():
+        detail = " ".join(map(str, unknown.nonzero().flatten().tolist()))
+        return [Fault("labels with ids outside 0..33", label, detail)]
+    if classes == CITYSCAPES and present[255] and are_train_ids(present):
+        return [Fault(TRAIN_IDS, label, "255, and else nothing above 18")]
+    return []
+
+
+def _unreadable(headline: str, path: Path, error: Exception) -> Fault:
+    return Fault(headline, path, str(error).removeprefix(f"{path} "))
+
+
+def size_text(size: tuple[int, int]) -> str:
+    """Height and width as "width x height"."""
+    return f"{size[1]}x{size[0]}"
+
+
+def inspect_all(
+    root: Path, kind: str, split: str, stems: list[str], labelled: bool, classes: Classes
+) -> tuple[dict[Path, tuple[int, int]], list[Fault]]:
+    """`inspect` all images of a split, and their labels if `labelled`.
+
+    Returns height and width of each image that can be read, and the faults.
+    """
+    decode = kind == "gtFine" or split == "train_extra"  # the others are decoded with gtFine
+    images = [root / "leftImg8bit" / split / f"{stem}{IMAGE}" for stem in stems]
+    labels = [root / kind / split / f"{stem}_{kind}_labelIds.png" for stem in stems]
+    look = partial(inspect, decode=decode, classes=classes)
+    with ThreadPoolExecutor() as threads:
+        results = threads.map(look, images, labels if labelled else [None] * len(stems))
+        results = list(tqdm(results, f"{kind}/{split}", len(stems), unit="image", disable=None))
+    sizes = {image: size for image, (size, _, _) in zip(images, results, strict=True) if size}
+    faults = [fault for _, _, found in results for fault in found]
+    present = [ids for _, ids, _ in results if ids is not None]
+    if split != "test" and present:  # test labels are dummies
+        faults += check_split(root / kind / split, torch.stack(present), classes)
+    return sizes, faults
+
+
+def check_split(directory: Path, present: Tensor, classes: Classes) -> list[Fault]:
+    """The faults of the labels of a split together.
+
+    present: which ids are in each of its label files, (files, 256) bool.
+    """
+    together = present.any(0)
+    if not together[list(classes.ids)].any():
+        values = " ".join(map(str, together.nonzero().flatten().tolist()))
+        return [Fault(UNSCORED, directory, f"the labels hold only {values}")]
+    if classes == CITYSCAPES and len(present) >= TRAIN_ID_LABELS and are_train_ids(together):
+        return [Fault(TRAIN_IDS, directory, f"no id above 18 in {len(present)} labels")]
+    return []

@@ -1,0 +1,204 @@
+"""The converted convolutions against those of torch.nn, and the memory that is kept."""
+
+import copy
+import subprocess
+import sys
+
+import pytest
+import torch
+from torch import nn
+
+from model import UNet
+from runtime import cpu
+from runtime.cpu import Conv3x3, UpConv2x2, convert
+
+
+@pytest.fixture(autouse=True)
+def avx2(monkeypatch):
+    """As if the processor had AVX2 and no AVX512."""
+    monkeypatch.setattr(torch.backends.cpu, "get_cpu_capability", lambda: "AVX2")
+
+
+def converted(layer: nn.Module) -> nn.Module:
+    """The layer that `convert` puts in place of a copy of this one."""
+    return convert(nn.Sequential(copy.deepcopy(layer)))[0]
+
+
+def product_is_used(layer: nn.Module, x: torch.Tensor) -> bool:
+    """Whether the layer's own backward pass follows, and not PyTorch's."""
+    return type(layer(x).grad_fn).__name__ in ("_Conv3x3Backward", "_UpConv2x2Backward")
+
+
+LAYERS = [
+    nn.Conv2d(32, 5, 3, padding="same", bias=False),
+    nn.Conv2d(40, 48, 3, padding="valid", bias=False),
+    nn.ConvTranspose2d(32, 7, 2, stride=2),
+]
+
+
+@pytest.mark.parametrize("layer", LAYERS)
+@pytest.mark.parametrize("size", [(1, 3, 3), (2, 7, 4), (3, 4, 12)])
+@pytest.mark.parametrize("layout", [torch.channels_last, torch.contiguous_format])
+@pytest.mark.parametrize("part", [1, cpu.PART_BYTES])  # bytes: an image at a time, and all
+def test_gradients_are_those_of_torch_in_float64(layer, size, layout, part, monkeypatch):
+    monkeypatch.setattr(cpu, "PART_BYTES", part)
+    torch.manual_seed(0)
+    ours, theirs = converted(layer), copy.deepcopy(layer).double()
+    n, h, w = size
+    x = torch.randn(n, layer.in_channels, h, w).to(memory_format=layout).requires_grad_()
+    y = x.detach().double().requires_grad_()
+    assert product_is_used(ours, x)
+    result, expected = ours(x), theirs(y)
+    torch.testing.assert_close(result, expected.float())
+    grad = torch.randn_like(result)
+    found = torch.autograd.grad(result, [x, *ours.parameters()], grad)
+    wanted = torch.autograd.grad(expected, [y, *theirs.parameters()], grad.double())
+    for a, b in zip(found, wanted, strict=True):
+        torch.testing.assert_close(a, b.float(), rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("layer", LAYERS)
+def test_a_gradient_of_the_gradient_is_that_of_torch_in_float64(layer):
+    torch.manual_seed(0)
+    x = torch.randn(2, layer.in_channels, 4, 5, requires_grad=True)
+    y = x.detach().double().requires_grad_()
+
+    def second(layer, x):
+        loss = layer(x).square().sum()
+        (first,) = torch.autograd.grad(loss, layer.weight, create_graph=True)
+        return torch.autograd.grad(first.square().mean(), x)[0]
+
+    expected = second(copy.deepcopy(layer).double(), y).float()
+    torch.testing.assert_close(second(converted(layer), x), expected, rtol=1e-3, atol=1e-3)
+
+
+@pytest.mark.parametrize("padding", ["same", "valid"])
+def test_a_converted_network_has_the_gradients_of_the_stock_one(padding, monkeypatch):
+    torch.manual_seed(0)
+    stock = UNet(width=32, depth=1, padding=padding)
+    ours = convert(copy.deepcopy(stock))
+    images = torch.randint(0, 256, (2, 3, 44, 44), dtype=torch.uint8)
+    products, real = [], cpu.weight_gradient
+    monkeypatch.setattr(cpu, "weight_gradient", lambda *args: products.append(args) or real(*args))
+    for model in (stock, ours):
+        model(images).square().mean().backward()
+    assert len(products) == 5  # all but the first 3x3 convolution, which sees three channels
+    for (name, a), b in zip(ours.named_parameters(), stock.parameters(), strict=True):
+        torch.testing.assert_close(a.grad, b.grad, rtol=1e-3, atol=1e-4, msg=name)
+
+
+def test_parameters_names_and_an_optimizer_survive_conversion():
+    model = UNet(width=32, depth=1)
+    optimizer = torch.optim.SGD(model.parameters(), 0.1)
+    before = dict(model.named_parameters())
+    modules, keys = [name for name, _ in model.named_modules()], list(model.state_dict())
+    assert convert(model) is model
+    assert any(isinstance(m, Conv3x3) for m in model.modules())
+    assert any(isinstance(m, UpConv2x2) for m in model.modules())
+    assert [name for name, _ in model.named_modules()] == modules
+    assert list(model.state_dict()) == keys
+    after = dict(model.named_parameters())
+    assert after.keys() == before.keys()
+    assert all(after[name] is before[name] for name in before)
+    weight = model.contracting[1][0].weight
+    start = weight.detach().clone()
+    model(torch.randint(0, 256, (1, 3, 16, 16), dtype=torch.uint8)).mean().backward()
+    optimizer.step()
+    assert not torch.equal(weight, start)
+
+
+def test_a_copy_is_converted_too_and_has_weights_of_its_own():
+    model = convert(UNet(width=32, depth=1))
+    other = copy.deepcopy(model)
+    assert [type(m) for m in other.modules()] == [type(m) for m in model.modules()]
+    with torch.no_grad():
+        other.contracting[1][0].weight.zero_()
+    assert model.contracting[1][0].weight.any()
+    UNet(width=32, depth=1).load_state_dict(model.state_dict())  # raises if a name differs
+
+
+@pytest.mark.parametrize("capability", ["AVX512", "DEFAULT", "NEON"])
+def test_other_processors_keep_the_layers_of_torch(capability, monkeypatch):
+    monkeypatch.setattr(torch.backends.cpu, "get_cpu_capability", lambda: capability)
+    model = convert(UNet(width=32, depth=1))
+    assert {type(m).__module__.split(".")[0] for m in model.modules()} == {"torch", "model"}
+
+
+class OwnConv(nn.Conv2d):
+    """Somebody's convolution, which may compute something else."""
+
+
+@pytest.mark.parametrize(
+    "layer",
+    [
+        nn.Conv2d(16, 32, 3, padding="same", bias=False),  # few channels
+        nn.Conv2d(32, 4, 3, padding="same"),  # a bias
+        nn.Conv2d(32, 4, 3, padding=2, bias=False),
+        nn.Conv2d(32, 4, 3, stride=2, bias=False),
+        nn.Conv2d(32, 4, 3, padding="same", dilation=2, bias=False),
+        nn.Conv2d(32, 4, 3, padding="same", groups=2, bias=False),
+        nn.Conv2d(32, 4, 3, padding="same", padding_mode="reflect", bias=False),
+        nn.Conv2d(32, 4, 1, bias=False),
+        nn.Conv2d(32, 4, 5, padding="same", bias=False),
+        OwnConv(32, 4, 3, padding="same", bias=False),
+        nn.ConvTranspose2d(32, 4, 2, stride=2, bias=False),
+        nn.ConvTranspose2d(32, 4, 2, stride=2, output_padding=1),
+        nn.ConvTranspose2d(32, 4, 2, stride=2, padding=1),
+        nn.ConvTranspose2d(32, 4, 3, stride=2),
+        nn.ConvTranspose2d(32, 4, 2, stride=2, groups=2),
+    ],
+    ids=str,
+)
+def test_layers_of_another_form_stay_as_they_are(layer):
+    assert convert(nn.Sequential(layer))[0] is layer
+
+
+@pytest.mark.parametrize("layer", LAYERS)
+def test_passes_that_are_not_for_the_products_are_left_to_torch(layer):
+    ours, x = converted(layer), torch.zeros(1, layer.in_channels, 4, 4, requires_grad=True)
+    assert product_is_used(ours, x)
+    with torch.no_grad():
+        assert ours(x).grad_fn is None
+    with torch.autocast("cpu", torch.bfloat16):
+        assert not product_is_used(ours, x)
+    assert not product_is_used(copy.deepcopy(ours).double(), x.double())
+    assert not product_is_used(copy.deepcopy(ours).to("meta"), x.to("meta"))
+    assert not product_is_used(copy.deepcopy(ours).requires_grad_(False), x)
+    assert not product_is_used(ours.eval(), x)
+
+
+@pytest.mark.parametrize("layer", LAYERS)
+def test_a_frozen_layer_passes_its_gradient_on(layer):
+    x = torch.randn(1, layer.in_channels, 4, 4, requires_grad=True)
+    ours, theirs = converted(layer).requires_grad_(False), copy.deepcopy(layer).double()
+    ours(x).sum().backward()
+    y = x.detach().double().requires_grad_()
+    theirs(y).sum().backward()
+    assert ours.weight.grad is None
+    torch.testing.assert_close(x.grad, y.grad.float())
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc, and is for glibc")
+def test_freed_memory_stays_for_the_next_step():
+    code = """
+import sys, torch
+from runtime.cpu import keep_freed_memory
+
+def kilobytes():
+    lines = open("/proc/self/smaps_rollup").read().splitlines()
+    return next(int(line.split()[1]) for line in lines if line.startswith("Rss"))
+
+if sys.argv[1] == "keep":
+    keep_freed_memory()
+before = kilobytes()
+torch.ones(50_000_000)
+print(kilobytes() - before)
+"""
+    kept = {}
+    for what in ("keep", "plain"):
+        command = [sys.executable, "-c", code, what]
+        done = subprocess.run(command, capture_output=True, text=True, check=True)
+        kept[what] = int(done.stdout)
+    assert kept["keep"] > 190_000
+    assert kept["plain"] < 50_000

@@ -1,0 +1,337 @@
+"""Which precision is picked for which hardware, and that all of the network computes in it."""
+
+import dataclasses
+import platform
+import sys
+import threading
+import warnings
+from pathlib import Path
+
+import pytest
+import torch
+from torch import nn
+
+import engine.loop
+import inference
+from dataset import Cityscapes
+from engine import Recipe, evaluate, fit, make_loader, make_loaders, make_model
+from inference import inference_net, predict, predict_logits
+from model import UNet
+from runtime import precision
+from runtime.checkpoint import load_checkpoint
+from runtime.precision import Autocast, cpu_has_bf16, pick_device, pick_precision
+
+CPU, CUDA, MPS = torch.device("cpu"), torch.device("cuda"), torch.device("mps")
+
+
+@pytest.fixture
+def capability(monkeypatch):
+    """Pretend that the GPU is of some compute capability."""
+
+    def must_not_be_asked(*args, **kwargs):
+        raise AssertionError("is_bf16_supported() is also true of GPUs that emulate bf16")
+
+    monkeypatch.setattr(torch.cuda, "is_bf16_supported", must_not_be_asked)
+    return lambda major, minor: monkeypatch.setattr(
+        torch.cuda, "get_device_capability", lambda device=None: (major, minor)
+    )
+
+
+@pytest.fixture
+def bf16_cpu(monkeypatch):
+    """Pretend that the CPU has bf16, or, called with False, that it has not."""
+
+    def pretend(has=True):
+        monkeypatch.setattr(precision, "cpu_has_bf16", lambda: has)
+
+    pretend()
+    return pretend
+
+
+# What is picked
+
+GPUS = [
+    ((6, 1), ["fp32"], "fp32"),  # GTX 1080
+    ((7, 0), ["fp32", "fp16"], "fp16"),  # V100
+    ((7, 5), ["fp32", "fp16"], "fp16"),  # T4
+    ((8, 0), ["fp32", "fp16", "bf16"], "bf16"),  # A100
+    ((9, 0), ["fp32", "fp16", "bf16"], "bf16"),  # H100
+    ((12, 0), ["fp32", "fp16", "bf16"], "bf16"),
+]
+
+
+@pytest.mark.parametrize(("version", "has", "auto"), GPUS)
+def test_a_gpu_computes_in_what_its_capability_is_fast_in(version, has, auto, capability):
+    capability(*version)
+    assert pick_precision("auto", CUDA) == auto
+    for name in ("fp32", "bf16", "fp16"):
+        if name in has:
+            assert pick_precision(name, CUDA) == name
+        else:
+            with pytest.raises(ValueError, match=rf"\b{name}\b.*\b{auto}\b"):
+                pick_precision(name, CUDA)
+
+
+@pytest.mark.parametrize("has", [True, False])
+def test_a_cpu_computes_in_bf16_where_it_has_it(has, bf16_cpu):
+    bf16_cpu(has)
+    assert pick_precision("fp32", CPU) == "fp32"
+    assert pick_precision("auto", CPU) == ("bf16" if has else "fp32")
+    if has:
+        assert pick_precision("bf16", CPU) == "bf16"
+    for name in ("fp16",) if has else ("fp16", "bf16"):
+        with pytest.raises(ValueError, match=rf"\b{name}\b.*\bfp32\b"):
+            pick_precision(name, CPU)
+
+
+def test_apples_gpu_computes_in_fp32():
+    assert pick_precision("auto", MPS) == pick_precision("fp32", MPS) == "fp32"
+    for name in ("bf16", "fp16"):
+        with pytest.raises(ValueError, match=rf"\b{name}\b"):
+            pick_precision(name, MPS)
+
+
+@pytest.mark.parametrize(
+    ("machine", "avx512_bf16", "amx", "arm", "expected"),
+    [
+        ("x86_64", True, False, False, True),
+        ("x86_64", False, True, False, True),
+        ("AMD64", False, False, True, False),
+        ("aarch64", False, False, True, True),
+        ("arm64", False, False, True, True),
+        ("aarch64", True, True, False, False),
+    ],
+)
+def test_any_kind_of_bf16_instructions_counts(
+    machine, avx512_bf16, amx, arm, expected, monkeypatch
+):
+    monkeypatch.setattr(platform, "machine", lambda: machine)
+    monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: avx512_bf16)
+    monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda: amx)
+    monkeypatch.setattr(torch.ops.mkldnn, "_is_mkldnn_bf16_supported", lambda: arm)
+    assert cpu_has_bf16() == expected
+
+
+@pytest.mark.skipif(
+    sys.platform != "linux" or platform.machine() != "x86_64", reason="asks Linux about an x86"
+)
+def test_this_machine_has_what_its_kernel_says():
+    flags = Path("/proc/cpuinfo").read_text().split("flags")[1].split("\n")[0].split()
+    assert cpu_has_bf16() == bool({"avx512_bf16", "amx_tile"} & set(flags))
+
+
+# The device
+
+
+@pytest.mark.parametrize(
+    ("cuda", "mps", "expected"),
+    [(True, False, "cuda"), (False, True, "mps"), (False, False, "cpu"), (True, True, "cuda")],
+)
+def test_a_gpu_is_taken_where_there_is_one(cuda, mps, expected, monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: cuda)
+    monkeypatch.setattr(torch.backends.mps, "is_available", lambda: mps)
+    assert pick_device().type == expected
+    assert pick_device("cpu").type == "cpu"
+
+
+@pytest.mark.parametrize("name", ["cuda:99", "gpu", "mps:7"])
+def test_a_device_that_is_not_there_is_refused_by_name(name):
+    with pytest.raises(ValueError, match=name):
+        pick_device(name)
+
+
+# The arithmetic
+
+
+def network(**settings) -> UNet:
+    torch.manual_seed(0)
+    return UNet(**{"width": 4, "depth": 1, **settings})
+
+
+IMAGES = torch.randint(
+    0, 256, (2, 3, 16, 24), dtype=torch.uint8, generator=torch.Generator().manual_seed(0)
+)
+
+
+def in_thread(function):
+    """What `function` returns in a thread that was just started."""
+    found = []
+    thread = threading.Thread(target=lambda: found.append(function()))
+    thread.start()
+    thread.join()
+    return found[0]
+
+
+@pytest.mark.parametrize(
+    ("name", "dtype"),
+    [("fp32", torch.float32), ("bf16", torch.bfloat16), ("fp16", torch.float16)],
+)
+def test_a_network_computes_in_its_precision_in_any_thread(name, dtype):
+    net = Autocast(network(), name)
+    assert net(IMAGES).dtype == dtype
+    # nn.DataParallel runs its replicas in threads of their own.
+    assert in_thread(lambda: net(IMAGES)).dtype == dtype
+    with torch.autocast("cpu", torch.bfloat16):  # the caller's precision is not the network's
+        assert net(IMAGES).dtype == dtype
+
+
+def test_an_autocast_around_a_thread_does_not_reach_into_it():
+    # Why `Autocast` is entered in the forward pass. If this fails, it may have become needless.
+    model = network()
+    with torch.autocast("cpu", torch.bfloat16):
+        assert model(IMAGES).dtype == torch.bfloat16
+        assert in_thread(lambda: model(IMAGES)).dtype == torch.float32
+
+
+@pytest.mark.parametrize("name", ["fp32", "bf16"])
+def test_no_precision_warns(name):
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        Autocast(network(), name)(IMAGES)
+
+
+def test_gradients_in_bf16_are_close_to_those_in_fp32_and_are_float32():
+    found = []
+    for name in ("fp32", "bf16"):
+        model = network()
+        Autocast(model, name)(IMAGES).float().square().mean().backward()
+        found.append([p.grad for p in model.parameters()])
+    for exact, rounded in zip(*found, strict=True):
+        assert rounded.dtype == torch.float32
+        assert not torch.equal(exact, rounded)
+        assert (exact - rounded).norm() < 0.2 * exact.norm() + 1e-4
+
+
+def test_prediction_and_evaluation_compute_in_the_precision_that_is_asked_for(bf16_cpu, streets):
+    model = network().eval()
+    logits = {}
+    for name in ("fp32", "bf16", "auto"):
+        (logits[name], _) = predict_logits(inference_net(model, name), IMAGES, (16, 24))
+        assert logits[name].dtype == torch.float32  # for the loss and the upsampling
+    assert not torch.equal(logits["bf16"], logits["fp32"])
+    torch.testing.assert_close(logits["bf16"], logits["fp32"], rtol=0.1, atol=0.1)
+    assert torch.equal(logits["auto"], logits["bf16"])
+    for name in ("fp32", "bf16"):
+        found = predict(model, IMAGES[0], precision=name)
+        assert torch.equal(found, logits[name][0].argmax(0).byte())
+    loader = make_loader(Cityscapes(streets, "val", downscale=4), 5, False, 0)
+    losses = {n: evaluate(model, loader, CPU, precision=n)[0] for n in ("fp32", "bf16", "auto")}
+    assert losses["bf16"] != losses["fp32"]
+    assert losses["bf16"] == pytest.approx(losses["fp32"], rel=0.05)
+    assert losses["auto"] == losses["bf16"]
+
+
+def test_prediction_refuses_a_precision_that_the_device_lacks(bf16_cpu):
+    bf16_cpu(False)
+    with pytest.raises(ValueError, match="bf16"):
+        predict(network(), IMAGES[0], precision="bf16")
+
+
+# A run
+
+
+@pytest.fixture
+def recipe(streets) -> Recipe:
+    settings = {"downscale": 4, "width": 4, "depth": 1, "batch_size": 6, "epochs": 2}
+    return Recipe(data_root=str(streets), workers=0, **settings)
+
+
+def run(recipe: Recipe, run_dir: Path, stop_after: int | None = None) -> list[dict]:
+    records = []
+    for record in fit(make_model(recipe), *make_loaders(recipe), recipe, run_dir):
+        records.append(record)
+        if len(records) == stop_after:
+            break
+    return records
+
+
+@pytest.mark.parametrize("asked", ["auto", "bf16", "fp32"])
+def test_a_record_holds_the_precision_and_the_weights_stay_float32(
+    asked, recipe, bf16_cpu, tmp_path
+):
+    used = "fp32" if asked == "fp32" else "bf16"
+    recipe = dataclasses.replace(recipe, precision=asked)
+    assert [record["precision"] for record in run(recipe, tmp_path)] == [used, used]
+    checkpoint = load_checkpoint(tmp_path / "best.pt")
+    assert checkpoint["metrics"]["precision"] == used
+    assert checkpoint["recipe"]["precision"] == asked
+    kinds = {v.dtype for v in checkpoint["model"].values() if v.is_floating_point()}
+    assert kinds == {torch.float32}
+
+
+def test_a_run_trains_and_validates_in_its_precision(recipe, bf16_cpu, tmp_path, monkeypatch):
+    seen, real = set(), nn.Conv2d.forward
+
+    def forward(layer, x):
+        y = real(layer, x)
+        seen.add((layer.training, y.dtype))
+        return y
+
+    monkeypatch.setattr(nn.Conv2d, "forward", forward)
+    run(recipe, tmp_path, stop_after=1)
+    assert seen == {(True, torch.bfloat16), (False, torch.bfloat16)}
+
+
+def test_a_run_resumed_in_bf16_equals_one_that_was_never_interrupted(recipe, bf16_cpu, tmp_path):
+    run(recipe, tmp_path / "whole")
+    run(recipe, tmp_path / "parts", stop_after=1)
+    run(recipe, tmp_path / "parts")
+    whole, parts = (load_checkpoint(tmp_path / name / "last.pt") for name in ("whole", "parts"))
+    assert all(torch.equal(v, parts["model"][name]) for name, v in whole["model"].items())
+
+
+@pytest.mark.parametrize(("first", "then"), [("bf16", "fp32"), ("fp32", "bf16")])
+def test_auto_goes_on_in_what_another_machine_has_with_a_warning(
+    first, then, recipe, bf16_cpu, tmp_path
+):
+    bf16_cpu(first == "bf16")
+    run(recipe, tmp_path, stop_after=1)
+    bf16_cpu(then == "bf16")
+    with pytest.warns(UserWarning, match=rf"{tmp_path}.*\b{first}\b.*\b{then}\b"):
+        records = run(recipe, tmp_path)
+    assert [record["precision"] for record in records] == [first, then]
+
+
+def test_a_run_that_goes_on_in_the_same_precision_does_not_warn(recipe, bf16_cpu, tmp_path):
+    run(recipe, tmp_path, stop_after=1)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", UserWarning)
+        run(recipe, tmp_path)
+
+
+def test_an_explicit_precision_that_is_lacking_is_refused_before_anything_is_written(
+    recipe, bf16_cpu, tmp_path
+):
+    recipe = dataclasses.replace(recipe, precision="bf16")
+    run(recipe, tmp_path / "begun", stop_after=1)
+    before = {path: path.read_bytes() for path in (tmp_path / "begun").iterdir()}
+    bf16_cpu(False)
+    for name in ("begun", "new"):
+        with pytest.raises(ValueError, match="bf16"):
+            run(recipe, tmp_path / name)
+    assert {path: path.read_bytes() for path in (tmp_path / "begun").iterdir()} == before
+    assert not (tmp_path / "new").exists()
+
+
+@pytest.mark.parametrize("optimizer", ["adam", "muon"])
+def test_the_scalers_state_is_saved_and_restored(optimizer, recipe, tmp_path, monkeypatch):
+    for module in (engine.loop, inference):
+        monkeypatch.setattr(module, "pick_precision", lambda requested, device: "fp16")
+    recipe = dataclasses.replace(recipe, optimizer=optimizer)
+    run(recipe, tmp_path / "whole")
+    run(recipe, tmp_path / "parts", stop_after=1)
+    middle = load_checkpoint(tmp_path / "parts" / "last.pt")["training"]["scaler"]
+    run(recipe, tmp_path / "parts")
+    whole, parts = (load_checkpoint(tmp_path / name / "last.pt") for name in ("whole", "parts"))
+    state = whole["training"]["scaler"]
+    assert state["scale"] > 0
+    assert state == parts["training"]["scaler"] != middle
+    for name, value in whole["model"].items():
+        assert torch.equal(value, parts["model"][name])
+        assert value.isfinite().all()
+
+
+def test_a_run_in_fp32_has_no_scale(recipe, tmp_path):
+    recipe = dataclasses.replace(recipe, precision="fp32")
+    run(recipe, tmp_path, stop_after=1)
+    assert not load_checkpoint(tmp_path / "last.pt")["training"]["scaler"]

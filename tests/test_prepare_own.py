@@ -1,0 +1,655 @@
+"""Data of other forms, drawn small, becomes a data set that trains: images and labels read back."""
+
+import json
+import runpy
+import sys
+import zlib
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from dataset import Cityscapes
+from prepare import own
+from prepare.cityscapes import check
+from prepare.own import prepare
+from prepare.pairs import assign_splits, find_pairs, target_name
+from utils import CITYSCAPES
+
+SIZE = (8, 16)  # height and width
+STREET = [
+    7,
+    7,
+    8,
+    11,
+    11,
+    21,
+    21,
+    23,
+    26,
+    17,
+    24,
+    4,
+]  # ids of Cityscapes: half of it road and walls
+TRAIN_IDS = [0, 0, 1, 2, 2, 8, 8, 10, 13, 5, 11, 255]
+ANIMAL, ROAD, SKY, VOID = (64, 128, 64), (128, 64, 128), (128, 128, 128), (0, 0, 0)
+
+
+def pattern(values, size=SIZE) -> np.ndarray:
+    """(H, W, ...) uint8: the values, one after the other."""
+    values = np.array(values, np.uint8)
+    return values[np.arange(size[0] * size[1]) % len(values)].reshape(*size, *values.shape[1:])
+
+
+def save(path: Path, pixels: np.ndarray, mode: str | None = None, **options) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    image = Image.fromarray(pixels)
+    if mode == "P":
+        image.putpalette([i for n in range(256) for i in (n, 255 - n, n // 2)])
+    image.save(path, **options)
+
+
+def photo(path: Path, size=SIZE, **options) -> None:
+    seed = sum(path.name.encode())
+    save(path, np.random.default_rng(seed).integers(0, 256, (*size, 3), np.uint8), **options)
+
+
+def flat(root: Path, number=5, values=(0, 1), size=SIZE) -> tuple[Path, Path]:
+    """`number` images a0.png, a1.png, ... and their masks, in two directories."""
+    for i in range(number):
+        photo(root / "images" / f"a{i}.png", size)
+        save(root / "masks" / f"a{i}.png", pattern(values, size))
+    return root / "images", root / "masks"
+
+
+def masks_of(root: Path, split: str) -> set[int]:
+    """All train ids of a split, which must pass the check."""
+    assert check(root, counts=None) == []
+    return set().union(*(mask.unique().tolist() for _, mask in Cityscapes(root, split)))
+
+
+def run(monkeypatch, *args) -> None:
+    monkeypatch.setattr(sys, "argv", ["own", *map(str, args)])
+    own.main()
+
+
+def expected(ids) -> set[int]:
+    return set(CITYSCAPES.train_ids[list(ids)].tolist())
+
+
+# The forms of known data sets
+
+
+def test_kitti_semantics_of_several_sizes_is_taken_for_cityscapes_ids(tmp_path):
+    for i in range(6):
+        size = (8, 16 + i % 2)
+        photo(tmp_path / "training/image_2" / f"00000{i}_10.png", size)
+        save(tmp_path / "training/semantic" / f"00000{i}_10.png", pattern(STREET, size))
+    lines, dst = [], tmp_path / "out"
+    source = tmp_path / "training"
+    counts = prepare(source / "image_2", source / "semantic", dst, say=lines.append)
+    assert sum(counts.values()) == 6 and set(counts) == {"train", "val"}
+    assert not (dst / "classes.yaml").exists()
+    assert "ids of Cityscapes" in "\n".join(lines)
+    assert masks_of(dst, "train") == expected(STREET)
+    assert {image.shape[2] for image, _ in Cityscapes(dst, "trainval")} == {16, 17}
+
+
+@pytest.mark.parametrize("ending", ["", "_train_id"])
+def test_bdd100k_keeps_its_splits_and_its_train_ids_become_ids(tmp_path, ending):
+    for split, number in (("train", 3), ("val", 2)):
+        for i in range(number):
+            photo(tmp_path / "images/10k" / split / f"7d06-{split}{i}.jpg")
+            mask = tmp_path / "labels/sem_seg/masks" / split / f"7d06-{split}{i}{ending}.png"
+            save(mask, pattern(TRAIN_IDS))
+    photo(tmp_path / "images/10k/test/7d06-x.jpg")  # without a mask, as published
+    lines, dst = [], tmp_path / "out"
+    labels = tmp_path / "labels/sem_seg/masks"
+    counts = prepare(tmp_path / "images/10k", labels, dst, say=lines.append)
+    assert counts == {"train": 3, "val": 2}
+    assert "train ids" in "\n".join(lines) and "1 images of a test split" in "\n".join(lines)
+    assert masks_of(dst, "val") == set(TRAIN_IDS)
+    image, mask = Cityscapes(dst, "val")[0]
+    assert np.array_equal(mask.numpy(), pattern(TRAIN_IDS))
+    source = np.array(Image.open(tmp_path / "images/10k/val/7d06-val0.jpg"))
+    assert np.array_equal(image.permute(1, 2, 0).numpy(), source)
+
+
+def test_gta5_palette_masks_are_read_by_their_index_and_34_is_not_scored(tmp_path):
+    for i in range(4):
+        photo(tmp_path / "images" / f"0000{i}.png")
+        save(tmp_path / "labels" / f"0000{i}.png", pattern([*STREET, 34]), "P")
+    prepare(tmp_path / "images", tmp_path / "labels", tmp_path / "out")
+    assert masks_of(tmp_path / "out", "train") == expected(STREET)
+
+
+@pytest.mark.parametrize(
+    ("kinds", "values", "classes"),
+    [
+        (["_labelcsIds", "_labellevel3Ids"], [*STREET, 255], None),
+        (["_labelids"], [0, 1, 3, 29, 32, 33, 39], 7),
+        (["_labellevel3Ids"], [0, 2, 4, 22, 24, 25, 255], 6),
+    ],
+)
+def test_idd_is_converted_from_whichever_labels_lie_there(tmp_path, kinds, values, classes):
+    for split in ("train", "val"):
+        for number, frame in (("0", "024541"), ("1", "024541"), ("1", "000007")):
+            photo(tmp_path / f"leftImg8bit/{split}/{number}/{frame}_leftImg8bit.png")
+            folder = tmp_path / f"gtFine/{split}/{number}"
+            save(folder / f"{frame}_gtFine_{kinds[0].strip('_')}.png", pattern(values))
+            for other in kinds[1:]:
+                save(folder / f"{frame}_gtFine{other}.png", pattern([0]))
+            save(folder / f"{frame}_gtFine_instanceids.png", pattern([0]))
+    dst = tmp_path / "out"
+    counts = prepare(tmp_path / "leftImg8bit", tmp_path / "gtFine", dst)
+    assert counts == {"train": 3, "val": 3}
+    assert (dst / "leftImg8bit/val/1/1_000000_024541_leftImg8bit.png").is_file()
+    assert (dst / "classes.yaml").exists() == (classes is not None)
+    assert len(Cityscapes(dst, "train").classes) == (classes or 19)
+    assert masks_of(dst, "train") == (set(range(6)) | {255} if classes == 6 else
+                                      set(range(7)) if classes else expected(STREET))  # fmt: skip
+
+
+def camvid(root: Path) -> Path:
+    """The form of CamVid as published; returns its list of colours."""
+    for i in range(4):
+        photo(root / "images" / f"0001TP_00{i}.png")
+        save(root / "labels" / f"0001TP_00{i}_L.png", pattern([ANIMAL, ROAD, SKY, VOID]))
+    path = root / "label_colors.txt"
+    path.write_text("64 128 64\tAnimal\n128 64 128\tRoad\n128 128 128\tSky\n0 0 0\t\tVoid\n")
+    return path
+
+
+def test_camvids_colours_become_the_classes_of_a_classes_yaml(tmp_path):
+    camvid(tmp_path)
+    classes = tmp_path / "my.yaml"
+    classes.write_text(
+        "- {name: sky, id: 5, color: [128, 128, 128]}\n"
+        "- {name: street, id: 2, color: [128, 64, 128]}\n"
+        "- {name: animal, id: 9, color: [64, 128, 64]}\n"
+    )
+    dst = tmp_path / "out"
+    prepare(tmp_path / "images", tmp_path / "labels", dst, labels="colors", classes=classes)
+    assert Cityscapes(dst, "val").classes.names == ("sky", "street", "animal")
+    _, mask = Cityscapes(dst, "val")[0]
+    assert np.array_equal(mask.numpy(), pattern([2, 1, 0, 255]))  # black is not scored
+
+
+def test_camvids_list_of_colours_is_taken_as_it_is_without_void(tmp_path):
+    classes, dst = camvid(tmp_path), tmp_path / "out"
+    prepare(tmp_path / "images", tmp_path / "labels", dst, classes=classes)
+    assert Cityscapes(dst, "val").classes.names == ("Animal", "Road", "Sky")
+    assert masks_of(dst, "train") == {0, 1, 2, 255}
+
+
+def test_an_unknown_colour_is_refused_with_its_file_and_nothing_is_written(tmp_path):
+    classes = camvid(tmp_path)
+    save(tmp_path / "labels" / "0001TP_002_L.png", pattern([ROAD, (1, 2, 3)]))
+    with pytest.raises(ValueError, match=r"0001TP_002_L.png: \(1, 2, 3\)") as error:
+        prepare(tmp_path / "images", tmp_path / "labels", tmp_path / "out", classes=classes)
+    assert "add them to the file of --classes" in str(error.value)
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("splits", [("train", "val"), ("Train", "Validation"), ("default",)])
+def test_cvats_flat_export_is_converted_with_the_classes_of_its_label_colors(tmp_path, splits):
+    for split in splits:
+        for i in range(3):
+            photo(tmp_path / "imgsFine/leftImg8bit" / split / f"{split}_{i}_leftImg8bit.png")
+            label = tmp_path / "gtFine" / split / f"{split}_{i}_gtFine_labelIds.png"
+            save(label, pattern([0, 1, 2]))
+            save(label.with_name(f"{split}_{i}_gtFine_color.png"), pattern([VOID, ROAD, SKY]))
+            save(label.with_name(f"{split}_{i}_gtFine_instanceIds.png"), pattern([0]))
+    classes = tmp_path / "label_colors.txt"
+    classes.write_text("0 0 0 background\n128 64 128 road\n128 128 128 sky\n")
+    dst = tmp_path / "out"
+    images = tmp_path / "imgsFine/leftImg8bit"
+    counts = prepare(images, tmp_path / "gtFine", dst, classes=classes)
+    assert set(counts) == {"train", "val"} and sum(counts.values()) == 3 * len(splits)
+    assert Cityscapes(dst, "val").classes.names == ("background", "road", "sky")
+    assert masks_of(dst, "train") == {0, 1, 2}
+
+
+def test_masks_in_the_colours_of_cityscapes_need_no_list(tmp_path):
+    images, masks = flat(tmp_path)
+    colors = [CITYSCAPES.colors[i] for i in (0, 2, 8, 13)]
+    for i in range(5):
+        save(masks / f"a{i}.png", pattern([*colors, VOID]))
+    prepare(images, masks, tmp_path / "out")
+    assert masks_of(tmp_path / "out", "train") == {0, 2, 8, 13, 255}
+
+
+# Own classes
+
+
+@pytest.mark.parametrize("values", [(0, 1), (0, 255)])
+@pytest.mark.parametrize("classes", [None, "given"])
+def test_binary_masks_train_on_two_classes(tmp_path, values, classes):
+    images, masks = flat(tmp_path, values=values)
+    if classes:
+        classes = tmp_path / "classes.yaml"
+        classes.write_text(
+            "- {name: background, id: 0, color: [0, 0, 0]}\n"
+            f"- {{name: road, id: {values[1]}, color: [255, 0, 0]}}\n"
+        )
+    prepare(images, masks, tmp_path / "out", classes=classes)
+    scenes = Cityscapes(tmp_path / "out", "val")
+    assert len(scenes.classes) == 2 and scenes.classes.ids == values
+    assert np.array_equal(scenes[0][1].numpy(), pattern([0, 1]))
+    assert check(tmp_path / "out", counts=None) == []
+
+
+@pytest.mark.parametrize("form", ["1 bit", "4 bits", "16 bits", "grey as RGB", "palette"])
+def test_ids_are_the_same_in_every_form_of_png(tmp_path, form):
+    images, masks = flat(tmp_path, values=(0, 1))
+    values = pattern([0, 1])
+    for path in sorted(masks.iterdir()):
+        if form == "1 bit":
+            save(path, values.astype(bool))
+        elif form == "16 bits":
+            save(path, values.astype(np.uint16))
+        elif form == "grey as RGB":
+            save(path, np.stack([values] * 3, -1))
+        elif form == "palette":
+            save(path, values, "P", bits=1)
+        else:  # Pillow writes no four bits of grey: set the type of a palette's PNG
+            save(path, values, "P", bits=4)
+            data = path.read_bytes()
+            plte = data.index(b"PLTE") - 4
+            length = int.from_bytes(data[plte : plte + 4], "big") + 12
+            header = data[12:25] + b"\0" + data[26:29]
+            crc = zlib.crc32(header).to_bytes(4, "big")
+            path.write_bytes(data[:12] + header + crc + data[33:plte] + data[plte + length :])
+            assert "L;4" in str(Image.open(path).tile)
+    prepare(images, masks, tmp_path / "out")
+    assert np.array_equal(Cityscapes(tmp_path / "out", "val")[0][1].numpy(), values)
+
+
+def test_a_proposal_gives_each_value_its_share_and_leaves_255_out(tmp_path):
+    images, masks = flat(tmp_path, values=[0, 0, 0, 3, 3, 255, 255, 255])
+    lines = []
+    prepare(images, masks, tmp_path / "out", say=lines.append)
+    text = (tmp_path / "out" / "classes.yaml").read_text()
+    assert '- {name: "class 0", id: 0, ' in text and "# 37.50% of the pixels, in 5 of 5" in text
+    assert "\n# - {name: class 255, id: 255" in text
+    assert Cityscapes(tmp_path / "out", "val").classes.ids == (0, 3)
+    assert "the classes are a proposal" in "\n".join(lines)
+    assert any(line.split() == ["class", "3", "25.00%", "25.00%"] for line in lines)
+    assert any(line.split() == ["(not", "scored)", "37.50%", "37.50%"] for line in lines)
+
+
+def test_a_proposal_for_colours_may_be_edited_and_the_conversion_goes_on(tmp_path):
+    camvid(tmp_path)
+    images, labels, dst = tmp_path / "images", tmp_path / "labels", tmp_path / "out"
+    prepare(images, labels, dst)
+    path = dst / "classes.yaml"
+    lines = path.read_text().splitlines()
+    sky = next(line for line in lines if str(list(SKY)) in line)
+    path.write_text(sky.replace("color 128 128 128", "sky"))
+    photo(images / "0001TP_009.png")
+    save(labels / "0001TP_009_L.png", pattern([ANIMAL, ROAD, SKY, VOID]))
+    assert sum(prepare(images, labels, dst).values()) == 5
+    scenes = Cityscapes(dst, "trainval")
+    assert scenes.classes.names == ("sky",) and len(scenes) == 5
+    assert all(np.array_equal(m.numpy(), pattern([255, 255, 0, 255])) for _, m in scenes)
+
+
+def test_the_palette_gives_a_proposal_its_colours(tmp_path):
+    images, masks = flat(tmp_path)
+    for path in masks.iterdir():
+        save(path, pattern([0, 3]), "P")
+    prepare(images, masks, tmp_path / "out")
+    assert Cityscapes(tmp_path / "out", "val").classes.colors == ((0, 255, 0), (3, 252, 1))
+
+
+def test_train_ids_of_given_classes_become_their_ids(tmp_path):
+    images, masks = flat(tmp_path, values=(0, 1, 255))
+    classes = tmp_path / "c.yaml"
+    classes.write_text("[{name: a, id: 9, color: [1, 1, 1]}, {name: b, id: 4, color: [2, 2, 2]}]")
+    prepare(images, masks, tmp_path / "out", labels="train-ids", classes=classes)
+    scenes = Cityscapes(tmp_path / "out", "val")
+    assert scenes.classes.ids == (9, 4)
+    assert np.array_equal(scenes[0][1].numpy(), pattern([0, 1, 255]))
+
+
+def test_labels_says_what_the_values_are_where_they_look_otherwise(tmp_path):
+    images, masks = flat(tmp_path, values=TRAIN_IDS)
+    prepare(images, masks, tmp_path / "guessed")
+    assert not (tmp_path / "guessed" / "classes.yaml").exists()
+    prepare(images, masks, tmp_path / "said", labels="ids")
+    assert Cityscapes(tmp_path / "said", "val").classes.ids == tuple(sorted({*TRAIN_IDS} - {255}))
+
+
+# Names, pairs and splits
+
+
+def test_any_names_of_images_become_names_of_the_format_that_stay(tmp_path):
+    names = ["Straße 1.jpg", "b.c/x_y.png", "b-c/x_y.png", "b-c/x-y.png", "ulm_000001_000002.png"]
+    for name in names:
+        photo(tmp_path / "images" / name)
+        save((tmp_path / "masks" / name).with_suffix(".png"), pattern([0, 1]))
+    pairs, _ = find_pairs(tmp_path / "images", tmp_path / "masks", None)
+    found = [target_name(pair) for pair in pairs]
+    assert len(set(found)) == len(names)
+    assert all(len(name.split("/")[1].split("_")) == 3 for name in found)
+    assert {"ulm/ulm_000001_000002", "b-c/b-c_000000_x-y"} <= set(found)
+    photo(tmp_path / "images" / "a new one.png")
+    save(tmp_path / "masks" / "a new one.png", pattern([0, 1]))
+    again, _ = find_pairs(tmp_path / "images", tmp_path / "masks", None)
+    assert set(found) < {target_name(pair) for pair in again}
+
+
+def test_an_image_keeps_its_split_when_others_are_added(tmp_path):
+    pairs, _ = find_pairs(*flat(tmp_path, 40), None)
+    few = dict(zip(pairs[::2], assign_splits(pairs[::2])[0], strict=True))
+    many = dict(zip(pairs, assign_splits(pairs)[0], strict=True))
+    assert few.items() <= many.items()
+    assert 2 <= list(many.values()).count("val") <= 16
+    assert assign_splits(pairs, seed=1)[0] != assign_splits(pairs)[0]
+    assert list(assign_splits(pairs, "0.5")[0]).count("val") > list(many.values()).count("val")
+
+
+@pytest.mark.parametrize("share", ["0.001", "0.999"])
+def test_each_split_has_an_image_however_few_there_are(tmp_path, share):
+    pairs, _ = find_pairs(*flat(tmp_path, 2), None)
+    assert sorted(assign_splits(pairs, share)[0]) == ["train", "val"]
+
+
+def test_a_list_names_the_images_to_validate_on(tmp_path):
+    images, masks = flat(tmp_path)
+    (tmp_path / "val.txt").write_text("a1\na3.png\n\n")
+    prepare(images, masks, tmp_path / "out", val=str(tmp_path / "val.txt"))
+    names = [Path(path).name for path in Cityscapes(tmp_path / "out", "val").images]
+    assert names == ["own_000000_a1_leftImg8bit.png", "own_000000_a3_leftImg8bit.png"]
+
+
+def test_masks_beside_their_images_are_told_by_their_endings(tmp_path):
+    for i in range(3):
+        photo(tmp_path / "all" / f"x{i}.jpg")
+        save(tmp_path / "all" / f"x{i}_mask.png", pattern([0, 1]))
+    assert sum(prepare(tmp_path / "all", tmp_path / "all", tmp_path / "out").values()) == 3
+    photo(tmp_path / "nested" / "x.jpg")
+    photo(tmp_path / "nested" / "y.jpg")
+    save(tmp_path / "nested/masks/x.png", pattern([0, 1]))
+    save(tmp_path / "nested/masks/y.png", pattern([0, 1]))
+    counts = prepare(tmp_path / "nested", tmp_path / "nested/masks", tmp_path / "out2")
+    assert counts == {"train": 1, "val": 1}
+
+
+def test_a_name_that_ends_like_a_mask_is_paired_with_its_own_mask(tmp_path):
+    for name in ("left_L.png", "left.png"):
+        photo(tmp_path / "images" / name)
+        save(tmp_path / "masks" / name, pattern([0, 1]))
+    pairs, _ = find_pairs(tmp_path / "images", tmp_path / "masks", None)
+    assert [(pair.image.name, pair.mask.name) for pair in pairs] == [
+        ("left.png", "left.png"),
+        ("left_L.png", "left_L.png"),
+    ]
+
+
+def test_hidden_and_system_files_are_passed_over_and_masks_without_image_named(tmp_path):
+    images, masks = flat(tmp_path)
+    photo(images / "@eaDir" / "a0.png")
+    (images / "._a0.png").write_bytes(b"x")
+    (masks / "Thumbs.db").write_bytes(b"x")
+    save(masks / "extra.png", pattern([0, 1]))
+    lines = []
+    assert sum(prepare(images, masks, tmp_path / "out", say=lines.append).values()) == 5
+    assert any("1 masks have no image" in line and "extra.png" in line for line in lines)
+
+
+# Images
+
+
+def test_a_photograph_turned_by_its_exif_tag_is_written_upright(tmp_path):
+    images, masks = flat(tmp_path)
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    for suffix in (".jpg", ".png"):
+        photo(images / f"phone{suffix[1:]}{suffix}", exif=exif)
+        save(masks / f"phone{suffix[1:]}.png", pattern([0, 1], SIZE[::-1]))
+    prepare(images, masks, tmp_path / "out")
+    shapes = [tuple(image.shape[1:]) for image, _ in Cityscapes(tmp_path / "out", "trainval")]
+    assert shapes.count(SIZE[::-1]) == 2
+    for path in (tmp_path / "out").rglob("*phone*_leftImg8bit.png"):
+        assert Image.open(path).size == SIZE and 0x0112 not in Image.open(path).getexif()
+
+
+def test_a_png_is_copied_byte_for_byte(tmp_path):
+    images, masks = flat(tmp_path)
+    prepare(images, masks, tmp_path / "out")
+    (copy,) = (tmp_path / "out").rglob("own_000000_a0_leftImg8bit.png")
+    assert copy.read_bytes() == (images / "a0.png").read_bytes()
+
+
+# Again, and after an interruption
+
+
+def state(root: Path) -> dict:
+    return {p: (p.stat().st_mtime_ns, p.read_bytes()) for p in root.rglob("*") if p.is_file()}
+
+
+def test_a_second_call_writes_nothing_and_the_sources_are_never_changed(tmp_path):
+    images, masks = flat(tmp_path)
+    sources = state(images) | state(masks)
+    prepare(images, masks, tmp_path / "out")
+    before = state(tmp_path / "out")
+    prepare(images, masks, tmp_path / "out")
+    assert state(tmp_path / "out") == before
+    assert state(images) | state(masks) == sources
+
+
+def test_an_interrupted_conversion_is_completed(tmp_path, monkeypatch):
+    images, masks = flat(tmp_path)
+    prepare(images, masks, tmp_path / "whole")
+    write = own.atomic_write
+
+    def stop(path, content):
+        if path.name == "own_000000_a3_leftImg8bit.png":
+            raise KeyboardInterrupt
+        write(path, content)
+
+    monkeypatch.setattr(own, "atomic_write", stop)
+    with pytest.raises(KeyboardInterrupt):
+        prepare(images, masks, tmp_path / "out")
+    assert not list((tmp_path / "out").rglob("*a3_leftImg8bit.png"))
+    monkeypatch.undo()
+    prepare(images, masks, tmp_path / "out")
+
+    def content(root):
+        return {p.relative_to(root): data for p, (_, data) in state(root).items()}
+
+    assert content(tmp_path / "out") == content(tmp_path / "whole")
+
+
+def test_a_mask_that_was_corrected_is_converted_again(tmp_path):
+    images, masks = flat(tmp_path)
+    prepare(images, masks, tmp_path / "out")
+    save(masks / "a0.png", pattern([1]))
+    prepare(images, masks, tmp_path / "out")
+    (labels,) = (tmp_path / "out").rglob("own_000000_a0_gtFine_labelIds.png")
+    assert np.array_equal(np.array(Image.open(labels)), pattern([1]))
+
+
+def test_an_image_that_has_left_the_sources_is_named(tmp_path):
+    images, masks = flat(tmp_path)
+    prepare(images, masks, tmp_path / "out")
+    (images / "a0.png").unlink()
+    lines = []
+    prepare(images, masks, tmp_path / "out", say=lines.append)
+    assert any("no longer in the sources" in line and "_a0_" in line for line in lines)
+
+
+# What is refused, before anything is written
+
+
+def no_mask(images, masks):
+    (masks / "a1.png").unlink()
+    return {}, r"1 images have no mask: below .*masks.*\n +.*images.a1.png"
+
+
+def twin_images(images, masks):
+    photo(images / "a1.jpg")
+    return {}, r"a1.jpg and .*a1.png are images of one name"
+
+
+def twin_masks(images, masks):
+    save(masks / "a1.tif", pattern([0, 1]))
+    return {}, r"a1.png and .*a1.tif are masks of one name"
+
+
+def other_size(images, masks):
+    save(masks / "a1.png", pattern([0, 1], (4, 4)))
+    return {}, r"masks.a1.png is 4x4, but .*images.a1.png is 16x8"
+
+
+def damaged_mask(images, masks):
+    (masks / "a1.png").write_bytes((masks / "a1.png").read_bytes()[:-20])
+    return {}, r"masks.a1.png cannot be read"
+
+
+def damaged_image(images, masks):
+    (images / "a1.png").unlink()
+    photo(images / "a1.jpg", size=(64, 64))
+    save(masks / "a1.png", pattern([0, 1], (64, 64)))
+    (images / "a1.jpg").write_bytes((images / "a1.jpg").read_bytes()[:-900])
+    return {}, r"images.a1.jpg cannot be read"
+
+
+def transparent_image(images, masks):
+    save(images / "a1.png", np.zeros((*SIZE, 4), np.uint8))
+    return {}, r"images.a1.png has transparent pixels"
+
+
+def jpeg_mask(images, masks):
+    (masks / "a1.png").unlink()
+    save(masks / "a1.jpg", pattern([0, 1]))
+    return {}, r"masks.a1.jpg is a JPEG, which changes values"
+
+
+def smoothed_masks(images, masks):
+    save(masks / "a1.png", pattern(range(100)))
+    return {}, r"hold 100 different values, as of JPEG or of smoothed edges"
+
+
+def instances(images, masks):
+    save(masks / "a1.png", pattern([0, 1]).astype(np.uint16) * 26001)
+    return {}, r"masks.a1.png holds values up to 26001: ids are 0..255"
+
+
+def one_in_colours(images, masks):
+    save(masks / "a1.png", pattern([ROAD, SKY]))
+    return {"labels": "ids"}, r"masks.a1.png is in colours"
+
+
+def no_train_ids(images, masks):
+    save(masks / "a1.png", pattern([0, 19]))
+    return {"labels": "train-ids"}, r"neither train ids nor 255[^\n]*\n +.*a1.png: 19"
+
+
+def foreign_classes(images, masks):
+    path = images.parent / "c.yaml"
+    path.write_text("- {name: road, id: 7, color: [1, 2, 3]}")
+    return {"classes": path}, r"no pixel of the masks is of a class: they hold 0, 1, the .* ids 7"
+
+
+def no_list(images, masks):
+    return {"val": "nowhere.txt"}, r"--val nowhere.txt is neither a share"
+
+
+def list_of_others(images, masks):
+    path = images.parent / "val.txt"
+    path.write_text("a1\nzebra\n")
+    return {"val": str(path)}, r"val.txt names zebra, which is none of the images"
+
+
+def silly_share(images, masks):
+    return {"val": "20"}, r"--val 20: a share is between 0 and 1"
+
+
+def heic(images, masks):
+    for path in images.iterdir():
+        path.rename(path.with_suffix(".heic"))
+    return {}, r"images holds no image of a format that Pillow reads, but 5 \*.heic"
+
+
+def mixed_kinds(images, masks):
+    (masks / "a1.png").rename(masks / "a1_gtFine_labelTrainIds.png")
+    return {}, r"the masks are of several kinds"
+
+
+def lonely(images, masks):
+    for path in [*images.iterdir(), *masks.iterdir()]:
+        if path.stem != "a0":
+            path.unlink()
+    return {}, r"there is one image: it takes two"
+
+
+@pytest.mark.parametrize(
+    "spoil",
+    [
+        no_mask,
+        twin_images,
+        twin_masks,
+        other_size,
+        damaged_mask,
+        damaged_image,
+        transparent_image,
+        jpeg_mask,
+        smoothed_masks,
+        instances,
+        one_in_colours,
+        no_train_ids,
+        foreign_classes,
+        no_list,
+        list_of_others,
+        silly_share,
+        heic,
+        mixed_kinds,
+        lonely,
+    ],
+)
+def test_a_bad_source_is_refused_by_name_before_anything_is_written(tmp_path, spoil):
+    images, masks = flat(tmp_path)
+    options, message = spoil(images, masks)
+    with pytest.raises((OSError, ValueError), match=message):
+        prepare(images, masks, tmp_path / "out", **options)
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_destination_with_other_data_is_refused(tmp_path):
+    images, masks = flat(tmp_path, values=TRAIN_IDS)
+    with pytest.raises(ValueError, match="which is only read"):
+        prepare(images, masks, masks / "out")
+    prepare(images, masks, tmp_path / "out")
+    with pytest.raises(ValueError, match="with other --labels: choose a new directory"):
+        prepare(images, masks, tmp_path / "out", labels="ids")
+    path = Path(Cityscapes(tmp_path / "out", "train").images[0])
+    (tmp_path / "val.txt").write_text(path.name.split("_")[2])
+    with pytest.raises(ValueError, match="belongs to val, but was converted before to"):
+        prepare(images, masks, tmp_path / "out", val=str(tmp_path / "val.txt"))
+    (tmp_path / "out" / "own.json").unlink()
+    with pytest.raises(ValueError, match="is of another data set: choose a new directory"):
+        prepare(images, masks, tmp_path / "out")
+
+
+# The command
+
+
+def test_the_command_runs_as_a_module_and_prints_what_comes_next(tmp_path, monkeypatch, capsys):
+    images, masks = flat(tmp_path, values=STREET)
+    args = ["own", images, masks, tmp_path / "my data", "--val", "0.4", "--labels", "ids"]
+    monkeypatch.setattr(sys, "argv", list(map(str, args)))
+    monkeypatch.delitem(sys.modules, "prepare.own")
+    runpy.run_module("prepare.own", run_name="__main__")
+    output = capsys.readouterr().out
+    assert f"python -m prepare.cityscapes '{tmp_path}/my data' --counts any" in output
+    assert f"--data_root '{tmp_path}/my data' --run 'runs/my data'" in output
+    assert "ids of Cityscapes (as --labels ids says)" in output
+    assert json.loads((tmp_path / "my data" / "own.json").read_text())["labels"] == "ids"
+
+
+def test_the_command_exits_with_the_message_of_an_error(tmp_path, monkeypatch):
+    with pytest.raises(SystemExit, match="error: there is no directory .*nowhere"):
+        run(monkeypatch, tmp_path / "nowhere", tmp_path / "masks", tmp_path / "out")

@@ -1,0 +1,252 @@
+"""Recipes from files and command lines: defaults, bounds, and what is refused."""
+
+import dataclasses
+import math
+import re
+import sys
+from dataclasses import fields
+from pathlib import Path
+from typing import get_args, get_type_hints
+
+import pytest
+import torch
+import yaml
+
+import train
+from engine import Recipe, given, make_model
+from engine.recipe import parse_recipe, recipe_parser
+from utils import CITYSCAPES, Classes
+
+RECIPES = Path(__file__).resolve().parent.parent / "recipes"
+BOUNDED = [each for each in fields(Recipe) if "bounds" in each.metadata]
+KINDS = get_type_hints(Recipe)
+
+
+def command_line(monkeypatch, *args) -> Recipe:
+    """The recipe of a command line."""
+    monkeypatch.setattr(sys, "argv", ["train.py", *map(str, args)])
+    return parse_recipe(recipe_parser("test"))[0]
+
+
+# The defaults, and the files that are delivered
+
+
+def test_the_defaults_are_the_reference_recipe():
+    recipe = Recipe()
+    assert (recipe.downscale, recipe.flip, recipe.crop, recipe.jitter) == (2, 0.5, None, 0)
+    assert (recipe.loss, recipe.optimizer, recipe.lr) == ("cross_entropy", "adam", 1e-3)
+    assert (recipe.weight_decay, recipe.batch_size) == (0, 8)
+    assert (recipe.schedule, recipe.halve_every, recipe.epochs) == ("halve", 10, 20)
+    assert (recipe.width, recipe.depth, recipe.padding, recipe.batch_norm) == (64, 4, "same", True)
+
+
+def test_the_recipe_for_cityscapes_writes_out_every_default():
+    path = RECIPES / "cityscapes.yaml"
+    assert list(yaml.safe_load(path.read_text())) == [each.name for each in fields(Recipe)]
+    assert Recipe.from_file(path) == Recipe()
+
+
+@pytest.mark.parametrize("path", sorted(RECIPES.glob("*.yaml")), ids=lambda path: path.stem)
+def test_a_delivered_recipe_is_its_file_over_the_defaults(path):
+    content = yaml.safe_load(path.read_text())
+    recipe = dataclasses.asdict(Recipe.from_file(path))
+    for each in fields(Recipe):
+        expected = content.get(each.name, each.default)
+        found = recipe[each.name]
+        assert (list(found) if isinstance(found, tuple) else found) == (
+            list(expected) if isinstance(expected, tuple) else expected
+        ), each.name
+
+
+# Values
+
+
+def has(each: dataclasses.Field, *kinds: str) -> bool:
+    """Whether one of these words stands in a field's type."""
+    return bool(set(kinds) & set(re.findall(r"\w+", str(KINDS[each.name]))))
+
+
+def outside(each: dataclasses.Field) -> list:
+    """Values of a bounded field just outside of its bounds; for a pair, at both places."""
+    low, high = each.metadata["bounds"]
+    below, above = (low - 1, high + 1) if has(each, "int") else (
+        math.nextafter(low, -math.inf), math.nextafter(high, math.inf)
+    )  # fmt: skip
+    numbers = [below, *([above] if math.isfinite(high) else [])]
+    if has(each, "float"):
+        numbers.append(math.nan)
+    if not has(each, "tuple"):
+        return numbers
+    return [pair for number in numbers for pair in ((number, low), (low, number))]
+
+
+CASES = [(each.name, value) for each in BOUNDED for value in outside(each)]
+
+
+@pytest.mark.parametrize(("name", "value"), CASES)
+def test_a_value_just_outside_of_its_bounds_is_refused_by_name(name, value):
+    with pytest.raises(ValueError, match=rf"\b{name}\b"):
+        Recipe(**{"crop": (64, 64), name: value})
+
+
+# Of other fields, so that one of them may have any value that its own bounds allow.
+NEEDS = {"batch_norm": False, "scale": (1, 1)}
+
+
+@pytest.mark.parametrize("each", BOUNDED, ids=lambda each: each.name)
+def test_the_bounds_themselves_are_allowed(each):
+    for bound in filter(math.isfinite, each.metadata["bounds"]):
+        value = (bound, bound) if has(each, "tuple") else bound
+        recipe = Recipe(**{"crop": (64, 64), **NEEDS, each.name: value})
+        assert getattr(recipe, each.name) == value
+
+
+def test_every_number_has_bounds():
+    assert BOUNDED == [each for each in fields(Recipe) if has(each, "int", "float")]
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("epochs", "many"),
+        ("epochs", 2.5),
+        ("epochs", True),
+        ("lr", "fast"),
+        ("padding", "full"),
+        ("loss", "focal"),
+        ("precision", "int8"),
+        ("batch_norm", "perhaps"),
+        ("crop", [0, 10]),
+        ("crop", [10]),
+        ("crop", 10),
+        ("crop_area", [0.9, 0.1]),
+        ("data_root", ["a", "b"]),
+        ("crop_start", 0.5),  # without a crop
+    ],
+)
+def test_a_value_of_another_kind_is_refused_by_name(name, value):
+    with pytest.raises(ValueError, match=rf"\b{name}\b"):
+        Recipe(**{name: value})
+
+
+def test_null_is_only_for_fields_that_may_be_null():
+    for each in fields(Recipe):
+        if type(None) in get_args(KINDS[each.name]):
+            assert getattr(Recipe(**{each.name: None}), each.name) is None
+        else:
+            with pytest.raises(ValueError, match=rf"\b{each.name}\b"):
+                Recipe(**{each.name: None})
+
+
+def test_growing_crops_need_a_crop_and_same_padding():
+    Recipe(crop=(64, 64), crop_start=0.5)
+    for settings in ({"crop": None}, {"crop": (64, 64), "padding": "valid"}):
+        with pytest.raises(ValueError, match="crop_start"):
+            Recipe(crop_start=0.5, **settings)
+
+
+# Files
+
+
+@pytest.fixture
+def file(tmp_path) -> Path:
+    path = tmp_path / "own.yaml"
+    path.write_text("epochs: 3\ncrop: [32, 64]\ncache: here\nlr: 1e-2\n")
+    return path
+
+
+def test_a_file_fills_in_the_defaults_and_changes_beat_it(file):
+    assert Recipe.from_file(file) == Recipe(epochs=3, crop=(32, 64), cache="here", lr=0.01)
+    changed = Recipe.from_file(file, epochs=4, cache=None, width=8)
+    assert changed == Recipe(epochs=4, crop=(32, 64), cache=None, width=8, lr=0.01)
+    assert Recipe.from_file(str(file)) == Recipe.from_file(file)
+
+
+def test_given_drops_what_is_none_and_nothing_else(file):
+    assert given(epochs=None, workers=0, batch_norm=False, run="") == {
+        "workers": 0, "batch_norm": False, "run": "",
+    }  # fmt: skip
+    assert Recipe.from_file(file, **given(epochs=None, lr=0.5)).epochs == 3
+
+
+@pytest.mark.parametrize(
+    ("text", "fragments"),
+    [
+        ("leraning_rate: 0.1\n", ["leraning_rate", "--help"]),
+        ("epoch: 3\n", ["epochs"]),  # what was meant
+        ("1: 3\n", ["1"]),
+        ("epochs: 3\nlr: 0.1\nepochs: 4\n", ["epochs"]),
+        ("a: [unclosed\n", ["recipes/"]),
+        ("- epochs\n", ["recipes/"]),
+        ("", ["recipes/"]),
+        ("!!python/object/apply:os.mkdir [sprung]\n", ["recipes/"]),
+        (b"\xff\xfe\x00", ["recipes/"]),
+    ],
+)
+def test_a_bad_file_is_refused_by_its_name_and_runs_no_code(text, fragments, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    path = tmp_path / "bad.yaml"
+    path.write_bytes(text if isinstance(text, bytes) else text.encode())
+    with pytest.raises(ValueError) as caught:
+        Recipe.from_file(path)
+    for fragment in [str(path), *fragments]:
+        assert fragment in str(caught.value)
+    assert not Path("sprung").exists()
+
+
+def test_a_file_that_is_not_there_is_refused_by_its_name(tmp_path):
+    for path in (tmp_path / "none.yaml", tmp_path):
+        with pytest.raises(ValueError, match=str(path)):
+            Recipe.from_file(path)
+
+
+# The command line
+
+
+def test_a_field_of_the_command_line_beats_the_files(file, monkeypatch):
+    recipe = command_line(monkeypatch, "--recipe", file, "--epochs=5", "--width", "8")
+    assert recipe == Recipe.from_file(file, epochs=5, width=8)
+    # Also where it says what is the default.
+    recipe = command_line(monkeypatch, "--recipe", file, "--epochs=20", "--cache=.cache")
+    assert recipe == Recipe.from_file(file, epochs=20, cache=".cache")
+    assert command_line(monkeypatch, "--recipe", file) == Recipe.from_file(file)
+    assert command_line(monkeypatch, "--epochs=5") == Recipe(epochs=5)
+
+
+def test_null_on_the_command_line_is_none(file, monkeypatch):
+    recipe = command_line(
+        monkeypatch, "--recipe", file, "--cache", "null", "--crop=null", "--workers", "null"
+    )
+    assert (recipe.cache, recipe.crop, recipe.workers) == (None, None, None)
+    assert command_line(monkeypatch, "--crop=[32,64]").crop == (32, 64)
+
+
+def test_every_field_is_explained_in_the_help(monkeypatch, capsys):
+    monkeypatch.setattr(sys, "argv", ["train.py", "--help"])
+    with pytest.raises(SystemExit):
+        train.main.__wrapped__()
+    text = capsys.readouterr().out
+    for each in fields(Recipe):
+        _, _, after = text.partition(f"\n  --{each.name} ")
+        option, _, _ = after.partition("(type:")
+        explanation = re.sub(r"^\S+", "", option)  # without the name of its value
+        assert re.search(r"[a-z]{4}", explanation), each.name
+
+
+# The network
+
+
+def test_the_network_is_that_of_the_recipe_and_its_seed():
+    recipe = Recipe(width=4, depth=2, padding="valid", batch_norm=False, downscale=3, seed=7)
+    own = Classes(("a", "b"), (1, 2), ((9, 9, 9), (0, 0, 9)))
+    model = make_model(recipe, own)
+    assert (model.classes, model.downscale) == (own, 3)
+    assert model.settings == {
+        "in_channels": 3, "num_classes": 2, "width": 4, "depth": 2, "padding": "valid",
+        "batch_norm": False,
+    }  # fmt: skip
+    torch.rand(3)
+    again, other = make_model(recipe, own), make_model(dataclasses.replace(recipe, seed=8), own)
+    assert torch.equal(again.conv_1x1.weight, model.conv_1x1.weight)
+    assert not torch.equal(other.conv_1x1.weight, model.conv_1x1.weight)
+    assert make_model(Recipe(width=2)).classes == CITYSCAPES
