@@ -56,10 +56,8 @@ class Classes:
         for values, what in ((names, "name"), (ids, "id")):
             if twice := [value for i, value in enumerate(values) if value in values[:i]]:
                 raise ValueError(f"{path} gives the {what} {twice[0]} to two classes: change one")
-        if len(ids) > IGNORE_INDEX or not all(0 <= i <= 255 for i in ids):
-            raise ValueError(
-                f"{path}: ids are 0..255, and there are at most {IGNORE_INDEX} classes"
-            )
+        if not 0 < len(ids) <= IGNORE_INDEX or not all(0 <= i <= 255 for i in ids):
+            raise ValueError(f"{path}: give 1 to {IGNORE_INDEX} classes, with ids 0..255")
         if not all(len(c) == 3 and all(0 <= v <= 255 for v in c) for c in colors):
             raise ValueError(f"{path}: a color is three numbers 0..255, as in [128, 64, 128]")
         return cls(names, ids, colors)

@@ -98,7 +98,7 @@ def test_the_command_runs_as_a_module_and_says_what_it_wrote(source, tmp_path, m
         ),
         (
             lambda root: (root / "valannot" / "0016E5_08640.png").write_bytes(b"half"),
-            r"valannot.0016E5_08640.png cannot be read",
+            r"valannot.0016E5_08640.png",
         ),
     ],
 )

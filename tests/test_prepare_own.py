@@ -289,7 +289,7 @@ def test_a_proposal_for_colours_may_be_edited_and_the_conversion_goes_on(tmp_pat
     path.write_text(sky.replace("color 128 128 128", "sky"))
     photo(images / "0001TP_009.png")
     save(labels / "0001TP_009_L.png", pattern([ANIMAL, ROAD, SKY, VOID]))
-    assert sum(prepare(images, labels, dst).values()) == 5
+    assert sum(prepare(images, labels, dst, labels="colors").values()) == 5
     scenes = Cityscapes(dst, "trainval")
     assert scenes.classes.names == ("sky",) and len(scenes) == 5
     assert all(np.array_equal(m.numpy(), pattern([255, 255, 0, 255])) for _, m in scenes)
@@ -623,12 +623,17 @@ def test_a_destination_with_other_data_is_refused(tmp_path):
     with pytest.raises(ValueError, match="which is only read"):
         prepare(images, masks, masks / "out")
     prepare(images, masks, tmp_path / "out")
-    with pytest.raises(ValueError, match="with other --labels: choose a new directory"):
+    with pytest.raises(
+        ValueError, match="was made with --labels train-ids: choose a new directory"
+    ):
         prepare(images, masks, tmp_path / "out", labels="ids")
     path = Path(Cityscapes(tmp_path / "out", "train").images[0])
     (tmp_path / "val.txt").write_text(path.name.split("_")[2])
     with pytest.raises(ValueError, match="belongs to val, but was converted before to"):
         prepare(images, masks, tmp_path / "out", val=str(tmp_path / "val.txt"))
+    (tmp_path / "c.yaml").write_text("- {name: road, id: 7, color: [1, 2, 3]}")
+    with pytest.raises(ValueError, match="c.yaml differs from the classes of"):
+        prepare(images, masks, tmp_path / "out", classes=tmp_path / "c.yaml")
     (tmp_path / "out" / "own.json").unlink()
     with pytest.raises(ValueError, match="is of another data set: choose a new directory"):
         prepare(images, masks, tmp_path / "out")
@@ -653,3 +658,10 @@ def test_the_command_runs_as_a_module_and_prints_what_comes_next(tmp_path, monke
 def test_the_command_exits_with_the_message_of_an_error(tmp_path, monkeypatch):
     with pytest.raises(SystemExit, match="error: there is no directory .*nowhere"):
         run(monkeypatch, tmp_path / "nowhere", tmp_path / "masks", tmp_path / "out")
+
+
+@pytest.mark.parametrize(("width", "option"), [(799, None), (1700, "--downscale 2")])
+def test_large_images_are_to_be_trained_on_downscaled(tmp_path, width, option):
+    lines = []
+    prepare(*flat(tmp_path, 2, size=(2, width)), tmp_path / "out", say=lines.append)
+    assert lines[-1].endswith(option or "--run runs/out")

@@ -1,0 +1,335 @@
+"""Own data: classes, images of several sizes, weights to start from, and what is refused."""
+
+import dataclasses
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+import yaml
+from PIL import Image
+
+from dataset import Cityscapes, find_root
+from engine import Recipe, evaluate_split, fit, make_loaders, make_model
+from inference import load_model, predict
+from runtime.checkpoint import load_checkpoint
+from utils import Classes
+
+CLASSES = [
+    {"name": "background", "id": 0, "color": [0, 0, 0]},
+    {"name": "crack", "id": 7, "color": [255, 0, 0]},
+]
+
+
+def draw(root: Path, ids=(0, 7, 9), sizes=((48, 64),), train: int = 6, val: int = 3) -> Path:
+    """A tree whose labels have some ids, in images of these sizes by turns; bright is the last."""
+    generator = np.random.default_rng(0)
+    for split, count in (("train", train), ("val", val)):
+        for i in range(count):
+            labels = generator.choice(ids, sizes[i % len(sizes)]).astype(np.uint8)
+            image = np.stack([labels * 20] * 3, -1)
+            for kind, end, pixels in (
+                ("leftImg8bit", "leftImg8bit", image),
+                ("gtFine", "gtFine_labelIds", labels),
+            ):
+                path = root / kind / split / "town" / f"town_000000_{i:06d}_{end}.png"
+                path.parent.mkdir(parents=True, exist_ok=True)
+                Image.fromarray(pixels).save(path)
+    return root
+
+
+def own(root: Path, classes: list = CLASSES, **options) -> Path:
+    draw(root, **options)
+    (root / "classes.yaml").write_text(yaml.safe_dump(classes))
+    return root
+
+
+def tiny(root: Path, **fields) -> Recipe:
+    settings = {"downscale": 1, "width": 4, "depth": 2, "batch_size": 2, "epochs": 1, "workers": 0}
+    return Recipe(**{"data_root": str(root), **settings, **fields})
+
+
+def train(recipe: Recipe, run: Path) -> list[dict]:
+    loaders = make_loaders(recipe)
+    model = make_model(recipe, loaders[0].dataset.classes)
+    return list(fit(model, *loaders, recipe, run))
+
+
+# Classes
+
+
+def test_a_tree_with_its_own_classes_is_read_by_them(tmp_path):
+    scenes = Cityscapes(own(tmp_path), "train")
+    assert scenes.classes.names == ("background", "crack")
+    assert scenes[0][1].unique().tolist() == [0, 1, 255]  # 9 is not listed, and so not scored
+
+
+def test_network_metrics_checkpoint_and_prediction_follow_the_classes(tmp_path):
+    history = train(tiny(own(tmp_path / "data"), epochs=30, lr=0.01), tmp_path / "run")
+    assert set(history[-1]["iou"]) == {"background", "crack"}
+    assert "category_mIoU" not in history[-1]
+    assert history[-1]["mIoU"] > 0.9  # a class is a brightness
+    model = load_model(tmp_path / "run" / "best.pt")
+    assert model.classes == Classes.from_file(tmp_path / "data" / "classes.yaml")
+    assert set(predict(model, torch.zeros(3, 20, 30, dtype=torch.uint8)).unique().tolist()) == {0}
+    _, figures = evaluate_split(model, tmp_path / "data")
+    assert figures["mIoU"] == pytest.approx(max(r["mIoU"] for r in history))
+
+
+@pytest.mark.slow
+def test_the_shell_trains_evaluates_and_predicts_with_own_classes(tmp_path):
+    root, run = own(tmp_path / "data"), tmp_path / "run"
+    fields = [f"--{k}={v}" for k, v in dataclasses.asdict(tiny(root)).items() if v is not None]
+    fields = [f for f in fields if f.split("=")[0] in ("--width", "--depth", "--downscale")]
+    photo = next((root / "leftImg8bit" / "val").rglob("*.png"))
+    for command in (
+        ["train.py", f"--data_root={root}", f"--run={run}", "--epochs=1", *fields],
+        ["evaluate.py", run / "best.pt", root, "--out", tmp_path / "evaluation"],
+        ["predict.py", run / "best.pt", photo, "--out", tmp_path / "predictions"],
+    ):
+        done = subprocess.run(
+            [sys.executable, *map(str, command)], capture_output=True, text=True, timeout=300
+        )
+        assert done.returncode == 0, done.stderr
+    found = json.loads((tmp_path / "evaluation" / "metrics.json").read_text())
+    assert set(found["full resolution"]["iou"]) == {"background", "crack"}
+    (labels,) = (tmp_path / "predictions").glob("*_labels.png")
+    assert set(np.unique(Image.open(labels))) <= {0, 7}  # ids of the label files, not train ids
+    command = ["predict.py", run / "best.pt", "--submission", root, "--split", "val"]
+    done = subprocess.run(
+        [sys.executable, *map(str, command)], capture_output=True, text=True, timeout=300
+    )
+    assert done.returncode == 1 and "Cityscapes" in done.stderr
+
+
+def test_a_checkpoint_of_other_classes_is_refused_by_their_names(tmp_path, streets):
+    train(tiny(own(tmp_path / "data")), tmp_path / "run")
+    model = load_model(tmp_path / "run" / "best.pt")
+    with pytest.raises(ValueError, match="(?s)crack.*road"):
+        evaluate_split(model, streets)
+
+
+def test_going_on_with_other_classes_is_refused_before_the_first_step(tmp_path):
+    train(tiny(own(tmp_path / "data")), tmp_path / "run")
+    before = (tmp_path / "run" / "last.pt").read_bytes()
+    swapped = [CLASSES[1] | {"id": 0}, CLASSES[0] | {"id": 7}]
+    (tmp_path / "data" / "classes.yaml").write_text(yaml.safe_dump(swapped))
+    with pytest.raises(ValueError, match="classes"):
+        train(tiny(tmp_path / "data", epochs=2), tmp_path / "run")
+    assert (tmp_path / "run" / "last.pt").read_bytes() == before
+
+
+def test_the_cache_is_not_that_of_other_classes(tmp_path):
+    root = own(tmp_path)
+    before = Cityscapes(root, "train", cache=".cache")[0][1]
+    (root / "classes.yaml").write_text(yaml.safe_dump(CLASSES[::-1]))
+    after = Cityscapes(root, "train", cache=".cache")[0][1]
+    assert torch.equal(after == 0, before == 1)
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("[]", "1 to 255 classes"),
+        ("{a: 1}", "no list of classes"),
+        ("- {name: a, id: 1}", "color"),
+        ("- {name: a, id: 256, color: [0, 0, 0]}", "0..255"),
+        ("- {name: a, id: 1, color: [0, 0, 300]}", "0..255"),
+        ("- {name: a, id: 1, color: [0, 0, 0]}\n- {name: b, id: 1, color: [0, 0, 1]}", "id 1"),
+        ("- {name: a, id: 1, color: [0, 0, 0]}\n- {name: a, id: 2, color: [0, 0, 1]}", "name a"),
+        ("- !!python/object/apply:os.system [ls]", "no list of classes"),
+    ],
+)
+def test_a_class_table_that_cannot_be_used_is_named(tmp_path, content, message):
+    (draw(tmp_path) / "classes.yaml").write_text(content)
+    with pytest.raises(ValueError, match=f"(?s)classes.yaml.*{message}"):
+        Cityscapes(tmp_path)
+
+
+def test_labels_without_a_scored_pixel_stop_before_the_first_step(tmp_path):
+    root = draw(tmp_path / "data", ids=(0, 1, 2, 6))
+    with pytest.raises(ValueError, match=r"(?s)no pixel.*labelIds.png.*classes.yaml"):
+        train(tiny(root), tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
+# Images of several sizes
+
+
+def test_several_sizes_train_with_a_crop_and_validate_in_any_batch_size(tmp_path):
+    root = own(tmp_path / "data", sizes=((48, 64), (50, 70), (33, 47)))
+    fields = {"crop": (32, 32), "batch_size": 3}
+    one = train(tiny(root, **fields), tmp_path / "one")
+    assert one[-1]["mIoU"] is not None
+    assert len(list((root / ".cache").glob("*.cache"))) == 9
+    model = load_model(tmp_path / "one" / "best.pt")
+    by_ones, by_threes = (evaluate_split(model, root, batch_size=n)[1] for n in (1, 3))
+    assert by_ones == by_threes
+
+
+def test_several_sizes_without_a_crop_are_refused_before_the_first_step(tmp_path):
+    root = own(tmp_path / "data", sizes=((48, 64), (50, 70)))
+    with pytest.raises(ValueError, match="(?s)different sizes.*crop"):
+        train(tiny(root), tmp_path / "run")
+    assert train(tiny(root, batch_size=1), tmp_path / "run")  # the cure
+
+
+def test_one_validation_image_is_enough(tmp_path):
+    assert train(tiny(own(tmp_path / "data", val=1)), tmp_path / "run")
+
+
+# Weights to start from
+
+
+def test_init_starts_from_the_weights_of_a_checkpoint(tmp_path):
+    root = own(tmp_path / "data")
+    train(tiny(root), tmp_path / "first")
+    checkpoint = tmp_path / "first" / "best.pt"
+    model = make_model(tiny(root, init=str(checkpoint)), Cityscapes(root).classes)
+    weights = load_checkpoint(checkpoint)["model"]
+    assert all(torch.equal(value, weights[name]) for name, value in model.state_dict().items())
+
+
+def test_init_with_other_classes_takes_all_but_the_last_layer_and_says_so(tmp_path, capsys):
+    recipe = Recipe.from_file("recipes/streets.yaml", init="checkpoints/streets.pt")
+    model = make_model(recipe, Cityscapes(own(tmp_path)).classes)
+    assert "last layer" in capsys.readouterr().out
+    weights = load_checkpoint("checkpoints/streets.pt")["model"]
+    for name, value in model.state_dict().items():
+        assert torch.equal(value, weights[name]) != name.startswith("conv_1x1"), name
+
+
+def test_init_of_another_network_is_refused_with_both_settings():
+    recipe = Recipe.from_file("recipes/streets.yaml", width=8, init="checkpoints/streets.pt")
+    with pytest.raises(ValueError, match="(?s)streets.pt.*'width': 16.*'width': 8"):
+        make_model(recipe)
+
+
+def test_a_halving_run_can_be_given_more_epochs_and_equals_one_of_that_length(tmp_path):
+    root = own(tmp_path / "data")
+    train(tiny(root, epochs=1), tmp_path / "run")
+    longer = train(tiny(root, epochs=2), tmp_path / "run")
+    at_once = train(tiny(root, epochs=2), tmp_path / "other")
+    assert [r["val_loss"] for r in longer] == [r["val_loss"] for r in at_once]
+
+
+def test_a_cosine_run_cannot_be_given_more_epochs_and_init_is_named(tmp_path):
+    root = own(tmp_path / "data")
+    train(tiny(root, schedule="cosine"), tmp_path / "run")
+    with pytest.raises(ValueError, match="epochs is 2 here and 1 there.*init"):
+        train(tiny(root, schedule="cosine", epochs=2), tmp_path / "run")
+
+
+def test_a_data_set_may_move_and_other_images_in_its_place_are_refused(tmp_path):
+    root = own(tmp_path / "data")
+    train(tiny(root), tmp_path / "run")
+    moved = root.rename(tmp_path / "moved")
+    train(tiny(moved, epochs=2), tmp_path / "run")
+    for path in moved.rglob("*_000001_*.png"):
+        path.unlink()
+    with pytest.raises(ValueError, match="other training images"):
+        train(tiny(moved, epochs=3), tmp_path / "run")
+
+
+def test_training_on_train_and_val_keeps_the_last_epoch(tmp_path):
+    root = own(tmp_path / "data")
+    recipe = tiny(root, train_split="trainval", epochs=3, lr=0.05)
+    assert len(make_loaders(recipe)[0].dataset) == 9
+    history = train(recipe, tmp_path / "run")
+    assert load_checkpoint(tmp_path / "run" / "best.pt")["history"] == history
+
+
+# Trees that are nearly in the format
+
+
+def test_files_of_the_system_beside_the_cities_are_passed_over(tmp_path, recwarn):
+    root = own(tmp_path)
+    for name in (".DS_Store", "Thumbs.db", "desktop.ini"):
+        for kind in ("leftImg8bit", "gtFine"):
+            (root / kind / "train" / name).touch()
+            (root / kind / "train" / "town" / name).touch()
+    (root / "leftImg8bit" / "train" / "@eaDir").mkdir()
+    assert len(Cityscapes(root, "train")) == 6
+    assert not recwarn.list
+
+
+def test_a_flat_tree_without_cities_is_read_as_it_is(tmp_path):
+    root = own(tmp_path)
+    expected = [item[1] for item in Cityscapes(root, "train")]
+    for kind in ("leftImg8bit", "gtFine"):
+        for path in (root / kind / "train" / "town").iterdir():
+            shutil.move(path, path.parent.parent)
+        (root / kind / "train" / "town").rmdir()
+    assert all(map(torch.equal, expected, (item[1] for item in Cityscapes(root, "train"))))
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "said"),
+    [
+        ("leftImg8bit/train/town/*", (".png", ".jpg"), r"6 \*_leftImg8bit.jpg"),
+        ("leftImg8bit/train/town/*", (".png", "_foggy_beta_0.02.png"), "foggy_beta"),
+        ("gtFine/train/town/*", ("_labelIds", "_labelTrainIds"), "labelTrainIds"),
+        ("gtFine/train/town/*", ("_labelIds", "_labelcsIds"), "labelcsIds"),
+    ],
+)
+def test_files_of_other_names_are_named_with_the_command_that_converts_them(
+    tmp_path, old, new, said
+):
+    root = draw(tmp_path)
+    for path in root.glob(old):
+        path.rename(path.with_name(path.name.replace(*new)))
+    with pytest.raises((ValueError, FileNotFoundError), match=f"(?s){said}.*prepare.own"):
+        Cityscapes(root, "train")
+
+
+def test_a_turned_photograph_that_no_longer_fits_its_labels_is_refused(tmp_path):
+    root = own(tmp_path)
+    path = Path(Cityscapes(root, "train").images[0])
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    Image.open(path).save(path, exif=exif)
+    with pytest.raises(ValueError, match="(?s)64x48.*48x64.*EXIF"):
+        Cityscapes(root, "train")[0]
+
+
+def test_a_directory_with_a_dollar_in_its_name_is_used_as_it_stands(tmp_path):
+    root = own(tmp_path / "cheap $tuff")
+    assert len(Cityscapes(root, "train")) == 6
+    assert find_root(root) == root
+    with pytest.raises(FileNotFoundError, match=re.escape("$no_such_variable")):
+        find_root("$no_such_variable/data")
+
+
+def test_a_test_split_without_labels_has_no_figures_and_can_still_be_drawn(tmp_path, streets):
+    for kind in ("leftImg8bit", "gtFine"):
+        shutil.copytree(streets / kind / "val", tmp_path / kind / "test")
+    for path in (tmp_path / "gtFine").rglob("*_labelIds.png"):
+        Image.fromarray(np.zeros((64, 128), np.uint8)).save(path)
+    confusion, figures = evaluate_split(load_model("checkpoints/streets.pt"), tmp_path, "test")
+    assert not confusion.matrix.any()
+    assert json.loads(json.dumps(figures, allow_nan=False))["mIoU"] is None
+
+
+def test_a_crop_whose_deepest_map_is_one_pixel_is_refused_with_one_that_works(tmp_path):
+    with pytest.raises(ValueError, match="crop more than 4"):
+        tiny(tmp_path, crop=(4, 4))
+    root = own(tmp_path / "data", train=5)  # the last batch has one image
+    assert train(tiny(root, crop=(4, 8)), tmp_path / "run")
+
+
+def test_the_cache_on_another_drive_is_named_by_its_absolute_path(tmp_path, monkeypatch):
+    def other_drive(path, start):
+        raise ValueError("path is on mount 'D:', start on mount 'C:'")  # as Windows says
+
+    root = own(tmp_path / "data")
+    monkeypatch.setattr(os.path, "relpath", other_drive)
+    scenes = Cityscapes(root, "train", cache=str(tmp_path / "cache"))
+    first = scenes[0][0]
+    assert torch.equal(scenes[0][0], first)
+    assert len(list((tmp_path / "cache").glob("*.cache"))) == 1

@@ -1,0 +1,261 @@
+"""Images and videos labelled from the shell, and what `predict` makes of images of any kind."""
+
+import builtins
+import shutil
+import subprocess
+import sys
+from fractions import Fraction
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from torchvision.transforms.v2 import functional as F
+
+import inference
+import predict as command
+from data_io.image_io import read_image
+from data_io.video import VideoReader, VideoWriter
+from figures import overlay
+from inference import load_model, predict
+from model import UNet
+from utils import CITYSCAPES
+
+CHECKPOINT = "checkpoints/streets.pt"
+
+
+@pytest.fixture(scope="module")
+def model() -> UNet:
+    return load_model(CHECKPOINT)
+
+
+@pytest.fixture
+def photo(streets) -> Path:
+    return sorted((streets / "leftImg8bit" / "val").rglob("*.png"))[0]
+
+
+def run(monkeypatch, *args) -> None:
+    """predict.py's command line, in this process."""
+    monkeypatch.setattr(sys, "argv", ["predict.py", *map(str, args)])
+    command.main()
+
+
+# From the shell
+
+
+@pytest.mark.slow
+def test_the_shell_labels_a_photograph(photo, model, tmp_path):
+    done = subprocess.run(
+        [sys.executable, "predict.py", CHECKPOINT, photo, "--out", tmp_path / "out"],
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+    assert done.returncode == 0, done.stderr
+    labels = Image.open(tmp_path / "out" / f"{photo.stem}_labels.png")
+    assert np.array_equal(labels, CITYSCAPES.label_ids[predict(model, photo).int()])
+    assert (tmp_path / "out" / f"{photo.stem}_overlay.jpg").is_file()
+
+
+def test_a_directory_is_labelled_with_all_below_it_and_results_are_not_inputs(
+    streets, tmp_path, monkeypatch
+):
+    source = tmp_path / "holiday"
+    shutil.copytree(streets / "leftImg8bit" / "val", source / "day 1")
+    (source / "notes.txt").touch()
+    (source / "._hidden.png").touch()
+    for _ in range(2):
+        run(monkeypatch, CHECKPOINT, source, "--out", source / "out", "--confidence")
+        made = sorted(path.name for path in (source / "out").rglob("*.*"))
+        assert len(made) == 3 * 5
+    assert {path.parent.parent.name for path in (source / "out").rglob("*.png")} == {"day 1"}
+
+
+def test_a_glob_names_images(streets, tmp_path, monkeypatch):
+    pattern = streets / "leftImg8bit" / "val" / "*" / "*.png"
+    run(monkeypatch, CHECKPOINT, pattern, "--out", tmp_path)
+    assert len(list(tmp_path.glob("*_overlay.jpg"))) == 5
+
+
+def test_two_images_of_one_name_are_refused_before_anything_is_written(
+    photo, tmp_path, monkeypatch
+):
+    for name in ("a.png", "a.jpg"):
+        Image.open(photo).save(tmp_path / name)
+    with pytest.raises(SystemExit, match=r"a\.jpg.*a\.png.*rename"):
+        run(monkeypatch, CHECKPOINT, tmp_path, "--out", tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+def test_an_image_that_cannot_be_read_is_named_at_the_end_and_the_others_are_labelled(
+    photo, tmp_path, monkeypatch
+):
+    shutil.copy(photo, tmp_path / "b.png")
+    (tmp_path / "a.png").write_bytes(photo.read_bytes()[:500])
+    with pytest.raises(SystemExit, match=r"(?s)1 of 2.*a\.png cannot be read"):
+        run(monkeypatch, CHECKPOINT, tmp_path, "--out", tmp_path / "out")
+    assert (tmp_path / "out" / "b_labels.png").is_file()
+
+
+@pytest.mark.parametrize(
+    ("args", "message"),
+    [(["nowhere.jpg"], "nowhere.jpg"), (["x.png", "--scale", "0"], None), ([], None)],
+    ids=["no such file", "no scale", "nothing to do"],
+)
+def test_a_command_that_can_do_nothing_is_refused(args, message, tmp_path, monkeypatch):
+    with pytest.raises(SystemExit, match=message):
+        run(monkeypatch, CHECKPOINT, *args, "--out", tmp_path)
+
+
+def test_more_pixels_than_the_limit_are_refused_and_max_pixels_raises_it(
+    photo, tmp_path, monkeypatch
+):
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 1000)
+    with pytest.raises(SystemExit, match="--max-pixels"):
+        run(monkeypatch, CHECKPOINT, photo, "--out", tmp_path)
+    run(monkeypatch, CHECKPOINT, photo, "--out", tmp_path, "--max-pixels", 10000)
+    assert list(tmp_path.glob("*_labels.png"))
+
+
+def test_a_format_that_pillow_does_not_know_is_to_be_converted(tmp_path):
+    path = tmp_path / "photo.heic"
+    path.write_bytes(b"\x00\x00\x00\x24ftypheic" + bytes(500))
+    with pytest.raises(ValueError, match=r"photo\.heic.*convert"):
+        read_image(path)
+
+
+# Videos
+
+
+def test_a_video_becomes_an_overlay_of_the_same_rate_and_length(streets, tmp_path, monkeypatch):
+    pytest.importorskip("av")
+    images = sorted((streets / "leftImg8bit").rglob("*.png"))
+    rate = Fraction(30000, 1001)
+    with VideoWriter(tmp_path / "drive.mp4", rate) as video:
+        for image in images:
+            video.write(read_image(image).permute(1, 2, 0))
+    run(monkeypatch, CHECKPOINT, tmp_path / "drive.mp4", "--out", tmp_path)
+    (result,) = tmp_path.glob("*_overlay.mp4")
+    made = VideoReader(result)
+    frames = list(made)
+    assert made.frame_rate == rate
+    assert len(frames) == len(images)
+    assert frames[0].shape[1] > 64 and frames[0].shape[2] == 128  # the image, and a legend below
+    assert not list(tmp_path.glob("*.part"))
+
+
+def test_without_pyav_a_video_is_refused_with_the_package_to_install(tmp_path, monkeypatch):
+    genuine = builtins.__import__
+
+    def without_av(name, *args):
+        if name == "av":
+            raise ImportError
+        return genuine(name, *args)
+
+    monkeypatch.setattr(builtins, "__import__", without_av)
+    (tmp_path / "drive.mp4").touch()
+    with pytest.raises(SystemExit, match=r"drive\.mp4.*pip install av"):
+        run(monkeypatch, CHECKPOINT, tmp_path / "drive.mp4", "--out", tmp_path)
+
+
+def test_a_file_that_is_no_video_is_named(tmp_path):
+    pytest.importorskip("av")
+    (tmp_path / "drive.mp4").write_bytes(b"no video")
+    with pytest.raises(ValueError, match=r"drive\.mp4 cannot be read"):
+        VideoReader(tmp_path / "drive.mp4")
+
+
+# Images of any kind
+
+
+def turned(photo: Path, to: Path, orientation: int) -> Path:
+    """The photo as a phone saves it: its pixels turned, and a tag that says how."""
+    undo = {3: Image.ROTATE_180, 6: Image.ROTATE_90, 8: Image.ROTATE_270}[orientation]
+    image = Image.open(photo).transpose(undo)
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    image.save(to, exif=exif)
+    return to
+
+
+@pytest.mark.parametrize("orientation", [3, 6, 8])
+def test_the_orientation_tag_of_a_phone_is_followed(model, photo, tmp_path, orientation):
+    path = turned(photo, tmp_path / "phone.png", orientation)
+    assert torch.equal(predict(model, path), predict(model, photo))
+    assert torch.equal(predict(model, Image.open(path)), predict(model, photo))
+
+
+def test_probabilities_are_those_of_the_chosen_class(model, photo):
+    labels, probability = predict(model, photo, probabilities=True)
+    assert torch.equal(labels, predict(model, photo))
+    assert probability.shape == labels.shape
+    assert 1 / 19 < probability.min() <= probability.max() <= 1
+
+
+def test_test_time_augmentation_is_the_mean_over_scales_and_mirrored_images(photo, monkeypatch):
+    model = load_model(CHECKPOINT)
+    model.downscale = 1
+    image = read_image(photo)
+    monkeypatch.setattr(inference, "TTA_SCALES", (1.0,))
+    net, size = inference.inference_net(model), image.shape[-2:]
+    (found,) = inference.predict_logits(net, image[None], size, tta=True)
+    (one,) = inference.predict_logits(net, image[None], size)
+    (other,) = inference.predict_logits(net, image[None].flip(-1), size)
+    torch.testing.assert_close(found, (one + other.flip(-1)) / 2)
+
+
+def test_tiles_cover_images_of_any_size_and_weigh_one(monkeypatch):
+    monkeypatch.setattr(inference, "OVERLAP", 8)
+    torch.manual_seed(0)
+    local = UNet(width=2, depth=1, num_classes=3).eval()
+    constant = torch.nn.Module()
+    constant.forward = lambda images, whole: images[:, :1].float().expand(-1, 3, -1, -1)
+    constant.register_parameter("p", torch.nn.Parameter(torch.zeros(())))
+    for height, width in ((70, 41), (33, 90), (64, 64), (20, 20)):
+        image = torch.randint(256, (3, height, width), dtype=torch.uint8)
+        rows = list(inference.predict_rows(constant, image, 1.0, 32))
+        torch.testing.assert_close(torch.cat(rows, 1), image[:1].float().expand(3, -1, -1))
+        assert predict(local, image, tile=32).shape == (height, width)
+
+
+@pytest.mark.slow
+def test_a_tiled_prediction_agrees_with_the_whole_in_995_of_1000_pixels(camvid):
+    model = load_model("checkpoints/camvid.pt")
+    for path in sorted((camvid / "leftImg8bit" / "val").rglob("*.png"))[::40]:
+        image = F.resize(read_image(path), [720, 960])
+        whole = predict(model, image)
+        assert (predict(model, image, tile=512) == whole).float().mean() >= 0.995
+
+
+@pytest.mark.slow
+def test_a_photograph_of_12_megapixels_takes_less_than_2_and_a_half_gib():
+    code = """
+import resource, torch
+from inference import load_model, predict
+model = load_model("checkpoints/camvid.pt")
+image = torch.randint(0, 256, (3, 3000, 4000), dtype=torch.uint8)
+assert predict(model, image).shape == (3000, 4000)
+print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024)
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=600)
+    assert done.returncode == 0, done.stderr
+    assert int(done.stdout) < 2.5 * 2**30
+
+
+def test_a_tile_that_is_too_small_is_refused(model, photo):
+    with pytest.raises(ValueError, match="tile at least"):
+        predict(model, photo, tile=100)
+
+
+def test_an_overlay_mixes_image_and_colours_and_names_the_classes_below():
+    image = torch.full((3, 60, 200), 100, dtype=torch.uint8)
+    labels = torch.zeros(60, 200, dtype=torch.uint8)
+    labels[:, 100:] = 13
+    drawn = overlay(image, labels)
+    assert drawn[10, 10].tolist() == [(100 + c) // 2 for c in CITYSCAPES.colors[0]]
+    assert drawn[10, 190].tolist() == [(100 + c) // 2 for c in CITYSCAPES.colors[13]]
+    assert drawn.shape[0] > 60 and drawn.shape[1] == 200
+    legend = {tuple(pixel) for pixel in drawn[60:].flatten(0, 1).tolist()}
+    assert {CITYSCAPES.colors[0], CITYSCAPES.colors[13]} <= legend
+    assert CITYSCAPES.colors[5] not in legend
