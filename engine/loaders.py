@@ -21,8 +21,8 @@ from utils import IGNORE_INDEX
 def make_loaders(recipe: Recipe) -> tuple[DataLoader, DataLoader]:
     """Training and validation batches as the recipe wants them.
 
-    Raises as `Cityscapes`, and ValueError for data of which the first step would make nothing: no
-    pixel that is scored, or full frames of several sizes.
+    Raises as `Cityscapes`, and ValueError for data that cannot be trained on: labels without a
+    scored pixel, or images of several sizes without a crop.
     """
     transforms = [make_transform(recipe, crop) for crop in crop_sizes(recipe)]
     read = {"downscale": recipe.downscale, "cache": recipe.cache}

@@ -79,10 +79,9 @@ def train_one_epoch(
         shown_at = time.monotonic()
         for images, labels in loader:
             images = images.to(device, non_blocking=True)
+            labels = labels.to(device, non_blocking=True)
             h, w = unwrap(net).output_size(*images.shape[-2:])  # smaller if padding is `valid`
-            labels = labels.to(device, non_blocking=True)[
-                :, margin : margin + h, margin : margin + w
-            ]
+            labels = labels[:, margin : margin + h, margin : margin + w]
             pixels = (labels != IGNORE_INDEX).sum()
             batch_pixels = all_reduce_sum(pixels)
             optimizer.zero_grad()

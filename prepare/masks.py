@@ -165,11 +165,13 @@ def _of_bytes(
     hint: str | None,
     palette: list[tuple[int, int, int]],
 ) -> Meaning:
-    said = f"as --labels {labels} says" if labels else "by the names of the masks"
-    if labels is None and hint == "train-ids":
+    said = "by the names of the masks" if hint else "by the values found"
+    if labels:
+        said = f"as --labels {labels} says"
+    elif hint == "train-ids":
         labels = hint
-    elif labels is None:
-        labels, said = "palette" if palette else "ids", "by the values found"
+    else:
+        labels = "palette" if palette else "ids"
         if classes is None and hint != "own" and _like_train_ids(pixels):
             labels = "train-ids"
     if labels == "train-ids":

@@ -22,7 +22,6 @@ from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
 from shlex import quote
-from typing import NamedTuple
 
 import numpy as np
 from PIL import Image
@@ -32,17 +31,21 @@ from data_io.image_io import image_size, open_image, read_image
 from data_io.layout import IMAGE, list_split
 from dataset import read_classes
 from prepare import masks, pairs
+from prepare.inspection import size_text
 from prepare.masks import LABELS, Meaning
-from prepare.pairs import Pair
+from prepare.pairs import Item, plan
 from runtime.files import atomic_write
 from utils import CITYSCAPES
 
 RECORD = "own.json"  # in DST: what the masks' values were taken for
 ORIENTATION = 0x0112  # of the EXIF tags
+BYTES = {"palette": "ids"}  # which are read alike
 TELLING = ("train-ids", "colors")  # labels that the names of masks tell apart
 PROPOSAL = """\
-# Proposed by prepare.own from the masks in {source}. Give the classes their names, and remove
-# the lines of what is not to be scored; nothing needs to be converted again.
+# Proposed by `python -m prepare.own` from the masks in
+# {source}.
+# Give the classes their names, and remove the lines of what is not to be scored. The images need
+# not be converted again.
 """
 _OTHERS = "masks hold values that {}, and nothing was written"
 _CITYSCAPES = _OTHERS.format("are no ids of Cityscapes (list your own classes with --classes)")
@@ -54,58 +57,17 @@ UNKNOWN = {  # what is wrong with values that have no meaning
 }
 
 
-class Item(NamedTuple):
-    """A pair, its split, and the two files that it becomes, the image written last."""
-
-    pair: Pair
-    split: str
-    image: Path
-    labels: Path
-
-    def is_done(self) -> bool:
-        """Whether the files are there, and not older than their sources."""
-        try:
-            done = min(self.image.stat().st_mtime_ns, self.labels.stat().st_mtime_ns)
-        except FileNotFoundError:
-            return False
-        return done >= max(p.stat().st_mtime_ns for p in (self.pair.image, self.pair.mask))
-
-
-def plan(found: list[Pair], splits: list[str], dst: Path) -> list[Item]:
-    """What is to be written. Raises ValueError where two pairs would become one file, or where an
-    image is in another split of `dst`."""
-    items, taken = [], {}
-    for pair, split in zip(found, splits, strict=True):
-        name = pairs.target_name(pair)
-        image = dst / "leftImg8bit" / split / f"{name}{IMAGE}"
-        other = taken.setdefault((split, name.casefold()), pair)
-        if other is not pair:
-            raise ValueError(f"{other.image} and {pair.image} would both be {image}: rename one")
-        labels = dst / "gtFine" / split / f"{name}_gtFine_labelIds.png"
-        items.append(Item(pair, split, image, labels))
-    for item in items:
-        name = item.image.relative_to(dst / "leftImg8bit" / item.split)
-        for split in {"train", "val", "test"} - {item.split}:
-            planned = (split, name.as_posix().removesuffix(IMAGE).casefold()) in taken
-            if not planned and (path := dst / "leftImg8bit" / split / name).exists():
-                raise ValueError(
-                    f"{item.pair.image} belongs to {item.split}, but was converted before to "
-                    f"{path}: choose a new directory"
-                )
-    return items
-
-
 def inspect(item: Item, colors: bool) -> Counter | str:
     """The pixels of each value in a mask; or what is wrong with it, or with the image."""
     try:
         values = masks.read_values(item.pair.mask, colors)
         if not item.is_done():
-            height, width = read_image(item.pair.image).shape[1:]
-            if values.shape != (height, width):
-                mask_height, mask_width = values.shape
+            size = tuple(read_image(item.pair.image).shape[1:])
+            if values.shape != size:
                 return (
-                    f"{item.pair.mask} is {mask_width}x{mask_height}, but {item.pair.image} is "
-                    f"{width}x{height} (upright, as its EXIF tag says): make them equal"
+                    f"{item.pair.mask} is {size_text(values.shape)}, but {item.pair.image} is "
+                    f"{size_text(size)} (upright, as its EXIF tag says): make them equal, or move "
+                    "both elsewhere"
                 )
     except (OSError, ValueError) as error:
         return str(error)
@@ -210,11 +172,15 @@ def prepare(
             raise ValueError(f"{dst} lies in {source}, which is only read: write elsewhere")
     before = read_record(dst)
     given = None if classes is None else masks.read_class_list(classes)
-    if (dst / "classes.yaml").is_file():
+    if before is not None or (dst / "classes.yaml").is_file():
         if given not in (None, read_classes(dst)):
-            raise ValueError(f"{classes} differs from {dst}/classes.yaml: give one of them")
-        if before is None:
-            given = read_classes(dst)
+            raise ValueError(
+                f"{classes} differs from the classes of {dst}: leave --classes out, and edit "
+                f"{dst / 'classes.yaml'}, or choose a new directory"
+            )
+        given = read_classes(dst)
+    if before and labels and BYTES.get(labels, labels) != BYTES.get(before.labels, before.labels):
+        raise ValueError(f"{dst} was made with --labels {before.labels}: choose a new directory")
     kind = labels or (before and before.labels)
     found, notes = pairs.find_pairs(images, labels_dir, kind if kind in TELLING else None)
     splits, how = pairs.assign_splits(found, val)
@@ -225,12 +191,10 @@ def prepare(
     results = in_threads(partial(inspect, colors=colored), items, "checking")
     _refuse("problems, and nothing was written", [r for r in results if isinstance(r, str)])
     meaning = before
-    if before is None or labels or given:
+    if before is None:
         palette = masks.palette_of(found[0].mask)
         pixels = sum(results, Counter())
         meaning = masks.interpret(pixels, labels, given, colored, found[0].hint, palette)
-        if before and meaning.ids != before.ids:
-            raise ValueError(f"{dst} was made with other --labels: choose a new directory")
     unknown = [result.keys() - meaning.ids.keys() for result in results]
     _refuse(
         UNKNOWN[meaning.labels],
@@ -243,6 +207,8 @@ def prepare(
     for line in [*notes, f"masks: {meaning.reason}", f"splits: {how}"]:
         say(line)
     if before is None:
+        if labels is None and given is None:
+            say("(if they mean something else, say so with --labels or --classes: see --help)")
         write_record(dst, meaning, results, labels_dir)
     failed = [f for f in in_threads(partial(attempt, meaning=meaning), items, "converting") if f]
     _refuse("images could not be converted", failed)
@@ -281,7 +247,8 @@ def summarise(
     say(f"{'share of the pixels':24}" + "".join(f"{split:>9}" for split in splits))
     ids = dict(zip(meaning.classes.names, meaning.classes.ids, strict=True))
     rest = {i for counter in pixels.values() for i in counter} - {*ids.values()}
-    for name, members in [*((name, {i}) for name, i in ids.items()), ("(not scored)", rest)]:
+    rows = [(name, {i}) for name, i in ids.items()] + [("(not scored)", rest)] * bool(rest)
+    for name, members in rows:
         numbers = [sum(pixels[s][i] for i in members) / pixels[s].total() for s in splits]
         say(f"{name:24}" + "".join(f"{number:9.2%}" for number in numbers))
     planned = {item.image for item in items}

@@ -51,6 +51,23 @@ class Pair(NamedTuple):
         return next((SPLITS[name.lower()] for name in self.folders if name.lower() in SPLITS), None)
 
 
+class Item(NamedTuple):
+    """A pair, its split, and the two files that it becomes, the image written last."""
+
+    pair: Pair
+    split: str
+    image: Path
+    labels: Path
+
+    def is_done(self) -> bool:
+        """Whether the files are there, and not older than their sources."""
+        try:
+            done = min(self.image.stat().st_mtime_ns, self.labels.stat().st_mtime_ns)
+        except FileNotFoundError:
+            return False
+        return done >= max(p.stat().st_mtime_ns for p in (self.pair.image, self.pair.mask))
+
+
 def find_files(directory: Path, without: Path) -> list[Path]:
     """All images below a directory, but for those in `without`, if that is another directory.
 
@@ -261,3 +278,27 @@ def _named(pairs: list[Pair], path: Path) -> list[bool]:
             f"{path} names {unknown[0]}, which is none of the images: a line is the name of one"
         )
     return [bool(each) for each in found]
+
+
+def plan(found: list[Pair], splits: list[str], dst: Path) -> list[Item]:
+    """What is to be written. Raises ValueError where two pairs would become one file, or where an
+    image is in another split of `dst`."""
+    items, taken = [], {}
+    for pair, split in zip(found, splits, strict=True):
+        name = target_name(pair)
+        image = dst / "leftImg8bit" / split / f"{name}{IMAGE}"
+        other = taken.setdefault((split, name.casefold()), pair)
+        if other is not pair:
+            raise ValueError(f"{other.image} and {pair.image} would both be {image}: rename one")
+        labels = dst / "gtFine" / split / f"{name}_gtFine_labelIds.png"
+        items.append(Item(pair, split, image, labels))
+    for item in items:
+        name = item.image.relative_to(dst / "leftImg8bit" / item.split)
+        for split in {"train", "val", "test"} - {item.split}:
+            planned = (split, name.as_posix().removesuffix(IMAGE).casefold()) in taken
+            if not planned and (path := dst / "leftImg8bit" / split / name).exists():
+                raise ValueError(
+                    f"{item.pair.image} belongs to {item.split}, but was converted before to "
+                    f"{path}: choose a new directory"
+                )
+    return items
