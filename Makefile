@@ -27,7 +27,7 @@ demo: .venv/demo
 check: .venv/test
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	$(BIN)/python -m pytest -m "not slow"
+	$(BIN)/python -m pytest -m "not slow" -n 2
 
 test: .venv/test
 	$(BIN)/ruff check .

@@ -6,7 +6,6 @@ One class reads all data sets: the download from cityscapes-dataset.com, and wha
 
 import hashlib
 import json
-import os
 from collections.abc import Collection
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -22,6 +21,7 @@ from torchvision.transforms.v2 import functional as F
 from data_io.cache import Cache
 from data_io.image_io import read_grey, read_image
 from data_io.layout import find_pairs
+from runtime.files import expand
 from utils import CITYSCAPES, Classes
 
 
@@ -91,7 +91,7 @@ class Cityscapes(Dataset):
 
     def fingerprint(self) -> str:
         """A digest of the names of the images and of the classes; not of where they lie."""
-        names = [os.path.relpath(path, self.root) for path in self.images]
+        names = [Path(path).relative_to(self.root).as_posix() for path in self.images]
         content = json.dumps([sorted(names), self.classes.names, self.classes.ids])
         return hashlib.sha256(content.encode()).hexdigest()
 
@@ -173,22 +173,6 @@ def find_root(root: str | Path) -> Path:
     return root
 
 
-def expand(path: str | Path, name: str) -> Path:
-    """A path with `~` and variables expanded, or as it is where it exists.
-
-    Raises FileNotFoundError, with `name`, what the path is of, for a variable that is not set.
-    """
-    if Path(path).exists():
-        return Path(path)
-    expanded = os.path.expandvars(path)
-    if "$" in expanded:
-        raise FileNotFoundError(
-            f"the {name} is {path}, but that variable is not set: "
-            "`export` it, or name the directory itself"
-        )
-    return Path(expanded).expanduser()
-
-
 def read_classes(root: Path) -> Classes:
     """The classes of the data set in `root`: `classes.yaml`, or Cityscapes' without one.
 
@@ -205,22 +189,31 @@ def read_labels(path: str | Path, classes: Classes = CITYSCAPES) -> tv_tensors.M
     train ids where its ids are expected (see `are_train_ids`).
     """
     ids = read_grey(path)
-    present = torch.bincount(ids.flatten(), minlength=256) > 0
-    unknown = present & ~classes.known_ids
-    if unknown.any():
-        raise ValueError(
-            f"{path} holds {unknown.nonzero().flatten().tolist()}, which are no ids of "
-            "Cityscapes (0..33): write it again with the ids of "
-            "torchvision.datasets.Cityscapes.classes, or, for classes of your own, put a "
-            "classes.yaml beside leftImg8bit"
-        )
-    if classes == CITYSCAPES and present[255] and are_train_ids(present):
-        raise ValueError(
-            f"{path} looks like train ids (255, and else nothing above 18), ids are expected: "
-            "take the *_labelIds.png, not the *_labelTrainIds.png"
-        )
+    if problem := label_problem(torch.bincount(ids.flatten(), minlength=256) > 0, classes):
+        raise ValueError(f"{path} {problem}")
     # numpy looks up bytes several times as fast as torch
     return tv_tensors.Mask(torch.from_numpy(np.take(classes.train_ids.numpy(), ids.numpy())))
+
+
+def label_problem(present: Tensor, classes: Classes) -> str:
+    """What is wrong with the values of a label file, and the cure; "" if nothing is.
+
+    Args:
+        present: (256,) bool, whether a value occurs.
+    """
+    unknown = present & ~classes.known_ids
+    if unknown.any():
+        return (
+            f"holds {unknown.nonzero().flatten().tolist()}, which are no ids of Cityscapes "
+            "(0..33): write it again with the ids of torchvision.datasets.Cityscapes.classes, or, "
+            "for classes of your own, put a classes.yaml beside leftImg8bit"
+        )
+    if classes == CITYSCAPES and present[255] and are_train_ids(present):
+        return (
+            "looks like train ids (255, and else nothing above 18), ids are expected: take the "
+            "*_labelIds.png, not the *_labelTrainIds.png"
+        )
+    return ""
 
 
 def are_train_ids(present: Tensor) -> bool:

@@ -1,4 +1,4 @@
-"""Judge a checkpoint on a data set, with the same functions as `test.ipynb`.
+"""Evaluate a checkpoint on a data set, with the same functions as `test.ipynb`.
 
     python evaluate.py checkpoints/streets.pt
     python evaluate.py checkpoints/camvid.pt data/camvid --split val --out runs/camvid-val
@@ -15,6 +15,7 @@ from pathlib import Path
 
 from dataset import Cityscapes
 from engine import best_median_worst, evaluate_split
+from engine.loaders import message
 from figures import percent, plot_confusion, plot_curves, plot_iou, plot_predictions
 from inference import load_model
 from model import UNet
@@ -53,10 +54,12 @@ def main() -> None:
         root = args.data_root or trained["recipe"]["data_root"]
         ensure_streets(root)
         options = {"batch_size": args.batch_size, "workers": args.workers, "tta": args.tta}
+        if args.split == "val" and trained["recipe"]["train_split"] == "trainval":
+            print(f"note: {args.checkpoint} was trained on val, too: these figures are no test")
         found, confusion = measure(model, root, args.split, **options)
         save(out, found, confusion, model, Cityscapes(root, args.split), trained["history"])
-    except (OSError, ValueError) as error:
-        sys.exit(f"error: {error}")
+    except (OSError, ValueError, FloatingPointError) as error:
+        sys.exit(f"error: {message(error)}")
     except KeyboardInterrupt:
         sys.exit("stopped")
     print(f"metrics.json and four figures: {out}")

@@ -140,7 +140,7 @@ def plot_confusion(confusion: ConfusionMatrix, classes: Classes = CITYSCAPES) ->
     """Of each true class (row), the share that was predicted as each class (column)."""
     if not confusion.matrix.any():
         return _nothing()
-    matrix = confusion.matrix.double().cpu()
+    matrix = confusion.matrix.cpu().double()
     seen = ((matrix.sum(0) + matrix.sum(1)) > 0).nonzero().flatten()
     share = matrix[seen][:, seen]
     share = share / share.sum(1, keepdim=True).clamp(min=1)
@@ -166,13 +166,13 @@ def trace_sizes(model: nn.Module, height: int, width: int) -> dict[str, tuple[in
     through a copy on the `meta` device.
     """
     shapes = {}
-    ghost = copy.deepcopy(model).to("meta").eval()
-    for name, module in ghost.named_modules():
+    meta_model = copy.deepcopy(model).to("meta").eval()
+    for name, module in meta_model.named_modules():
         if isinstance(module, nn.Conv2d | nn.ConvTranspose2d):
             module.register_forward_hook(
                 lambda _, __, output, name=name: shapes.update({name: tuple(output.shape[1:])})
             )
-    ghost(torch.zeros(1, model.settings["in_channels"], height, width, device="meta"))
+    meta_model(torch.zeros(1, model.settings["in_channels"], height, width, device="meta"))
     return shapes
 
 

@@ -21,7 +21,7 @@ from runtime.distributed import data_parallel
 from runtime.precision import Autocast, pick_precision
 
 TTA_SCALES = 0.75, 1.0, 1.25
-WHOLE = 2_000_000  # pixels of an image that is predicted in one piece
+MAX_UNTILED = 2**21  # pixels of an image that is predicted in one piece: 2048 x 1024
 TILE, OVERLAP = 1024, 192  # pixels of a larger one's tiles, and what neighbours have in common
 
 
@@ -118,38 +118,48 @@ def predict_rows(
 ) -> Iterator[Tensor]:
     """The logits of an image of any size in bands of whole rows, (num_classes, h, W) float32.
 
-    Memory is bounded by one row of tiles. They overlap by `OVERLAP` and are blended with weights
-    that fall towards their edges; rows that no further tile touches are given out.
+    A large image is predicted in tiles and upsampled in bands, so that memory is bounded by a row
+    of tiles.
 
     Args:
         net: as `inference_net` returns it.
         image: (3, H, W) uint8.
         scale: resize the image by this for the network; the logits are upsampled to (H, W).
         tile: height and width of the tiles, in pixels that the network sees; None takes the whole
-            image where it has at most `WHOLE` of these, else `TILE`.
+            image where it has at most `MAX_UNTILED` of these, else `TILE`.
         tta: as in `predict_logits`.
     """
     height, width = image.shape[-2:]
-    device = next(net.parameters()).device
+    h, w = (max(int(n * scale + 1e-6), 1) for n in (height, width))
+    view = resize(image, [h, w]).to(next(net.parameters()).device)
+    if tile is None and max(height * width, h * w) <= MAX_UNTILED:
+        (logits,) = predict_logits(net, view.unsqueeze(0), (height, width), tta)
+        yield logits[0]
+        return
     if tile is None:
-        tile = max(height, width) if height * width * scale**2 <= WHOLE else TILE
-    tile, overlap = round(tile / scale), round(OVERLAP / scale)
-    rows, columns = _tile_starts(height, tile, overlap), _tile_starts(width, tile, overlap)
+        tile = max(h, w) if h * w <= MAX_UNTILED else TILE
+    bands = _tiled(net, view, tile, tta)
+    yield from bands if (h, w) == (height, width) else _upsampled(bands, h, height, width)
+
+
+def _tiled(net: nn.Module, image: Tensor, tile: int, tta: bool) -> Iterator[Tensor]:
+    """The logits of (3, H, W) uint8 in bands of rows, (num_classes, h, W).
+
+    Tiles overlap by `OVERLAP` and are blended with weights that fall towards their edges; rows
+    that no further tile touches are given out.
+    """
+    height, width = image.shape[-2:]
+    rows, columns = _tile_starts(height, tile), _tile_starts(width, tile)
     shared = None  # sums and weights of the rows that the last row of tiles shares with this one
     for y, next_y in pairwise([*rows, height]):
         h = min(tile, height - y)
-        sums, weights = 0, torch.zeros(h, width, device=device)
+        sums, weights = None, torch.zeros(h, width, device=image.device)
         for x in columns:
             part = image[:, y : y + h, x : x + tile]
-            size = part.shape[-2:]
-            view = resize(part, [max(int(n * scale + 1e-6), 1) for n in size])
-            (logits,) = predict_logits(net, view.unsqueeze(0).to(device), size, tta)
-            if len(rows) == len(columns) == 1:
-                yield logits[0]
-                return
-            if x == 0:
+            (logits,) = predict_logits(net, part.unsqueeze(0), part.shape[-2:], tta)
+            if sums is None:
                 sums = logits.new_zeros(logits.shape[1], h, width)
-            window = torch.outer(*(_ramp(n, overlap, device) for n in size))
+            window = torch.outer(*(_ramp(n, image.device) for n in part.shape[-2:]))
             sums[:, :, x : x + tile] += logits[0] * window
             weights[:, x : x + tile] += window
         if shared is not None:
@@ -160,22 +170,47 @@ def predict_rows(
         shared = sums[:, done:].clone(), weights[done:].clone()
 
 
-def _tile_starts(size: int, tile: int, overlap: int) -> list[int]:
-    """Where tiles begin that cover `size` pixels evenly and have at least `overlap` in common."""
+def _upsampled(bands: Iterator[Tensor], h: int, height: int, width: int) -> Iterator[Tensor]:
+    """Bands of the rows of (C, h, w), in bands of those of (C, height, width).
+
+    As `F.interpolate` upsamples bilinearly, to rounding, without the whole in memory.
+    """
+    position = ((torch.arange(height) + 0.5) * h / height - 0.5).clamp(0, h - 1)  # of source rows
+    upper, fraction = position.long(), position.frac()
+    kept, first, done = None, 0, 0  # source rows, the number of the first, and output rows
+    for band in bands:
+        kept = band if kept is None else torch.cat([kept, band], 1)
+        there = first + kept.shape[1]
+        stop = height if there == h else int((upper + 1 < there).sum())
+        for out in range(done, stop, 256):
+            rows = slice(out, min(out + 256, stop))
+            above = (upper[rows] - first).to(kept.device)
+            below = (above + 1).clamp(max=kept.shape[1] - 1)
+            t = fraction[rows].to(kept.device).unsqueeze(1)
+            mixed = torch.lerp(kept[:, above], kept[:, below], t)
+            yield F.interpolate(mixed[None], (mixed.shape[1], width), mode="bilinear")[0]
+        done = stop
+        if done < height:
+            kept = kept[:, upper[done] - first :]
+            first = int(upper[done])
+
+
+def _tile_starts(size: int, tile: int) -> list[int]:
+    """Where tiles begin that cover `size` pixels evenly and have at least `OVERLAP` in common."""
     if size <= tile:
         return [0]
-    count = -(-(size - overlap) // (tile - overlap))
+    count = -(-(size - OVERLAP) // (tile - OVERLAP))
     return [round(i * (size - tile) / (count - 1)) for i in range(count)]
 
 
-def _ramp(size: int, overlap: int, device: torch.device) -> Tensor:
-    """Weights that rise from nearly 0 to 1 over `overlap` pixels and fall again: (size,) float32.
+def _ramp(size: int, device: torch.device) -> Tensor:
+    """Weights that rise from nearly 0 to 1 over `OVERLAP` pixels and fall again: (size,) float32.
 
     Nearly 0 in the outer quarter of the overlap, where a tile lacks the most of its context.
     """
     i = torch.arange(size, device=device)
     distance = torch.minimum(i, size - 1 - i) + 1
-    return ((distance / overlap - 0.25) * 2).clamp(1e-4, 1)
+    return ((distance / OVERLAP - 0.25) * 2).clamp(1e-4, 1)
 
 
 def predict(

@@ -130,7 +130,9 @@ class UNet(nn.Module):
             for i, o in zip([in_channels, *channels[:-1]], channels, strict=True)
         )
         self.expansive = nn.ModuleList()
-        margin = 4  # of a skip, in its own pixels: two convolutions below, twice as fine
+        # Pixels that the two unpadded convolutions of the level below cost on each side, 2, at the
+        # resolution of the skip.
+        margin = 4
         for c in reversed(channels[1:]):
             cut = margin if padding == "valid" else 0
             self.expansive.append(Up(c, padding, batch_norm, margin=cut))
@@ -181,6 +183,7 @@ class UNet(nn.Module):
         """
         size = images.shape[-2:]
         x = normalize(images) if images.dtype == torch.uint8 else images
+        x = x.to(self.conv_1x1.weight.dtype)  # of a network that was made .half() or .bfloat16()
         if self.padding == "same":
             step = 2**self.depth  # each pooling must find an even size
             height, width = self.output_size(*size)
@@ -193,6 +196,10 @@ class UNet(nn.Module):
             padded = size
         if tuple(padded) != size:
             x = mirror(x, *padded, margin=self.margin)
+        return self.layers(x)[..., :height, :width]
+
+    def layers(self, x: Tensor) -> Tensor:
+        """The network itself: normalised images whose size its poolings divide -> logits."""
         x = x.contiguous(memory_format=torch.channels_last)
         skips = []
         for level, convs in enumerate(self.contracting):
@@ -202,7 +209,7 @@ class UNet(nn.Module):
             x = convs(x)  # -> (N, width * 2**level, H, W)
         for up in self.expansive:
             x = up(x, skips.pop())  # (N, C, H, W) -> (N, C/2, 2H, 2W)
-        return self.conv_1x1(x)[..., :height, :width]  # -> (N, num_classes, H, W)
+        return self.conv_1x1(x)  # -> (N, num_classes, H, W)
 
 
 def init_weights(module: nn.Module) -> None:

@@ -20,56 +20,60 @@ from PIL import Image
 from torch import Tensor
 from tqdm import tqdm
 
-from data_io.image_io import read_image
-from data_io.video import SUFFIXES, VideoReader, VideoWriter
+from data_io.image_io import IMAGE_SUFFIXES, read_image
+from data_io.video import VIDEO_SUFFIXES, VideoReader, VideoWriter
 from engine import write_submission
+from engine.loaders import message
 from figures import overlay
 from inference import load_model, predict
 from model import UNet
 from runtime.files import atomic_write
 from runtime.precision import pick_device
 
-IMAGES = {s for s, name in Image.registered_extensions().items() if name in Image.OPEN}
+RESULTS = "_labels.png", "_overlay.jpg", "_confidence.png", "_overlay.mp4"
 
 
 def find_inputs(inputs: list[str], out: Path) -> dict[Path, Path]:
     """Each image or video of files, directories and globs, and its results' path in `out`.
 
-    That path has no suffix yet; below a directory, it keeps the subdirectories. Raises
-    FileNotFoundError for an input that is not there or holds none, ValueError for two whose
-    results would have one name.
+    That path has no suffix yet; below a directory, it keeps the subdirectories. Results of an
+    earlier call and hidden files in directories are not taken. Raises FileNotFoundError for an
+    input that is not there or holds none, ValueError for two whose results would have one name.
     """
-    found = {}
+    sources = {}  # by the results' path
     for name in inputs:
         paths = [Path(name)] if Path(name).exists() else sorted(map(Path, glob.glob(name)))
-        files = {}
+        found = {}
         for path in paths:
-            below = sorted(path.rglob("*")) if path.is_dir() else []
-            known = [p for p in below if p.suffix.lower() in IMAGES | SUFFIXES]
-            # Not what macOS leaves in directories, nor results of before.
-            known = [p for p in known if not p.name.startswith(".") and out not in p.parents]
-            files |= {p: p.relative_to(path) for p in known}
             if path.is_file():
-                files[path] = Path(path.name)
-        if not files:
+                found[path] = Path(path.name)
+            for file in sorted(path.rglob("*")) if path.is_dir() else ():
+                known = file.suffix.lower() in IMAGE_SUFFIXES | VIDEO_SUFFIXES
+                if known and not file.name.startswith(".") and not file.name.endswith(RESULTS):
+                    found[file] = file.relative_to(path)
+        if not found:
             raise FileNotFoundError(f"{name}: there is no image or video: correct the path")
-        found |= {path: (out / place).with_suffix("") for path, place in files.items()}
-    for target in found.values():
-        twins = [str(path) for path, other in found.items() if other == target]
-        if len(twins) > 1:
-            raise ValueError(f"{' and '.join(twins)} would both be written to {target}: rename one")
-    return found
+        for path, place in found.items():
+            target = (out / place).with_suffix("")
+            if sources.setdefault(target, path) != path:
+                raise ValueError(
+                    f"{sources[target]} and {path} would both be written to {target}: rename one"
+                )
+    return {path: target for target, path in sources.items()}
 
 
 def predict_image(model: UNet, path: Path, target: Path, confidence: bool, **options) -> None:
     """Write `target`_labels.png, _overlay.jpg and, if asked for, _confidence.png."""
     image = read_image(path)
-    labels, chance = predict(model, image, probabilities=True, **options)
+    if confidence:
+        labels, probability = predict(model, image, probabilities=True, **options)
+    else:
+        labels = predict(model, image, **options)
     target.parent.mkdir(parents=True, exist_ok=True)
     _save(target, "_labels.png", model.classes.label_ids[labels.int()])
     _save(target, "_overlay.jpg", overlay(image, labels, model.classes))
     if confidence:
-        _save(target, "_confidence.png", chance.mul(255).round().byte())
+        _save(target, "_confidence.png", probability.mul(255).round().byte())
 
 
 def _save(target: Path, ending: str, pixels: Tensor) -> None:
@@ -118,6 +122,8 @@ def main() -> None:
         parser.error("name images or videos, or a data set with --submission")
     if args.scale <= 0:
         parser.error("--scale must be above 0")
+    if args.submission and (args.scale != 1 or args.tile or args.confidence):
+        parser.error("--scale, --tile and --confidence are not for a submission")
     Image.MAX_IMAGE_PIXELS = args.max_pixels or Image.MAX_IMAGE_PIXELS
     default = f"submission-{args.split}" if args.submission else "predictions"
     out = args.out or Path("runs") / default
@@ -125,13 +131,14 @@ def main() -> None:
         model = load_model(args.checkpoint, pick_device())
         if args.submission:
             done = write_submission(
-                model, args.submission, args.split, out, args.zip, args.batch_size, args.workers
+                *(model, args.submission, args.split, out, args.zip),
+                *(args.batch_size, args.workers, args.tta, args.precision),
             )
         else:
             done = out
             label_files(model, find_inputs(args.inputs, out), args)
-    except (OSError, ValueError) as error:
-        sys.exit(f"error: {error}")
+    except (OSError, ValueError, FloatingPointError) as error:
+        sys.exit(f"error: {message(error)}")
     except KeyboardInterrupt:
         sys.exit(f"stopped: {out} lacks predictions, repeat the command")
     print(f"predictions: {done}")
@@ -146,7 +153,7 @@ def label_files(model: UNet, targets: dict[Path, Path], args: argparse.Namespace
     failed = []
     for path, target in tqdm(targets.items(), unit="file", disable=None):
         try:
-            if path.suffix.lower() in SUFFIXES:
+            if path.suffix.lower() in VIDEO_SUFFIXES:
                 predict_video(model, path, target, **options)
             else:
                 predict_image(model, path, target, args.confidence, **options)

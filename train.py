@@ -13,8 +13,11 @@ from pathlib import Path
 
 from torch.distributed.elastic.multiprocessing.errors import record
 
+from dataset import Cityscapes
 from engine import Recipe, fit, make_loaders, make_model
+from engine.loaders import message
 from engine.recipe import parse_recipe, recipe_parser
+from figures import percent
 from prepare.streets import ensure_streets
 from runtime.distributed import first_here, is_distributed, is_main, process_group
 
@@ -24,8 +27,8 @@ def summary(record: dict) -> str:
     return (
         f"epoch {record['epoch']:3d}   lr {record['lr']:.1e}   "
         f"train loss {record['train_loss']:.3f} accuracy {record['train_accuracy']:.1%}   "
-        f"val loss {record['val_loss']:.3f} accuracy {record['val_accuracy']:.1%} "
-        f"mIoU {record['mIoU']:.1%}   {record['seconds']:.0f} s"
+        f"val loss {record['val_loss']:.3f} accuracy {percent(record['val_accuracy'])} "
+        f"mIoU {percent(record['mIoU'])}   {record['seconds']:.0f} s"
     )
 
 
@@ -42,8 +45,7 @@ def main() -> None:
     except (OSError, ValueError, FloatingPointError) as error:
         if is_distributed():
             raise
-        # Of a loader's worker the whole traceback arrives, with the message at its end.
-        sys.exit(f"error: {str(error).strip().splitlines()[-1].removeprefix('ValueError: ')}")
+        sys.exit(f"error: {message(error)}")
     except KeyboardInterrupt:
         sys.exit(f"stopped; the same command goes on, from {run / 'last.pt'} if it is there")
 
@@ -51,15 +53,18 @@ def main() -> None:
 def train(recipe: Recipe, run: Path) -> None:
     """Train in `run`, or go on there; the main process prints a line for each epoch."""
     with first_here() as first:
-        if first:
+        if first:  # draws or unpacks the data, once on each machine
             ensure_streets(recipe.data_root)
+            Cityscapes(recipe.data_root, recipe.train_split, recipe.mode)
     train_loader, val_loader = make_loaders(recipe)
-    say = print if is_main() else lambda *args, **kwargs: None
-    say(f"{len(train_loader.dataset)} images to train on, {len(val_loader.dataset)} to validate on")
+    show = print if is_main() else lambda *args, **kwargs: None
+    trained_on = " (trained on, too)" if recipe.train_split == "trainval" else ""
+    counts = len(train_loader.dataset), len(val_loader.dataset)
+    show(f"{counts[0]} images to train on, {counts[1]} to validate on{trained_on}")
     model = make_model(recipe, train_loader.dataset.classes)
-    for found in fit(model, train_loader, val_loader, recipe, run):
-        say(summary(found), flush=True)
-    say(f"best and last checkpoint, and history.json: {run}")
+    for epoch in fit(model, train_loader, val_loader, recipe, run):
+        show(summary(epoch), flush=True)
+    show(f"best and last checkpoint, and history.json: {run}")
 
 
 if __name__ == "__main__":

@@ -5,6 +5,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import ClassVar
 
 import torch
 import torchvision
@@ -32,6 +33,7 @@ class Classes:
     colors: tuple[tuple[int, int, int], ...]
     categories: tuple[str, ...] = ()
     ignored: tuple[int, ...] | None = None
+    ignore_index: ClassVar[int] = IGNORE_INDEX  # the train id of what is no class
 
     def __len__(self) -> int:
         return len(self.names)
@@ -153,7 +155,7 @@ class ConfusionMatrix:
         TP / (TP + FP + FN), as in the PASCAL VOC challenge (Everingham et al. 2010); nan for a
         class that is in neither truth nor prediction.
         """
-        matrix = self.matrix.double().cpu()
+        matrix = self.matrix.cpu().double()  # Apple's GPU has no float64
         hits = matrix.diagonal()
         return hits / (matrix.sum(0) + matrix.sum(1) - hits)
 

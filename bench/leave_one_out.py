@@ -19,20 +19,21 @@ from bench.timing import machine
 from dataset import Cityscapes
 from engine import Recipe, fit, make_loader, make_loaders, make_model
 from engine.recipe import parse_recipe, recipe_parser
+from runtime.checkpoint import MAY_CHANGE
 
 RECORD = Path(__file__).with_name("leave-one-out.jsonl")
-UNIMPORTANT = {"data_root", "workers", "cache", "device"}
 
 
-def describe(recipe: Recipe, path: str | None) -> dict:
-    """What identifies a run: the recipe's file, and the fields in which it differs from that."""
-    base = asdict(Recipe.from_file(path) if path else Recipe())
-    changes = {
-        name: value
-        for name, value in asdict(recipe).items()
-        if name not in UNIMPORTANT and value != base[name]
-    }
-    return json.loads(json.dumps({"recipe": path, "seed": changes.pop("seed", 0), **changes}))
+def identity(recipe: Recipe) -> dict:
+    """The fields that determine a run's result, as they are read back from JSON."""
+    fields = {k: v for k, v in asdict(recipe).items() if k not in MAY_CHANGE}
+    return json.loads(json.dumps(fields))
+
+
+def differences(recipe: Recipe, path: str | None) -> dict:
+    """The fields in which a recipe differs from its file, to look at."""
+    base = identity(Recipe.from_file(path) if path else Recipe())
+    return {"file": path} | {k: v for k, v in identity(recipe).items() if v != base[k]}
 
 
 def run_fold(recipe: Recipe, city: str, run: Path) -> dict:
@@ -73,8 +74,8 @@ def main() -> None:
     try:
         recipe, args = parse_recipe(recipe_parser(__doc__))
         known = [json.loads(line) for line in RECORD.read_text().splitlines()]
-        wanted = describe(recipe, args.recipe)
-        if any(line["run"] == wanted for line in known):
+        wanted = identity(recipe)
+        if any(line["recipe"] == wanted for line in known):
             sys.exit(f"this run is in {RECORD.name} already")
         cities = {Path(image).parent.name for image in Cityscapes(recipe.data_root).images}
         digest = hashlib.sha256(json.dumps(wanted, sort_keys=True).encode()).hexdigest()[:8]
@@ -85,7 +86,8 @@ def main() -> None:
         sys.exit(f"error: {error}")
     except KeyboardInterrupt:
         sys.exit("stopped; the same command goes on")
-    line = {"run": wanted, **summary(folds), "machine": machine()}
+    line = {"run": differences(recipe, args.recipe), "seed": recipe.seed, **summary(folds)}
+    line |= {"epochs": recipe.epochs, "machine": machine(), "recipe": wanted}
     with open(RECORD, "a") as file:
         file.write(json.dumps(line) + "\n")
     print(f"mean mIoU {line['mean']:.1%} after {line['minutes']} minutes: {RECORD}")

@@ -1,4 +1,4 @@
-"""How a network holds when images are blurred, noisy, compressed, dark, or of another size.
+"""How robust a network is to blur, noise, compression, light, and another size of the images.
 
     python -m bench.robustness checkpoints/camvid.pt data/camvid
 

@@ -23,7 +23,7 @@ import numpy as np
 import torch
 
 VERSION = 2  # raise it whenever decoding or downscaling gives other bytes
-HEADER = 64  # bytes: fingerprint, checksum, H, W, H', W' as uint64, and two that are spare
+HEADER = 48  # bytes: fingerprint, checksum, H, W, H', W' as uint64
 RESERVE = 2**30  # bytes to leave on the disk, for checkpoints
 
 Pair = tuple[np.ndarray, np.ndarray]
@@ -33,7 +33,7 @@ class Cache:
     """The decoded pairs of one split at one size; shared by all processes that open it.
 
     Args:
-        folder: where the files lie; made with the first of them.
+        folder: where the files lie; created with the first of them.
         pairs: the source files of each item, an image and its labels.
         size: what was done to them, such as the factor of the downscaling.
 
@@ -48,7 +48,7 @@ class Cache:
     def read(self, index: int, decode: Callable[[int], Pair]) -> Pair:
         """Item `index` from its file if that is there and whole, else `decode(index)`, then kept.
 
-        Returns arrays of its own, (3, H, W) and (H', W') uint8.
+        Returns copies, (3, H, W) and (H', W') uint8.
         """
         path, fingerprint = self.path(index), self.fingerprint(index)
         pair = self.load(path, fingerprint)
@@ -80,8 +80,7 @@ class Cache:
             return None
         if len(content) < HEADER:
             return None
-        found, checksum, *sizes = content[:HEADER].view(np.uint64).tolist()
-        h, w, label_h, label_w = sizes[:4]
+        found, checksum, h, w, label_h, label_w = content[:HEADER].view(np.uint64).tolist()
         if not found or found != fingerprint:  # 0 is no fingerprint, but what a file of zeros has
             return None
         body = np.array(content[HEADER:])
@@ -95,7 +94,7 @@ class Cache:
         """Write a pair. If that fails it warns, and no process of this run tries again."""
         body = np.concatenate([part.ravel() for part in pair])
         sizes = [*pair[0].shape[1:], *pair[1].shape]
-        header = np.array([fingerprint, zlib.crc32(body), *sizes, 0, 0], np.uint64)
+        header = np.array([fingerprint, zlib.crc32(body), *sizes], np.uint64)
         part = path.with_name(f"{path.name}.{uuid4().hex}.part")
         try:
             if not self.folder.is_dir():

@@ -5,15 +5,20 @@ Pillow ignores a PNG's checksums while it decodes, and would take damaged data f
 """
 
 import io
+import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
 import torch
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
 from torch import Tensor
 from torchvision.transforms.v2.functional import pil_to_tensor
+
+IMAGE_SUFFIXES = {
+    suffix for suffix, name in Image.registered_extensions().items() if name in Image.OPEN
+}
 
 
 class UnfitImageError(ValueError):
@@ -41,7 +46,7 @@ def open_image(path: str | Path) -> Iterator[Image.Image]:
     try:
         Image.open(io.BytesIO(data)).verify()
         with Image.open(io.BytesIO(data)) as image:
-            if image.width * image.height > Image.MAX_IMAGE_PIXELS:
+            if image.width * image.height > (Image.MAX_IMAGE_PIXELS or math.inf):
                 raise Image.DecompressionBombError  # of which Pillow only warns up to twice that
             yield image
     except UnfitImageError as error:
@@ -103,9 +108,10 @@ def read_grey(path: str | Path) -> Tensor:
 
 
 def image_size(path: str | Path) -> tuple[int, int] | None:
-    """Height and width by an image file's header; None if it is no image."""
+    """Height and width by an image file's header, once it is upright; None if it is no image."""
     try:
         with Image.open(path) as image:
-            return image.height, image.width
+            lies = image.getexif().get(ExifTags.Base.Orientation, 1) >= 5  # on a side
+            return image.size if lies else image.size[::-1]
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError):
         return None

@@ -59,7 +59,7 @@ def list_split(directory: Path, suffix: str) -> Listing:
 
     for name in visible(directory):
         if (directory / name).is_symlink() and not (directory / name).exists():
-            listing.closed.append((directory / name, "a link that leads nowhere"))
+            listing.closed.append((directory / name, "a broken symbolic link"))
             continue
         inside = visible(directory / name) if (directory / name).is_dir() else None
         for path in [Path(name)] if inside is None else [Path(name, file) for file in inside]:

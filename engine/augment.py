@@ -1,4 +1,4 @@
-"""What a training image may go through, so that a network learns streets and not one camera.
+"""Augmentation, so that a network generalises to other cameras and other light.
 
 All randomness comes from torch's default generator, as in torchvision's own transforms.
 """
@@ -28,7 +28,7 @@ def augment(
     jitter: float = 0.3,
     degrade: float = 0.6,
 ) -> tuple[Image, Mask]:
-    """A random crop of an image and its mask, at another size, in another light, and degraded.
+    """A random crop of an image and its mask, at another size, with other colours, and degraded.
 
     Args:
         image: (3, H, W) uint8.
@@ -42,45 +42,49 @@ def augment(
         jitter: how much light and colour change; see `jitter_colors`.
         degrade: probability of blur, sharpening, noise or JPEG; see `degrade_image`.
     """
-    factor = 1 if happens(keep_scale) else math.exp(draw(*map(math.log, scale)))
+    factor = 1 if random_bool(keep_scale) else math.exp(random_uniform(*map(math.log, scale)))
     # Cut out of the frame what will be the crop, and resize only that.
     height, width = (max(round(n / factor), 1) for n in crop)
-    place = draw(0, 1), draw(0, 1)
-    image = window(image, height, width, place, GREY)
-    mask = window(mask, height, width, place, IGNORE_INDEX)
+    position = random_uniform(0, 1), random_uniform(0, 1)
+    image = crop_or_pad(image, height, width, position, GREY)
+    mask = crop_or_pad(mask, height, width, position, IGNORE_INDEX)
     if (height, width) != tuple(crop):
         image = F.resize(image, crop)  # bilinear, antialiased
         # For a `Mask` torchvision takes the pixel above and left of the nearest.
         exact = InterpolationMode.NEAREST_EXACT
         mask = wrap(F.resize_image(mask[None], crop, exact)[0], like=mask)
-    if happens(flip):
+    if random_bool(flip):
         image, mask = F.horizontal_flip(image), F.horizontal_flip(mask)
     if jitter:
         image = jitter_colors(image, jitter)
-    if happens(degrade):
+    if random_bool(degrade):
         image = degrade_image(image)
     return image, mask
 
 
-def draw(low: float, high: float) -> float:
+def random_uniform(low: float, high: float) -> float:
     """A number between the two, uniformly."""
     return torch.empty(()).uniform_(low, high).item()
 
 
-def happens(probability: float) -> bool:
+def random_bool(probability: float) -> bool:
     """True with this probability."""
-    return draw(0, 1) < probability
+    return random_uniform(0, 1) < probability
 
 
-def window(image: Tensor, height: int, width: int, place: tuple[float, float], fill: int) -> Tensor:
-    """A part of (..., H, W), `place` (0..1) of the way down and across; `fill` beyond its edges."""
-    down, across = height - image.shape[-2], width - image.shape[-1]
-    if down > 0 or across > 0:
-        top, left = (int(p * (max(n, 0) + 1)) for p, n in zip(place, (down, across), strict=True))
-        padding = [left, top, max(across, 0) - left, max(down, 0) - top]
-        image = F.pad(image, padding, fill)
+def crop_or_pad(
+    image: Tensor, height: int, width: int, position: tuple[float, float], fill: int
+) -> Tensor:
+    """(..., H, W) -> (..., height, width), `position` (0..1) of the way down and across.
+
+    Beyond the image's edges there is `fill`.
+    """
+    missing = max(height - image.shape[-2], 0), max(width - image.shape[-1], 0)
+    if any(missing):
+        top, left = (int(p * (n + 1)) for p, n in zip(position, missing, strict=True))
+        image = F.pad(image, [left, top, missing[1] - left, missing[0] - top], fill)
     spare = image.shape[-2] - height, image.shape[-1] - width
-    top, left = (int(p * (n + 1)) for p, n in zip(place, spare, strict=True))
+    top, left = (int(p * (n + 1)) for p, n in zip(position, spare, strict=True))
     return F.crop(image, top, left, height, width)
 
 
@@ -90,9 +94,9 @@ def jitter_colors(image: Image, jitter: float) -> Image:
     All but gamma are linear in a pixel's colours, and become one matrix, since torchvision's
     adjust_hue takes fifty times as long. Hue is a rotation about the grey axis.
     """
-    gamma = math.exp(draw(-jitter, jitter))
-    brightness, contrast, saturation = (draw(1 - jitter, 1 + jitter) for _ in range(3))
-    angle = 2 * math.pi * draw(-jitter / 6, jitter / 6)
+    gamma = math.exp(random_uniform(-jitter, jitter))
+    brightness, contrast, saturation = (random_uniform(1 - jitter, 1 + jitter) for _ in range(3))
+    angle = 2 * math.pi * random_uniform(-jitter / 6, jitter / 6)
     luma = torch.tensor([0.299, 0.587, 0.114])
     cross = torch.tensor([[0.0, -1, 1], [1, 0, -1], [-1, 1, 0]]) / 3**0.5
     rotation = torch.eye(3) + math.sin(angle) * cross + (1 - math.cos(angle)) * cross @ cross
@@ -106,7 +110,7 @@ def jitter_colors(image: Image, jitter: float) -> Image:
 
 def degrade_image(image: Image) -> Image:
     """Gaussian blur, sharpening, noise of up to 12 grey levels, or JPEG of quality 15 to 80."""
-    kind, strength = int(draw(0, 4)), draw(0, 1)
+    kind, strength = int(random_uniform(0, 4)), random_uniform(0, 1)
     if kind == 0:
         return F.gaussian_blur(image, [7, 7], [0.3 + 1.2 * strength])
     if kind == 1:

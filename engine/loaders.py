@@ -52,8 +52,9 @@ def make_transform(recipe: Recipe, crop: tuple[int, int] | None) -> Callable:
 
 
 def require_scored_pixels(scenes: Cityscapes, most: int = 50) -> None:
-    """Raise ValueError if not one pixel is of a class in up to `most` label files."""
-    for target in scenes.targets[:: -(-len(scenes) // most)]:
+    """Raise ValueError if no pixel of any label file is of a class; looks at a few first."""
+    sample = scenes.targets[:: -(-len(scenes) // most)]
+    for target in [*sample, *scenes.targets]:
         if (read_labels(target, scenes.classes) != IGNORE_INDEX).any():
             return
     ids = read_grey(target).unique().tolist()
@@ -68,6 +69,7 @@ def require_one_size(scenes: Cityscapes) -> None:
     """Raise ValueError if the images, by their headers, are of several sizes."""
     with ThreadPoolExecutor() as threads:
         sizes = dict(zip(threads.map(image_size, scenes.images), scenes.images, strict=True))
+    sizes.pop(None, None)  # no image: reading it will say so
     if len(sizes) > 1:
         (one, path), (other, other_path) = list(sizes.items())[:2]
         raise ValueError(
@@ -99,7 +101,8 @@ def make_loader(
 
     Args:
         dataset: a `Cityscapes`, or the like.
-        train: shuffle, anew in each epoch and alike in each run with the data set's seed.
+        train: shuffle, in another order in each epoch, the same in each run with the data set's
+            seed.
         workers: processes that read ahead; 0 reads in the loop, None as `pick_workers` says.
 
     Under `torchrun`, `batch_size` is that of all processes together, and `workers` that of all on
@@ -155,6 +158,14 @@ def set_epoch(loader: DataLoader, epoch: int) -> None:
     loader.dataset.set_epoch(epoch)
     # A prime above the number of epochs, so that two seeds share no epoch's order.
     loader.batch_sampler.sampler.generator.manual_seed(loader.dataset.seed * 1_000_003 + epoch)
+
+
+def message(error: Exception) -> str:
+    """An error's text; of one in a loader's worker, whose text has a traceback, the last line."""
+    text = str(error).strip()
+    if "Traceback (most recent call last)" in text:
+        text = text.splitlines()[-1].removeprefix("ValueError: ")
+    return text
 
 
 def ignore_interrupt(_: int) -> None:

@@ -172,9 +172,9 @@ def check_classes(model: UNet, classes: Classes) -> None:
         only = [name for name in ours if name not in classes.names] or ["the same in another order"]
         others = [name for name in classes.names if name not in ours] or ["the same"]
         raise ValueError(
-            f"the network's classes are not the data's: it alone has {', '.join(only[:5])}, the "
-            f"data alone {', '.join(others[:5])}: take a checkpoint that was trained on them, or "
-            "start from its weights with `init`"
+            f"the network's classes are not the data's: only the network has "
+            f"{', '.join(only[:5])}; only the data has {', '.join(others[:5])}: take a checkpoint "
+            "that was trained on these classes, or start from its weights with `init`"
         )
 
 
@@ -191,8 +191,9 @@ def fit(
     `metrics` gives, precision, and seconds. `run_dir` gets `last.pt` (the full state, after every
     epoch), `previous.pt` (the one before it), `best.pt` (the weights of the highest mIoU so far)
     and `history.json` (the records). If there is a state already, its records are yielded first
-    and training goes on from it, and ends with the same bits as an uninterrupted run. Under
-    `torchrun` all processes train and yield; the main one writes.
+    (so that a log of them must expect each again) and training goes on from it, and ends with the
+    same bits as an uninterrupted run. Under `torchrun` all processes train and yield; the main one
+    writes.
 
     Raises ValueError if `run_dir` holds a run of another recipe or the device cannot do what the
     recipe asks for, BlockingIOError if another process trains there, OSError if it cannot be
@@ -263,7 +264,7 @@ def start_or_resume(
             if before != precision and len(history) < recipe.epochs:
                 warnings.warn(
                     f"{run_dir} was trained in {before} and goes on in {precision}, which this "
-                    f"device is fast in: set precision to keep one",
+                    f"device is fast in: `precision: {before}` would keep that",
                     stacklevel=3,
                 )
     return history or []
@@ -277,7 +278,7 @@ def save_epoch(
     `last.pt` follows `best.pt`: after a kill between them the epoch is trained again, with the
     same result, and both are written.
     """
-    best = max(history, key=lambda record: record["mIoU"])
+    best = max(history, key=lambda record: record["mIoU"] or 0)  # None: no pixel was scored
     if recipe.train_split == "trainval" or history[-1] is best:
         save_checkpoint(run_dir / "best.pt", model, recipe, history)
     save_checkpoint(run_dir / "last.pt", model, recipe, history, training, data)

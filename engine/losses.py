@@ -38,7 +38,11 @@ def criterion(
             `distributed.all_reduce_sum` where the batch is divided among processes.
         pixels: how many pixels count in the whole batch, where `labels` are a part of it; the
             parts' cross-entropies then add up to the batch's.
+
+    A loss for `accumulate` must be a sum over pixels divided by `pixels`, as cross-entropy is.
     """
+    if loss not in ("cross_entropy", "cross_entropy+dice"):
+        raise ValueError(f"there is no loss {loss}")
     logits = logits.float().permute(0, 2, 3, 1).reshape(-1, logits.shape[1])  # (pixels, C)
     labels = labels.reshape(-1).long()
     if pixels is None:

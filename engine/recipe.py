@@ -1,4 +1,4 @@
-"""Recipes: everything that decides what a training gives, from a file and the command line."""
+"""Recipes: all settings of a training, from a file and the command line."""
 
 import math
 from argparse import Namespace
@@ -13,6 +13,7 @@ from jsonargparse import ArgumentError, ArgumentParser, DefaultHelpFormatter
 
 from model import UNet
 from runtime.checkpoint import checkpoint_classes, load_checkpoint
+from runtime.distributed import is_main
 from utils import CITYSCAPES, Classes
 
 
@@ -23,7 +24,7 @@ def bounded(default: float | None, low: float, high: float = math.inf) -> Any:
 
 @dataclass(frozen=True)
 class Recipe:
-    """Everything that decides what a training gives, on a given machine.
+    """All settings that determine the result of a training, on a given machine.
 
     The defaults are the reference recipe for Cityscapes. A new field is a line below, with its
     bounds, and a line here; the command line, the checks and the checkpoints follow.
@@ -39,7 +40,7 @@ class Recipe:
         crop: height and width of the training crops; null trains on full frames.
         crop_area: smallest and largest share of the frame that a crop shows.
         crop_start: crops grow from this share of `crop`'s height and width in the first epoch to
-            all of it in the last: small images are learned from sooner (progressive learning,
+            all of it in the last, since epochs on small crops are faster (progressive learning,
             Tan & Le 2021, section 4, https://arxiv.org/abs/2104.00298).
         scale: frames are resized by a factor between these before a crop is cut out, and padded
             where they are smaller (engine/augment.py); null crops by `crop_area` instead.
@@ -49,7 +50,7 @@ class Recipe:
             too, and hue by a sixth of it.
         degrade: with `scale`, the share of crops that are blurred, sharpened, made noisy or
             compressed as JPEG.
-        hold_out: cities of the training split that are left out, as to evaluate on them.
+        hold_out: cities of the training split that are left out, for example to evaluate on them.
         init: a checkpoint whose weights the training starts from; null draws them. With other
             classes than the data's, all but the last layer's.
         width: channels of the U-Net's first level.
@@ -176,6 +177,10 @@ class Recipe:
             raise ValueError("recipe: scale needs a crop, for images of one size: give both")
         if self.scale is None and self.degrade:
             raise ValueError("recipe: degrade needs scale: give both, as in [1, 1]")
+        if self.scale and (self.crop_start < 1 or self.crop_area != (0.25, 1.0)):
+            raise ValueError(
+                "recipe: crop_area and crop_start are not used with scale: leave them out"
+            )
 
 
 def given(**fields) -> dict:
@@ -246,14 +251,16 @@ def make_model(recipe: Recipe, classes: Classes = CITYSCAPES) -> UNet:
 
 def _load_weights(model: UNet, path: str) -> None:
     checkpoint = load_checkpoint(path)
-    settings = {**checkpoint["settings"], "num_classes": model.settings["num_classes"]}
-    if settings != model.settings:
+    settings = UNet(**checkpoint["settings"]).settings  # with the defaults of today
+    if {**settings, "num_classes": model.settings["num_classes"]} != model.settings:
         raise ValueError(
-            f"{path} is of a network with {checkpoint['settings']}, the recipe's has "
-            f"{model.settings}: make them equal, or leave init out"
+            f"{path} is of a network with {settings}, the recipe's has {model.settings}: make "
+            "them equal, or leave init out"
         )
-    weights = checkpoint["model"]
-    if checkpoint_classes(checkpoint) != model.classes:
-        weights = {name: w for name, w in weights.items() if not name.startswith("conv_1x1")}
-        print(f"{path} has other classes: the last layer starts from random weights")
-    model.load_state_dict(weights, strict=False)
+    weights, classes = checkpoint["model"], checkpoint_classes(checkpoint)
+    if classes is None or classes.names != model.classes.names:
+        last_layer = {n: w for n, w in model.state_dict().items() if n.startswith("conv_1x1")}
+        weights = {**weights, **last_layer}
+        if is_main():
+            print(f"{path} has other classes: the last layer starts from random weights")
+    model.load_state_dict(weights)

@@ -16,6 +16,7 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from data_io.image_io import read_image
+from data_io.layout import IMAGE, list_split
 from dataset import downscale, find_root
 from engine.loaders import make_loader
 from engine.loop import evaluate
@@ -39,12 +40,12 @@ class UnlabelledImages(Dataset):
 
     def __init__(self, root: str | Path, split: str, factor: int):
         folder = find_root(root) / "leftImg8bit" / split
-        found = folder.glob("*/*_leftImg8bit.png")
-        self.images = sorted(str(path) for path in found if not path.name.startswith("."))
+        stems = sorted(list_split(folder, IMAGE).stems)
+        self.images = [f"{folder / stem}{IMAGE}" for stem in stems]
         if not self.images:
             raise FileNotFoundError(
-                f"{folder} holds no <city>/*_leftImg8bit.png: choose another split, prepare the "
-                "data set again, or, for Cityscapes, unpack leftImg8bit_trainvaltest.zip"
+                f"{folder} holds no <city>/*{IMAGE}: choose another split, prepare the data set "
+                "again, or, for Cityscapes, unpack leftImg8bit_trainvaltest.zip"
             )
         self.factor = factor
 
@@ -65,6 +66,8 @@ def write_submission(
     pack: bool = False,
     batch_size: int = 1,
     workers: int = 0,
+    tta: bool = False,
+    precision: str = "auto",
 ) -> Path:
     """Predict every image of a split into the directory `out`, by way of `engine.evaluate`.
 
@@ -77,9 +80,10 @@ def write_submission(
         split: of the data set, `test` too.
         out: made if need be.
         pack: also zip them into `<out>.zip`, whole or not at all.
-        batch_size: more than 1 needs images of one size. Rounding depends on it: a pixel in a
-            million may differ from those of an evaluation in other batches.
+        batch_size: rounding depends on it: a pixel in a million may differ from those of an
+            evaluation in other batches.
         workers: processes that decode ahead.
+        tta, precision: as in `inference.predict`.
 
     Returns what to hand in: the zip, or `out`.
 
@@ -88,7 +92,7 @@ def write_submission(
         ValueError: an image that cannot be read or whose name the benchmark would not know, or a
             model of other classes.
     """
-    if model.classes != CITYSCAPES:
+    if model.classes is None or model.classes.ids != CITYSCAPES.ids:
         raise ValueError(
             f"the benchmark judges the {len(CITYSCAPES)} classes of Cityscapes, this model has "
             f"{model.settings['num_classes']} of its own: take one that was trained on Cityscapes"
@@ -110,7 +114,12 @@ def write_submission(
 
     loader = make_loader(images, batch_size, train=False, workers=workers)
     device = next(model.parameters()).device
-    evaluate(model, loader, device, description=f"predict {split}", on_prediction=save)
+    evaluate(
+        *(model, loader, device),
+        **{"precision": precision, "tta": tta},
+        description=f"predict {split}",
+        on_prediction=save,
+    )
     if not pack:
         return out
     packed = io.BytesIO()

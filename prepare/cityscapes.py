@@ -54,13 +54,6 @@ def is_missing(directory: Path) -> bool:
     return False
 
 
-def closed(listing: Listing) -> list[Fault]:
-    """The directories that cannot be opened, and links of such names that lead nowhere."""
-    faults = [Fault(CLOSED, path, reason) for path, reason in listing.closed]
-    links = [path for path in listing.others if path.is_symlink() and not path.exists()]
-    return faults + [Fault(CLOSED, p, "a link that leads nowhere") for p in links if not p.suffix]
-
-
 def compare(
     root: Path, kind: str, split: str, images: Listing, labels: Listing, expected: int | None
 ) -> list[Fault]:
@@ -116,7 +109,7 @@ def check_part(
     if BLACK in images.stems:
         say(f"note: {BLACK} is published as a black image, which does no harm")
     # All images in a closed directory would seem to be missing.
-    faults = closed(images) + closed(labels)
+    faults = [Fault(CLOSED, path, reason) for path, reason in images.closed + labels.closed]
     faults = faults or compare(root, kind, split, images, labels, expected)
     stems = sorted(images.stems & labels.stems)
     sizes, found = inspect_all(root, kind, split, stems, labelled, classes)

@@ -8,11 +8,9 @@ from collections import Counter, defaultdict
 from pathlib import Path
 from typing import NamedTuple
 
-from PIL import Image
-
+from data_io.image_io import IMAGE_SUFFIXES
 from data_io.layout import IMAGE, SYSTEM_FILES
 
-SUFFIXES = {s for s, name in Image.registered_extensions().items() if name in Image.OPEN}
 SPLITS = {
     **dict.fromkeys(("train", "training"), "train"),
     **dict.fromkeys(("val", "valid", "validation"), "val"),
@@ -85,7 +83,7 @@ def find_files(directory: Path, without: Path) -> list[Path]:
         if real not in seen:
             found += [Path(folder, name) for name in files if _is_visible(name)]
         seen.add(real)  # links cannot loop
-    images = sorted(path for path in found if path.suffix.lower() in SUFFIXES)
+    images = sorted(path for path in found if path.suffix.lower() in IMAGE_SUFFIXES)
     if not images:
         kinds = Counter(f"*{path.suffix}" for path in found).most_common(3)
         there = ", but " + " and ".join(f"{n} {kind}" for kind, n in kinds) if kinds else ""

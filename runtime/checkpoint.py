@@ -169,10 +169,17 @@ def resume(
     checkpoint = broadcast_from_main(load_last, run_dir)
     if checkpoint is None:
         return None
+    if "training" not in checkpoint:
+        raise ValueError(
+            f"{run_dir / 'last.pt'} holds weights and no state of a training: choose another run "
+            "directory, and start from these weights with `init`"
+        )
     ours = asdict(recipe)
     # A run from before a field existed had its default.
     theirs = {**{field.name: field.default for field in fields(recipe)}, **checkpoint["recipe"]}
+    used = checkpoint["history"][-1].get("precision") if checkpoint["history"] else None
     may_change = MAY_CHANGE | ({"epochs"} if recipe.extends(theirs["epochs"]) else set())
+    may_change |= {"precision"} if used and recipe.precision in ("auto", used) else set()
     differing = [
         f"{name} is {ours.get(name)!r} here and {theirs.get(name)!r} there"
         for name in {**ours, **theirs}

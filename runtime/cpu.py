@@ -36,37 +36,30 @@ def convert(module: nn.Module) -> nn.Module:
     multiplies as often. That gradient is a sum over all pixels of (the pixels around) x (the
     gradient by the output there), so that matrix products give it for all places of the kernel.
 
-    Like `nn.SyncBatchNorm.convert_sync_batchnorm`: replaces layers below `module`, which keep
-    their parameters and names, and returns it. Elsewhere, and for layers of other forms than the
+    Like `nn.SyncBatchNorm.convert_sync_batchnorm`, changes layers of `module`, which keep their
+    parameters and names, and returns it. Elsewhere, and for layers of other forms than the
     U-Net's, nothing changes.
     """
     if torch.backends.cpu.get_cpu_capability() == "AVX2":
-        for name, child in module.named_children():
-            module.add_module(name, _converted(child))
-            convert(child)
+        for layer in module.modules():
+            layer.__class__ = _faster_class(layer)
     return module
 
 
-def _converted(layer: nn.Module) -> nn.Module:
+def _faster_class(layer: nn.Module) -> type:
+    """The class below whose forward pass suits a layer, or the layer's own."""
     if not isinstance(layer, nn.Conv2d | nn.ConvTranspose2d) or layer.in_channels < 32:
-        return layer  # few channels make products too narrow to be faster
+        return type(layer)  # few channels make products too narrow to be faster
     form = {name: getattr(layer, name) for name in ("groups", "dilation", "padding_mode")}
     if form != {"groups": 1, "dilation": (1, 1), "padding_mode": "zeros"}:
-        return layer
+        return type(layer)
     if type(layer) is nn.Conv2d and layer.kernel_size == (3, 3) and layer.stride == (1, 1):
         if layer.bias is None and layer.padding in ("same", "valid"):
-            return _with_parameters(Conv3x3, layer)
+            return Conv3x3
     if type(layer) is nn.ConvTranspose2d and layer.kernel_size == layer.stride == (2, 2):
         if layer.bias is not None and layer.padding == layer.output_padding == (0, 0):
-            return _with_parameters(UpConv2x2, layer)
-    return layer
-
-
-def _with_parameters(kind: type, layer: nn.Module) -> nn.Module:
-    """A layer of class `kind` that shares everything with `layer`, an instance of its parent."""
-    new = kind.__new__(kind)
-    new.__dict__ = layer.__dict__
-    return new
+            return UpConv2x2
+    return type(layer)
 
 
 def _applies(layer: nn.Module, x: Tensor) -> bool:
@@ -77,6 +70,7 @@ def _applies(layer: nn.Module, x: Tensor) -> bool:
         and layer.weight.requires_grad
         and x.device.type == layer.weight.device.type == "cpu"
         and x.dtype == layer.weight.dtype == torch.float32
+        and x.numel() > 0  # the part of a batch that a process has under torchrun may be empty
         and not torch.is_autocast_enabled("cpu")
         and not torch.compiler.is_compiling()
     )

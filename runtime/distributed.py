@@ -182,7 +182,8 @@ def wrap_model(model: nn.Module, precision: str) -> nn.Module:
 
 def data_parallel(net: nn.Module) -> nn.Module:
     """The network on all GPUs of this process, if it has several to itself."""
-    several = next(net.parameters()).is_cuda and torch.cuda.device_count() > 1
+    device = next(net.parameters()).device  # another than the first was chosen by its number
+    several = device.type == "cuda" and device.index == 0 and torch.cuda.device_count() > 1
     return nn.DataParallel(net) if several and not is_distributed() else net
 
 

@@ -1,4 +1,4 @@
-"""Files that are whole or not there, and one run to a directory."""
+"""Paths, files that are whole or not there, and one run to a directory."""
 
 import errno
 import os
@@ -16,6 +16,22 @@ except ImportError:  # Windows, where two runs in one directory are not told apa
 
 NO_FLOCK = errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP  # some mounts of Lustre and NFS
 _held: set[TextIO] = set()  # the lock files that this process holds
+
+
+def expand(path: str | Path, name: str) -> Path:
+    """A path with `~` and variables expanded, or as it is where it exists.
+
+    Raises FileNotFoundError, with `name`, what the path is of, for a variable that is not set.
+    """
+    if Path(path).exists():
+        return Path(path)
+    expanded = os.path.expandvars(path)
+    if "$" in expanded:
+        raise FileNotFoundError(
+            f"the {name} is {path}, but that variable is not set: "
+            "`export` it, or name the directory itself"
+        )
+    return Path(expanded).expanduser()
 
 
 def atomic_write(path: Path, *content: bytes, keep: Path | None = None) -> None:

@@ -56,7 +56,8 @@ def cpu_has_bf16() -> bool:
     Elsewhere PyTorch emulates it, ten times slower than fp32.
     """
     if platform.machine().lower() in ("arm64", "aarch64"):
-        return torch.ops.mkldnn._is_mkldnn_bf16_supported()
+        known = torch.backends.mkldnn.is_available()  # not in all of macOS' builds
+        return known and torch.ops.mkldnn._is_mkldnn_bf16_supported()
     return torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
 
 

@@ -29,6 +29,8 @@ from bench.kill_test import FIELDS, ROOT, differences, finish, kill_to_the_end, 
 from engine import Recipe, fit, make_loaders, make_model
 from runtime.checkpoint import load_checkpoint
 
+pytestmark = pytest.mark.slow
+
 
 def slow(value):
     return pytest.param(value, marks=pytest.mark.slow)

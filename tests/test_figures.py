@@ -76,6 +76,7 @@ def test_iou_bars_are_sorted_and_leave_absent_classes_out():
     assert any("50.0%" in text.get_text() for text in ax.texts)  # the mean
 
 
+@pytest.mark.slow
 def test_the_architecture_is_drawn_with_the_sizes_of_the_paper():
     paper = UNet(1, 2, 64, padding="valid", batch_norm=False)
     sizes = [shape[1] for shape in trace_sizes(paper, 572, 572).values()]

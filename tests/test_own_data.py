@@ -70,6 +70,7 @@ def test_a_tree_with_its_own_classes_is_read_by_them(tmp_path):
     assert scenes[0][1].unique().tolist() == [0, 1, 255]  # 9 is not listed, and so not scored
 
 
+@pytest.mark.slow
 def test_network_metrics_checkpoint_and_prediction_follow_the_classes(tmp_path):
     history = train(tiny(own(tmp_path / "data"), epochs=30, lr=0.01), tmp_path / "run")
     assert set(history[-1]["iou"]) == {"background", "crack"}

@@ -130,6 +130,8 @@ def test_gta5_palette_masks_are_read_by_their_index_and_34_is_not_scored(tmp_pat
         (["_labelcsIds", "_labellevel3Ids"], [*STREET, 255], None),
         (["_labelids"], [0, 1, 3, 29, 32, 33, 39], 7),
         (["_labellevel3Ids"], [0, 2, 4, 22, 24, 25, 255], 6),
+        (["_labellevel3Ids"], STREET, 9),  # though they might be Cityscapes' ids
+        (["_labelids"], TRAIN_IDS, 8),  # though they might be train ids
     ],
 )
 def test_idd_is_converted_from_whichever_labels_lie_there(tmp_path, kinds, values, classes):
@@ -141,14 +143,15 @@ def test_idd_is_converted_from_whichever_labels_lie_there(tmp_path, kinds, value
             for other in kinds[1:]:
                 save(folder / f"{frame}_gtFine{other}.png", pattern([0]))
             save(folder / f"{frame}_gtFine_instanceids.png", pattern([0]))
-    dst = tmp_path / "out"
-    counts = prepare(tmp_path / "leftImg8bit", tmp_path / "gtFine", dst)
+    lines, dst = [], tmp_path / "out"
+    counts = prepare(tmp_path / "leftImg8bit", tmp_path / "gtFine", dst, say=lines.append)
     assert counts == {"train": 3, "val": 3}
+    assert "left out" not in "".join(lines)
     assert (dst / "leftImg8bit/val/1/1_000000_024541_leftImg8bit.png").is_file()
     assert (dst / "classes.yaml").exists() == (classes is not None)
     assert len(Cityscapes(dst, "train").classes) == (classes or 19)
-    assert masks_of(dst, "train") == (set(range(6)) | {255} if classes == 6 else
-                                      set(range(7)) if classes else expected(STREET))  # fmt: skip
+    own_ids = {*range(classes or 0)} | {255} & set(values)
+    assert masks_of(dst, "train") == (own_ids if classes else expected(STREET))
 
 
 def camvid(root: Path) -> Path:
@@ -263,7 +266,9 @@ def test_ids_are_the_same_in_every_form_of_png(tmp_path, form):
             path.write_bytes(data[:12] + header + crc + data[33:plte] + data[plte + length :])
             assert "L;4" in str(Image.open(path).tile)
     prepare(images, masks, tmp_path / "out")
-    assert np.array_equal(Cityscapes(tmp_path / "out", "val")[0][1].numpy(), values)
+    scenes = Cityscapes(tmp_path / "out", "val")
+    assert scenes.classes.ids == (0, 1)
+    assert np.array_equal(scenes[0][1].numpy(), values)
 
 
 def test_a_proposal_gives_each_value_its_share_and_leaves_255_out(tmp_path):
@@ -319,6 +324,15 @@ def test_labels_says_what_the_values_are_where_they_look_otherwise(tmp_path):
     assert not (tmp_path / "guessed" / "classes.yaml").exists()
     prepare(images, masks, tmp_path / "said", labels="ids")
     assert Cityscapes(tmp_path / "said", "val").classes.ids == tuple(sorted({*TRAIN_IDS} - {255}))
+
+
+def test_the_names_of_masks_tell_train_ids_whatever_values_they_hold(tmp_path):
+    images, masks = flat(tmp_path, values=(0, 1))
+    for path in [*masks.iterdir()]:
+        path.rename(path.with_stem(f"{path.stem}_train_id"))
+    prepare(images, masks, tmp_path / "out")
+    assert masks_of(tmp_path / "out", "train") == {0, 1}
+    assert not (tmp_path / "out" / "classes.yaml").exists()
 
 
 # Names, pairs and splits
@@ -440,13 +454,16 @@ def test_a_second_call_writes_nothing_and_the_sources_are_never_changed(tmp_path
     assert state(images) | state(masks) == sources
 
 
-def test_an_interrupted_conversion_is_completed(tmp_path, monkeypatch):
+@pytest.mark.parametrize("last", ["leftImg8bit", "gtFine_labelIds"])
+def test_an_interrupted_conversion_leaves_no_image_without_labels_and_is_completed(
+    tmp_path, monkeypatch, last
+):
     images, masks = flat(tmp_path)
     prepare(images, masks, tmp_path / "whole")
     write = own.atomic_write
 
     def stop(path, content):
-        if path.name == "own_000000_a3_leftImg8bit.png":
+        if path.name == f"own_000000_a3_{last}.png":
             raise KeyboardInterrupt
         write(path, content)
 

@@ -23,6 +23,8 @@ from prepare.streets import draw_tree
 from runtime.checkpoint import load_checkpoint, save_checkpoint
 from utils import CITYSCAPES, ConfusionMatrix
 
+pytestmark = pytest.mark.slow
+
 # No deadline: a shared machine may stop a test for minutes.
 settings.register_profile(
     "project", deadline=None, max_examples=25, suppress_health_check=list(HealthCheck)

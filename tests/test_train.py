@@ -53,7 +53,7 @@ def test_a_run_prints_its_images_and_epochs_and_the_same_command_goes_on(
     history = json.loads((tmp_path / "history.json").read_text())
     assert len(epochs) == len(history) == 2
     for line, record in zip(epochs, history, strict=True):
-        assert f"mIoU {record['mIoU']:.1%}" in line
+        assert f"mIoU {record['mIoU']:.2%}" in line
     before = (tmp_path / "last.pt").read_bytes()
     assert main(*args) is None  # the run is finished: it tells the same, and trains nothing
     assert capsys.readouterr().out == first

@@ -26,6 +26,7 @@ from PIL import Image
 from tqdm import tqdm
 
 from prepare.streets.scene import draw_scene
+from runtime.files import expand
 
 VERSION = 1  # of the drawing; raise it whenever pixels change
 SPLITS = ("train", "val")
@@ -89,7 +90,7 @@ def ensure_streets(root: str | Path) -> None:
 
     Variables of the environment and `~` are expanded. Raises as `draw_tree`.
     """
-    root = Path(os.path.expandvars(root)).expanduser()
+    root = expand(root, "data root")
     note = root / "streets.json"
     if note.is_file():
         try:
