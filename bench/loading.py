@@ -122,7 +122,7 @@ def measure() -> tuple[list[Row], list[str]]:
     rows = [
         Row(f"Reading a frame, {what}", ms[name], ms["other"], "ms", ms["other"] / ms[name], goal)
         for name, what, goal in (
-            ("decoding", "without the cache", "≥ 1.4"),
+            ("decoding", "without the cache", "≥ 0.87 (1 / 1.15)"),
             ("first", "first epoch, which fills the cache", "≥ 0.87 (1 / 1.15)"),
             ("later", "later epochs", "≥ 50"),
             ("normalized", "later epochs, normalised on the CPU", ""),

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torchvision.tv_tensors import Image, Mask
 
-from engine.augment import augment, jitter_colors
+from engine.augment import augment, degrade_image, jitter_colors
 from utils import IGNORE_INDEX
 
 

@@ -588,7 +588,12 @@ def trap_run(tree: Path) -> None:
             id="another recipe",
             marks=pytest.mark.slow,
         ),
-        pytest.param(trap_run, ["last.pt", "plain data", "delete"], id="a run that holds code"),
+        pytest.param(
+            trap_run,
+            ["last.pt", "plain data", "delete"],
+            id="a run that holds code",
+            marks=pytest.mark.slow,
+        ),
     ],
 )
 def test_train_py_ends_with_one_line_that_says_so(tree, monkeypatch, way, fragments):
