@@ -75,7 +75,7 @@ def draw_tree(
     if not jobs:
         return 0
     workers = min(workers or os.cpu_count() or 1, len(jobs))
-    with tqdm(total=len(jobs), desc=f"drawing {dst}", unit="scene", disable=quiet) as bar:
+    with tqdm(total=len(jobs), desc=f"drawing {dst}", unit="scene", disable=quiet or None) as bar:
         for _ in map(draw_files, jobs) if workers == 1 else draw_in_parallel(jobs, workers):
             bar.update()
     return len(jobs)
