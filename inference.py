@@ -190,9 +190,9 @@ def _upsampled(bands: Iterator[Tensor], h: int, height: int, width: int) -> Iter
             mixed = torch.lerp(kept[:, above], kept[:, below], t)
             yield F.interpolate(mixed[None], (mixed.shape[1], width), mode="bilinear")[0]
         done = stop
-        if done < height:
-            kept = kept[:, upper[done] - first :]
-            first = int(upper[done])
+        if done < height:  # forget the rows above those that the next output row lies between
+            over = min(int(upper[done]) - first, kept.shape[1])
+            kept, first = kept[:, over:], first + over
 
 
 def _tile_starts(size: int, tile: int) -> list[int]:

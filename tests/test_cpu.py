@@ -168,6 +168,13 @@ def test_passes_that_are_not_for_the_products_are_left_to_torch(layer):
 
 
 @pytest.mark.parametrize("layer", LAYERS)
+def test_no_image_at_all_has_no_gradient(layer):
+    ours, x = converted(layer), torch.zeros(0, layer.in_channels, 4, 4, requires_grad=True)
+    ours(x).sum().backward()
+    assert not ours.weight.grad.any()
+
+
+@pytest.mark.parametrize("layer", LAYERS)
 def test_a_frozen_layer_passes_its_gradient_on(layer):
     x = torch.randn(1, layer.in_channels, 4, 4, requires_grad=True)
     ours, theirs = converted(layer).requires_grad_(False), copy.deepcopy(layer).double()

@@ -153,6 +153,25 @@ def test_a_class_table_that_cannot_be_used_is_named(tmp_path, content, message):
         Cityscapes(tmp_path)
 
 
+def test_a_class_that_is_in_one_of_many_images_is_found(tmp_path):
+    root = own(tmp_path / "data", ids=(9,), train=120, val=1)
+    for split, stem in (("train", "town_000000_000001"), ("val", "town_000000_000000")):
+        path = root / "gtFine" / split / "town" / f"{stem}_gtFine_labelIds.png"
+        Image.fromarray(np.full((48, 64), 7, np.uint8)).save(path)
+    assert make_loaders(tiny(root))
+
+
+def test_another_colour_of_a_class_changes_nothing_for_init(tmp_path, capsys):
+    root = own(tmp_path / "data")
+    train(tiny(root), tmp_path / "run")
+    (root / "classes.yaml").write_text(
+        yaml.safe_dump([CLASSES[0], CLASSES[1] | {"color": [1, 2, 3]}])
+    )
+    recipe = tiny(root, init=str(tmp_path / "run" / "best.pt"))
+    make_model(recipe, Cityscapes(root).classes)
+    assert "last layer" not in capsys.readouterr().out
+
+
 def test_labels_without_a_scored_pixel_stop_before_the_first_step(tmp_path):
     root = draw(tmp_path / "data", ids=(0, 1, 2, 6))
     with pytest.raises(ValueError, match=r"(?s)no pixel.*labelIds.png.*classes.yaml"):
@@ -179,6 +198,16 @@ def test_several_sizes_without_a_crop_are_refused_before_the_first_step(tmp_path
     with pytest.raises(ValueError, match="(?s)different sizes.*crop"):
         train(tiny(root), tmp_path / "run")
     assert train(tiny(root, batch_size=1), tmp_path / "run")  # the cure
+
+
+def test_images_that_lie_on_their_side_are_of_another_size(tmp_path):
+    root = own(tmp_path / "data")
+    path = Path(Cityscapes(root, "train").images[0])
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    Image.open(path).save(path, exif=exif)
+    with pytest.raises(ValueError, match="different sizes"):
+        make_loaders(tiny(root))
 
 
 def test_one_validation_image_is_enough(tmp_path):

@@ -292,6 +292,14 @@ def test_auto_goes_on_in_what_another_machine_has_with_a_warning(
     assert [record["precision"] for record in records] == [first, then]
 
 
+def test_a_run_can_keep_its_precision_on_another_machine(recipe, bf16_cpu, tmp_path):
+    bf16_cpu(False)
+    run(recipe, tmp_path, stop_after=1)
+    bf16_cpu(True)
+    records = run(dataclasses.replace(recipe, precision="fp32"), tmp_path)
+    assert [record["precision"] for record in records] == ["fp32", "fp32"]
+
+
 def test_a_run_that_goes_on_in_the_same_precision_does_not_warn(recipe, bf16_cpu, tmp_path):
     run(recipe, tmp_path, stop_after=1)
     with warnings.catch_warnings():

@@ -17,6 +17,7 @@ import inference
 import predict as command
 from data_io.image_io import read_image
 from data_io.video import VideoReader, VideoWriter
+from dataset import resize
 from figures import overlay
 from inference import load_model, predict
 from model import UNet
@@ -78,6 +79,16 @@ def test_a_glob_names_images(streets, tmp_path, monkeypatch):
     assert len(list(tmp_path.glob("*_overlay.jpg"))) == 5
 
 
+def test_results_of_an_earlier_call_beside_the_images_are_not_inputs(photo, tmp_path, monkeypatch):
+    shutil.copy(photo, tmp_path / "a.png")
+    monkeypatch.chdir(tmp_path)
+    checkpoint = Path(__file__).resolve().parent.parent / CHECKPOINT
+    for _ in range(2):
+        run(monkeypatch, checkpoint, tmp_path, "--out", ".")
+    names = {path.name for path in tmp_path.iterdir()}
+    assert names == {"a.png", "a_labels.png", "a_overlay.jpg"}
+
+
 def test_two_images_of_one_name_are_refused_before_anything_is_written(
     photo, tmp_path, monkeypatch
 ):
@@ -100,8 +111,13 @@ def test_an_image_that_cannot_be_read_is_named_at_the_end_and_the_others_are_lab
 
 @pytest.mark.parametrize(
     ("args", "message"),
-    [(["nowhere.jpg"], "nowhere.jpg"), (["x.png", "--scale", "0"], None), ([], None)],
-    ids=["no such file", "no scale", "nothing to do"],
+    [
+        (["nowhere.jpg"], "nowhere.jpg"),
+        (["x.png", "--scale", "0"], None),
+        ([], None),
+        (["--submission", "data", "--scale", "2"], None),
+    ],
+    ids=["no such file", "no scale", "nothing to do", "a submission at another scale"],
 )
 def test_a_command_that_can_do_nothing_is_refused(args, message, tmp_path, monkeypatch):
     with pytest.raises(SystemExit, match=message):
@@ -219,6 +235,20 @@ def test_tiles_cover_images_of_any_size_and_weigh_one(monkeypatch):
         assert predict(local, image, tile=32).shape == (height, width)
 
 
+@pytest.mark.parametrize("scale", [0.1, 0.37, 0.5, 1.25, 4.0])
+def test_bands_are_upsampled_as_the_whole_is(monkeypatch, scale):
+    monkeypatch.setattr(inference, "OVERLAP", 8)
+    monkeypatch.setattr(inference, "MAX_UNTILED", 0)
+    constant = torch.nn.Module()
+    constant.forward = lambda images, whole: images[:, :1].float().expand(-1, 3, -1, -1)
+    constant.register_parameter("p", torch.nn.Parameter(torch.zeros(())))
+    image = torch.randint(256, (3, 611, 97), dtype=torch.uint8)
+    rows = torch.cat(list(inference.predict_rows(constant, image, scale, 32)), 1)
+    view = resize(image, [max(int(n * scale), 1) for n in (611, 97)])[:1].float()
+    expected = torch.nn.functional.interpolate(view[None], (611, 97), mode="bilinear")[0]
+    torch.testing.assert_close(rows, expected.expand(3, -1, -1), atol=1e-2, rtol=0)
+
+
 @pytest.mark.slow
 def test_a_tiled_prediction_agrees_with_the_whole_in_995_of_1000_pixels(camvid):
     model = load_model("checkpoints/camvid.pt")
@@ -229,13 +259,14 @@ def test_a_tiled_prediction_agrees_with_the_whole_in_995_of_1000_pixels(camvid):
 
 
 @pytest.mark.slow
-def test_a_photograph_of_12_megapixels_takes_less_than_2_and_a_half_gib():
-    code = """
+@pytest.mark.parametrize("scale", [1, 0.3])
+def test_a_photograph_of_12_megapixels_takes_less_than_2_and_a_half_gib(scale):
+    code = f"""
 import resource, torch
 from inference import load_model, predict
 model = load_model("checkpoints/camvid.pt")
 image = torch.randint(0, 256, (3, 3000, 4000), dtype=torch.uint8)
-assert predict(model, image).shape == (3000, 4000)
+assert predict(model, image, scale={scale}).shape == (3000, 4000)
 print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024)
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=600)
