@@ -101,8 +101,10 @@ def plot_curves(history: list[dict]) -> Figure:
         ("mIoU", (None, "mIoU")),
     )
     epochs = [record["epoch"] for record in history]
+    seen = history[-1].get("trained_on_val") if history else False
+    names = "train", "validation (trained on, too)" if seen else "validation"
     for ax, (title, keys) in zip(figure.subplots(1, 3), panels, strict=True):
-        for key, name, color in zip(keys, ("train", "validation"), ("C0", "C1"), strict=True):
+        for key, name, color in zip(keys, names, ("C0", "C1"), strict=True):
             if key is not None:
                 values = [record[key] for record in history]
                 ax.plot(epochs, values, color=color, label=name, marker=".", ms=4)

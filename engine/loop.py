@@ -188,12 +188,13 @@ def fit(
     """Train; yields one record per epoch, and saves everything in `run_dir`.
 
     A record holds epoch (from 1), lr (at its end), train_loss, train_accuracy, val_loss, what
-    `metrics` gives, precision, and seconds. `run_dir` gets `last.pt` (the full state, after every
-    epoch), `previous.pt` (the one before it), `best.pt` (the weights of the highest mIoU so far)
-    and `history.json` (the records). If there is a state already, its records are yielded first
-    (so that a log of them must expect each again) and training goes on from it, and ends with the
-    same bits as an uninterrupted run. Under `torchrun` all processes train and yield; the main one
-    writes.
+    `metrics` gives, precision, seconds, and trained_on_val if the recipe trains on val, too.
+    `run_dir` gets `last.pt` (the full state, after every epoch), `previous.pt` (the one before
+    it), `best.pt` (the weights of the highest mIoU so far) and `history.json` (the records).
+
+    If there is a state already, its records are yielded first (so that a log of them must expect
+    each again) and training goes on from it, and ends with the same bits as an uninterrupted run.
+    Under `torchrun` all processes train and yield; the main one writes.
 
     Raises ValueError if `run_dir` holds a run of another recipe or the device cannot do what the
     recipe asks for, BlockingIOError if another process trains there, OSError if it cannot be
@@ -242,6 +243,8 @@ def fit(
                 "precision": precision,
                 "seconds": round(time.perf_counter() - start, 1),
             }
+            if recipe.train_split == "trainval":
+                record["trained_on_val"] = True
             history.append(record)
             if is_main():
                 save_epoch(run_dir, model, recipe, history, training, data)

@@ -138,8 +138,11 @@ class Recipe:
             raise ValueError(f"recipe: {' '.join(str(error).split())}") from error
         kinds = get_type_hints(type(self))
         for name, value in parsed.items():  # jsonargparse lets null pass for any field
-            if value is None and type(None) not in get_args(kinds[name]):
+            optional = type(None) in get_args(kinds[name])
+            if value is None and not optional:
                 raise ValueError(f"recipe: {name} is null: give it a value, or leave it out")
+            if value == "None" and optional:  # Python's word for null, as in `--cache None`
+                value = None
             object.__setattr__(self, name, value)  # a list from a file is now a tuple
         for each in fields(self):
             value = getattr(self, each.name)

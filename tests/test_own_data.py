@@ -273,6 +273,7 @@ def test_training_on_train_and_val_keeps_the_last_epoch(tmp_path):
     assert len(make_loaders(recipe)[0].dataset) == 9
     history = train(recipe, tmp_path / "run")
     assert load_checkpoint(tmp_path / "run" / "best.pt")["history"] == history
+    assert all(record["trained_on_val"] for record in history)
 
 
 # Trees that are nearly in the format

@@ -102,6 +102,10 @@ def test_the_bounds_themselves_are_allowed(each):
         assert getattr(recipe, each.name) == value
 
 
+def test_none_is_null_on_the_command_line_too():
+    assert Recipe(cache="None").cache is None
+
+
 def test_every_number_has_bounds():
     assert BOUNDED == [each for each in fields(Recipe) if has(each, "int", "float")]
 
