@@ -73,7 +73,8 @@ def summary(folds: dict[str, dict]) -> dict:
 def main() -> None:
     try:
         recipe, args = parse_recipe(recipe_parser(__doc__))
-        known = [json.loads(line) for line in RECORD.read_text().splitlines()]
+        lines = RECORD.read_text().splitlines() if RECORD.exists() else []
+        known = [json.loads(line) for line in lines]
         wanted = identity(recipe)
         if any(line["recipe"] == wanted for line in known):
             sys.exit(f"this run is in {RECORD.name} already")
