@@ -179,7 +179,7 @@ def test_the_shell_writes_a_zip_of_the_test_split_for_the_server(without_labels,
     ]
     done = subprocess.run(command, capture_output=True, text=True, timeout=600)
     assert done.returncode == 0, done.stderr
-    assert done.stdout == f"6 predictions: {tmp_path / 'out.zip'}\n"
+    assert done.stdout == f"predictions: {tmp_path / 'out.zip'}\n"
     with zipfile.ZipFile(tmp_path / "out.zip") as packed:
         files = {path.name: path.read_bytes() for path in (tmp_path / "out").iterdir()}
         assert {name: packed.read(name) for name in packed.namelist()} == files

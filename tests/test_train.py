@@ -37,7 +37,7 @@ def test_the_command_trains_and_the_result_can_be_loaded(streets, tmp_path):
     assert done.returncode == 0, done.stderr
     history = json.loads((tmp_path / "history.json").read_text())
     assert len(history) == 2
-    assert f"mIoU {history[1]['mIoU']:.1%}" in done.stdout
+    assert f"mIoU {history[1]['mIoU']:.2%}" in done.stdout
     assert load_model(tmp_path / "best.pt").settings["width"] == 4
 
 

@@ -1,0 +1,67 @@
+"""What chooses and judges recipes: leave-one-out and robustness, on a small data set."""
+
+import json
+import sys
+
+import pytest
+import torch
+
+from bench import leave_one_out, robustness
+from dataset import Cityscapes
+from inference import load_model
+from utils import IGNORE_INDEX
+
+pytestmark = pytest.mark.slow
+
+
+def test_leave_one_out_trains_without_each_city_and_records_a_run_once(
+    streets, tmp_path, monkeypatch, capsys
+):
+    monkeypatch.setattr(leave_one_out, "RECORD", tmp_path / "record.jsonl")
+    monkeypatch.chdir(tmp_path)
+    fields = {"data_root": streets, "downscale": 1, "width": 2, "depth": 1, "epochs": 1}
+    command = ["x", *(f"--{name}={value}" for name, value in fields.items()), "--workers=0"]
+    monkeypatch.setattr(sys, "argv", command)
+    leave_one_out.main()
+    (line,) = map(json.loads, (tmp_path / "record.jsonl").read_text().splitlines())
+    cities = {image.split("/")[-2] for image in Cityscapes(streets).images}
+    assert set(line["mIoU"]) == cities and len(cities) == 6
+    assert line["mean"] == pytest.approx(sum(line["mIoU"].values()) / 6, abs=1e-3)
+    assert line["run"] == {"file": None, "width": 2, "depth": 1, "epochs": 1, "downscale": 1}
+    with pytest.raises(SystemExit, match="already"):
+        leave_one_out.main()
+
+
+def test_a_held_out_city_is_not_trained_on_and_no_image_is_lost(streets):
+    whole = Cityscapes(streets, "train").images
+    without = Cityscapes(streets, "train", hold_out=["kastell"]).images
+    alone = Cityscapes(streets, "train", cities=["kastell"]).images
+    assert sorted(without + alone) == sorted(whole) and alone
+    with pytest.raises(ValueError, match="no city atlantis"):
+        Cityscapes(streets, "train", hold_out=["atlantis"])
+
+
+def test_corruptions_keep_the_image_uint8_and_change_it():
+    image = torch.randint(40, 200, (3, 40, 60), dtype=torch.uint8)
+    for name, corrupt in robustness.CORRUPTIONS.items():
+        torch.manual_seed(0)
+        got = corrupt(image)
+        assert got.dtype == torch.uint8
+        assert (got.shape == image.shape) != name.startswith("scale")
+        assert name.startswith("scale") or torch.equal(got, image) == (name == "clean"), name
+
+
+def test_robustness_measures_every_corruption_against_the_clean_images(streets, monkeypatch):
+    some = ("clean", "fog 40 %", "scale 0.5")
+    chosen = {name: robustness.CORRUPTIONS[name] for name in some}
+    monkeypatch.setattr(robustness, "CORRUPTIONS", chosen)
+    model = load_model("checkpoints/streets.pt")
+    model.downscale = 1
+    found = robustness.measure(model, streets)
+    assert set(found) == set(some)
+    scenes = Cityscapes(streets, "val")
+    assert any((labels != IGNORE_INDEX).any() for _, labels in scenes)
+    shares = robustness.relative(found)
+    assert set(shares) == {"fog 40 %", "scale 0.5"}
+    run = {"checkpoint": "streets.pt", "found": found}
+    assert len(robustness.plot({"a": run, "b": run}).axes[0].patches) == 4
