@@ -16,7 +16,7 @@ def keep_freed_memory() -> None:
     """Tell glibc to keep freed memory for the next step; does nothing where there is no glibc.
 
     A step's activations are gigabytes. By default they go back to the system, and every page is
-    cleared anew when it is next used: a third of a step. The process stays as large as its
+    cleared when it is next used: a third of a step. The process stays as large as its
     largest step. See mallopt(3).
     """
     if sys.platform == "linux":
