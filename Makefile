@@ -27,7 +27,7 @@ demo: .venv/demo
 check: .venv/test
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	$(BIN)/python -m pytest -n 2 --dist loadfile -m "not slow"
+	$(BIN)/python -m pytest -n 2 -m "not slow"
 
 test: .venv/test
 	$(BIN)/ruff check .

@@ -557,6 +557,7 @@ def trap_run(tree: Path) -> None:
     train_with(tree)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("way", "fragments"),
     [
@@ -586,13 +587,11 @@ def trap_run(tree: Path) -> None:
             train_twice,
             ["/run ", "width is 3", "another run"],
             id="another recipe",
-            marks=pytest.mark.slow,
         ),
         pytest.param(
             trap_run,
             ["last.pt", "plain data", "delete"],
             id="a run that holds code",
-            marks=pytest.mark.slow,
         ),
     ],
 )

@@ -121,6 +121,7 @@ def test_a_record_holds_what_the_notebook_draws(streets, tmp_path):
     }  # fmt: skip
 
 
+@pytest.mark.slow
 def test_every_epoch_draws_anew_and_every_run_alike(streets, tmp_path):
     # With hardly any learning rate, only what is drawn can change the loss.
     recipe = tiny(streets, epochs=2, lr=1e-12, jitter=0.5, batch_norm=False, precision="fp32")
@@ -131,6 +132,7 @@ def test_every_epoch_draws_anew_and_every_run_alike(streets, tmp_path):
     assert [record["train_loss"] for record in again] == losses
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("settings", [{}, {"padding": "valid", "depth": 1}, {"batch_norm": False}])
 def test_every_kind_of_network_trains(streets, tmp_path, settings):
     recipe = tiny(streets, epochs=2, lr=3e-3, **settings)
@@ -155,6 +157,7 @@ def same_state(one, other) -> None:
     assert strip[0] == strip[1]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("optimizer", ["adam", "muon"])
 def test_resumed_training_equals_one_that_was_never_interrupted(optimizer, streets, tmp_path):
     fields = {"crop": (32, 64), "crop_start": 0.5, "jitter": 0.2, "schedule": "cosine"}
@@ -188,8 +191,9 @@ def test_resuming_with_another_number_of_workers_changes_no_bit(whole, tmp_path)
 
 # An epoch takes three steps of training and five images of validation, so that these interrupt
 # the first epoch, and the second in its training and in its validation.
+@pytest.mark.slow
 @pytest.mark.parametrize("when", [2, 10, 13])
-@pytest.mark.parametrize("workers", [0, pytest.param(2, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("workers", [0, pytest.param(2)])
 def test_an_interrupted_run_goes_on_in_the_same_notebook(
     workers, when, whole, tmp_path, monkeypatch
 ):
@@ -221,6 +225,7 @@ def test_a_finished_run_is_not_trained_again(streets, tmp_path):
     assert (tmp_path / "last.pt").stat().st_mtime_ns == before
 
 
+@pytest.mark.slow
 def test_another_recipe_on_the_same_directory_is_refused_with_the_difference(streets, tmp_path):
     run(tiny(streets, epochs=1), tmp_path)
     before = (tmp_path / "last.pt").read_bytes()
@@ -231,6 +236,7 @@ def test_another_recipe_on_the_same_directory_is_refused_with_the_difference(str
         assert len(run(tiny(streets, epochs=1, **harmless), tmp_path)) == 1
 
 
+@pytest.mark.slow
 def test_a_run_from_before_a_field_was_there_goes_on(streets, tmp_path):
     recipe = tiny(streets, epochs=2)
     run(recipe, tmp_path, stop_after=1)

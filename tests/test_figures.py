@@ -19,9 +19,8 @@ from utils import CITYSCAPES, Classes, ConfusionMatrix
 OWN = Classes(("grass", "path", "pond"), (1, 2, 3), ((0, 200, 0), (120, 90, 60), (0, 0, 250)))
 
 
-@pytest.mark.parametrize(
-    "classes", [pytest.param(CITYSCAPES, marks=pytest.mark.slow), OWN], ids=["cityscapes", "own"]
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("classes", [pytest.param(CITYSCAPES), OWN], ids=["cityscapes", "own"])
 def test_every_figure_of_results_can_be_drawn(classes, tmp_path):
     generator = torch.Generator().manual_seed(5)
     target = torch.randint(0, 2, (2, 40, 60), generator=generator)

@@ -182,6 +182,7 @@ def test_labels_without_a_scored_pixel_stop_before_the_first_step(tmp_path):
 # Images of several sizes
 
 
+@pytest.mark.slow
 def test_several_sizes_train_with_a_crop_and_validate_in_any_batch_size(tmp_path):
     root = own(tmp_path / "data", sizes=((48, 64), (50, 70), (33, 47)))
     fields = {"crop": (32, 32), "batch_size": 3}
@@ -241,6 +242,7 @@ def test_init_of_another_network_is_refused_with_both_settings():
         make_model(recipe)
 
 
+@pytest.mark.slow
 def test_a_halving_run_can_be_given_more_epochs_and_equals_one_of_that_length(tmp_path):
     root = own(tmp_path / "data")
     train(tiny(root, epochs=1), tmp_path / "run")
@@ -256,6 +258,7 @@ def test_a_cosine_run_cannot_be_given_more_epochs_and_init_is_named(tmp_path):
         train(tiny(root, schedule="cosine", epochs=2), tmp_path / "run")
 
 
+@pytest.mark.slow
 def test_a_data_set_may_move_and_other_images_in_its_place_are_refused(tmp_path):
     root = own(tmp_path / "data")
     train(tiny(root), tmp_path / "run")
@@ -267,6 +270,7 @@ def test_a_data_set_may_move_and_other_images_in_its_place_are_refused(tmp_path)
         train(tiny(moved, epochs=3), tmp_path / "run")
 
 
+@pytest.mark.slow
 def test_training_on_train_and_val_keeps_the_last_epoch(tmp_path):
     root = own(tmp_path / "data")
     recipe = tiny(root, train_split="trainval", epochs=3, lr=0.05)

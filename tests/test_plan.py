@@ -107,6 +107,7 @@ def test_an_epoch_takes_its_operations_and_the_bytes_of_its_gradients():
     assert share == pytest.approx(1 / 1.8)
 
 
+@pytest.mark.slow
 def test_a_card_must_have_more_than_the_peak():
     found = memory(Recipe(width=4, depth=1), 1, (64, 64), "fp32")
     assert needed(found) > found["peak"] + 2**30

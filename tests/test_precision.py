@@ -272,6 +272,7 @@ def test_a_run_trains_and_validates_in_its_precision(recipe, bf16_cpu, tmp_path,
     assert seen == {(True, torch.bfloat16), (False, torch.bfloat16)}
 
 
+@pytest.mark.slow
 def test_a_run_resumed_in_bf16_equals_one_that_was_never_interrupted(recipe, bf16_cpu, tmp_path):
     run(recipe, tmp_path / "whole")
     run(recipe, tmp_path / "parts", stop_after=1)
@@ -321,6 +322,7 @@ def test_an_explicit_precision_that_is_lacking_is_refused_before_anything_is_wri
     assert not (tmp_path / "new").exists()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("optimizer", ["adam", "muon"])
 def test_the_scalers_state_is_saved_and_restored(optimizer, recipe, tmp_path, monkeypatch):
     for module in (engine.loop, inference):

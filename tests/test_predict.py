@@ -144,6 +144,7 @@ def test_a_format_that_pillow_does_not_know_is_to_be_converted(tmp_path):
 # Videos
 
 
+@pytest.mark.slow
 def test_a_video_becomes_an_overlay_of_the_same_rate_and_length(streets, tmp_path, monkeypatch):
     pytest.importorskip("av")
     images = sorted((streets / "leftImg8bit").rglob("*.png"))

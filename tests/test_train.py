@@ -41,6 +41,7 @@ def test_the_command_trains_and_the_result_can_be_loaded(streets, tmp_path):
     assert load_model(tmp_path / "best.pt").settings["width"] == 4
 
 
+@pytest.mark.slow
 def test_a_run_prints_its_images_and_epochs_and_the_same_command_goes_on(
     main, streets, tmp_path, capsys
 ):
