@@ -9,12 +9,13 @@ from functools import partial
 import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, RandomSampler, SequentialSampler
+from tqdm.auto import tqdm
 
 from data_io.image_io import image_size, read_grey
 from dataset import Cityscapes, paired_transforms, read_labels
 from engine.augment import augment
 from engine.recipe import Recipe
-from runtime.distributed import DistributedBatchSampler, local_world_size, world_size
+from runtime.distributed import DistributedBatchSampler, is_main, local_world_size, world_size
 from utils import IGNORE_INDEX
 
 
@@ -63,6 +64,20 @@ def require_scored_pixels(scenes: Cityscapes, most: int = 50) -> None:
         f"have {list(scenes.classes.ids)}; if these are classes of your own, list them in "
         f"{scenes.root / 'classes.yaml'}, or convert your data with `python -m prepare.own`"
     )
+
+
+def class_shares(scenes: Cityscapes) -> Tensor:
+    """Each class's share of the scored pixels of all labels, 0..1: (num_classes,) float64."""
+
+    def count(target: str) -> Tensor:
+        return read_labels(target, scenes.classes).flatten().bincount(minlength=IGNORE_INDEX + 1)
+
+    disable = None if is_main() else True
+    with ThreadPoolExecutor() as threads:
+        counts = threads.map(count, scenes.targets)
+        bar = tqdm(counts, "count", len(scenes), unit="img", leave=False, disable=disable)
+        total = sum(bar)[: len(scenes.classes)]
+    return total.double() / total.sum()
 
 
 def require_one_size(scenes: Cityscapes) -> None:

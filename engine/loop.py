@@ -14,8 +14,8 @@ from torch.amp import GradScaler
 from torch.utils.data import DataLoader
 from tqdm.auto import tqdm
 
-from engine.loaders import one_size_batches, set_epoch
-from engine.losses import criterion
+from engine.loaders import class_shares, one_size_batches, set_epoch
+from engine.losses import count_pixels, criterion, make_class_weights
 from engine.optimizer import make_optimizer
 from engine.recipe import Recipe
 from inference import inference_net, predict_logits
@@ -57,6 +57,7 @@ def train_one_epoch(
     loss: str = "cross_entropy",
     scaler: GradScaler | None = None,
     accumulate: int = 1,
+    class_weights: Tensor | None = None,
     description: str = "train",
 ) -> tuple[float, float]:
     """One pass over the training data; returns its mean loss and pixel accuracy (0..1).
@@ -68,6 +69,7 @@ def train_one_epoch(
         scaler: for fp16.
         accumulate: parts in which a batch passes the network, to save memory; the step is that
             of the whole batch, but batch norm sees the parts.
+        class_weights: as `criterion` takes them.
 
     Raises FloatingPointError if the loss is not finite.
     """
@@ -83,14 +85,14 @@ def train_one_epoch(
             h, w = unwrap(net).output_size(*images.shape[-2:])  # smaller if padding is `valid`
             labels = labels[:, margin : margin + h, margin : margin + w]
             pixels = (labels != IGNORE_INDEX).sum()
-            batch_pixels = all_reduce_sum(pixels)
+            batch_pixels = all_reduce_sum(count_pixels(labels, class_weights))
             optimizer.zero_grad()
             for i in range(accumulate):
                 truth = labels[i::accumulate]
                 if not len(truth) and world_size() == 1:  # other processes may have an image here
                     continue
                 logits = net(images[i::accumulate])
-                value = criterion(logits, truth, loss, all_reduce_sum, batch_pixels)
+                value = criterion(logits, truth, loss, all_reduce_sum, batch_pixels, class_weights)
                 with torch.no_grad():
                     hits = (logits.argmax(1) == truth).sum()
                     value_sum = value.detach().to(totals.dtype) * pixels
@@ -126,6 +128,7 @@ def evaluate(
     device: torch.device,
     loss: str = "cross_entropy",
     precision: str = "auto",
+    class_weights: Tensor | None = None,
     description: str = "evaluate",
     on_prediction: Callable[[Tensor], None] | None = None,
     tta: bool = False,
@@ -152,7 +155,8 @@ def evaluate(
             predictions = predict_logits(net, images, labels.shape[-2:], tta)
             for logits, truth in zip(predictions, labels.split(1), strict=True):
                 pixels = (truth != IGNORE_INDEX).sum()
-                total += criterion(logits, truth, loss).to(total.dtype) * pixels
+                value = criterion(logits, truth, loss, class_weights=class_weights)
+                total += value.to(total.dtype) * pixels
                 prediction = logits.argmax(1).to(torch.uint8)
                 confusion.update(truth, prediction)
                 if on_prediction is not None:
@@ -202,6 +206,11 @@ def fit(
     state after the last good epoch.
     """
     run_dir = Path(run_dir)
+    if world_size() > 1 and recipe.loss == "cross_entropy+lovasz":
+        raise ValueError(
+            "recipe: the Lovász loss sorts the pixels of the whole batch, which processes do not "
+            "see: train with one process, or with cross_entropy+dice"
+        )
     device = pick_device(recipe.device)
     precision = pick_precision(recipe.precision, device)
     with lock(run_dir) if is_main() else nullcontext():
@@ -211,6 +220,10 @@ def fit(
         optimizer, scheduler = make_optimizer(recipe, model, len(train_loader))
         scaler = GradScaler(device.type, enabled=precision == "fp16")
         training = {"optimizer": optimizer, "scheduler": scheduler, "scaler": scaler}
+        weights = None
+        if recipe.class_weights:
+            shares = class_shares(train_loader.dataset)
+            weights = make_class_weights(recipe.class_weights, shares).to(device)
         data = train_loader.dataset.fingerprint()
         history = start_or_resume(run_dir, model, recipe, training, precision, data)
         yield from history
@@ -220,11 +233,12 @@ def fit(
             try:
                 train_loss, train_accuracy = train_one_epoch(
                     *(net, train_loader, optimizer, scheduler, device),
-                    *(recipe.loss, scaler, recipe.accumulate, name),
+                    *(recipe.loss, scaler, recipe.accumulate, weights, name),
                 )
                 average_buffers(model)
                 val_loss, confusion = evaluate(
-                    model, val_loader, device, recipe.loss, precision, f"{name} val"
+                    *(model, val_loader, device, recipe.loss, precision, weights),
+                    description=f"{name} val",
                 )
             except FloatingPointError as error:
                 message = f"{name}: {error}; last.pt is the state before it"

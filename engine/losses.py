@@ -1,6 +1,6 @@
-"""Pixel-averaged cross-entropy, and the soft Dice loss.
+"""Pixel-averaged cross-entropy, with weights for the classes, and the soft Dice and Lovász losses.
 
-Both work on a matrix of logits, a row for each pixel. In the channels-last layout that the network
+They work on a matrix of logits, a row for each pixel. In the channels-last layout that the network
 gives, this is a view, and a pixel's classes lie side by side: on a CPU half the time of PyTorch's
 cross-entropy over (N, C, H, W), which walks across memory from class to class.
 """
@@ -26,6 +26,7 @@ def criterion(
     loss: str = "cross_entropy",
     reduce: Reduce = identity,
     pixels: Tensor | None = None,
+    class_weights: Tensor | None = None,
 ) -> Tensor:
     """The recipe's loss: a scalar, differentiable in `logits`.
 
@@ -33,23 +34,53 @@ def criterion(
         logits: (N, C, H, W), any floating type; the loss is computed in float32.
         labels: (N, H, W) uint8 or int64, 0..C-1, or `IGNORE_INDEX` for pixels that do not count.
         loss: `cross_entropy`, averaged over the pixels that count (0 if none does), or
-            `cross_entropy+dice`, plus `dice_loss`.
+            `cross_entropy+dice`, plus `dice_loss`, or `cross_entropy+lovasz`, plus `lovasz_loss`.
         reduce: turns a sum over these pixels into that over the whole batch:
             `distributed.all_reduce_sum` where the batch is divided among processes.
-        pixels: how many pixels count in the whole batch, where `labels` are a part of it; the
-            parts' cross-entropies then add up to the batch's.
+        pixels: `count_pixels` of the whole batch, where `labels` are a part of it; the parts'
+            cross-entropies then add up to the batch's.
+        class_weights: (C,) float32; the cross-entropy is then averaged with the weight of each
+            pixel's class.
 
     A loss for `accumulate` must be a sum over pixels divided by `pixels`, as cross-entropy is.
     """
-    if loss not in ("cross_entropy", "cross_entropy+dice"):
+    if loss not in ("cross_entropy", "cross_entropy+dice", "cross_entropy+lovasz"):
         raise ValueError(f"there is no loss {loss}")
     logits = logits.float().permute(0, 2, 3, 1).reshape(-1, logits.shape[1])  # (pixels, C)
     labels = labels.reshape(-1).long()
     if pixels is None:
-        pixels = reduce((labels != IGNORE_INDEX).sum())
-    total = F.cross_entropy(logits, labels, ignore_index=IGNORE_INDEX, reduction="sum")
-    value = reduce(total) / pixels.clamp(min=1)
-    return value + dice_loss(logits, labels, reduce) if loss == "cross_entropy+dice" else value
+        pixels = reduce(count_pixels(labels, class_weights))
+    total = F.cross_entropy(
+        logits, labels, class_weights, ignore_index=IGNORE_INDEX, reduction="sum"
+    )
+    value = reduce(total) / pixels.clamp(min=1e-6)
+    if loss == "cross_entropy+dice":
+        return value + dice_loss(logits, labels, reduce)
+    return value + lovasz_loss(logits, labels) if loss == "cross_entropy+lovasz" else value
+
+
+def count_pixels(labels: Tensor, class_weights: Tensor | None = None) -> Tensor:
+    """How many `labels` count, each with the weight of its class if there are weights: a scalar."""
+    counts = labels != IGNORE_INDEX
+    return counts.sum() if class_weights is None else class_weights[labels[counts].long()].sum()
+
+
+def make_class_weights(kind: str, shares: Tensor) -> Tensor:
+    """A weight for each class, by its share of the training data's scored pixels.
+
+    Args:
+        kind: `median_frequency`, the median of the shares divided by the class's own, so that all
+            classes weigh alike in all (Eigen & Fergus 2015, https://arxiv.org/abs/1411.4734; of
+            all images, where they count a class only in those that show it), or `enet`,
+            1 / ln(1.02 + share), 1.4 to 50 (Paszke et al. 2016, https://arxiv.org/abs/1606.02147).
+        shares: (C,), 0..1. Classes that do not occur get no weight.
+    """
+    present = shares > 0
+    if kind == "median_frequency":
+        weights = shares[present].median() / shares
+    else:
+        weights = 1 / (1.02 + shares).log()
+    return torch.where(present, weights, 0).float()
 
 
 def dice_loss(logits: Tensor, labels: Tensor, reduce: Reduce = identity) -> Tensor:
@@ -73,3 +104,28 @@ def dice_loss(logits: Tensor, labels: Tensor, reduce: Reduce = identity) -> Tens
     dice = 2 * hits / (predicted + size).clamp(min=1e-6)
     present = size > 0
     return 1 - (dice * present).sum() / present.sum().clamp(min=1)
+
+
+def lovasz_loss(logits: Tensor, labels: Tensor) -> Tensor:
+    """The Lovász-softmax loss (Berman et al. 2018, https://arxiv.org/abs/1705.08790): 0..1.
+
+    A surrogate of one minus the mean IoU of the classes that `labels` contain: the errors of the
+    pixels, sorted from the largest, each times what the IoU loses if the pixels up to there are
+    wrong. Since it sorts all pixels of a batch, its sums over parts do not add up.
+
+    Args:
+        logits: (pixels, C) float32.
+        labels: (pixels,) int64.
+    """
+    counts = labels != IGNORE_INDEX
+    p, labels = logits.softmax(1)[counts], labels[counts]
+    losses = [0 * logits.sum()]  # of no class, where no pixel counts
+    for c in labels.unique():
+        truth = (labels == c).float()
+        errors, order = (truth - p[:, c]).abs().sort(descending=True)
+        truth = truth[order]
+        intersection = truth.sum() - truth.cumsum(0)
+        union = truth.sum() + (1 - truth).cumsum(0)
+        lost = 1 - intersection / union  # of the IoU, up to each pixel
+        losses.append(errors @ lost.diff(prepend=lost.new_zeros(1)))
+    return torch.stack(losses).sum() / max(len(losses) - 1, 1)

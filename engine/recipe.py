@@ -57,7 +57,9 @@ class Recipe:
         depth: poolings of the U-Net.
         padding: of the convolutions.
         batch_norm: normalise after every convolution.
-        loss: pixel-averaged cross-entropy, alone or plus the soft Dice loss.
+        loss: pixel-averaged cross-entropy, alone or plus the soft Dice or the Lovász-softmax loss
+            (see engine/losses.py).
+        class_weights: of the cross-entropy, by the classes' shares of the training pixels.
         optimizer: `adam`, or `muon` for the 3x3 convolutions, which learn in fewer steps; see
             engine/muon.py.
         lr: learning rate at the start.
@@ -97,7 +99,8 @@ class Recipe:
     depth: int = bounded(4, 1, 8)
     padding: Literal["same", "valid"] = "same"
     batch_norm: bool = True
-    loss: Literal["cross_entropy", "cross_entropy+dice"] = "cross_entropy"
+    loss: Literal["cross_entropy", "cross_entropy+dice", "cross_entropy+lovasz"] = "cross_entropy"
+    class_weights: Literal["median_frequency", "enet"] | None = None
     optimizer: Literal["adam", "muon"] = "adam"
     lr: float = bounded(1e-3, 1e-12, 1e3)
     weight_decay: float = bounded(0.0, 0, 1e3)

@@ -12,7 +12,7 @@ from torchmetrics.classification import MulticlassJaccardIndex
 import engine.loaders
 import engine.loop
 from bench.plain import PlainUNet, copy_weights, plain_step
-from dataset import Cityscapes
+from dataset import Cityscapes, read_labels
 from engine import (
     Recipe,
     best_median_worst,
@@ -119,6 +119,36 @@ def test_a_record_holds_what_the_notebook_draws(streets, tmp_path):
     assert {p.name for p in tmp_path.iterdir()} == {
         "best.pt", "history.json", "last.pt", "lock", "previous.pt",
     }  # fmt: skip
+
+
+@pytest.mark.parametrize("kind", ["median_frequency", "enet"])
+def test_classes_are_weighted_by_their_share_of_the_training_pixels(streets, tmp_path, kind):
+    fields = {"lr": 1e-12, "batch_norm": False, "flip": 0.0, "precision": "fp32"}
+    recipe = tiny(streets, epochs=1, class_weights=kind, batch_size=12, **fields)
+    (record,) = run(recipe, tmp_path)
+    train_loader, val_loader = make_loaders(recipe)
+    counts = torch.zeros(19)
+    for path in train_loader.dataset.targets:
+        labels = read_labels(path)
+        counts += torch.stack([(labels == c).sum() for c in range(19)])
+    shares = counts / counts.sum()
+    weights = {
+        "median_frequency": shares[shares > 0].quantile(0.5, interpolation="lower") / shares,
+        "enet": 1 / torch.log(1.02 + shares),
+    }[kind]
+    images, labels = next(iter(train_loader))
+    with torch.no_grad():
+        logits = make_model(recipe)(images)
+    expected = F.cross_entropy(logits, labels.long(), weights, ignore_index=255)
+    assert record["train_loss"] == pytest.approx(expected.item(), rel=1e-4)
+
+
+def test_a_loss_that_needs_the_whole_batch_is_refused_under_torchrun(
+    streets, tmp_path, monkeypatch
+):
+    monkeypatch.setattr(engine.loop, "world_size", lambda: 2)
+    with pytest.raises(ValueError, match="Lovász"):
+        run(tiny(streets, loss="cross_entropy+lovasz"), tmp_path)
 
 
 @pytest.mark.slow

@@ -1,12 +1,18 @@
 """The losses against PyTorch's, and against their formulas written out class by class."""
 
+import math
+from itertools import pairwise
+
 import pytest
 import torch
 from torch.nn import functional as F
+from torchmetrics import JaccardIndex
 
-from engine.losses import criterion, dice_loss
+from dataset import Cityscapes
+from engine.loaders import class_shares
+from engine.losses import criterion, dice_loss, lovasz_loss, make_class_weights
 
-LOSSES = ["cross_entropy", "cross_entropy+dice"]
+LOSSES = ["cross_entropy", "cross_entropy+dice", "cross_entropy+lovasz"]
 
 
 def rows(logits, labels):
@@ -55,6 +61,59 @@ def test_dice_loss_is_0_when_all_is_right_and_heeds_rare_classes_more_than_cross
     assert criterion(missed, labels) < 0.01
 
 
+def test_class_weights_average_the_cross_entropy_as_pytorch_does():
+    torch.manual_seed(0)
+    logits, weights = torch.randn(2, 5, 8, 9), torch.rand(5)
+    labels = torch.randint(0, 5, (2, 8, 9))
+    labels[0, :3] = 255
+    expected = F.cross_entropy(logits, labels, weights, ignore_index=255)
+    torch.testing.assert_close(criterion(logits, labels, class_weights=weights), expected)
+
+
+def test_classes_weigh_by_median_frequency_or_as_in_enet():
+    shares = torch.tensor([0.6, 0.3, 0.1, 0.0])
+    median = make_class_weights("median_frequency", shares)
+    torch.testing.assert_close(median, torch.tensor([0.5, 1.0, 3.0, 0.0]))
+    enet = make_class_weights("enet", shares)
+    expected = [1 / math.log(1.62), 1 / math.log(1.32), 1 / math.log(1.12), 0.0]
+    torch.testing.assert_close(enet, torch.tensor(expected))
+
+
+def test_shares_of_the_classes_are_those_of_the_label_files(streets):
+    scenes = Cityscapes(streets)
+    labels = torch.cat([mask.flatten() for _, mask in scenes])
+    expected = torch.stack([(labels == c).sum() for c in range(19)]) / (labels != 255).sum()
+    torch.testing.assert_close(class_shares(scenes).float(), expected)
+
+
+def test_lovasz_loss_of_a_certain_prediction_is_one_minus_its_mean_iou():
+    torch.manual_seed(0)
+    labels, predicted = torch.randint(0, 4, (2, 500))  # of 4 classes; 5 is never seen
+    labels[:50] = 255
+    certain = 100 * F.one_hot(predicted, 5).float()
+    truth, predicted = labels[50:], predicted[50:]
+    iou = JaccardIndex("multiclass", num_classes=4)(predicted, truth)
+    torch.testing.assert_close(lovasz_loss(certain, labels), 1 - iou)
+
+
+def test_lovasz_loss_is_the_extension_of_the_lost_iou_in_between():
+    # By its definition (Berman et al. 2018, equation 8): an integral over thresholds of the loss
+    # of the pixels whose error is above, for each class.
+    torch.manual_seed(0)
+    logits, labels = torch.randn(60, 3), torch.randint(0, 3, (60,))
+    errors = (F.one_hot(labels, 3) - logits.softmax(1)).abs()
+    losses = []
+    for c in range(3):
+        truth, thresholds = labels == c, torch.cat([torch.zeros(1), errors[:, c].sort().values])
+        value = 0.0
+        for low, high in pairwise(thresholds.tolist()):
+            wrong = errors[:, c] > (low + high) / 2
+            hits, union = (truth & ~wrong).sum(), (truth | wrong).sum()
+            value += (high - low) * (1 - hits / union)
+        losses.append(value)
+    torch.testing.assert_close(lovasz_loss(logits, labels), torch.stack(losses).mean())
+
+
 @pytest.mark.parametrize("loss", LOSSES)
 def test_a_batch_without_a_scored_pixel_gives_a_number_and_no_gradient(loss):
     logits = torch.randn(1, 5, 4, 4, requires_grad=True)
@@ -90,7 +149,7 @@ def test_half_precision_logits_lose_nothing_in_the_loss(loss, dtype):
     assert torch.equal(value, criterion(logits.float(), labels, loss))
 
 
-@pytest.mark.parametrize("loss", LOSSES)
+@pytest.mark.parametrize("loss", LOSSES[:2])  # Lovász sorts the whole batch
 def test_sums_over_two_parts_of_a_batch_give_the_loss_of_the_whole(loss):
     torch.manual_seed(0)
     logits = torch.randn(3, 5, 8, 9)
