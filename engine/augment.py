@@ -109,14 +109,17 @@ def jitter_colors(image: Image, jitter: float) -> Image:
 
 
 def degrade_image(image: Image) -> Image:
-    """Gaussian blur, sharpening, noise of up to 12 grey levels, or JPEG of quality 15 to 80."""
+    """Gaussian blur of up to 2 pixels, sharpening, noise of up to 16 grey levels, or JPEG.
+
+    JPEG's quality is 15 to 80.
+    """
     kind, strength = int(random_uniform(0, 4)), random_uniform(0, 1)
     if kind == 0:
-        return F.gaussian_blur(image, [7, 7], [0.3 + 1.2 * strength])
+        return F.gaussian_blur(image, [11, 11], [0.3 + 1.7 * strength])
     if kind == 1:
         return F.adjust_sharpness(image, 1 + 3 * strength)
     if kind == 2:
-        noise = torch.randn(image.shape).mul_(12 * strength)
+        noise = torch.randn(image.shape).mul_(16 * strength)
         return to_bytes(image, noise.add_(image.as_subclass(Tensor)))
     return jpeg(image, 15 + int(65 * strength))
 
