@@ -4,8 +4,8 @@
     python -m bench.gpu
 
 Images of 512x1024, batch 8, width 64, as recipes/cityscapes.yaml has them; a smaller card takes
-`--batch 2`. All take turns, each turn in a process of its own, which has the card to itself: some 15
-minutes, in which nothing else should run there. Prints a table and writes it to bench/table-gpu.md.
+`--batch 2`. All take turns, each in a process of its own, which has the card to itself; nothing
+else should run there. Prints a table and writes it to bench/table-gpu.md.
 """
 
 import argparse
@@ -19,7 +19,6 @@ from typing import NamedTuple
 
 import torch
 from torch import nn
-from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.amp import GradScaler
 from torch.utils.flop_counter import FlopCounterMode
 
@@ -44,7 +43,7 @@ class Mode(NamedTuple):
     compiled: bool = False
 
     def __str__(self) -> str:
-        name = "TF32" if self.tf32 else self.precision
+        name = "TF32" if self.tf32 and self.precision == "fp32" else self.precision
         return name + ", channels-last" * self.channels_last + ", compiled" * self.compiled
 
 
@@ -156,9 +155,8 @@ def gemm(precision: str, device: torch.device, n: int) -> Callable:
 
 def count(name: str, setting: Setting) -> tuple[int, int]:
     """A network's parameters, and the floating-point operations of a step on one image."""
-    with FakeTensorMode():
-        model = make(name, setting.width)
-        images = torch.empty(1, 3, *setting.size)
+    with torch.device("meta"):  # shapes without data
+        model, images = make(name, setting.width), torch.empty(1, 3, *setting.size)
         with FlopCounterMode(display=False) as counter:
             model(images).sum().backward()
     return sum(p.numel() for p in model.parameters()), counter.get_total_flops()
@@ -168,14 +166,27 @@ def measure(setting: Setting, rounds: int, fast: str, gemm_size: int = GEMM_SIZE
     """The table's lines. Each turn is a process, so that a card's memory is free for the next."""
     turns = {contender: partial(prepare, *contender, setting) for contender in contenders(fast)}
     turns["gemm"] = partial(gemm, fast, setting.device, gemm_size)
-    found = {key: [] for key in turns}
+    found = {contender: [] for contender in turns}
     for i in range(rounds):
-        for key, preparation in turns.items():
-            print(f"round {i + 1}/{rounds}: {' '.join(map(str, key))}", file=sys.stderr)
+        for contender, preparation in turns.items():
+            print(f"round {i + 1} of {rounds}: {contender}", file=sys.stderr)
             with started({"this": preparation}) as turn:
-                found[key].append(turn("this")[2])
+                found[contender].append(turn("this")[2])
     rate = statistics.median(found.pop("gemm"))
-    counts = {name: count(name, setting) for name in LABELS}
+    counts = {name: count(name, setting) for name in {name for name, _ in found}}
+    (height, width), n = setting.size, gemm_size
+    return [
+        *table(found, counts, rate),
+        "",
+        f"A training step on {setting.batch} images of {height}x{width}, width {setting.width} "
+        "(ours and the baseline), copied from pinned memory; the median of "
+        f"{rounds} turns of {setting.steps} steps, cuDNN's benchmark on. The matrix rate, "
+        f"{rate / 1e12:.3g} TFLOP/s, is that of {n}x{n} products in {fast}.",
+    ]
+
+
+def table(found: dict[tuple, list], counts: dict[str, tuple], rate: float) -> list[str]:
+    """Markdown, of what the turns and `count` returned, and the FLOP/s of matrix products."""
     lines = [
         "| network | mode | images/s | TFLOP/s | of the matrix rate | peak memory |",
         "|---|---|---:|---:|---:|---:|",
@@ -192,15 +203,7 @@ def measure(setting: Setting, rounds: int, fast: str, gemm_size: int = GEMM_SIZE
             f"| {what} | {mode} | {speed:.3g} | {speed * flop / 1e12:.3g} "
             f"| {speed * flop / rate:.0%} | {peak:.1f} GiB |"
         )
-    (height, width), n = setting.size, gemm_size
-    return [
-        *lines,
-        "",
-        f"A training step on {setting.batch} images of {height}x{width}, width {setting.width} "
-        "(ours and the baseline), copied from pinned memory; the median of "
-        f"{rounds} turns of {setting.steps} steps, cuDNN's benchmark on. The matrix rate, "
-        f"{rate / 1e12:.3g} TFLOP/s, is that of {n}x{n} products in {fast}.",
-    ]
+    return lines
 
 
 def card(device: torch.device) -> str:
