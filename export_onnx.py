@@ -6,14 +6,16 @@
 The file takes `images`, uint8 (N, 3, H, W) RGB with any N, and with H and W of at least 2^depth,
 and gives `labels`, uint8 (N, H, W) train ids, or with --logits `logits`, float32 (N, num_classes,
 H, W). Normalisation and the padding to multiples of 2^depth are inside. Its metadata has the
-classes (name, id and colour of each train id), and `downscale`: by how much images are to be
-downscaled first. After writing, it is run with ONNX Runtime on images of three sizes, and must
-give what PyTorch gives in at least 99.99 % of the pixels.
+classes (name, id and colour of each train id), the normalisation, the sizes that it takes, and
+`downscale`: by how much images are to be downscaled first. After writing, it is run with ONNX
+Runtime on images of three sizes, and must give what PyTorch gives in at least 99.99 % of the
+pixels.
 """
 
 import argparse
 import json
 import sys
+from importlib import import_module
 from pathlib import Path
 
 import torch
@@ -70,6 +72,7 @@ def export(model: UNet, path: Path, logits: bool = False) -> None:
         "classes": json.dumps([{"name": n, "id": i, "color": c} for n, i, c in table]),
         "downscale": str(model.downscale),
         "normalization": "inside: (value / 63.75) - 2",
+        "size": f"H and W of at least {step}, padded inside to multiples of it",
     }
     onnx.helper.set_model_props(file, notes)
     onnx.save(file, path)
@@ -101,6 +104,8 @@ def main() -> None:
     parser.add_argument("--logits", action="store_true", help="logits instead of train ids")
     args = parser.parse_args()
     try:
+        for package in ("onnx", "onnxscript", "onnxruntime"):
+            import_module(package)
         model = load_model(args.checkpoint)
         export(model, args.onnx, args.logits)
         share = agreement(model, args.onnx, args.logits)

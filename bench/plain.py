@@ -63,17 +63,22 @@ def plain_input(images: Tensor) -> Tensor:
 
 
 def plain_step(
-    model: nn.Module, optimizer, images: Tensor, labels: Tensor, bf16: bool = False
+    model: nn.Module,
+    optimizer: torch.optim.Optimizer,
+    images: Tensor,
+    labels: Tensor,
+    bf16: bool = False,
+    dtype: torch.dtype = torch.bfloat16,
 ) -> Tensor:
     """One training step; returns its loss.
 
     Args:
         images: uint8 (N, 3, H, W), made float here as the loaders of tutorials do.
         labels: int64 (N, H, W).
-        bf16: compute under bf16 autocast.
+        bf16: compute under autocast, in `dtype`.
     """
     optimizer.zero_grad()
-    with torch.autocast("cpu", torch.bfloat16, enabled=bf16):
+    with torch.autocast(images.device.type, dtype, enabled=bf16):
         logits = model(plain_input(images))
         loss = F.cross_entropy(logits, labels, ignore_index=255)
     loss.backward()

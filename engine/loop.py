@@ -31,7 +31,7 @@ from runtime.distributed import (
     wrap_model,
 )
 from runtime.files import atomic_write, lock
-from runtime.precision import pick_device, pick_precision
+from runtime.precision import cudnn_benchmark, pick_device, pick_precision
 from utils import IGNORE_INDEX, Classes, ConfusionMatrix, metrics
 
 
@@ -46,6 +46,11 @@ def zeros(device: torch.device, *size: int) -> Tensor:
     """Sums to add to: float64 where the device has it."""
     dtype = torch.float32 if device.type == "mps" else torch.float64
     return torch.zeros(size, dtype=dtype, device=device)
+
+
+def to_device(batch: Tensor, device: torch.device) -> Tensor:
+    """The batch on `device`; a copy from pinned memory, as for CUDA, goes on beside the CPU."""
+    return batch.to(device, non_blocking=device.type == "cuda")
 
 
 def train_one_epoch(
@@ -80,8 +85,7 @@ def train_one_epoch(
     with progress_bar(loader, description) as bar:
         shown_at = time.monotonic()
         for images, labels in loader:
-            images = images.to(device, non_blocking=True)
-            labels = labels.to(device, non_blocking=True)
+            images, labels = to_device(images, device), to_device(labels, device)
             h, w = unwrap(net).output_size(*images.shape[-2:])  # smaller if padding is `valid`
             labels = labels[:, margin : margin + h, margin : margin + w]
             pixels = (labels != IGNORE_INDEX).sum()
@@ -150,8 +154,7 @@ def evaluate(
     total = zeros(device)  # loss * pixels
     with progress_bar(loader, description) as bar:
         for images, labels in one_size_batches(loader):
-            images = images.to(device, non_blocking=True)
-            labels = labels.to(device, non_blocking=True)
+            images, labels = to_device(images, device), to_device(labels, device)
             predictions = predict_logits(net, images, labels.shape[-2:], tta)
             for logits, truth in zip(predictions, labels.split(1), strict=True):
                 pixels = (truth != IGNORE_INDEX).sum()
@@ -227,14 +230,17 @@ def fit(
         data = train_loader.dataset.fingerprint()
         history = start_or_resume(run_dir, model, recipe, training, precision, data)
         yield from history
+        # A new size would be timed anew, growing crops in every epoch.
+        one_size = recipe.crop_start == 1 and (recipe.crop is not None or recipe.batch_size > 1)
         for epoch in range(len(history) + 1, recipe.epochs + 1):
             start, name = time.perf_counter(), f"epoch {epoch}/{recipe.epochs}"
             set_epoch(train_loader, epoch)
             try:
-                train_loss, train_accuracy = train_one_epoch(
-                    *(net, train_loader, optimizer, scheduler, device),
-                    *(recipe.loss, scaler, recipe.accumulate, weights, name),
-                )
+                with cudnn_benchmark(one_size):
+                    train_loss, train_accuracy = train_one_epoch(
+                        *(net, train_loader, optimizer, scheduler, device),
+                        *(recipe.loss, scaler, recipe.accumulate, weights, name),
+                    )
                 average_buffers(model)
                 val_loss, confusion = evaluate(
                     *(model, val_loader, device, recipe.loss, precision, weights),

@@ -30,12 +30,13 @@ class Muon(torch.optim.AdamW):
         """Change the weights; sets the `grad` of the 3x3 convolutions to None."""
         # Set by a GradScaler for optimizers that have `_step_supports_amp_scaling`.
         scale, found_inf = getattr(self, "grad_scale", None), getattr(self, "found_inf", None)
+        overflow = found_inf is not None and bool(found_inf.item())  # a GPU waits here: once
         group = self.param_groups[1]
         for weight in group["params"]:
             if weight.grad is None:
                 continue
             grad, weight.grad = weight.grad, None  # so that AdamW leaves it alone
-            if found_inf is not None and found_inf.item():
+            if overflow:
                 continue
             if scale is not None:
                 grad = grad / scale

@@ -165,14 +165,23 @@ def wrap_model(model: nn.Module, precision: str) -> nn.Module:
     Processes average their gradients (DistributedDataParallel). On GPUs, batch norm then takes
     its mean and variance over the whole batch. On CPUs each process has its own, as has each
     GPU under `nn.DataParallel`; see `average_buffers`. The parameters stay those of `model`.
+
+    Raises ValueError for a network on another device than this process's.
     """
     net = Autocast(model, precision)
     if not is_distributed():
         return data_parallel(net)
     devices = None
     if torch.cuda.is_available():
+        own = torch.device("cuda", torch.cuda.current_device())
+        device = next(net.parameters()).device
+        if device != own:
+            raise ValueError(
+                f"under torchrun this process computes on {own}, not on {device}: leave `device` "
+                "out; CUDA_VISIBLE_DEVICES chooses GPUs, or, set to nothing, the CPU"
+            )
         nn.SyncBatchNorm.convert_sync_batchnorm(model)  # in place, below the root
-        devices = [torch.cuda.current_device()]
+        devices = [own]
     with warnings.catch_warnings():  # PyTorch 2.14 gives `broadcast_buffers` another name
         warnings.simplefilter("ignore", FutureWarning)
         return DistributedDataParallel(

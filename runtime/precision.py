@@ -1,6 +1,9 @@
 """The device that computes, and the precision that it is fast in."""
 
 import platform
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import torch
 from torch import Tensor, nn
@@ -11,15 +14,25 @@ DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 def pick_device(name: str | None = None) -> torch.device:
     """The device `name`, or for None the GPU where there is one (CUDA, else Apple's), or the CPU.
 
-    Raises ValueError for a device that this machine does not have.
+    For None, a GPU that does not work is passed over with a warning, as one that is too old for
+    this build of PyTorch. Raises ValueError for a named device that is not here or does not work.
     """
-    if name is None:
-        if torch.cuda.is_available():
-            return torch.device("cuda")
-        return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
+    if name is not None:
+        return working_device(name)
+    gpus = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
+    for gpu in (gpu for gpu, is_here in gpus.items() if is_here):
+        try:
+            return working_device(gpu)
+        except ValueError as error:
+            warnings.warn(f"{error}; going on without it", stacklevel=2)
+    return torch.device("cpu")
+
+
+def working_device(name: str) -> torch.device:
+    """The device `name`, if it computes; raises ValueError if not."""
     try:
         device = torch.device(name)
-        torch.empty(1, device=device)
+        torch.ones(1, device=device).add(1).item()
     except (RuntimeError, AssertionError) as error:
         cause = str(error).strip().splitlines()[0]
         raise ValueError(f"there is no device {name} here ({cause}): choose another") from error
@@ -59,6 +72,22 @@ def cpu_has_bf16() -> bool:
         known = torch.backends.mkldnn.is_available()  # not in all of macOS' builds
         return known and torch.ops.mkldnn._is_mkldnn_bf16_supported()
     return torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
+
+
+@contextmanager
+def cudnn_benchmark(enabled: bool) -> Iterator[None]:
+    """Within: cuDNN times its algorithms for each new size of its input, and keeps the fastest.
+
+    That pays where sizes stay the same. It stays off where results are to be the same in every
+    run (`torch.use_deterministic_algorithms`), since another run may find another one the fastest.
+    """
+    before = torch.backends.cudnn.benchmark
+    repeatable = torch.are_deterministic_algorithms_enabled() or torch.backends.cudnn.deterministic
+    torch.backends.cudnn.benchmark = before or (enabled and not repeatable)
+    try:
+        yield
+    finally:
+        torch.backends.cudnn.benchmark = before
 
 
 class Autocast(nn.Module):

@@ -7,11 +7,23 @@ from pathlib import Path
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import pytest  # noqa: E402
+import torch  # noqa: E402
 
 from prepare.camvid import convert  # noqa: E402
 from prepare.streets import draw_tree  # noqa: E402
 
 ROOT = Path(__file__).resolve().parent.parent
+
+
+@pytest.fixture(scope="module", autouse=True)
+def gpu_for_its_tests_only(request):
+    """All tests are of the CPU, also where there is a GPU, but those of test_cuda.py."""
+    with pytest.MonkeyPatch.context() as patch:
+        if request.module.__name__ != "test_cuda":
+            patch.setenv("CUDA_VISIBLE_DEVICES", "")  # for the processes that a test starts
+            for kind in (torch.cuda, torch.backends.mps):
+                patch.setattr(kind, "is_available", lambda: False)
+        yield
 
 
 @pytest.fixture(scope="session")

@@ -1,4 +1,4 @@
-"""What chooses and judges recipes: leave-one-out and robustness, on a small data set."""
+"""What chooses and judges recipes, on a small data set; and what measures a GPU, without one."""
 
 import json
 import sys
@@ -6,7 +6,7 @@ import sys
 import pytest
 import torch
 
-from bench import leave_one_out, robustness
+from bench import gpu, leave_one_out, robustness
 from dataset import Cityscapes
 from inference import load_model
 from utils import IGNORE_INDEX
@@ -65,3 +65,48 @@ def test_robustness_measures_every_corruption_against_the_clean_images(streets, 
     assert set(shares) == {"fog 40 %", "scale 0.5"}
     run = {"checkpoint": "streets.pt", "found": found}
     assert len(robustness.plot({"a": run, "b": run}).axes[0].patches) == 4
+
+
+def test_the_gpus_benchmark_refuses_clearly_where_there_is_none(monkeypatch):
+    monkeypatch.setattr(sys, "argv", ["bench.gpu"])
+    with pytest.raises(SystemExit, match="NVIDIA GPU.*none here"):
+        gpu.main()
+
+
+def test_the_gpus_benchmark_takes_turns_and_writes_a_row_for_each(monkeypatch):
+    two = [("ours", gpu.Mode(channels_last=True)), ("baseline", gpu.Mode(tf32=True))]
+    monkeypatch.setattr(gpu, "contenders", lambda fast: two)
+    setting = gpu.Setting(torch.device("cpu"), batch=2, width=2, size=(32, 32), warm_up=1, steps=1)
+    rows = [line.split(" | ") for line in gpu.measure(setting, 1, "fp32", 32) if "TFLOP/im" in line]
+    assert [row[1] for row in rows] == ["fp32, channels-last", "TF32"]
+    assert all(float(row[2]) > 0 for row in rows)
+    assert rows[0][0].split("(")[1] == rows[1][0].split("(")[1]  # the same work
+
+
+def test_the_gpus_table_has_rates_and_shares_by_hand_and_says_what_did_not_fit():
+    found = {
+        ("ours", gpu.Mode("bf16", compiled=True)): [(10.0, 2**31), (12.0, 2**30), (11.0, 2**30)],
+        ("smp", gpu.Mode()): [None, None, None],
+    }
+    counts = {"ours": (2_000_000, 2 * 10**12), "smp": (1_000_000, 10**12)}
+    ours, smp = gpu.table(found, counts, 44e12)[2:]
+    assert ours == ("| ours (2.0 M, 2 TFLOP/image) | bf16, compiled | 11 | 22 | 50% | 2.0 GiB |")
+    assert "| fp32 | out of memory |" in smp
+
+
+def test_a_contender_that_lacks_memory_says_so(monkeypatch):
+    def too_much(*args):
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    monkeypatch.setattr(gpu, "our_steps", lambda *args: too_much)
+    for name in ("benchmark", "allow_tf32"):  # which `prepare` sets, for its process
+        monkeypatch.setattr(torch.backends.cudnn, name, False)
+    setting = gpu.Setting(torch.device("cpu"), batch=1, width=2, size=(32, 32))
+    assert gpu.prepare("ours", gpu.Mode(), setting)() is None
+
+
+@pytest.mark.parametrize(("fast", "rows"), [("fp32", 6), ("fp16", 13), ("bf16", 13)])
+def test_the_gpus_benchmark_measures_what_the_card_is_fast_in(fast, rows):
+    modes = gpu.contenders(fast)
+    assert len(modes) == len({f"{name} {mode}" for name, mode in modes}) == rows
+    assert {mode.precision for _, mode in modes} == {"fp32", fast}

@@ -7,6 +7,7 @@ import sys
 import pytest
 import torch
 
+import export_onnx
 from inference import load_model, predict
 from model import UNet
 
@@ -27,23 +28,33 @@ def test_an_onnx_file_gives_what_pytorch_gives_at_sizes_of_all_kinds(tmp_path, l
     notes = {prop.key: prop.value for prop in onnx.load(path).metadata_props}
     assert [row["name"] for row in json.loads(notes["classes"])] == [*model.classes.names]
     assert int(notes["downscale"]) == model.downscale
+    assert "at least 8" in notes["size"]  # 2 ** depth
     model.downscale = 1
     session = runtime.InferenceSession(path, providers=["CPUExecutionProvider"])
     generator = torch.Generator().manual_seed(1)
-    for size in ((64, 128), (61, 77), (8, 300)):  # 8 = 2 ** depth, the smallest
+    for size in ((64, 128), (61, 77), (8, 300)):
         image = torch.randint(256, (3, *size), dtype=torch.uint8, generator=generator)
         (found,) = session.run(None, {"images": image[None].numpy()})
         found = torch.from_numpy(found[0])
-        same = (found.argmax(0) if logits else found) == predict(model, image)
+        same = (found.argmax(0) if logits else found) == predict(model, image, precision="fp32")
         assert same.float().mean() >= 0.9999
+
+
+@pytest.mark.parametrize("missing", ["onnx", "onnxscript", "onnxruntime"])
+def test_a_package_that_is_missing_is_named_before_anything_is_written(
+    missing, tmp_path, monkeypatch
+):
+    monkeypatch.setitem(sys.modules, missing, None)
+    monkeypatch.setattr(sys, "argv", ["export_onnx.py", CHECKPOINT, str(tmp_path / "x.onnx")])
+    with pytest.raises(SystemExit, match=rf"{missing}\b.*pip install onnx onnxscript onnxruntime"):
+        export_onnx.main()
+    assert not list(tmp_path.iterdir())
 
 
 def test_a_network_with_valid_padding_is_not_exported(tmp_path):
     pytest.importorskip("onnx")
-    from export_onnx import export
-
     with pytest.raises(ValueError, match="padding"):
-        export(UNet(width=2, depth=1, padding="valid"), tmp_path / "x.onnx")
+        export_onnx.export(UNet(width=2, depth=1, padding="valid"), tmp_path / "x.onnx")
 
 
 def test_torch_hub_loads_a_committed_checkpoint_from_a_checkout():
@@ -52,7 +63,7 @@ def test_torch_hub_loads_a_committed_checkpoint_from_a_checkout():
     with torch.no_grad():
         labels = net(image[None], whole=True)[0].argmax(0)
     net.downscale = 1
-    assert torch.equal(labels.byte(), predict(net, image))
+    assert torch.equal(labels.byte(), predict(net, image, precision="fp32"))
 
 
 @pytest.mark.slow

@@ -5,6 +5,7 @@ import platform
 import sys
 import threading
 import warnings
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -17,7 +18,7 @@ from dataset import Cityscapes
 from engine import Recipe, evaluate, fit, make_loader, make_loaders, make_model
 from inference import inference_net, predict, predict_logits
 from model import UNet
-from runtime import precision
+from runtime import distributed, precision
 from runtime.checkpoint import load_checkpoint
 from runtime.precision import Autocast, cpu_has_bf16, pick_device, pick_precision
 
@@ -130,11 +131,27 @@ def test_this_machine_has_what_its_kernel_says():
 def test_a_gpu_is_taken_where_there_is_one(cuda, mps, expected, monkeypatch):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: cuda)
     monkeypatch.setattr(torch.backends.mps, "is_available", lambda: mps)
-    assert pick_device().type == expected
     assert pick_device("cpu").type == "cpu"
+    monkeypatch.setattr(precision, "working_device", torch.device)
+    assert pick_device().type == expected
 
 
-@pytest.mark.parametrize("name", ["cuda:99", "gpu", "mps:7"])
+@pytest.mark.skipif(torch.cuda.is_available(), reason="needs a CUDA that does not work")
+def test_a_gpu_that_does_not_work_is_passed_over_with_a_word(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    with pytest.warns(UserWarning, match="no device cuda here.*going on without it"):
+        assert pick_device() == CPU
+
+
+def test_under_torchrun_a_network_on_another_device_is_refused(monkeypatch):
+    monkeypatch.setattr(distributed, "is_distributed", lambda: True)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "current_device", lambda: 3)
+    with pytest.raises(ValueError, match="on cuda:3, not on cpu.*CUDA_VISIBLE_DEVICES"):
+        distributed.wrap_model(network(), "fp32")
+
+
+@pytest.mark.parametrize("name", ["cuda:99", "gpu", "mps:7", "meta"])
 def test_a_device_that_is_not_there_is_refused_by_name(name):
     with pytest.raises(ValueError, match=name):
         pick_device(name)
@@ -173,6 +190,13 @@ def test_a_network_computes_in_its_precision_in_any_thread(name, dtype):
     assert in_thread(lambda: net(IMAGES)).dtype == dtype
     with torch.autocast("cpu", torch.bfloat16):  # the caller's precision is not the network's
         assert net(IMAGES).dtype == dtype
+
+
+def test_the_network_of_an_evaluation_computes_in_a_thread_of_its_own():
+    # nn.DataParallel's threads know whether gradients are wanted, but not of inference_mode.
+    with torch.inference_mode():
+        net, images = inference_net(network()), IMAGES.clone()
+        assert torch.equal(in_thread(torch.no_grad()(lambda: net(images))), net(images))
 
 
 def test_an_autocast_around_a_thread_does_not_reach_into_it():
@@ -270,6 +294,36 @@ def test_a_run_trains_and_validates_in_its_precision(recipe, bf16_cpu, tmp_path,
     monkeypatch.setattr(nn.Conv2d, "forward", forward)
     run(recipe, tmp_path, stop_after=1)
     assert seen == {(True, torch.bfloat16), (False, torch.bfloat16)}
+
+
+@pytest.mark.parametrize(
+    ("fields", "expected"),
+    [
+        ({}, True),
+        ({"crop": (16, 32)}, True),
+        ({"crop": (16, 32), "crop_start": 0.5}, False),
+        ({"batch_size": 1}, False),  # the images may be of several sizes
+    ],
+)
+@pytest.mark.parametrize("repeatable", [False, True])
+def test_cudnn_times_its_algorithms_where_sizes_stay_and_results_may_differ(
+    fields, expected, repeatable, recipe, tmp_path, monkeypatch
+):
+    seen = []
+
+    def watched(real, *args, **options):
+        seen.append(torch.backends.cudnn.benchmark)
+        return real(*args, **options)
+
+    for name in ("train_one_epoch", "evaluate"):
+        monkeypatch.setattr(engine.loop, name, partial(watched, getattr(engine.loop, name)))
+    torch.use_deterministic_algorithms(repeatable)
+    try:
+        run(dataclasses.replace(recipe, **fields), tmp_path, stop_after=1)
+    finally:
+        torch.use_deterministic_algorithms(False)
+    assert seen == [expected and not repeatable, False]
+    assert not torch.backends.cudnn.benchmark
 
 
 @pytest.mark.slow

@@ -1,0 +1,321 @@
+"""Training and prediction on a GPU, against this machine's CPU; skipped where there is no GPU.
+
+pytest tests/test_cuda.py
+"""
+
+import copy
+import dataclasses
+import os
+import subprocess
+import sys
+import warnings
+from collections.abc import Iterable
+from pathlib import Path
+
+import pytest
+import torch
+from test_distributed import ROOT, history, launch, train
+from test_engine import same_state
+from test_muon import network, scaled_step, snapshot
+from torch import nn
+from torch.amp import GradScaler
+from torch.nn import functional as F
+from torch.nn.parallel import parallel_apply
+
+from bench.plan import GIB, OneBatch, memory
+from dataset import Cityscapes
+from engine import Recipe, evaluate, fit, make_loader, make_loaders, make_model, train_one_epoch
+from engine.optimizer import make_optimizer
+from inference import load_model, predict
+from model import UNet
+from runtime.checkpoint import load_checkpoint
+from runtime.distributed import wrap_model
+from runtime.precision import DTYPES, Autocast, pick_device, pick_precision
+
+CPU, GPU = torch.device("cpu"), torch.device("cuda")
+GPUS = torch.cuda.device_count()
+
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(not torch.cuda.is_available(), reason="needs an NVIDIA GPU"),
+]
+
+
+@pytest.fixture(autouse=True)
+def ieee(monkeypatch):
+    """float32 convolutions in float32: by default cuDNN rounds to TF32's 10 bits."""
+    monkeypatch.setattr(torch.backends.cudnn, "allow_tf32", False)
+
+
+@pytest.fixture(params=["fp32", "fp16", "bf16"])
+def precision(request) -> str:
+    try:
+        return pick_precision(request.param, GPU)
+    except ValueError as error:
+        pytest.skip(str(error))
+
+
+def small(streets, **fields) -> Recipe:
+    """Without batch norm, which under `nn.DataParallel` sees each GPU's part of a batch alone."""
+    sizes = {"downscale": 1, "width": 8, "depth": 2, "batch_size": 6, "epochs": 2, "workers": 0}
+    return Recipe(**{"data_root": str(streets), "batch_norm": False, **sizes, **fields})
+
+
+def run(recipe: Recipe, run_dir: Path, epochs: int) -> list[dict]:
+    records = []
+    for record in fit(make_model(recipe), *make_loaders(recipe), recipe, run_dir):
+        records.append(record)
+        if len(records) == epochs:
+            break
+    return records
+
+
+def batch(device: torch.device) -> tuple[torch.Tensor, torch.Tensor]:
+    """Blurred noise, and labels that can be learnt from it."""
+    generator = torch.Generator().manual_seed(0)
+    coarse = torch.rand(4, 3, 12, 16, generator=generator) * 255
+    images = F.interpolate(coarse, (96, 128), mode="bilinear").to(torch.uint8)
+    return images.to(device), (images[:, 0] // 16).to(device)
+
+
+# A training step
+
+
+def gradient(device: torch.device, precision: str) -> tuple[float, torch.Tensor]:
+    """The loss of a step, and what a learning rate of 1 subtracts from the weights."""
+    torch.manual_seed(0)
+    model = UNet(width=16, depth=3).to(device)
+    before = vector(model.parameters())
+    optimizer = torch.optim.SGD(model.parameters(), 1.0)
+    schedule = torch.optim.lr_scheduler.ConstantLR(optimizer, 1.0)
+    scaler = GradScaler(device.type, init_scale=2.0**10, enabled=precision == "fp16")
+    net, loader = Autocast(model, precision), OneBatch([batch(CPU)])
+    loss, _ = train_one_epoch(net, loader, optimizer, schedule, device, scaler=scaler)
+    return loss, before - vector(model.parameters())
+
+
+def vector(tensors: Iterable[torch.Tensor]) -> torch.Tensor:
+    """A copy of their values, on the CPU."""
+    return torch.cat([value.detach().cpu().reshape(-1) for value in tensors])
+
+
+def test_a_training_step_is_the_cpus_to_the_precisions_rounding(precision):
+    loss, change = gradient(GPU, precision)
+    expected_loss, expected = gradient(CPU, "fp32")
+    # On a CPU another algorithm's fp32 was 0.001 away, fp16 0.07 and bf16 0.18.
+    tolerance = {"fp32": 0.01, "fp16": 0.2, "bf16": 0.4}[precision]
+    assert loss == pytest.approx(expected_loss, rel=tolerance / 100)
+    assert (change - expected).norm() < tolerance * expected.norm()
+    if precision != "fp32":
+        assert not torch.allclose(change, expected, rtol=1e-4, atol=1e-7)  # it was rounded
+
+
+@pytest.mark.parametrize("optimizer", ["adam", "muon"])
+def test_a_run_learns_as_on_the_cpu(optimizer, precision, streets, tmp_path):
+    recipe = small(streets, optimizer=optimizer, loss="cross_entropy+dice")
+    ours = run(dataclasses.replace(recipe, precision=precision), tmp_path / "gpu", 2)
+    on_cpu = dataclasses.replace(recipe, device="cpu", precision="fp32")
+    expected = run(on_cpu, tmp_path / "cpu", 2)
+    for name in ("train_loss", "val_loss"):
+        assert [r[name] for r in ours] == pytest.approx([r[name] for r in expected], rel=0.05)
+    assert [r["precision"] for r in ours] == [precision] * 2
+    state = load_checkpoint(tmp_path / "gpu" / "last.pt")
+    assert all(v.dtype == torch.float32 and v.isfinite().all() for v in state["model"].values())
+    assert bool(state["training"]["scaler"]) == (precision == "fp16")
+
+
+def test_muon_takes_the_cpus_steps_and_none_after_an_overflow():
+    found = {}
+    for device in (CPU, GPU):
+        model, optimizer = network()
+        model.to(device)
+        scaler = GradScaler(device.type, init_scale=2.0**10)
+        for spoil in (False, True, False):
+            scaled_step(model, optimizer, scaler, batch(device), spoil)
+        found[device] = [*snapshot(model, optimizer), torch.tensor(scaler.get_scale())]
+    assert found[CPU][-1] == 2.0**9
+    for ours, expected in zip(found[GPU], found[CPU], strict=True):
+        torch.testing.assert_close(ours.cpu(), expected, rtol=1e-2, atol=1e-3)
+
+
+def test_batches_come_from_pinned_memory_and_arrive_whole(streets):
+    assert pick_device() == GPU
+    loader = make_loader(Cityscapes(streets, "train", downscale=1), 5, False, 2)
+    for images, labels in loader:
+        assert images.is_pinned() and labels.is_pinned()
+        moved = images.to(GPU, non_blocking=True)
+        assert torch.equal(moved.cpu(), images)
+
+
+# Several replicas
+
+
+def test_data_parallel_computes_in_the_precision_on_all_gpus(precision):
+    torch.manual_seed(0)
+    model = UNet(width=8, depth=2, batch_norm=False).to(GPU)
+    images, _ = batch(GPU)
+    assert isinstance(wrap_model(model, precision), nn.DataParallel) == (GPUS > 1)
+    outputs, gradients = [], []
+    for net in (Autocast(model, precision), nn.DataParallel(Autocast(model, precision))):
+        model.zero_grad()
+        outputs.append(net(images))
+        outputs[-1].float().square().mean().backward()
+        gradients.append(vector(p.grad for p in model.parameters()))
+    assert outputs[1].dtype == DTYPES[precision]
+    close(*outputs, precision)
+    close(*gradients, precision)
+
+
+def close(ours: torch.Tensor, expected: torch.Tensor, precision: str) -> None:
+    tolerance = {"fp32": 1e-4, "fp16": 0.01, "bf16": 0.05}[precision]
+    assert (ours - expected).float().norm() < tolerance * expected.float().norm()
+
+
+def test_two_replicas_in_threads_on_one_gpu_compute_in_the_precision(precision):
+    torch.manual_seed(0)
+    net = Autocast(UNet(width=8, depth=2).to(GPU).eval(), precision)
+    halves = batch(GPU)[0].chunk(2)
+    found = parallel_apply([net, copy.deepcopy(net)], [(half,) for half in halves], devices=[0, 0])
+    for output, half in zip(found, halves, strict=True):
+        assert output.dtype == DTYPES[precision]
+        assert output.requires_grad
+        close(output, net(half), precision)
+
+
+FIELDS = ["--epochs=2", f"--batch_size={max(8, GPUS)}", "--precision=fp32"]
+
+
+@pytest.fixture(scope="module")
+def alone(streets, tmp_path_factory) -> list[dict]:
+    """The records of a run by one process on one GPU."""
+    run_dir = tmp_path_factory.mktemp("runs") / "alone"
+    start([sys.executable, *train(streets, run_dir, *FIELDS)])
+    return history(run_dir)
+
+
+def start(command: list, **variables: str) -> None:
+    """Run a command that sees one GPU."""
+    first = os.environ.get("CUDA_VISIBLE_DEVICES", "0").split(",")[0]
+    paths = f"{ROOT}{os.pathsep}{ROOT / 'tests'}"
+    variables = {"CUDA_VISIBLE_DEVICES": first, "PYTHONPATH": paths, **variables}
+    done = subprocess.run(
+        [*map(str, command)],
+        capture_output=True,
+        text=True,
+        timeout=400,
+        env={**os.environ, **variables},
+        cwd=ROOT,
+    )
+    assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize("processes", sorted({1, max(1, GPUS)}))
+def test_processes_over_nccl_train_as_one_does(processes, alone, streets, tmp_path):
+    out = launch(processes, *train(streets, tmp_path / "run", *FIELDS))
+    assert out.returncode == 0, out.stderr
+    found = history(tmp_path / "run")
+    assert len(found) == 2
+    for name in ("train_loss", "train_accuracy", "val_loss", "val_accuracy"):
+        assert [r[name] for r in found] == pytest.approx([r[name] for r in alone], rel=0.02)
+
+
+# Resuming
+
+RESUMED = """
+import sys, torch
+from engine import Recipe
+from test_cuda import run, small
+
+torch.use_deterministic_algorithms(True)
+data, run_dir, optimizer, epochs = sys.argv[1:]
+fields = {"crop": (32, 64), "jitter": 0.2, "batch_norm": True, "loss": "cross_entropy+dice"}
+run(small(data, optimizer=optimizer, **fields), run_dir, int(epochs))
+"""
+
+
+@pytest.mark.parametrize("optimizer", ["adam", "muon"])
+def test_with_deterministic_algorithms_a_resumed_run_has_the_same_bits(
+    optimizer, streets, tmp_path
+):
+    (tmp_path / "resumed.py").write_text(RESUMED)
+    for name, epochs in (("whole", 2), ("parts", 1), ("parts", 2)):
+        command = [sys.executable, tmp_path / "resumed.py", streets, tmp_path / name, optimizer]
+        start([*command, epochs], CUBLAS_WORKSPACE_CONFIG=":4096:8")  # see PyTorch's docs
+    assert len(history(tmp_path / "parts")) == 2
+    same_state(tmp_path / "whole", tmp_path / "parts")
+
+
+@pytest.mark.parametrize("optimizer", ["adam", "muon"])
+def test_a_run_moves_from_the_gpu_to_the_cpu_and_back(optimizer, streets, tmp_path):
+    recipe = small(streets, optimizer=optimizer, epochs=3)
+    for epoch, device in enumerate((GPU, CPU, GPU), 1):
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", UserWarning)  # `auto` may mean another precision there
+            records = run(dataclasses.replace(recipe, device=device.type), tmp_path, epoch)
+        assert records[-1]["precision"] == pick_precision("auto", device)
+    assert [record["epoch"] for record in records] == [1, 2, 3]
+    on_cpu = dataclasses.replace(recipe, device="cpu", precision="fp32")
+    expected = run(on_cpu, tmp_path / "cpu", 3)
+    losses = [record["train_loss"] for record in records]
+    assert losses == pytest.approx([record["train_loss"] for record in expected], rel=0.05)
+    (gpu, _), (cpu, _) = (
+        evaluated(load_model(tmp_path / "last.pt", device), streets, "fp32")
+        for device in (GPU, CPU)
+    )
+    assert gpu == pytest.approx(cpu, rel=1e-3)
+
+
+# Evaluation and prediction
+
+
+def evaluated(model: UNet, streets: Path, precision: str) -> tuple[float, torch.Tensor]:
+    loader = make_loader(Cityscapes(streets, "val", downscale=model.downscale), 4, False, 0)
+    device = next(model.parameters()).device
+    loss, confusion = evaluate(model, loader, device, precision=precision)
+    return loss, confusion.matrix.cpu()
+
+
+def trained(device: torch.device) -> UNet:
+    model = load_model(ROOT / "checkpoints" / "streets.pt", device)
+    model.downscale = 1  # the test's scenes are as small as it saw them in its training
+    return model
+
+
+def test_an_evaluation_gives_the_cpus_figures(precision, streets):
+    loss, matrix = evaluated(trained(GPU), streets, precision)
+    expected_loss, expected = evaluated(trained(CPU), streets, "fp32")
+    tolerance = {"fp32": 1e-4, "fp16": 2e-3, "bf16": 0.02}[precision]
+    assert loss == pytest.approx(expected_loss, rel=tolerance)
+    assert matrix.sum() == expected.sum() > 0
+    assert (matrix - expected).abs().sum() / 2 <= 10 * tolerance * expected.sum()
+
+
+@pytest.mark.parametrize("options", [{}, {"tta": True}, {"tile": 400}, {"scale": 0.7, "tile": 400}])
+def test_a_prediction_is_the_cpus(options, streets):
+    image, _ = Cityscapes(streets, "val")[0]
+    image = F.interpolate(image[None].float(), (450, 700), mode="bilinear")[0].to(torch.uint8)
+    ours, expected = (predict(trained(d), image, precision="fp32", **options) for d in (GPU, CPU))
+    assert ours.device == CPU and ours.dtype == torch.uint8
+    assert (ours == expected).float().mean() > 0.999
+
+
+# Memory
+
+
+def test_a_step_of_the_reference_recipe_takes_the_memory_that_was_computed(precision):
+    if torch.cuda.get_device_properties(0).total_memory < 7 * GIB:
+        pytest.skip("the step takes 6 GiB")
+    recipe, size = Recipe(), (512, 1024)
+    bytes_alike = "fp32" if precision == "fp32" else "bf16"
+    computed = memory(recipe, 2, size, bytes_alike)["peak"]
+    before = torch.cuda.memory_allocated()
+    torch.cuda.reset_peak_memory_stats()
+    model = make_model(recipe).to(GPU)
+    optimizer, scheduler = make_optimizer(recipe, model, 1)
+    images = torch.zeros(2, 3, *size, dtype=torch.uint8)
+    loader = OneBatch([(images, images[:, 0])] * 2)
+    scaler = GradScaler("cuda", enabled=precision == "fp16")
+    train_one_epoch(
+        Autocast(model, precision), loader, optimizer, scheduler, GPU, recipe.loss, scaler
+    )
+    assert torch.cuda.max_memory_allocated() - before == pytest.approx(computed, rel=0.15)
