@@ -38,10 +38,7 @@ def load_model(path: str | Path, device: str | torch.device = "cpu") -> UNet:
         model = UNet(**settings)
         model.load_state_dict(checkpoint["model"])
         model.classes = checkpoint_classes(checkpoint)
-        if (
-            len(model.classes or range(model.settings["num_classes"]))
-            != model.settings["num_classes"]
-        ):
+        if model.classes and len(model.classes) != model.settings["num_classes"]:
             raise ValueError(f"it names {len(model.classes)} classes")
     except (OverflowError, RuntimeError, TypeError, ValueError) as error:
         raise ValueError(

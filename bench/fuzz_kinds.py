@@ -15,7 +15,7 @@ import torch
 from PIL import Image
 
 import prepare.camvid
-from bench.mutations import VALUES, damage, edit, mend_png
+from bench.mutations import damage, edit, mend_png, replace
 from data_io.cache import Cache
 from data_io.image_io import image_size, read_image
 from dataset import Cityscapes, read_labels
@@ -210,34 +210,6 @@ def use_model(path: Path) -> object:
 
 
 CHECKPOINT = [(use_model, (FileNotFoundError, OSError, ValueError))]
-STRANGE = [None, True, -1, 0, 1, 2, 3, 16, 64, 10**6, 10**18, 10**30, 0.5, float("nan"), "", "same"]
-STRANGE += ["valid", b"x", (), (1,), [], [[]], {}, {"a": 1}, torch.ones(()), torch.ones(2, 3)]
-STRANGE += [torch.ones(1).expand(10**12), torch.ones(1, dtype=torch.complex64), torch.tensor([])]
-STRANGE += [float("inf"), torch.eye(2).to_sparse(), torch.empty(3, device="meta"), set(), *VALUES]
-
-
-def replace(content: bytes, _: list[bytes], chance: random.Random) -> bytes:
-    """A whole file with other values somewhere in it: the damage that only malice does."""
-    tree = torch.load(io.BytesIO(content), weights_only=True)
-    for _ in range(chance.choice([1, 1, 2, 4])):
-        part = tree
-        while True:
-            keys = range(len(part)) if isinstance(part, list) else list(part)
-            key = chance.choice(keys)
-            if not isinstance(part[key], dict | list) or not part[key] or chance.random() < 0.2:
-                break
-            part = part[key]
-        if isinstance(part, dict) and chance.random() < 0.2:
-            del part[key]
-        elif chance.random() < 0.3 and isinstance(part[key], tuple):
-            part[key] = (*part[key][1:], chance.choice(STRANGE))
-        else:
-            part[key] = chance.choice(STRANGE)
-        if not tree:
-            break
-    data = io.BytesIO()
-    torch.save(tree, data)
-    return data.getvalue()
 
 
 def state(path: Path) -> object:

@@ -1,8 +1,12 @@
 """Damage to files, drawn with a seed: what disks, downloads, editors and malice do to them."""
 
+import copy
+import io
 import random
 import re
 import zlib
+
+import torch
 
 NUMBERS = [0, 1, 255, 256, 2**15, 2**16 - 1, 2**24, 2**31 - 1, 2**31, 2**32 - 1, 2**63, 2**64 - 1]
 VALUES = """
@@ -15,6 +19,10 @@ VALUES = """
 """
 VALUES = [value.strip() for line in VALUES.strip().splitlines() for value in line.split(" | ")]
 VALUES += ["9" * 5000, "[" * 1000, "{a: " * 1000, "- " * 1000, "a" * 10_000, "\0", "\x85", "\ufeff"]
+STRANGE = [None, True, -1, 0, 1, 2, 3, 16, 64, 10**6, 10**18, 10**30, 0.5, float("nan"), "", "same"]
+STRANGE += ["valid", b"x", (), (1,), [], [[]], {}, {"a": 1}, torch.ones(()), torch.ones(2, 3)]
+STRANGE += [torch.ones(1).expand(10**12), torch.ones(1, dtype=torch.complex64), torch.tensor([])]
+STRANGE += [float("inf"), torch.eye(2).to_sparse(), torch.empty(3, device="meta"), set(), *VALUES]
 
 
 def damage(content: bytes, others: list[bytes], chance: random.Random) -> bytes:
@@ -118,3 +126,27 @@ def mend_png(content: bytes) -> bytes:
         data[end : end + 4] = zlib.crc32(data[start + 4 : end]).to_bytes(4)
         start = end + 4
     return bytes(data)
+
+
+def replace(content: bytes, _: list[bytes], chance: random.Random) -> bytes:
+    """A whole file with other values somewhere in it: the damage that only malice does."""
+    tree = torch.load(io.BytesIO(content), weights_only=True)
+    for _ in range(chance.choice([1, 1, 2, 4])):
+        part = tree
+        while True:
+            keys = range(len(part)) if isinstance(part, list) else list(part)
+            key = chance.choice(keys)
+            if not isinstance(part[key], dict | list) or not part[key] or chance.random() < 0.2:
+                break
+            part = part[key]
+        if isinstance(part, dict) and chance.random() < 0.2:
+            del part[key]
+        elif chance.random() < 0.3 and isinstance(part[key], tuple):
+            part[key] = (*part[key][1:], chance.choice(STRANGE))
+        else:
+            part[key] = copy.deepcopy(chance.choice(STRANGE))  # it may be changed next
+        if not tree:
+            break
+    data = io.BytesIO()
+    torch.save(tree, data)
+    return data.getvalue()

@@ -119,9 +119,7 @@ def read_record(dst: Path) -> Meaning | None:
     try:
         record = json.loads((dst / RECORD).read_text())
         labels, ids = record["labels"], {int(value): i for value, i in record["ids"].items()}
-        if labels not in LABELS or not all(
-            isinstance(i, int) and 0 <= i < 256 for i in ids.values()
-        ):
+        if labels not in LABELS or not {*ids.values()} <= {*range(256)}:
             raise ValueError("labels or ids are no such thing")
     except Exception as error:  # parsers raise nearly anything
         raise ValueError(
