@@ -7,7 +7,8 @@ by the functions behind the commands, in a process that may die or hang alone. A
 or raise what its docstring names; anything else is a failure: another exception, the end of the
 process, `LONGEST` seconds, `MOST_MEMORY`, a file outside of the data set. A file with checksums
 must give what it held before, or be refused. Failures are kept in runs/fuzz, and bench/fuzz.json
-gets the counts. The same seed gives the same files; tests/test_fuzz.py runs it for ten seconds.
+gets the counts, also if Ctrl-C ends it. The same seed gives the same files; tests/test_fuzz.py runs
+it for ten seconds.
 """
 
 import argparse
@@ -31,6 +32,7 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 
 import torch
+from tqdm import tqdm
 
 from bench.fuzz_kinds import KINDS, Kind
 from bench.timing import machine
@@ -50,7 +52,7 @@ def fuzz(seconds: float, seed: int, keep: Path) -> dict[str, Counter]:
         keep: where the files of failures go, each with a text of what happened.
     """
     counts = {name: Counter(read=0, refused=0, failed=0) for name in KINDS}
-    reader, start = Reader(seed), time.monotonic()
+    reader, start, bar = Reader(seed), time.monotonic(), tqdm(unit="file", disable=None)
     try:
         while time.monotonic() - start < seconds:
             for name in KINDS:
@@ -58,6 +60,7 @@ def fuzz(seconds: float, seed: int, keep: Path) -> dict[str, Counter]:
                 for i in range(first, first + BATCH):
                     outcome, what = reader.read(name, i)
                     counts[name][outcome] += 1
+                    bar.update()
                     if outcome == "failed":
                         keep.mkdir(parents=True, exist_ok=True)
                         path = keep / f"{name.replace(' ', '-')}-{seed}-{i}"
@@ -66,8 +69,11 @@ def fuzz(seconds: float, seed: int, keep: Path) -> dict[str, Counter]:
                     if reader.broken:
                         reader.close()
                         reader = Reader(seed)
+    except KeyboardInterrupt:
+        pass
     finally:
         reader.close()
+        bar.close()
     return counts
 
 
@@ -180,12 +186,13 @@ def main() -> None:
     parser.add_argument("--seed", type=int, help="of the damage (default: random)")
     args = parser.parse_args()
     seed = random.randrange(10**6) if args.seed is None else args.seed
+    start = time.monotonic()
     counts = fuzz(args.seconds, seed, ROOT / "runs" / "fuzz")
     record = {
         "files": sum(each.total() for each in counts.values()),
         "failed": sum(each["failed"] for each in counts.values()),
         "kinds": counts,
-        "seconds": args.seconds,
+        "seconds": round(time.monotonic() - start),
         "seed": seed,
         "command": shlex.join(["python", "-m", "bench.fuzz", *sys.argv[1:]]),
         "machine": machine(),
