@@ -33,10 +33,14 @@ def load_model(path: str | Path, device: str | torch.device = "cpu") -> UNet:
     checkpoint = load_checkpoint(path)
     settings, recipe = checkpoint["settings"], checkpoint["recipe"]
     try:
+        with torch.device("meta"):  # takes no memory, whatever the settings ask for
+            UNet(**settings).load_state_dict(checkpoint["model"], assign=True)
         model = UNet(**settings)
         model.load_state_dict(checkpoint["model"])
         model.classes = checkpoint_classes(checkpoint)
-    except (RuntimeError, TypeError, ValueError) as error:
+        if model.classes and len(model.classes) != model.settings["num_classes"]:
+            raise ValueError(f"it names {len(model.classes)} classes")
+    except (OverflowError, RuntimeError, TypeError, ValueError) as error:
         raise ValueError(
             f"{path}: its weights do not fit its settings {settings} ({error}): "
             "restore it from a copy, or take another"
@@ -49,7 +53,12 @@ def load_model(path: str | Path, device: str | torch.device = "cpu") -> UNet:
                 f"{path}: {name} is {settings[name]!r} by its settings and {recipe[name]!r} by "
                 "its recipe: restore it from a copy, or take another"
             )
-    model.downscale = recipe["downscale"]
+    model.downscale = recipe.get("downscale")
+    if not isinstance(model.downscale, int) or model.downscale < 1:
+        raise ValueError(
+            f"{path}: its recipe's downscale is {model.downscale!r}, not a whole number from 1 on: "
+            "restore it from a copy, or take another"
+        )
     return fold_batch_norm(model).to(device)
 
 

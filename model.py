@@ -14,6 +14,8 @@ from torch.nn import functional as F
 
 from utils import Classes
 
+MOST_DEPTH = 16  # of 65,536 x 65,536 pixels, the deepest level sees one
+
 
 def normalize(images: Tensor) -> Tensor:
     """uint8 0..255 -> float32 -2..2, any shape.
@@ -86,7 +88,7 @@ class UNet(nn.Module):
         in_channels: of the image, 3 for RGB.
         num_classes: channels of the output.
         width: channels of the first level, doubled at each level below; 64 in the paper.
-        depth: poolings, so that there are depth + 1 levels; 4 in the paper.
+        depth: poolings, so that there are depth + 1 levels; 4 in the paper, at most `MOST_DEPTH`.
         padding: `"valid"` as in the paper, where the output is smaller than the image by
             `margin` on each side (572x572 in, 388x388 out at depth 4), or `"same"`, where
             height and width stay the same.
@@ -119,6 +121,8 @@ class UNet(nn.Module):
         for name, value in {**sizes, "depth": depth}.items():
             if value < 1:
                 raise ValueError(f"{name} must be at least 1, not {value}")
+        if depth > MOST_DEPTH:
+            raise ValueError(f"depth must be at most {MOST_DEPTH}, not {depth}")
         self.settings = {**sizes, "depth": depth, "padding": padding, "batch_norm": batch_norm}
         self.depth, self.padding = depth, padding
         self.classes: Classes | None = None

@@ -26,6 +26,8 @@ class Classes:
         categories: the coarser class that each belongs to; empty where there are none.
         ignored: further ids that may stand in label files and are not scored. An id that is
             neither a class nor ignored is an error; None ignores all that are no class.
+
+    Raises ValueError or TypeError for anything else, and for a name or an id of two classes.
     """
 
     names: tuple[str, ...]
@@ -34,6 +36,21 @@ class Classes:
     categories: tuple[str, ...] = ()
     ignored: tuple[int, ...] | None = None
     ignore_index: ClassVar[int] = IGNORE_INDEX  # the train id of what is no class
+
+    def __post_init__(self):
+        for values, what in ((self.names, "name"), (self.ids, "id")):
+            if twice := [value for i, value in enumerate(values) if value in values[:i]]:
+                raise ValueError(f"the {what} {twice[0]} is given to two classes: change one")
+        ids = [*self.ids, *(self.ignored or ())]
+        if not 0 < len(self.ids) <= IGNORE_INDEX or not all(_is_byte(i) for i in ids):
+            raise ValueError(f"give 1 to {IGNORE_INDEX} classes, with ids 0..255")
+        if not all(len(c) == 3 and all(map(_is_byte, c)) for c in self.colors):
+            raise ValueError("a color is three numbers 0..255, as in [128, 64, 128]")
+        texts = (*self.names, *self.categories)
+        if not all(isinstance(text, str) for text in texts):
+            raise ValueError("names are texts")
+        if {len(self.names), len(self.colors), len(self.categories or self.ids)} != {len(self.ids)}:
+            raise ValueError("each class has a name, an id and a color, and all or none a category")
 
     def __len__(self) -> int:
         return len(self.names)
@@ -47,22 +64,19 @@ class Classes:
         """
         try:
             rows = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
-            names = tuple(str(row["name"]) for row in rows)
+            rows = rows[: IGNORE_INDEX + 1]  # what more there is would be an error too
+            names = tuple(_as_text(row["name"]) for row in rows)
             ids = tuple(int(row["id"]) for row in rows)
             colors = tuple(tuple(map(int, row["color"])) for row in rows)
-        except (OSError, UnicodeError, yaml.YAMLError, ValueError, KeyError, TypeError) as error:
+        except Exception as error:  # parsers raise nearly anything
             raise ValueError(
                 f"{path} is no list of classes ({' '.join(str(error).split())}): each is a line "
                 "such as `- {name: road, id: 7, color: [128, 64, 128]}`"
             ) from error
-        for values, what in ((names, "name"), (ids, "id")):
-            if twice := [value for i, value in enumerate(values) if value in values[:i]]:
-                raise ValueError(f"{path} gives the {what} {twice[0]} to two classes: change one")
-        if not 0 < len(ids) <= IGNORE_INDEX or not all(0 <= i <= 255 for i in ids):
-            raise ValueError(f"{path}: give 1 to {IGNORE_INDEX} classes, with ids 0..255")
-        if not all(len(c) == 3 and all(0 <= v <= 255 for v in c) for c in colors):
-            raise ValueError(f"{path}: a color is three numbers 0..255, as in [128, 64, 128]")
-        return cls(names, ids, colors)
+        try:
+            return cls(names, ids, colors)
+        except ValueError as error:
+            raise ValueError(f"{path}: {error}") from error
 
     @cached_property
     def label_ids(self) -> Tensor:
@@ -89,6 +103,17 @@ class Classes:
         known = torch.full((256,), self.ignored is None)
         known[[*self.ids, *(self.ignored or ())]] = True
         return known
+
+
+def _is_byte(value: object) -> bool:
+    return isinstance(value, int) and 0 <= value <= 255
+
+
+def _as_text(name: object) -> str:
+    """A name from YAML, `name: 12` included. A list could hold itself, and its text be endless."""
+    if not isinstance(name, str | int | float):
+        raise TypeError(f"a name is a text, not a {type(name).__name__}")
+    return str(name)
 
 
 def _cityscapes() -> Classes:

@@ -1,31 +1,39 @@
-"""Kill a training at random moments, resume it, and check that the result is bit-identical.
+"""Kill a training at random moments, fill its disk, and check that the result is bit-identical.
 
-    python -m bench.kill_test --kills 100
+    python -m bench.kill_test --kills 100 --full-disks 20
 
 A small training (`train.py` on Streets, with loader workers, crops and jitter) is killed with
 SIGKILL and started again until it ends, over and over. Each kill comes at a moment drawn
 uniformly over the length of an undisturbed run; every other one then waits until a file is being
-written. A kill is survived if the run ends with exactly the weights, optimizer state and records
-of the undisturbed run. tests/test_crash.py does the same for a few kills.
+written. A disk is full from a random byte of `last.pt` on (see `fill_disk`). Both are survived if
+no finished epoch is lost, and if the run ends with exactly the weights, optimizer state and records
+of the undisturbed one. The counts go into bench/kill-test.json; Linux only.
+tests/test_crash.py does the same for a few kills, and with a small disk that is really full.
 """
 
 import argparse
 import json
 import random
+import re
+import resource
+import shlex
 import signal
 import subprocess
 import sys
 import tempfile
 import time
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
 from torch import Tensor
 from tqdm import tqdm
 
+from bench.timing import machine
 from prepare.streets import draw_tree
-from runtime.checkpoint import load_checkpoint
+from runtime.checkpoint import load_checkpoint, load_last
 
+RECORD = Path(__file__).with_name("kill-test.json")
 ROOT = Path(__file__).resolve().parent.parent
 FIELDS = {  # changes that make recipes/streets.yaml small
     "downscale": 1, "crop": [48, 96], "jitter": 0.2, "width": 4, "depth": 2, "batch_size": 2,
@@ -34,14 +42,18 @@ FIELDS = {  # changes that make recipes/streets.yaml small
 MAY_DIFFER = "seconds", "workers"
 
 
-def start(data: Path, run: Path, **fields) -> subprocess.Popen:
-    """Start `train.py` in its own process group, as a shell does; its output goes to <run>.log."""
+def start(data: Path, run: Path, pipe: bool = False, **fields) -> subprocess.Popen:
+    """Start `train.py` in its own process group, as a shell does; its output goes to <run>.log.
+
+    Or into a pipe, which the orphaned workers of a killed run would hold.
+    """
     command = [sys.executable, "train.py", "--recipe=recipes/streets.yaml"]
     command += [f"--data_root={data}", f"--run={run}"]
     command += [f"--{name}={value}" for name, value in {**FIELDS, **fields}.items()]
-    with open(run.with_suffix(".log"), "w") as log:  # no pipe: orphaned workers would hold it
+    with open(run.with_suffix(".log"), "w") as log:
+        output = subprocess.PIPE if pipe else log
         return subprocess.Popen(
-            command, cwd=ROOT, stdout=log, stderr=subprocess.STDOUT, start_new_session=True
+            command, cwd=ROOT, stdout=output, stderr=subprocess.STDOUT, start_new_session=True
         )
 
 
@@ -75,7 +87,12 @@ def kill(process: subprocess.Popen, run: Path, seconds: float, in_write: bool) -
     try:
         process.wait(seconds)
     except subprocess.TimeoutExpired:
-        while in_write and process.poll() is None and not being_written(run):
+        while in_write and process.poll() is None:
+            if being_written(run):
+                process.send_signal(signal.SIGSTOP)  # a write may be over before the kill
+                if being_written(run):
+                    break
+                process.send_signal(signal.SIGCONT)
             time.sleep(0.0002)
     process.send_signal(signal.SIGKILL)  # does nothing if it has ended
     return process.wait() == -signal.SIGKILL
@@ -88,6 +105,7 @@ def kill_to_the_end(
 
     `lengths` are the seconds of undisturbed runs, of which the shortest counts. A run that ends
     before its kill adds its own: the others may have been slow because the machine was busy.
+    Raises RuntimeError if a kill loses finished epochs.
     """
     kills = writes = 0
     while kills < most:
@@ -98,12 +116,51 @@ def kill_to_the_end(
             break
         kills += 1
         writes += being_written(run)
+        refuse_loss(run)
     else:
         process = start(data, run)
     finish(process, run)
     if not kills:
         lengths.append(time.monotonic() - begin)
     return kills, writes
+
+
+def refuse_loss(run: Path) -> None:
+    """Raise RuntimeError if the state to go on from is older than the records of the run.
+
+    Training again from the start would end with the same bits, too.
+    """
+    if (run / "history.json").exists():
+        records = len(json.loads((run / "history.json").read_text()))
+        there = len(load_last(run)["history"])
+        if there < records:
+            raise RuntimeError(f"of {records} epochs in {run}, only {there} are left")
+
+
+def fill_disk(data: Path, run: Path, size: int) -> str:
+    """Train on a disk that is full from some byte on, and to the end on one that is not.
+
+    After the first epoch, no file of the training process may grow beyond `size` bytes
+    (RLIMIT_FSIZE): unlike a small disk, that ends a write at any byte, and takes no rights of
+    root. Its workers, which share memory by files, are spared.
+
+    Returns the name of the file that could not be written, "" if all were. Raises RuntimeError if
+    the training does not say so, or if finished epochs are lost.
+    """
+    process = start(data, run, pipe=True)
+    while process.poll() is None and not (run / "history.json").exists():
+        time.sleep(0.002)
+    if process.poll() is None:
+        resource.prlimit(process.pid, resource.RLIMIT_FSIZE, (size, resource.RLIM_INFINITY))
+    said = process.communicate()[0].decode()
+    if not process.returncode:
+        return ""
+    found = re.search(rf"error: {run}/(\w+\.pt) cannot be written .*unharmed", said)
+    if not found:
+        raise RuntimeError(f"train.py failed, and not for its disk:\n{said}")
+    refuse_loss(run)
+    finish(start(data, run), run)
+    return found[1]
 
 
 def differences(one: Path, other: Path) -> list[str]:
@@ -135,12 +192,16 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--kills", type=int, default=100, help="how many (100)")
+    parser.add_argument("--full-disks", type=int, default=20, help="how many, in last.pt (20)")
     parser.add_argument("--seed", type=int, help="of the moments (default: random, printed)")
     args = parser.parse_args()
     seed = random.randrange(10**6) if args.seed is None else args.seed
     chance = random.Random(seed)
     kills = writes = survived = 0
-    with tempfile.TemporaryDirectory() as folder, tqdm(total=args.kills, unit="kill") as bar:
+    disks = Counter()  # file that was not written -> how often
+    disks_survived = 0
+    total = args.kills + args.full_disks
+    with tempfile.TemporaryDirectory() as folder, tqdm(total=total) as bar:
         folder = Path(folder)
         data, whole = folder / "streets", folder / "whole"
         draw_tree(data, train=12, val=5, size=(128, 64), quiet=True)
@@ -155,8 +216,31 @@ def main() -> None:
             kills, writes = kills + hit, writes + in_write
             survived += 0 if found else hit
             bar.update(hit)
-    print(f"{survived} of {kills} kills survived, {writes} of them while a file was being written")
-    sys.exit(survived < kills)
+        size = (whole / "previous.pt").stat().st_size
+        while disks["last.pt"] < args.full_disks:
+            run = Path(tempfile.mkdtemp(dir=folder))
+            byte = chance.randrange(size)
+            name = fill_disk(data, run, byte)
+            found = differences(whole, run)
+            for difference in found:
+                bar.write(f"after a disk full at byte {byte} of {name}: {difference}")
+            disks[name] += bool(name)
+            disks_survived += bool(name) and not found
+            bar.update(name == "last.pt")
+    record = {
+        "kills": kills,
+        "survived": survived,
+        "in the middle of a write": writes,
+        "full disks": disks.total(),
+        "full disks survived": disks_survived,
+        "in last.pt": disks["last.pt"],
+        "seed": seed,
+        "command": shlex.join(["python", "-m", "bench.kill_test", *sys.argv[1:]]),
+        "machine": machine(),
+    }
+    RECORD.write_text(json.dumps(record, indent=1) + "\n")
+    print(RECORD.read_text(), end="")
+    sys.exit(survived < kills or disks_survived < disks.total())
 
 
 if __name__ == "__main__":

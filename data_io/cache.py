@@ -2,10 +2,11 @@
 
 A file is a header of `HEADER` bytes, then the image (3, H, W) and its labels (H', W'), both
 uint8. The header holds a fingerprint of the two source files, the four sizes, and the Adler-32
-checksum of the bytes behind it, which takes a third of a CRC's time. A pair is taken from the
-cache only if all of these fit; else it is decoded and the file is written, under a temporary name
-that is then changed, so that a reader finds the whole file or none. Processes therefore need no
-locks, and what a killed writer, a power failure or a full disk leaves is never taken for an image.
+checksum of these and of the bytes behind them, which takes a third of a CRC's time. A pair is taken
+from the cache only if all of this fits; else it is decoded and the file is written, under a
+temporary name that is then changed, so that a reader finds the whole file or none. Processes
+therefore need no locks, and what a killed writer, a power failure or a full disk leaves is never
+taken for an image.
 """
 
 import hashlib
@@ -22,7 +23,7 @@ from uuid import uuid4
 import numpy as np
 import torch
 
-VERSION = 2  # raise it whenever decoding or downscaling gives other bytes
+VERSION = 3  # raise it whenever decoding or downscaling gives other bytes
 HEADER = 48  # bytes: fingerprint, checksum, H, W, H', W' as uint64
 RESERVE = 2**30  # bytes to leave on the disk, for checkpoints
 
@@ -80,11 +81,12 @@ class Cache:
             return None
         if len(content) < HEADER:
             return None
-        found, checksum, h, w, label_h, label_w = content[:HEADER].view(np.uint64).tolist()
+        found, checksum, *sizes = content[:HEADER].view(np.uint64).tolist()
+        h, w, label_h, label_w = sizes
         if not found or found != fingerprint:  # 0 is no fingerprint, but what a file of zeros has
             return None
         body = content[HEADER:].view(np.ndarray)
-        if len(body) != 3 * h * w + label_h * label_w or zlib.adler32(body) != checksum:
+        if len(body) != 3 * h * w + label_h * label_w or _checksum(sizes, body) != checksum:
             warnings.warn(f"{path} is damaged: it is decoded again", stacklevel=3)
             return None
         image, labels = np.split(body, [3 * h * w])
@@ -94,7 +96,7 @@ class Cache:
         """Write a pair. If that fails it warns, and no process of this run tries again."""
         body = np.concatenate([part.ravel() for part in pair])
         sizes = [*pair[0].shape[1:], *pair[1].shape]
-        header = np.array([fingerprint, zlib.adler32(body), *sizes], np.uint64)
+        header = np.array([fingerprint, _checksum(sizes, body), *sizes], np.uint64)
         part = path.with_name(f"{path.name}.{uuid4().hex}.part")
         try:
             if not self.folder.is_dir():
@@ -116,6 +118,10 @@ class Cache:
                 "`cache`, or none (null)",
                 stacklevel=3,
             )
+
+
+def _checksum(sizes: list[int], body: np.ndarray) -> int:
+    return zlib.adler32(body, zlib.adler32(np.array(sizes, np.uint64).tobytes()))
 
 
 def _relative(path: str, folder: Path) -> str:

@@ -16,9 +16,9 @@ from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
 from torch import Tensor
 from torchvision.transforms.v2.functional import pil_to_tensor
 
-IMAGE_SUFFIXES = {
-    suffix for suffix, name in Image.registered_extensions().items() if name in Image.OPEN
-}
+_OF_SUFFIX = Image.registered_extensions()  # which makes Pillow load all of its formats
+FORMATS = sorted(set(Image.OPEN) - {"EPS", "WMF"})  # programs, for Ghostscript or Windows to run
+IMAGE_SUFFIXES = {suffix for suffix, name in _OF_SUFFIX.items() if name in FORMATS}
 
 
 class UnfitImageError(ValueError):
@@ -27,7 +27,7 @@ class UnfitImageError(ValueError):
 
 @contextmanager
 def open_image(path: str | Path) -> Iterator[Image.Image]:
-    """Within: an image file of any format that Pillow knows, verified and not decoded yet.
+    """Within: an image file of one of `FORMATS`, verified and not decoded yet.
 
     Raises FileNotFoundError, or ValueError with the file's name for one that is damaged, is no
     image, or is larger than Pillow's limit (`Image.MAX_IMAGE_PIXELS`), also if that shows only
@@ -44,8 +44,8 @@ def open_image(path: str | Path) -> Iterator[Image.Image]:
             f"{path} cannot be opened ({error.strerror}): it must be an image that you may read"
         ) from error
     try:
-        Image.open(io.BytesIO(data)).verify()
-        with Image.open(io.BytesIO(data)) as image:
+        Image.open(io.BytesIO(data), formats=FORMATS).verify()
+        with Image.open(io.BytesIO(data), formats=FORMATS) as image:
             if image.width * image.height > (Image.MAX_IMAGE_PIXELS or math.inf):
                 raise Image.DecompressionBombError  # of which Pillow only warns up to twice that
             yield image
@@ -110,8 +110,8 @@ def read_grey(path: str | Path) -> Tensor:
 def image_size(path: str | Path) -> tuple[int, int] | None:
     """Height and width by an image file's header, once it is upright; None if it is no image."""
     try:
-        with Image.open(path) as image:
+        with Image.open(path, formats=FORMATS) as image:
             lies = image.getexif().get(ExifTags.Base.Orientation, 1) >= 5  # on a side
             return image.size if lies else image.size[::-1]
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError):
+    except Exception:  # decoders raise nearly anything
         return None

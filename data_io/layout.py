@@ -6,10 +6,11 @@
 Files that lie directly in a split's directory, without a city, are taken as well.
 """
 
+import errno
 import os
+import shutil
 import warnings
 import zipfile
-import zlib
 from collections import Counter
 from pathlib import Path
 from typing import NamedTuple
@@ -24,6 +25,9 @@ SPLITS = {
 SYSTEM_FILES = {"Thumbs.db", "desktop.ini", "@eaDir"}  # of Windows and of network drives
 CHECK = "`python -m prepare.cityscapes {root}` says what is wrong and how to mend it"
 OWN = "`python -m prepare.own --help` tells how to convert other data"
+
+
+MOST_PACKED = 100  # times; Cityscapes' images are compressed already, its polygons to a tenth
 
 
 class Listing(NamedTuple):
@@ -130,17 +134,47 @@ def _exists(directory: Path) -> bool:
         return True
 
 
+def archive(kind: str, split: str) -> str:
+    """The archive that brings ROOT/kind/split; kind: leftImg8bit, gtFine or gtCoarse."""
+    if kind == "leftImg8bit":
+        return f"leftImg8bit_{'trainextra' if split == 'train_extra' else 'trainvaltest'}.zip"
+    return "gtCoarse.zip" if kind == "gtCoarse" else "gtFine_trainvaltest.zip"
+
+
+def unpacked_size(path: Path) -> int:
+    """The bytes of an archive's files by its table of contents; no more of them are ever unpacked.
+
+    Raises as `zipfile.ZipFile`, and ValueError for over `MOST_PACKED` times those of the archive.
+    """
+    with zipfile.ZipFile(path) as file:
+        size = sum(each.file_size for each in file.infolist())
+    packed = path.stat().st_size
+    if size > MOST_PACKED * packed:
+        raise ValueError(f"a decompression bomb: {packed:,} bytes would become {size:,}")
+    return size
+
+
 def _unpack(root: Path, split: str, mode: str, check: str) -> None:
+    kind = "gtFine" if mode == "fine" else "gtCoarse"
+    paths = [root / archive(each, split) for each in ("leftImg8bit", kind)]
+    missing = f"{root} holds no {split} split with {mode} labels in Cityscapes' format"
+    if not all(map(os.path.isfile, paths)):
+        raise FileNotFoundError(f"{missing}: {check}; {OWN}")
     try:
+        size, free = sum(map(unpacked_size, paths)), shutil.disk_usage(root).free
+        if size > free:
+            raise OSError(
+                errno.ENOSPC, f"{size:,} bytes would be unpacked, {free:,} are free", root
+            )
         torchvision.datasets.Cityscapes(root, split, mode, target_type="semantic")
-    except (RuntimeError, FileNotFoundError) as error:  # torchvision's "Dataset not found"
-        message = f"{root} holds no {split} split with {mode} labels in Cityscapes' format"
-        raise FileNotFoundError(f"{message}: {check}; {OWN}") from error
+    except FileNotFoundError as error:  # the archives hold other splits
+        raise FileNotFoundError(f"{missing}: {check}; {OWN}") from error
     except NotADirectoryError:
         pass  # of files among the cities, `list_split` takes care
-    except OSError as error:
-        raise OSError(f"{error.filename} cannot be opened ({error.strerror}): {check}") from error
-    except (zipfile.BadZipFile, zlib.error, EOFError) as error:
+    except Exception as error:  # decompressors raise nearly anything
+        if isinstance(error, OSError) and error.strerror:
+            message = f"{error.filename} cannot be unpacked or opened ({error.strerror}): {check}"
+            raise OSError(message) from error
         raise ValueError(f"an archive in {root} is damaged ({error}): {check}") from error
 
 

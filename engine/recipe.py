@@ -202,7 +202,7 @@ def _read_fields(path: str | Path) -> dict:
         tree = yaml.compose(text, yaml.SafeLoader)
     except OSError as error:
         raise ValueError(f"{path} cannot be read ({error.strerror}): name a recipe") from error
-    except (yaml.YAMLError, UnicodeError) as error:
+    except Exception as error:  # parsers raise nearly anything
         cause = " ".join(str(error).split())
         raise ValueError(f"{path} is no recipe ({cause}): see recipes/ for some") from error
     if not isinstance(content, dict):
@@ -215,6 +215,10 @@ def _read_fields(path: str | Path) -> dict:
             raise ValueError(f"{path}: a recipe has no {name}: {like}see `train.py --help`")
         if name in names[:i]:
             raise ValueError(f"{path} says twice what {name} is: keep one of them")
+    for name, value in content.items():
+        values = value if isinstance(value, list) else [value]
+        if not all(isinstance(each, str | int | float | None) for each in values):
+            raise ValueError(f"{path}: {name} is neither a value nor a list of values")
     return content
 
 
@@ -257,7 +261,11 @@ def make_model(recipe: Recipe, classes: Classes = CITYSCAPES) -> UNet:
 
 def _load_weights(model: UNet, path: str) -> None:
     checkpoint = load_checkpoint(path)
-    settings = UNet(**checkpoint["settings"]).settings  # with the defaults of today
+    try:
+        with torch.device("meta"):  # takes no memory, whatever the settings ask for
+            settings = UNet(**checkpoint["settings"]).settings  # with the defaults of today
+    except (OverflowError, RuntimeError, TypeError, ValueError) as error:
+        raise ValueError(f"{path} has settings that make no network ({error})") from error
     if {**settings, "num_classes": model.settings["num_classes"]} != model.settings:
         raise ValueError(
             f"{path} is of a network with {settings}, the recipe's has {model.settings}: make "
@@ -269,4 +277,10 @@ def _load_weights(model: UNet, path: str) -> None:
         weights = {**weights, **last_layer}
         if is_main():
             print(f"{path} has other classes: the last layer starts from random weights")
-    model.load_state_dict(weights)
+    try:
+        model.load_state_dict(weights)
+    except RuntimeError as error:
+        raise ValueError(
+            f"{path}: its weights do not fit its settings ({error}): restore it from a copy, or "
+            "leave init out"
+        ) from error

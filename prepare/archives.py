@@ -6,19 +6,14 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from shlex import quote
 
+from data_io.layout import unpacked_size
+
 PACKAGES = {  # archive -> packageID on the download site
     "gtFine_trainvaltest.zip": 1,
     "gtCoarse.zip": 2,
     "leftImg8bit_trainvaltest.zip": 3,
     "leftImg8bit_trainextra.zip": 4,
 }
-
-
-def archive(kind: str, split: str) -> str:
-    """The archive that brings ROOT/kind/split; kind: leftImg8bit, gtFine or gtCoarse."""
-    if kind == "leftImg8bit":
-        return f"leftImg8bit_{'trainextra' if split == 'train_extra' else 'trainvaltest'}.zip"
-    return "gtCoarse.zip" if kind == "gtCoarse" else "gtFine_trainvaltest.zip"
 
 
 def zip_state(path: Path, read_all: bool = False) -> str:
@@ -28,6 +23,7 @@ def zip_state(path: Path, read_all: bool = False) -> str:
     Damage inside is found only by reading all of it.
     """
     try:
+        unpacked_size(path)
         with zipfile.ZipFile(path) as file:
             damaged = file.testzip() if read_all else None
             return f"damaged (in {damaged})" if damaged else "whole"

@@ -18,9 +18,9 @@ from collections.abc import Callable
 from pathlib import Path
 from shlex import quote
 
-from data_io.layout import IMAGE, Listing, list_split
+from data_io.layout import IMAGE, Listing, archive, list_split
 from dataset import find_root, read_classes
-from prepare.archives import archive, cure, read_archives, zip_state
+from prepare.archives import cure, read_archives, zip_state
 from prepare.inspection import TRAIN_IDS, UNSCORED, Fault, inspect_all, size_text
 from utils import Classes
 

@@ -272,7 +272,10 @@ def read_class_list(path: Path) -> Classes:
     kept = [(name, i, color) for i, (name, color) in enumerate(rows) if name.lower() not in VOID]
     if not kept or len(rows) > 255:
         raise ValueError(f"{path} must list 1 to 255 classes, a line each: `128 64 128 road`")
-    return Classes(*zip(*kept, strict=True))
+    try:
+        return Classes(*zip(*kept, strict=True))
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from error
 
 
 def as_yaml(classes: Classes, comments: dict[int, str]) -> str:

@@ -108,16 +108,24 @@ def in_threads(function: Callable, items: list[Item], what: str) -> list:
 def read_record(dst: Path) -> Meaning | None:
     """What an earlier call took the masks in `dst` for; None if it is new.
 
-    Raises ValueError if `dst` holds a data set of another origin.
+    Raises ValueError if `dst` holds a data set of another origin, or a record that is damaged.
     """
     if not (dst / RECORD).is_file():
         for name in ("leftImg8bit", "gtFine"):
             if (dst / name).exists():
                 raise ValueError(f"{dst / name} is of another data set: choose a new directory")
         return None
-    record = json.loads((dst / RECORD).read_text())
-    ids = {int(value): i for value, i in record["ids"].items()}
-    return Meaning(record["labels"], read_classes(dst), ids, "the same as before")
+    classes = read_classes(dst)
+    try:
+        record = json.loads((dst / RECORD).read_text())
+        labels, ids = record["labels"], {int(value): i for value, i in record["ids"].items()}
+        if labels not in LABELS or not {*ids.values()} <= {*range(256)}:
+            raise ValueError("labels or ids are no such thing")
+    except Exception as error:  # parsers raise nearly anything
+        raise ValueError(
+            f"{dst / RECORD} is damaged ({error!r}): restore it, or choose a new directory"
+        ) from error
+    return Meaning(labels, classes, ids, "the same as before")
 
 
 def write_record(dst: Path, meaning: Meaning, results: list[Counter], source: Path) -> None:

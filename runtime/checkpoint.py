@@ -8,6 +8,7 @@ import io
 import os
 import platform
 import sys
+import zipfile
 from dataclasses import asdict, fields
 from pathlib import Path
 
@@ -29,8 +30,9 @@ def load_checkpoint(path: str | Path) -> dict:
     """What `save_checkpoint` wrote: plain data, on the CPU; no code of the file is run.
 
     Weights saved under `nn.DataParallel` lose its `module.` prefix. Raises FileNotFoundError,
-    OSError if the file cannot be read, or ValueError if it is damaged or no checkpoint of this
-    project. A file without a checksum, as older versions wrote, is taken as it is.
+    OSError if the file cannot be read, or ValueError if it is damaged, no checkpoint of this
+    project, or would take more memory than the file has bytes. A file without a checksum, as older
+    versions wrote, is taken as it is.
     """
     try:
         content = Path(path).read_bytes()
@@ -46,6 +48,7 @@ def load_checkpoint(path: str | Path) -> dict:
             f"{path} is damaged (its checksum is another): restore it from a copy, or take another"
         )
     try:
+        _refuse_compressed(content)
         checkpoint = torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
     except Exception as error:  # torch.load raises many kinds for bytes that are no checkpoint
         cause = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
@@ -53,10 +56,13 @@ def load_checkpoint(path: str | Path) -> dict:
             f"{path} is no checkpoint that can be read safely ({cause}): "
             "it is damaged, or holds more than plain data"
         ) from error
-    keys = {"model", "settings", "recipe", "history"}
-    if not isinstance(checkpoint, dict) or not keys <= checkpoint.keys():
+    parts = {"model": dict, "settings": dict, "recipe": dict, "history": list}
+    whole = isinstance(checkpoint, dict) and all(
+        isinstance(checkpoint.get(name), kind) for name, kind in parts.items()
+    )
+    if not whole or not all(_is_weight(*each) for each in checkpoint["model"].items()):
         raise ValueError(
-            f"{path} is no checkpoint of this project: it lacks {', '.join(sorted(keys))}"
+            f"{path} is no checkpoint of this project: it lacks {', '.join(sorted(parts))}"
         )
     if checkpoint.pop("sealed", False) and not has_checksum:
         raise ValueError(
@@ -66,6 +72,25 @@ def load_checkpoint(path: str | Path) -> dict:
     weights = checkpoint["model"].items()
     checkpoint["model"] = {name.removeprefix("module."): value for name, value in weights}
     return checkpoint
+
+
+def _refuse_compressed(content: bytes) -> None:
+    """Raise ValueError for a zip archive whose parts are larger than itself.
+
+    PyTorch compresses nothing, but would decompress it; and believe a size before it reads.
+    """
+    with zipfile.ZipFile(io.BytesIO(content)) as file:
+        size = sum(part.file_size for part in file.infolist())
+    if size > len(content):
+        raise ValueError(f"its parts would be {size:,} bytes, it has {len(content):,}")
+
+
+def _is_weight(name: object, value: object) -> bool:
+    """Whether this is a name and a tensor that has all of its numbers, each once."""
+    if not isinstance(name, str) or not isinstance(value, torch.Tensor):
+        return False
+    dense = value.layout == torch.strided and value.is_cpu and not value.is_quantized
+    return dense and value.nbytes <= value.untyped_storage().nbytes()
 
 
 def checkpoint_classes(checkpoint: dict) -> Classes | None:

@@ -1,0 +1,206 @@
+"""Feed damaged files to everything that reads files from outside, and look what it does.
+
+    python -m bench.fuzz --seconds 300
+
+Whole files of every kind that users hand over are damaged at random (`bench/mutations.py`) and read
+by the functions behind the commands, in a process that may die or hang alone. A reader may return,
+or raise what its docstring names; anything else is a failure: another exception, the end of the
+process, `LONGEST` seconds, `MOST_MEMORY`, a file outside of the data set. A file with checksums
+must give what it held before, or be refused. Failures are kept in runs/fuzz, and bench/fuzz.json
+gets the counts, also if Ctrl-C ends it. The same seed gives the same files; tests/test_fuzz.py runs
+it for ten seconds.
+"""
+
+import argparse
+import hashlib
+import json
+import multiprocessing
+import os
+import random
+import resource
+import shlex
+import shutil
+import sys
+import tempfile
+import time
+import traceback
+import warnings
+from collections import Counter
+from contextlib import redirect_stderr, suppress
+from io import StringIO
+from multiprocessing.connection import Connection
+from pathlib import Path
+
+import torch
+from tqdm import tqdm
+
+from bench.fuzz_kinds import KINDS, Kind
+from bench.timing import machine
+
+ROOT = Path(__file__).resolve().parent.parent
+RECORD = Path(__file__).with_name("fuzz.json")
+LONGEST = 30  # seconds for one file
+MOST_MEMORY = 2**30  # bytes that reading the small files may take
+BATCH = 20
+
+
+def fuzz(seconds: float, seed: int, keep: Path) -> dict[str, Counter]:
+    """Read damaged files for so long; returns how many of each kind were read, refused, or failed.
+
+    Args:
+        seed: of the damage; file `i` of a kind depends on seed, kind and i alone.
+        keep: where the files of failures go, each with a text of what happened.
+    """
+    counts = {name: Counter(read=0, refused=0, failed=0) for name in KINDS}
+    reader, start, bar = Reader(seed), time.monotonic(), tqdm(unit="file", disable=None)
+    try:
+        while time.monotonic() - start < seconds:
+            for name in KINDS:
+                first = counts[name].total()
+                for i in range(first, first + BATCH):
+                    outcome, what = reader.read(name, i)
+                    counts[name][outcome] += 1
+                    bar.update()
+                    if outcome == "failed":
+                        keep.mkdir(parents=True, exist_ok=True)
+                        path = keep / f"{name.replace(' ', '-')}-{seed}-{i}"
+                        path.write_bytes(KINDS[name].damaged(f"{seed} {name} {i}"))
+                        path.with_name(f"{path.name}.txt").write_text(what)
+                    if reader.broken:
+                        reader.close()
+                        reader = Reader(seed)
+    except KeyboardInterrupt:
+        pass
+    finally:
+        reader.close()
+        bar.close()
+    return counts
+
+
+class Reader:
+    """A process that reads damaged files; `broken` once it died, hung, or took too much memory."""
+
+    def __init__(self, seed: int):
+        self.broken = False
+        context = multiprocessing.get_context("spawn")
+        self.pipe, theirs = context.Pipe()
+        self.process = context.Process(target=_serve, args=(theirs, seed), daemon=True)
+        self.process.start()
+        theirs.close()
+        self.pipe.recv()  # it is ready
+
+    def read(self, name: str, i: int) -> tuple[str, str]:
+        """The outcome for file `i` of a kind, and what happened if it failed."""
+        self.pipe.send((name, i))
+        for _ in range(LONGEST):  # not one long wait, which a stopped machine would use up
+            if self.pipe.poll(1):
+                break
+        else:
+            self.broken = True
+            return "failed", f"no end after {LONGEST} seconds"
+        try:
+            outcome, what, self.broken = self.pipe.recv()
+            return outcome, what
+        except EOFError:
+            self.process.join()
+            self.broken = True
+            return "failed", f"the process died (exit code {self.process.exitcode})"
+
+    def close(self) -> None:
+        self.process.kill()
+        self.process.join()
+        self.pipe.close()
+
+
+def _serve(pipe: Connection, seed: int) -> None:
+    torch.set_num_threads(1)
+    warnings.simplefilter("ignore")
+    limit = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
+    resource.setrlimit(resource.RLIMIT_AS, (limit + 8 * MOST_MEMORY,) * 2)  # spares the machine
+    with tempfile.TemporaryDirectory() as folder:
+        os.chdir(folder)
+        expected = {
+            name: [outcomes(kind, content, Path(folder)) for content in kind.whole()]
+            for name, kind in KINDS.items()
+        }
+        for name, each in expected.items():
+            assert all(any(each) for each in each), f"a whole file of {name} is refused"  # noqa: S101
+        before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        pipe.send("ready")
+        with suppress(EOFError):
+            while True:
+                name, i = pipe.recv()
+                outcome, what = try_one(
+                    KINDS[name], f"{seed} {name} {i}", expected[name], Path(folder)
+                )
+                peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before
+                if greedy := peak * 1024 > MOST_MEMORY:
+                    outcome, what = "failed", f"took {peak / 1e6:.1f} GB"
+                pipe.send((outcome, what, greedy))
+
+
+def try_one(kind: Kind, seed: str, expected: list[list], folder: Path) -> tuple[str, str]:
+    """The outcome for a damaged file: `read`, `refused` or `failed`, and what happened."""
+    try:
+        found = outcomes(kind, kind.damaged(seed), folder)
+        if kind.sealed:
+            whole = [set(values) for values in zip(*expected, strict=True)]
+            for value, allowed in zip(found, whole, strict=True):
+                if value is not None and value not in allowed:
+                    return "failed", "changed silently"
+    except Exception:
+        return "failed", traceback.format_exc()
+    return ("refused" if found[0] is None else "read"), ""
+
+
+def outcomes(kind: Kind, content: bytes, folder: Path) -> list[str | None]:
+    """What each of a kind's readers makes of a file: a digest, or None where it is refused.
+
+    Raises whatever the readers raise and do not document, and AssertionError for a file that they
+    leave outside of the data set.
+    """
+    inside, found = folder / "around" / "inside", []
+    for read, documented in kind.readers:
+        shutil.rmtree(inside, ignore_errors=True)
+        inside.mkdir(parents=True)
+        path = inside / kind.name
+        path.write_bytes(content)
+        try:
+            with redirect_stderr(StringIO()):
+                value = read(path)
+        except documented:
+            found.append(None)
+        else:
+            digest = hashlib.sha256(repr(value).encode()).hexdigest()
+            found.append(None if value is None else digest)
+    if os.listdir(folder) != ["around"] or os.listdir(inside.parent) != ["inside"]:
+        raise AssertionError("a file was written outside of the data set")
+    return found
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--seconds", type=float, default=300, help="how long (300)")
+    parser.add_argument("--seed", type=int, help="of the damage (default: random)")
+    args = parser.parse_args()
+    seed = random.randrange(10**6) if args.seed is None else args.seed
+    start = time.monotonic()
+    counts = fuzz(args.seconds, seed, ROOT / "runs" / "fuzz")
+    record = {
+        "files": sum(each.total() for each in counts.values()),
+        "failed": sum(each["failed"] for each in counts.values()),
+        "kinds": counts,
+        "seconds": round(time.monotonic() - start),
+        "seed": seed,
+        "command": shlex.join(["python", "-m", "bench.fuzz", *sys.argv[1:]]),
+        "machine": machine(),
+    }
+    RECORD.write_text(json.dumps(record, indent=1) + "\n")
+    print(RECORD.read_text(), end="")
+    sys.exit(record["failed"] > 0)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,124 @@
+"""Train for 10,000 steps, and look whether memory or file handles grow, or the cache changes.
+
+    python -m bench.soak
+
+A small network on small scenes of Streets, with what users have: loader workers, the cache, and
+after every epoch of 20 steps an evaluation and the checkpoints. After each epoch the memory and the
+file handles of the process and of its workers are read from /proc (Linux only). The first tenth is
+the warm-up; from there on each process's memory must stay within 2 %, handles and cache as they
+are. Writes bench/soak.json, with the minutes it took; the exit code is 1 if something grew.
+"""
+
+import argparse
+import hashlib
+import json
+import multiprocessing
+import os
+import shlex
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import NamedTuple
+
+from tqdm import tqdm
+
+from bench.kill_test import FIELDS, ROOT
+from bench.timing import machine
+from engine import Recipe, fit, make_loaders, make_model
+from prepare.streets import draw_tree
+
+RECORD = Path(__file__).with_name("soak.json")
+SCENES = 40  # to train on; with a batch size of 2, 20 steps an epoch
+MAY_GROW = 0.02
+
+
+class Sample(NamedTuple):
+    """After an epoch, of the process and of each of its workers."""
+
+    memory: tuple[int, ...]  # resident, in bytes
+    handles: tuple[int, ...]  # number of open files, sockets and pipes
+
+
+def sample() -> Sample:
+    """Of now."""
+    workers = sorted(worker.pid for worker in multiprocessing.active_children())
+    processes = [Path(f"/proc/{pid}") for pid in (os.getpid(), *workers)]
+    pages = [int((process / "statm").read_text().split()[1]) for process in processes]
+    return Sample(
+        memory=tuple(n * os.sysconf("SC_PAGE_SIZE") for n in pages),
+        handles=tuple(len(os.listdir(process / "fd")) for process in processes),
+    )
+
+
+def content(folder: Path) -> dict[str, tuple]:
+    """Name -> mtime in ns and SHA-256, of the files in a folder."""
+    return {
+        path.name: (path.stat().st_mtime_ns, hashlib.sha256(path.read_bytes()).hexdigest())
+        for path in folder.iterdir()
+    }
+
+
+def soak(folder: Path, steps: int, scenes: int = SCENES) -> dict:
+    """Draw the scenes, train on them; returns what `judge` finds, and how long it took."""
+    data = folder / "streets"
+    draw_tree(data, train=scenes, val=10, size=(128, 64), quiet=True)
+    epochs = -(-steps * FIELDS["batch_size"] // scenes)
+    fields = {**FIELDS, "data_root": str(data), "epochs": epochs}
+    recipe = Recipe.from_file(ROOT / "recipes/streets.yaml", **fields)
+    loaders = make_loaders(recipe)
+    start, samples = time.monotonic(), []
+    for record in tqdm(fit(make_model(recipe), *loaders, recipe, folder / "run"), total=epochs):
+        samples.append(sample())
+        if record["epoch"] == 1:
+            full = content(data / recipe.cache)
+    return {
+        "steps": epochs * len(loaders[0]),
+        "epochs": epochs,
+        "minutes": round((time.monotonic() - start) / 60, 1),
+        **judge(samples),
+        "files in the cache": sum(name.endswith(".cache") for name in full),
+        "cache unchanged": content(data / recipe.cache) == full,
+    }
+
+
+def judge(samples: list[Sample]) -> dict:
+    """Memory and handles after the warm-up, and whether they stayed as they were.
+
+    Each process's memory must stay within `MAY_GROW`: in a sum, a leak in one would be lost.
+    """
+    after = samples[len(samples) // 10 :]
+    memory = list(zip(*(each.memory for each in after), strict=True))  # of each process
+    handles = list(zip(*(each.handles for each in after), strict=True))
+
+    def numbers(of_one: tuple[int, ...]) -> dict[str, float]:
+        found = {"first": of_one[0], "last": of_one[-1], "least": min(of_one), "most": max(of_one)}
+        return {name: round(value / 1e6, 1) for name, value in found.items()}
+
+    return {
+        "MB of the process": numbers(memory[0]),
+        "MB of its workers": [numbers(each) for each in memory[1:]],
+        "memory flat": all(max(each) <= min(each) * (1 + MAY_GROW) for each in memory),
+        "handles": [max(each) for each in handles],
+        "handles flat": all(max(each) == min(each) for each in handles),
+    }
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--steps", type=int, default=10_000, help="of training (10000)")
+    args = parser.parse_args()
+    with tempfile.TemporaryDirectory() as folder:
+        found = soak(Path(folder), args.steps)
+    command = shlex.join(["python", "-m", "bench.soak", *sys.argv[1:]])
+    RECORD.write_text(
+        json.dumps({**found, "command": command, "machine": machine()}, indent=1) + "\n"
+    )
+    print(RECORD.read_text(), end="")
+    sys.exit(not (found["memory flat"] and found["handles flat"] and found["cache unchanged"]))
+
+
+if __name__ == "__main__":
+    main()
