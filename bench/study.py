@@ -2,7 +2,7 @@
 
     python -m bench.study padding loss augmentation batchnorm --seeds 0 1 2
     python -m bench.study padding --seeds 3 --runs /tmp/runs
-    python -m bench.study_report
+    python -m bench.study_figures
 
 The first trains what is not on record yet; the last prints the tables and draws images/padding.png
 and the others from the records. A study is a dict of arms, of which each changes the setting below
@@ -273,7 +273,7 @@ def main() -> None:
         sys.exit(f"error: {message(error)}")
     except KeyboardInterrupt:
         sys.exit("stopped; the same command goes on")
-    print(f"all {len(runs)} runs are on record; now: python -m bench.study_report")
+    print(f"all {len(runs)} runs are on record; now: python -m bench.study_figures")
 
 
 def carry_out(run: Run, runs: list[Run], data_root: str, folder: Path) -> None:
