@@ -1,4 +1,4 @@
-"""Both notebooks, executed from top to bottom with a small recipe, in their real kernel."""
+"""The notebooks in their real kernel, from top to bottom (of studies.ipynb: in test_study.py)."""
 
 import ast
 import json
