@@ -3,7 +3,6 @@
 import json
 import math
 import signal
-import statistics
 import subprocess
 import sys
 import time
@@ -25,9 +24,9 @@ ROOT = Path(__file__).resolve().parent.parent
 # The command, made small
 
 SMALL = {
-    "DATA": {"streets": {"epochs": 8, "halve_every": 4, "hold_out": ("kastell",)}},
-    "BASE": {"downscale": 1, "width": 2, "depth": 1, "precision": "fp32", "workers": 0},
-    "LEARNING_RATES": {"batchnorm": (1e-3, 1e3)},
+    "DATA": {"streets": {"epochs": 6, "halve_every": 3, "hold_out": ("kastell",)}},
+    "BASE": {"downscale": 1, "width": 2, "depth": 2, "precision": "fp32", "workers": 0},
+    "LEARNING_RATES": {"batchnorm": (1e-3, 1e3)},  # the latter diverges
 }
 
 
@@ -64,6 +63,7 @@ def killed(streets, tmp_path_factory) -> tuple[Path, str, list[dict], str]:
     second = start(folder, streets, *args)
     out, err = second.communicate(timeout=300)
     assert second.returncode == 0, err
+    assert len([*folder.glob("runs/*")]) == 2  # where the runs were before
     return folder, after_kill, json.loads(record.read_text())["runs"], out
 
 
@@ -89,7 +89,7 @@ def test_after_a_kill_only_the_unfinished_run_goes_on_and_ends_as_if_never_stopp
     assert [(run["arm"], run["seed"]) for run in runs] == [("same", 0), ("valid", 0)]
     assert json.loads(after_kill)["runs"][0] == runs[0]
     assert "padding on streets, same" not in out
-    assert "2/2: padding on streets, valid, seed 0: epoch 8 of 8" in out and "h left" in out
+    assert "2/2: padding on streets, valid, seed 0: epoch 6 of 6" in out and "h left" in out
     recipe = Recipe(data_root=str(streets), **study.changes(Run("padding", "streets", "valid", 0)))
     whole = study.perform(recipe, tmp_path, lambda record: None)
     assert whole["history"] == runs[1]["history"]
@@ -105,10 +105,10 @@ def test_a_record_holds_recipe_seed_history_scores_machine_and_commit(killed, st
         "valid",
         0,
     )
-    recipe = Recipe(data_root=str(streets), **{k: v for k, v in run["recipe"].items()})
+    recipe = Recipe(data_root=str(streets), **run["recipe"])
     assert (recipe.padding, recipe.seed, recipe.precision) == ("valid", 0, "fp32")
-    assert [record["epoch"] for record in run["history"]] == list(range(1, 9))
-    assert [record["lr"] for record in run["history"]] == [1e-3] * 3 + [5e-4] * 4 + [2.5e-4]
+    assert [record["epoch"] for record in run["history"]] == list(range(1, 7))
+    assert [record["lr"] for record in run["history"]] == [1e-3] * 2 + [5e-4] * 3 + [2.5e-4]
     last, judged = run["history"][-1], run["scores"]["val"]["all"]
     assert judged["val_accuracy"] == last["val_accuracy"] and judged["mIoU"] == last["mIoU"]
     assert judged["loss"] == pytest.approx(last["val_loss"])
@@ -128,7 +128,7 @@ def test_a_learning_rate_is_chosen_on_another_seed_and_a_run_of_the_same_recipe_
     tried = [(run["arm"], run["tried"], run["seed"]) for run in runs if run["tried"]]
     assert tried == [(arm, lr, 100) for arm in ("with", "without") for lr in (1e-3, 1e3)]
     wild = next(run for run in runs if (run["arm"], run["tried"]) == ("without", 1e3))
-    assert wild["scores"] is None and "epoch 1/8" in wild["diverged"]
+    assert wild["scores"] is None and "epoch 1/6" in wild["diverged"]
     counted = {run["arm"]: run for run in runs if run["seed"] == 0}
     best = {run["tried"]: run["scores"]["val"]["all"]["mIoU"] for run in runs[:2] if run["scores"]}
     assert counted["with"]["recipe"]["lr"] == max(best, key=best.get)
@@ -375,4 +375,4 @@ def test_the_notebook_tells_what_is_on_record_and_what_is_not(tmp_path):
     assert text.count("image/png") == 1
     assert "CamVid, same: seeds 0 1" in text
     assert text.count("Nothing has been run yet") == 3
-    assert statistics.mean([0.53, 0.54]) == pytest.approx(0.535) and "53.50 \\u00b1 0.71" in text
+    assert "53.50 \\u00b1 0.71" in text  # of 0.53 and 0.54
