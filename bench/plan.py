@@ -87,7 +87,10 @@ def memory(recipe: Recipe, batch: int, size: tuple[int, int], precision: str) ->
             for _ in range(2):
                 # Raised after the step, where the loss is read: a fake one has no value.
                 with suppress(DataDependentOutputException):
-                    train_one_epoch(net, loader, optimizer, scheduler, cpu, recipe.loss)
+                    train_one_epoch(
+                        *(net, loader, optimizer, scheduler, cpu, recipe.loss),
+                        whole=recipe.crop is None,
+                    )
                 tracker.reset_mod_stats()
         peak = tracker.get_tracker_snapshot("peak")[cpu]
         found = {getattr(kind, "name", kind): count for kind, count in peak.items()}
@@ -103,7 +106,7 @@ def flop(recipe: Recipe, size: tuple[int, int]) -> int:
         make_fake(model)
         images = torch.empty(1, 3, *size, dtype=torch.uint8)
         with FlopCounterMode(display=False) as counter:
-            model(images).sum().backward()
+            model(images, whole=recipe.crop is None).sum().backward()
     return counter.get_total_flops()
 
 

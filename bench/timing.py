@@ -4,16 +4,21 @@ import multiprocessing
 import os
 import platform
 import resource
+import shutil
 import statistics
+import subprocess
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import date
+from pathlib import Path
 from typing import NamedTuple
 
 import torch
 
 from runtime.precision import DTYPES, cpu_has_bf16, pick_precision
+
+ROOT = Path(__file__).resolve().parent.parent
 
 
 def take_turns(contenders: dict[str, Callable], rounds: int, warm_up: int = 1) -> dict[str, dict]:
@@ -131,6 +136,18 @@ def machine() -> str:
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     processor += f", {torch.backends.cpu.get_cpu_capability()}" + ", bf16" * cpu_has_bf16()
     return f"{cores} cores ({processor}), PyTorch {torch.__version__}, {date.today()}"
+
+
+def commit() -> str | None:
+    """The commit of this code, with "-dirty" if a module differs from it; None outside of git."""
+
+    def git(*args: str) -> subprocess.CompletedProcess:
+        return subprocess.run(["git", *args], cwd=ROOT, capture_output=True, text=True)
+
+    if shutil.which("git") is None or (head := git("rev-parse", "--short", "HEAD")).returncode:
+        return None
+    changed = git("diff", "--quiet", "HEAD", "--", "*.py").returncode != 0
+    return head.stdout.strip() + "-dirty" * changed
 
 
 def _cpuinfo() -> list[str]:

@@ -39,4 +39,7 @@ def our_epoch(recipe: Recipe, model: UNet, loader: DataLoader, converted: bool =
     keep_freed_memory()
     net = wrap_model(convert(model) if converted else model, pick_precision(recipe.precision, CPU))
     optimizer, scheduler = make_optimizer(recipe, model, len(loader))
-    return partial(train_one_epoch, net, loader, optimizer, scheduler, CPU, recipe.loss)
+    whole = recipe.crop is None
+    return partial(
+        train_one_epoch, net, loader, optimizer, scheduler, CPU, recipe.loss, whole=whole
+    )

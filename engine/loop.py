@@ -64,6 +64,7 @@ def train_one_epoch(
     accumulate: int = 1,
     class_weights: Tensor | None = None,
     description: str = "train",
+    whole: bool = False,
 ) -> tuple[float, float]:
     """One pass over the training data; returns its mean loss and pixel accuracy (0..1).
 
@@ -75,6 +76,8 @@ def train_one_epoch(
         accumulate: parts in which a batch passes the network, to save memory; the step is that
             of the whole batch, but batch norm sees the parts.
         class_weights: as `criterion` takes them.
+        whole: with `valid` padding, extend the images by reflection and train on all their
+            pixels; False trains on those that the network sees without. No effect with `same`.
 
     Raises FloatingPointError if the loss is not finite.
     """
@@ -86,8 +89,9 @@ def train_one_epoch(
         shown_at = time.monotonic()
         for images, labels in loader:
             images, labels = to_device(images, device), to_device(labels, device)
-            h, w = unwrap(net).output_size(*images.shape[-2:])  # smaller if padding is `valid`
-            labels = labels[:, margin : margin + h, margin : margin + w]
+            if not whole:
+                h, w = unwrap(net).output_size(*images.shape[-2:])  # smaller if padding is `valid`
+                labels = labels[:, margin : margin + h, margin : margin + w]
             pixels = (labels != IGNORE_INDEX).sum()
             batch_pixels = all_reduce_sum(count_pixels(labels, class_weights))
             optimizer.zero_grad()
@@ -95,7 +99,7 @@ def train_one_epoch(
                 truth = labels[i::accumulate]
                 if not len(truth) and world_size() == 1:  # other processes may have an image here
                     continue
-                logits = net(images[i::accumulate])
+                logits = net(images[i::accumulate], whole=whole)
                 value = criterion(logits, truth, loss, all_reduce_sum, batch_pixels, class_weights)
                 with torch.no_grad():
                     hits = (logits.argmax(1) == truth).sum()
@@ -240,6 +244,7 @@ def fit(
                     train_loss, train_accuracy = train_one_epoch(
                         *(net, train_loader, optimizer, scheduler, device),
                         *(recipe.loss, scaler, recipe.accumulate, weights, name),
+                        whole=recipe.crop is None,
                     )
                 average_buffers(model)
                 val_loss, confusion = evaluate(

@@ -55,7 +55,9 @@ class Recipe:
             classes than the data's, all but the last layer's.
         width: channels of the U-Net's first level.
         depth: poolings of the U-Net.
-        padding: of the convolutions.
+        padding: of the convolutions. With `valid`, full frames are extended by reflection, as in
+            the paper, so that all their pixels are trained on; of a crop, those that the network
+            sees are.
         batch_norm: normalise after every convolution.
         loss: pixel-averaged cross-entropy, alone or plus the soft Dice or the Lovász-softmax loss
             (see engine/losses.py).

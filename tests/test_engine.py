@@ -176,6 +176,31 @@ def test_every_kind_of_network_trains(streets, tmp_path, settings):
     assert loss == pytest.approx(best["val_loss"], rel=1e-5)
 
 
+@pytest.mark.slow
+def test_valid_padding_trains_on_all_pixels_of_full_frames_and_on_the_inner_ones_of_crops(
+    streets, tmp_path
+):
+    # With hardly any learning rate, the loss in training is that of the network as it was drawn.
+    still = {"padding": "valid", "depth": 1, "batch_norm": False, "lr": 1e-12, "epochs": 1}
+    frames = tiny(streets, **still, flip=0.0, precision="fp32")
+    scenes = Cityscapes(streets, downscale=2)
+    loader = make_loader(scenes, 4, train=False, workers=0)
+    everywhere, _ = evaluate(make_model(frames), loader, CPU, precision="fp32")
+    (found,) = run(frames, tmp_path / "frames")
+    assert found["train_loss"] == pytest.approx(everywhere, rel=1e-4)
+
+    crops = dataclasses.replace(frames, crop=(32, 64), scale=(1.0, 1.0), keep_scale=1.0)
+    total, pixels, model = 0.0, 0, make_model(crops)
+    for image, labels in scenes:  # the crop is the frame
+        inner = labels[8:-8, 8:-8].long()  # two convolutions, twice those of the level below
+        logits = model(image[None])
+        total += F.cross_entropy(logits, inner[None], ignore_index=255, reduction="sum").item()
+        pixels += (inner != 255).sum().item()
+    (found,) = run(crops, tmp_path / "crops")
+    assert found["train_loss"] == pytest.approx(total / pixels, rel=1e-4)
+    assert total / pixels != pytest.approx(everywhere, rel=1e-2)
+
+
 def same_state(one, other) -> None:
     a, b = load_checkpoint(one / "last.pt"), load_checkpoint(other / "last.pt")
     for name, value in a["model"].items():

@@ -1,4 +1,4 @@
-"""Both notebooks, executed from top to bottom with a small recipe, in their real kernel."""
+"""The notebooks in their real kernel, from top to bottom (of studies.ipynb: in test_study.py)."""
 
 import ast
 import json
@@ -101,7 +101,7 @@ def test_the_shell_evaluates_as_the_test_notebook_does(trained, tmp_path):
     assert figures == {"metrics.png", "classious.png", "confusion.png", "results.png"}
 
 
-@pytest.mark.parametrize("name", ["trainer.ipynb", "test.ipynb"])
+@pytest.mark.parametrize("name", ["trainer.ipynb", "test.ipynb", "studies.ipynb"])
 def test_the_committed_notebook_was_run_from_top_to_bottom_and_names_no_machine(name):
     notebook = nbformat.read(name, as_version=4)
     code = [cell for cell in notebook.cells if cell.cell_type == "code"]
@@ -113,7 +113,7 @@ def test_the_committed_notebook_was_run_from_top_to_bottom_and_names_no_machine(
     assert '"output_type": "error"' not in text
 
 
-@pytest.mark.parametrize("name", ["trainer.ipynb", "test.ipynb"])
+@pytest.mark.parametrize("name", ["trainer.ipynb", "test.ipynb", "studies.ipynb"])
 def test_no_cell_assigns_to_a_setting(name):
     cells = [c for c in nbformat.read(name, as_version=4).cells if c.cell_type == "code"]
     (first,) = (c for c in cells if "parameters" in c.metadata.get("tags", []))

@@ -35,7 +35,7 @@ def train(recipe: Recipe, precision: str) -> None:
     loader, _ = make_loaders(recipe)
     optimizer, scheduler = make_optimizer(recipe, model, len(loader))
     net, cpu = Autocast(model, precision), torch.device("cpu")
-    train_one_epoch(net, loader, optimizer, scheduler, cpu, recipe.loss)
+    train_one_epoch(net, loader, optimizer, scheduler, cpu, recipe.loss, whole=True)
 
 
 def small(streets, **fields) -> Recipe:

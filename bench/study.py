@@ -1,0 +1,306 @@
+"""The case studies: padding, batch norm, losses and augmentation, over several seeds.
+
+    python -m bench.study padding loss augmentation batchnorm --seeds 0 1 2
+    python -m bench.study padding --seeds 3 --runs /tmp/runs
+    python -m bench.study_figures
+
+The first trains what is not on record yet; the last prints the tables and draws images/padding.png
+and the others from the records. A study is a dict of arms, of which each changes the setting below
+in one thing. Seed 0 of all arms comes first, then seed 1. A run that ends is written at once into
+bench/studies/<study>.json; one that was stopped goes on from its last epoch, in runs/studies/,
+with the same command. An arm that another study has run with the same recipe is not trained again.
+
+The setting is the reference recipe's (Adam at 1e-3, halved, pixel-averaged cross-entropy, flip,
+batch 8, half resolution, full frames), at a size that two cores can afford. It was chosen before
+any result was known, by the time that steps of training took (1.05 s of one core on CamVid, 0.75 s
+on Streets), so that a run takes some 8 minutes on CamVid, 5 on Streets, and all of them 9 hours:
+
+- Width 16. Depth 3, since at depth 4 `valid` padding sees nothing of a frame of 180x240 without
+  reflection, and at 3 the inner 92x148.
+- CamVid: 24 epochs, halved every 12, without the video 0006r0, which every run is judged on too:
+  val is of the same video as many of the frames that are trained on.
+- Streets: 10 epochs of its 600 scenes, halved every 5. Augmentation is studied on CamVid alone:
+  whoever lacks scenes of Streets draws more.
+- fp32, the precision that every machine has, so that runs can go on on any and all pairs are of
+  one precision.
+- The last epoch is judged, not the best, which would be chosen on val.
+
+With and without batch norm the learning rate is the best of three, by mIoU on val with a seed that
+is not counted, 100, on each data set for itself.
+"""
+
+import argparse
+import hashlib
+import json
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import NamedTuple
+
+from bench.leave_one_out import identity
+from bench.timing import commit, machine
+from dataset import Cityscapes
+from engine import Recipe, evaluate, fit, make_loader, make_loaders, make_model
+from engine.loaders import class_shares, message
+from figures import percent
+from model import UNet
+from prepare.streets import ensure_streets
+from runtime.files import atomic_write
+from runtime.precision import pick_device
+from utils import ConfusionMatrix, metrics
+
+RECORDS = Path(__file__).with_name("studies")
+
+BASE = {"downscale": 2, "width": 16, "depth": 3, "precision": "fp32"}
+DATA = {
+    "camvid": {"epochs": 24, "halve_every": 12, "hold_out": ("0006r0",)},
+    "streets": {"epochs": 10, "halve_every": 5},
+}
+CROP = {"scale": (0.5, 2.0), "crop": (180, 240)}  # of CamVid, as large as the frame
+STUDIES = {
+    "padding": {"same": {}, "valid": {"padding": "valid"}},
+    "batchnorm": {"with": {}, "without": {"batch_norm": False}},
+    "loss": {
+        "cross-entropy": {},
+        "median frequency": {"class_weights": "median_frequency"},
+        "ENet's weights": {"class_weights": "enet"},
+        "+ Dice": {"loss": "cross_entropy+dice"},
+        "+ Lovász": {"loss": "cross_entropy+lovasz"},
+    },
+    "augmentation": {
+        "none": {"flip": 0.0},
+        "flip": {},
+        "+ scale and crop": CROP,
+        "+ photometric": {**CROP, "jitter": 0.3},
+        "+ blur, noise, JPEG": {**CROP, "jitter": 0.3, "degrade": 0.6},
+    },
+}
+ONLY_ON = {"augmentation": ("camvid",)}
+LEARNING_RATES = {"batchnorm": (3e-4, 1e-3, 3e-3)}
+TUNING_SEED = 100
+KEPT = ("epoch", "lr", "train_loss", "train_accuracy", "val_loss", "val_accuracy", "mIoU")
+
+
+class Run(NamedTuple):
+    """A training of an arm. `tried` is a learning rate to choose from; the run is not counted."""
+
+    study: str
+    data: str
+    arm: str
+    seed: int
+    tried: float | None = None
+
+    def __str__(self) -> str:
+        tried = "" if self.tried is None else f", trying lr {self.tried:g}"
+        return f"{self.study} on {self.data}, {self.arm}, seed {self.seed}{tried}"
+
+
+def plan(studies: list[str], seeds: list[int]) -> list[Run]:
+    """All runs, in order: by seed, and what chooses a learning rate before what uses it."""
+    runs = []
+    for seed in seeds:
+        for study in studies:
+            for data in ONLY_ON.get(study, DATA):
+                for arm in STUDIES[study]:
+                    for lr in LEARNING_RATES.get(study, ()) if seed == seeds[0] else ():
+                        runs.append(Run(study, data, arm, TUNING_SEED, lr))
+                runs += [Run(study, data, arm, seed) for arm in STUDIES[study]]
+    return runs
+
+
+# The records
+
+
+def read(study: str, folder: Path | None = None) -> list[dict]:
+    """The finished runs of a study, as `carry_out` records them; [] if there are none."""
+    path = (folder or RECORDS) / f"{study}.json"
+    return json.loads(path.read_text(encoding="utf-8"))["runs"] if path.exists() else []
+
+
+def add(entry: dict) -> None:
+    """Write a finished run into its study's record, whole or not at all, a line for each run."""
+    study = entry["study"]
+    lines = ",\n".join(json.dumps(run, ensure_ascii=False) for run in [*read(study), entry])
+    repeat = f"python -m bench.study {study} --seeds 0 1 2"
+    RECORDS.mkdir(parents=True, exist_ok=True)
+    text = f'{{"repeat": "{repeat}", "runs": [\n{lines}\n]}}\n'
+    atomic_write(RECORDS / f"{study}.json", text.encode())
+
+
+def find(run: Run) -> dict | None:
+    """The record of a run, or None."""
+    wanted = run._asdict()
+    return next((e for e in read(run.study) if all(e[k] == wanted[k] for k in wanted)), None)
+
+
+def chosen_lr(study: str, data: str, arm: str) -> float | None:
+    """The learning rate with the best mIoU on val of those tried; None until all were tried.
+
+    One with which the training diverged is the worst; of equals, the first.
+    """
+    tried = [find(Run(study, data, arm, TUNING_SEED, lr)) for lr in LEARNING_RATES[study]]
+    if None in tried:
+        return None
+    best = max(tried, key=lambda e: e["scores"]["val"]["all"]["mIoU"] if e["scores"] else -1)
+    return best["tried"]
+
+
+def changes(run: Run) -> dict:
+    """What a run's recipe changes of the defaults, all but where its data are.
+
+    `lr` is None where it is still to be chosen.
+    """
+    fields = {**BASE, **DATA[run.data], **STUDIES[run.study][run.arm], "seed": run.seed}
+    if run.tried is not None:
+        fields["lr"] = run.tried
+    elif run.study in LEARNING_RATES:
+        fields["lr"] = chosen_lr(run.study, run.data, run.arm)
+    return fields
+
+
+def twin(run: Run, recipe: Recipe) -> dict | None:
+    """The record of a run of any study with this recipe on the same data, or None."""
+    wanted = identity(recipe)
+    entries = (entry for study in STUDIES for entry in read(study))
+    return next((e for e in entries if e["data"] == run.data and e["recipe"] == wanted), None)
+
+
+# A run
+
+
+def perform(recipe: Recipe, run_dir: Path, show: Callable[[dict], None]) -> dict:
+    """Train, or go on, in `run_dir`, and judge the last epoch.
+
+    `show` is called with each epoch's record. Returns
+
+    - shares: class name -> its share of the scored pixels that were trained on, 0..1,
+    - history: of each epoch what `KEPT` names,
+    - seconds: of all epochs,
+    - scores: `score` on `val`, and, if the recipe holds out cities, on these as `unseen`; None if
+      the training diverged, and then
+    - diverged: when.
+    """
+    train_loader, val_loader = make_loaders(recipe)
+    train, val = train_loader.dataset, val_loader.dataset
+    model, history, seconds = make_model(recipe, train.classes), [], 0.0
+    names = train.classes.names
+    found = {"shares": dict(zip(names, class_shares(train).tolist(), strict=True))}
+    try:
+        for record in fit(model, train_loader, val_loader, recipe, run_dir):
+            history.append({name: record[name] for name in KEPT})
+            seconds += record["seconds"]
+            show(record)
+    except FloatingPointError as error:
+        found["diverged"] = str(error)
+    found |= {"history": history, "seconds": round(seconds), "scores": None}
+    if "diverged" not in found:
+        found["scores"] = {"val": score(model, val, recipe)}
+        if recipe.hold_out:
+            read = {"downscale": recipe.downscale, "cache": recipe.cache}
+            unseen = Cityscapes(recipe.data_root, "train", cities=recipe.hold_out, **read)
+            found["scores"]["unseen"] = score(model, unseen, recipe)
+    return found
+
+
+def score(model: UNet, scenes: Cityscapes, recipe: Recipe) -> dict[str, dict]:
+    """What `metrics` gives of a data set whose images are of one size, twice.
+
+    `all` is of all pixels, with the cross-entropy as `loss`; `inner` of those that a network with
+    `valid` padding would see without reflection, whatever this network's padding is.
+    """
+    unpadded = UNet(width=1, depth=recipe.depth, padding="valid")
+    height, width = unpadded.output_size(*scenes[0][1].shape)
+    rows, columns = (slice(unpadded.margin, unpadded.margin + n) for n in (height, width))
+    truths = (scenes[i][1] for i in range(len(scenes)))
+    inner = ConfusionMatrix(len(scenes.classes))
+
+    def count(prediction) -> None:  # in the order of the data set
+        inner.update(next(truths)[rows, columns], prediction[rows, columns])
+
+    loader = make_loader(scenes, recipe.batch_size, train=False, workers=recipe.workers)
+    loss, confusion = evaluate(
+        *(model, loader, pick_device(recipe.device)),
+        precision=recipe.precision,
+        description="judge",
+        on_prediction=count,
+    )
+    return {
+        "all": {"loss": loss, **metrics(confusion, scenes.classes)},
+        "inner": metrics(inner, scenes.classes),
+    }
+
+
+def expected_seconds(run: Run, done: list[dict], otherwise: float) -> float:
+    """How long a run will take, by the mean of those of the same arm, else of the same data."""
+    same_data = [e for e in done if e["data"] == run.data]
+    same_arm = [e for e in same_data if (e["study"], e["arm"]) == (run.study, run.arm)]
+    known = [e["seconds"] for e in same_arm or same_data]
+    return sum(known) / len(known) if known else otherwise
+
+
+def distinct(runs: list[Run]) -> list[Run]:
+    """Of runs that are to be trained with the same settings, the first."""
+    first = {}
+    for run in runs:
+        fields = changes(run)
+        key = (run.data, fields) if fields.get("lr", 0) is not None else run
+        first.setdefault(repr(key), run)
+    return list(first.values())
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument(
+        "studies", nargs="+", choices=STUDIES, metavar="study", help=", ".join(STUDIES)
+    )
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2], help="default: 0 1 2")
+    parser.add_argument("--camvid", default="data/camvid", help="made by prepare.camvid")
+    parser.add_argument("--streets", default="data/streets", help="drawn if it is not there")
+    parser.add_argument("--runs", type=Path, default=Path("runs/studies"), help="of checkpoints")
+    args = parser.parse_args()
+    roots = {"camvid": args.camvid, "streets": args.streets}
+    try:
+        if TUNING_SEED in args.seeds:
+            raise ValueError(f"seed {TUNING_SEED} chose the learning rates: count another")
+        ensure_streets(args.streets)
+        runs = plan(args.studies, args.seeds)
+        for run in runs:
+            if find(run) is None:
+                carry_out(run, runs, roots[run.data], args.runs)
+    except (OSError, ValueError) as error:
+        sys.exit(f"error: {message(error)}")
+    except KeyboardInterrupt:
+        sys.exit("stopped; the same command goes on")
+    print(f"all {len(runs)} runs are on record; now: python -m bench.study_figures")
+
+
+def carry_out(run: Run, runs: list[Run], data_root: str, folder: Path) -> None:
+    """Train a run of the plan `runs` and record it; shows the epochs, and the time left."""
+    recipe = Recipe(data_root=data_root, **changes(run))
+    entry = twin(run, recipe)
+    if entry is None:
+        todo = [other for other in runs if find(other) is None]
+        later = [other for other in distinct(todo) if other != run]
+        done = [entry for study in STUDIES for entry in read(study)]
+
+        def show(record: dict) -> None:
+            pace = record["seconds"] * recipe.epochs
+            left = record["seconds"] * (recipe.epochs - record["epoch"])
+            left += sum(expected_seconds(other, done, pace) for other in later)
+            print(
+                f"{len(runs) - len(todo) + 1}/{len(runs)}: {run}: epoch {record['epoch']} of "
+                f"{recipe.epochs}, mIoU {percent(record['mIoU'])}, {record['seconds']:.0f} s; "
+                f"about {left / 3600:.1f} h left",
+                flush=True,
+            )
+
+        digest = hashlib.sha256(json.dumps(identity(recipe), sort_keys=True).encode()).hexdigest()
+        entry = perform(recipe, folder / f"{run.data}-{digest[:8]}", show)
+        entry |= {"recipe": identity(recipe), "machine": machine(), "commit": commit()}
+    add({**entry, **run._asdict()})
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,238 @@
+"""What the case studies found, in words and tables, from the records of `bench.study`.
+
+A difference is that of two arms with the same seed. Its 95 % interval is by Student's t
+distribution, which with three seeds is wide, and is not widened for the number of comparisons.
+"""
+
+import math
+import statistics
+from collections.abc import Callable
+from typing import NamedTuple
+
+from bench.study import DATA, STUDIES
+
+NAMES = {"camvid": "CamVid", "streets": "Streets"}
+RARE = 0.02  # share of the pixels below which a class is small
+# The 97.5 % quantiles of Student's t, for 1 to 9 degrees of freedom; a tenth serves all above.
+T975 = (12.7062, 4.3027, 3.1824, 2.7764, 2.5706, 2.4469, 2.3646, 2.3060, 2.2622)
+
+
+class Measure(NamedTuple):
+    """A figure of a run: `of` takes its record. A share, 0..1, is shown in per cent."""
+
+    name: str
+    of: Callable[[dict], float | None]
+    share: bool = True
+
+    def show(self, value: float, sign: str = "") -> str:
+        return f"{100 * value:{sign}.2f}" if self.share else f"{value:{sign}.3f}"
+
+
+def judged(figure: str, place: str = "val", pixels: str = "all") -> Callable:
+    """A figure of `bench.study.score`, on `val` or `unseen`, of `all` pixels or the `inner`."""
+    return lambda run: run["scores"].get(place, {}).get(pixels, {}).get(figure)
+
+
+def small_classes(run: dict) -> dict[str, bool]:
+    """Of the classes that were trained on, whether they are below 2 % of the pixels."""
+    return {name: share < RARE for name, share in run["shares"].items() if share > 0}
+
+
+def group_miou(small: bool, place: str = "val") -> Callable:
+    """The mean IoU of the small classes, or of the others."""
+
+    def of(run: dict) -> float | None:
+        iou = judged("iou", place)(run) or {}
+        found = [
+            iou.get(name) for name, is_small in small_classes(run).items() if is_small == small
+        ]
+        known = [value for value in found if value is not None]
+        return statistics.mean(known) if known else None
+
+    return of
+
+
+def lowest_loss_epoch(run: dict) -> float:
+    return min(run["history"], key=lambda record: record["val_loss"])["epoch"]
+
+
+MIOU, ACCURACY = Measure("mIoU", judged("mIoU")), Measure("accuracy", judged("val_accuracy"))
+UNSEEN = Measure("mIoU, unseen video", judged("mIoU", "unseen"))
+MEASURES = {  # of val, where nothing else is said; the first two are answered in words
+    "padding": [
+        ACCURACY,
+        Measure("accuracy, inner pixels", judged("val_accuracy", pixels="inner")),
+        MIOU,
+        Measure("mIoU, inner pixels", judged("mIoU", pixels="inner")),
+        UNSEEN,
+    ],
+    "batchnorm": [
+        ACCURACY,
+        MIOU,
+        Measure("accuracy, unseen video", judged("val_accuracy", "unseen")),
+        UNSEEN,
+    ],
+    "loss": [
+        MIOU,
+        ACCURACY,
+        Measure("mIoU, classes below 2 %", group_miou(True)),
+        Measure("mIoU, the others", group_miou(False)),
+        UNSEEN,
+    ],
+    "augmentation": [
+        UNSEEN,
+        MIOU,
+        Measure("loss in training", lambda run: run["history"][-1]["train_loss"], False),
+        Measure("loss", lambda run: run["history"][-1]["val_loss"], False),
+        Measure("loss, unseen video", judged("loss", "unseen"), False),
+        Measure("epoch of the lowest loss", lowest_loss_epoch, False),
+    ],
+}
+
+
+# Statistics
+
+
+def counted(runs: list[dict], data: str, arm: str) -> dict[int, dict]:
+    """The runs of an arm by seed, without those that tried learning rates or diverged."""
+    return {
+        run["seed"]: run
+        for run in runs
+        if (run["data"], run["arm"], run["tried"]) == (data, arm, None) and run["scores"]
+    }
+
+
+def values(runs: list[dict], data: str, arm: str, measure: Measure) -> dict[int, float]:
+    """A measure of an arm by seed, where there is one."""
+    found = {seed: measure.of(run) for seed, run in counted(runs, data, arm).items()}
+    return {seed: value for seed, value in found.items() if value is not None}
+
+
+class Difference(NamedTuple):
+    """A mean over seeds, and its 95 % interval, which is infinite for one seed."""
+
+    mean: float
+    low: float
+    high: float
+    seeds: int
+
+
+def difference(one: dict[int, float], other: dict[int, float]) -> Difference | None:
+    """`other` less `one`, by the seeds that both have; None if there are none."""
+    found = [other[seed] - one[seed] for seed in one if seed in other]
+    if not found:
+        return None
+    n, mean = len(found), statistics.mean(found)
+    half = math.inf
+    if n > 1:
+        half = T975[min(n - 1, len(T975)) - 1] * statistics.stdev(found) / math.sqrt(n)
+    return Difference(mean, mean - half, mean + half, n)
+
+
+def verdict(found: Difference | None, measure: Measure) -> str:
+    """What a difference allows to say."""
+    if found is None:
+        return "no pair of runs yet"
+    mean, low, high = (measure.show(value, "+") for value in found[:3])
+    unit = " points" if measure.share else ""
+    if found.seeds == 1:
+        return f"{mean}{unit} in one seed, which says nothing of the spread"
+    interval = f"{mean}{unit} (95 %: {low} to {high}, {found.seeds} seeds)"
+    if found.low > 0 or found.high < 0:
+        return f"{'higher' if found.low > 0 else 'lower'}, {interval}"
+    half = measure.show((found.high - found.low) / 2)
+    return f"no difference seen, {interval}; below {half}{unit} none would be"
+
+
+# Text
+
+
+def arms(runs: list[dict], study: str, data: str) -> list[str]:
+    """The arms of a study that have a counted run on a data set, in the study's order."""
+    return [arm for arm in STUDIES[study] if counted(runs, data, arm)]
+
+
+def status(study: str, runs: list[dict]) -> str:
+    """Which runs are on record, where they were trained, and which learning rates were tried."""
+    if not runs:
+        return f"Nothing has been run yet: `python -m bench.study {study} --seeds 0 1 2`"
+    lines = []
+    for data, arm in ((data, arm) for data in DATA for arm in STUDIES[study]):
+        mine = [run for run in runs if (run["data"], run["arm"]) == (data, arm)]
+        if not mine:
+            continue
+        seeds = [run["seed"] for run in mine if run["tried"] is None and run["scores"]]
+        text = f"{NAMES[data]}, {arm}: seeds {' '.join(map(str, sorted(seeds))) or 'none yet'}"
+        for run in mine:
+            lr = f"lr {run['recipe']['lr']:g}"
+            if not run["scores"]:
+                text += f"; diverged with seed {run['seed']}, {lr}"
+            elif run["tried"] is not None:
+                text += f"; tried {lr}: mIoU {MIOU.show(MIOU.of(run))}"
+        used = sorted({run["recipe"]["lr"] for run in mine if run["tried"] is None})
+        lines.append(text + f"; lr {', '.join(f'{lr:g}' for lr in used)}" * bool(used))
+    minutes = statistics.mean(run["seconds"] for run in runs) / 60
+    lines.append(f"{minutes:.1f} minutes a run; {'; '.join(sorted({r['machine'] for r in runs}))}")
+    lines.append(f"precision {', '.join(sorted({r['recipe']['precision'] for r in runs}))}")
+    lines.append(f"commits {', '.join(sorted({str(r['commit']) for r in runs}))}")
+    return "\n".join(f"- {line}" for line in lines)
+
+
+def table(study: str, data: str, runs: list[dict]) -> str:
+    """Markdown: a row for each arm, mean ± standard deviation, and in brackets the difference to
+    the first arm with its 95 % interval; "" without runs."""
+    there = arms(runs, study, data)
+    found = {m: {arm: values(runs, data, arm, m) for arm in there} for m in MEASURES[study]}
+    columns = [measure for measure in found if any(found[measure].values())]
+    lines = [f"| {NAMES[data]} | seeds | {' | '.join(m.name for m in columns)} |"]
+    lines.append("|---|---|" + "---:|" * len(columns))
+    first = next(iter(STUDIES[study]))
+    for arm in there:
+        cells = [arm, " ".join(map(str, sorted(counted(runs, data, arm))))]
+        for measure in columns:
+            cells.append(spread(found[measure][arm], measure))
+            delta = difference(found[measure].get(first, {}), found[measure][arm])
+            if arm != first and delta:
+                mean, low, high = (measure.show(value, "+") for value in delta[:3])
+                cells[-1] += f" ({mean}; {low} to {high})"
+        lines.append(f"| {' | '.join(cells)} |")
+    return "\n".join(lines) if there else ""
+
+
+def tables(study: str, runs: list[dict]) -> str:
+    """The tables of all data sets that have runs."""
+    there = [text for data in DATA if (text := table(study, data, runs))]
+    return "\n\n".join(there) or "No run counts yet."
+
+
+def spread(found: dict[int, float], measure: Measure) -> str:
+    """Mean ± standard deviation over the seeds."""
+    if not found:
+        return "-"
+    text = measure.show(statistics.mean(found.values()))
+    return f"{text} ± {measure.show(statistics.stdev(found.values()))}" if len(found) > 1 else text
+
+
+def answers(study: str, runs: list[dict]) -> str:
+    """The study's answers as a list in Markdown: its first two measures against its first arm."""
+    lines = []
+    first, *others = STUDIES[study]
+    for data in DATA:
+        there = arms(runs, study, data)
+        for measure in MEASURES[study][:2]:
+            found = {arm: values(runs, data, arm, measure) for arm in there}
+            found = {arm: by_seed for arm, by_seed in found.items() if by_seed}
+            for arm in others:
+                if arm in found:
+                    said = verdict(difference(found.get(first, {}), found[arm]), measure)
+                    lines.append(f"{NAMES[data]}, {measure.name}, {arm} against {first}: {said}")
+            if len(others) > 1 and found:
+                best = max(found, key=lambda arm: statistics.mean(found[arm].values()))
+                text = spread(found[best], measure)
+                lines.append(f"{NAMES[data]}, {measure.name}: the highest mean has {best}, {text}")
+    return "\n".join(f"- {line}" for line in lines) or "No answer yet."
+
+
+def report(study: str, runs: list[dict]) -> str:
+    """What is on record, the tables, and the answers, as Markdown."""
+    return "\n\n".join([status(study, runs), tables(study, runs), answers(study, runs)])

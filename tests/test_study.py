@@ -1,0 +1,378 @@
+"""The case studies: the command on a small data set, and what is made of its records."""
+
+import json
+import math
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import nbformat
+import numpy as np
+import pytest
+import torch
+
+from bench import study, study_figures, study_report
+from bench.study import Run, plan, read, score
+from dataset import Cityscapes
+from engine import Recipe
+from model import UNet
+
+ROOT = Path(__file__).resolve().parent.parent
+
+# The command, made small
+
+SMALL = {
+    "DATA": {"streets": {"epochs": 6, "halve_every": 3, "hold_out": ("kastell",)}},
+    "BASE": {"downscale": 1, "width": 2, "depth": 2, "precision": "fp32", "workers": 0},
+    "LEARNING_RATES": {"batchnorm": (1e-3, 1e3)},  # the latter diverges
+}
+
+
+def start(folder: Path, streets: Path, *args: str) -> subprocess.Popen:
+    """`python -m bench.study` with the small settings, its records and runs in `folder`."""
+    settings = "".join(f"study.{name} = {value!r}; " for name, value in SMALL.items())
+    records = f"study.RECORDS = pathlib.Path({str(folder / 'records')!r}); "
+    code = f"import pathlib; from bench import study; {settings}{records}study.main()"
+    command = [sys.executable, "-c", code, *args, "--streets", streets, "--runs", folder / "runs"]
+    return subprocess.Popen(
+        [*map(str, command)], cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+
+
+def wait_for(condition, process: subprocess.Popen) -> None:
+    while not condition():
+        assert process.poll() is None, process.communicate()
+        time.sleep(0.005)
+
+
+@pytest.fixture(scope="module")
+def killed(streets, tmp_path_factory) -> tuple[Path, str, list[dict], str]:
+    """A study that was killed in its second run, and went on.
+
+    The folder, the record after the kill, the runs at the end, and what the second call printed.
+    """
+    folder = tmp_path_factory.mktemp("study")
+    record, args = folder / "records" / "padding.json", ("padding", "--seeds", "0")
+    first = start(folder, streets, *args)
+    wait_for(lambda: len([*folder.glob("runs/*/history.json")]) == 2, first)
+    first.send_signal(signal.SIGKILL)
+    first.wait()
+    after_kill = record.read_text()
+    second = start(folder, streets, *args)
+    out, err = second.communicate(timeout=300)
+    assert second.returncode == 0, err
+    assert len([*folder.glob("runs/*")]) == 2  # where the runs were before
+    return folder, after_kill, json.loads(record.read_text())["runs"], out
+
+
+@pytest.fixture
+def small(killed, monkeypatch):
+    """The small settings in this process, with the records of `killed`; calls the command."""
+    for name, value in {**SMALL, "RECORDS": killed[0] / "records"}.items():
+        monkeypatch.setattr(study, name, value)
+
+    def call(*args) -> None:
+        monkeypatch.setattr(sys, "argv", ["study", *map(str, args)])
+        study.main()
+
+    return call
+
+
+@pytest.mark.slow
+def test_after_a_kill_only_the_unfinished_run_goes_on_and_ends_as_if_never_stopped(
+    killed, small, streets, tmp_path
+):
+    _, after_kill, runs, out = killed
+    assert [(run["arm"], run["seed"]) for run in json.loads(after_kill)["runs"]] == [("same", 0)]
+    assert [(run["arm"], run["seed"]) for run in runs] == [("same", 0), ("valid", 0)]
+    assert json.loads(after_kill)["runs"][0] == runs[0]
+    assert "padding on streets, same" not in out
+    assert "2/2: padding on streets, valid, seed 0: epoch 6 of 6" in out and "h left" in out
+    recipe = Recipe(data_root=str(streets), **study.changes(Run("padding", "streets", "valid", 0)))
+    whole = study.perform(recipe, tmp_path, lambda record: None)
+    assert whole["history"] == runs[1]["history"]
+    assert whole["scores"] == runs[1]["scores"]
+
+
+@pytest.mark.slow
+def test_a_record_holds_recipe_seed_history_scores_machine_and_commit(killed, streets):
+    run = killed[2][1]
+    assert (run["study"], run["data"], run["arm"], run["seed"]) == (
+        "padding",
+        "streets",
+        "valid",
+        0,
+    )
+    recipe = Recipe(data_root=str(streets), **run["recipe"])
+    assert (recipe.padding, recipe.seed, recipe.precision) == ("valid", 0, "fp32")
+    assert [record["epoch"] for record in run["history"]] == list(range(1, 7))
+    assert [record["lr"] for record in run["history"]] == [1e-3] * 2 + [5e-4] * 3 + [2.5e-4]
+    last, judged = run["history"][-1], run["scores"]["val"]["all"]
+    assert judged["val_accuracy"] == last["val_accuracy"] and judged["mIoU"] == last["mIoU"]
+    assert judged["loss"] == pytest.approx(last["val_loss"])
+    assert set(run["scores"]) == {"val", "unseen"}
+    assert sum(run["shares"].values()) == pytest.approx(1)
+    assert "cores" in run["machine"] and run["seconds"] >= 0
+    head = subprocess.run(["git", "rev-parse", "--short", "HEAD"], cwd=ROOT, capture_output=True)
+    assert run["commit"] is None or run["commit"].startswith(head.stdout.decode().strip())
+
+
+@pytest.mark.slow
+def test_a_learning_rate_is_chosen_on_another_seed_and_a_run_of_the_same_recipe_is_not_repeated(
+    killed, small, streets, capsys
+):
+    small("batchnorm", "--seeds", 0, "--streets", streets, "--runs", killed[0] / "runs")
+    runs = read("batchnorm")
+    tried = [(run["arm"], run["tried"], run["seed"]) for run in runs if run["tried"]]
+    assert tried == [(arm, lr, 100) for arm in ("with", "without") for lr in (1e-3, 1e3)]
+    wild = next(run for run in runs if (run["arm"], run["tried"]) == ("without", 1e3))
+    assert wild["scores"] is None and "epoch 1/6" in wild["diverged"]
+    counted = {run["arm"]: run for run in runs if run["seed"] == 0}
+    best = {run["tried"]: run["scores"]["val"]["all"]["mIoU"] for run in runs[:2] if run["scores"]}
+    assert counted["with"]["recipe"]["lr"] == max(best, key=best.get)
+    assert counted["without"]["recipe"]["lr"] == 1e-3
+    assert "diverged with seed 100, lr 1000" in study_report.status("batchnorm", runs)
+
+    capsys.readouterr()
+    small("loss", "--seeds", 0, "--streets", streets, "--runs", killed[0] / "runs")
+    assert "cross-entropy, seed 0" not in capsys.readouterr().out
+    same = {"study": "loss", "arm": "cross-entropy"}
+    assert read("loss")[0] == {**killed[2][0], **same}
+
+
+# The plan
+
+
+def test_seed_0_of_all_arms_comes_first_and_every_run_differs_in_its_arm_alone():
+    runs = plan(["padding", "loss", "augmentation", "batchnorm"], [0, 1, 2])
+    counted = [run for run in runs if run.tried is None]
+    assert [run.seed for run in counted] == sorted(run.seed for run in counted)
+    assert len(counted) == 3 * (2 * (2 + 5 + 2) + 5) and len(set(runs)) == len(runs)
+    tries = [run for run in runs if run.tried is not None]
+    assert len(tries) == 12 and {run.seed for run in tries} == {100}
+    for data in ("camvid", "streets"):
+        first = runs.index(Run("batchnorm", data, "with", 0))
+        assert all(runs.index(run) < first for run in tries if run.data == data)
+    base = Recipe(data_root="x", **study.BASE, **study.DATA["camvid"])
+    reference = Recipe(data_root="x")
+    assert (base.optimizer, base.lr, base.loss) == ("adam", 1e-3, "cross_entropy")
+    for name in ("flip", "batch_size", "schedule", "crop", "batch_norm", "padding", "downscale"):
+        assert getattr(base, name) == getattr(reference, name)
+    for run in counted:
+        if run.study != "batchnorm":
+            recipe = Recipe(data_root="x", **study.changes(run))
+            arm = {k: getattr(recipe, k) for k in study.STUDIES[run.study][run.arm]}
+            assert arm == study.STUDIES[run.study][run.arm]
+
+
+def test_time_left_counts_runs_of_the_same_recipe_once():
+    runs = [run for run in plan(["padding", "loss"], [0]) if run.data == "camvid"]
+    assert len(runs) == 7 and len(study.distinct(runs)) == 6
+    done = [
+        {"study": "padding", "data": "camvid", "arm": "same", "seconds": 10},
+        {"study": "padding", "data": "camvid", "arm": "valid", "seconds": 30},
+    ]
+    assert study.expected_seconds(runs[1], done, 5) == 30
+    assert study.expected_seconds(Run("loss", "camvid", "+ Dice", 0), done, 5) == 20
+    assert study.expected_seconds(Run("loss", "streets", "+ Dice", 0), done, 5) == 5
+
+
+def test_the_seed_that_chooses_is_not_counted(monkeypatch):
+    monkeypatch.setattr(sys, "argv", ["study", "batchnorm", "--seeds", "100"])
+    with pytest.raises(SystemExit, match="seed 100 chose"):
+        study.main()
+
+
+# Scores
+
+
+@pytest.mark.parametrize("padding", ["same", "valid"])
+def test_inner_pixels_are_those_that_valid_padding_sees_without_reflection(streets, padding):
+    torch.manual_seed(0)
+    model = UNet(width=2, depth=1, padding=padding).eval()
+    recipe = Recipe(data_root=str(streets), width=2, depth=1, padding=padding, precision="fp32")
+    scenes = Cityscapes(streets, "val")
+    found = score(model, scenes, recipe)
+    hits, pixels = {"all": 0, "inner": 0}, {"all": 0, "inner": 0}
+    with torch.inference_mode():
+        for image, labels in scenes:
+            whole = model(image[None], whole=True).argmax(1)[0]
+            seen = model(image[None]).argmax(1)[0]  # of `valid`, what it sees
+            seen = seen if padding == "valid" else seen[8:-8, 8:-8]
+            for name, guess, truth in (
+                ("all", whole, labels),
+                ("inner", seen, labels[8:-8, 8:-8]),
+            ):
+                hits[name] += ((guess == truth) & (truth != 255)).sum().item()
+                pixels[name] += (truth != 255).sum().item()
+    for name in hits:
+        assert found[name]["val_accuracy"] == pytest.approx(hits[name] / pixels[name], abs=1e-3)
+    assert hits["all"] / pixels["all"] != pytest.approx(hits["inner"] / pixels["inner"], abs=3e-3)
+
+
+# What is made of the records
+
+
+def entry(name: str, arm: str, seed: int, data: str = "camvid", **fields) -> dict:
+    """A record whose numbers follow from the seed and the arm."""
+    place = list(study.STUDIES[name]).index(arm)
+    value = 0.5 + 0.01 * seed + 0.03 * place
+    iou = {"road": value + 0.3, "pole": value - 0.4, "bus": None}
+    judged = {"val_accuracy": value, "mIoU": value - 0.05, "loss": 1 - value, "iou": iou}
+    history = [
+        {
+            "epoch": epoch,
+            "train_loss": 1 / epoch - 0.01 * seed,
+            "val_loss": 1.2 / epoch,
+            "val_accuracy": value - 0.1 / epoch,
+        }
+        for epoch in (1, 2, 3)
+    ]
+    return {
+        **{"study": name, "data": data, "arm": arm, "seed": seed, "tried": None},
+        "shares": {"road": 0.99, "pole": 0.01, "bus": 0.0},
+        "history": history,
+        "scores": {"val": {"all": judged, "inner": judged}, "unseen": {"all": judged}},
+        "seconds": 60,
+        "recipe": {"lr": 1e-3, "precision": "fp32"},
+        **{"machine": "a machine", "commit": "abc"},
+        **fields,
+    }
+
+
+def all_runs(name: str, seeds=(0, 1, 2), **fields) -> list[dict]:
+    return [entry(name, arm, seed, **fields) for arm in study.STUDIES[name] for seed in seeds]
+
+
+@pytest.mark.parametrize("df", range(1, 10))
+def test_the_quantiles_are_those_of_students_t(df):
+    t = np.linspace(0, study_report.T975[df - 1], 200_001)
+    constant = math.gamma((df + 1) / 2) / math.sqrt(df * math.pi) / math.gamma(df / 2)
+    inside = 2 * np.trapezoid(constant * (1 + t**2 / df) ** (-(df + 1) / 2), t)
+    assert inside == pytest.approx(0.95, abs=1e-5)
+
+
+def test_a_difference_is_paired_by_seed_and_has_its_interval():
+    one, other = {0: 0.10, 1: 0.50, 2: 0.30, 7: 0.9}, {2: 0.33, 0: 0.11, 1: 0.52}
+    found = study_report.difference(one, other)
+    assert found.mean == pytest.approx(0.02) and found.seeds == 3
+    half = 4.3027 * 0.01 / math.sqrt(3)
+    assert (found.low, found.high) == pytest.approx((0.02 - half, 0.02 + half))
+    alone = study_report.difference({0: 0.1}, {0: 0.3})
+    assert (alone.mean, alone.low, alone.high) == (pytest.approx(0.2), -math.inf, math.inf)
+    assert study_report.difference({0: 0.1}, {1: 0.3}) is None
+
+
+@pytest.mark.parametrize(
+    ("numbers", "said"),
+    [
+        ([0.05, 0.05, 0.06], "higher, +5.33 points (95 %: +3.90 to +6.77, 3 seeds)"),
+        ([-0.05, -0.05, -0.06], "lower, -5.33 points (95 %: -6.77 to -3.90, 3 seeds)"),
+        ([0.01, 0.02, -0.01], "no difference seen, +0.67 points (95 %: -3.13 to +4.46, 3 seeds)"),
+        ([0.01], "+1.00 points in one seed, which says nothing of the spread"),
+        ([], "no pair of runs yet"),
+    ],
+)
+def test_no_difference_is_said_only_with_what_the_spread_would_have_let_one_see(numbers, said):
+    one, other = dict.fromkeys(range(3), 0.0), dict(enumerate(numbers))
+    text = study_report.verdict(study_report.difference(one, other), study_report.MIOU)
+    assert text.startswith(said)
+    assert ("3.79 points" in text) == text.startswith("no difference")
+
+
+def test_the_table_has_means_spreads_and_paired_differences():
+    text = study_report.table("padding", "camvid", all_runs("padding"))
+    head, _, same, valid = text.splitlines()
+    assert head.startswith("| CamVid | seeds | accuracy | accuracy, inner pixels | mIoU |")
+    assert same.startswith("| same | 0 1 2 | 51.00 ± 1.00 | 51.00 ± 1.00 | 46.00 ± 1.00 |")
+    assert valid.startswith("| valid | 0 1 2 | 54.00 ± 1.00 (+3.00; +3.00 to +3.00) |")
+    assert study_report.table("padding", "streets", all_runs("padding")) == ""
+
+
+def test_small_classes_are_averaged_apart_from_the_others_and_absent_ones_left_out():
+    run = entry("loss", "+ Dice", 1)
+    value = 0.5 + 0.01 + 0.09
+    assert study_report.group_miou(True)(run) == pytest.approx(value - 0.4)
+    assert study_report.group_miou(False)(run) == pytest.approx(value + 0.3)
+
+
+def test_answers_name_each_arm_against_the_first_and_the_best():
+    text = study_report.answers("loss", all_runs("loss"))
+    assert "CamVid, mIoU, + Dice against cross-entropy: higher, +9.00 points" in text
+    assert "CamVid, mIoU: the highest mean has + Lovász, 58.00 ± 1.00" in text
+
+
+@pytest.mark.parametrize("name", study.STUDIES)
+def test_nothing_counts_but_finished_runs_and_the_report_says_what_is_missing(name):
+    assert "Nothing has been run yet" in study_report.report(name, [])
+    assert study_figures.figure(name, []) is None
+    first = next(iter(study.STUDIES[name]))
+    lost = [
+        entry(name, first, 0, scores=None, diverged="epoch 2"),
+        entry(name, first, 100, tried=1e-3),
+    ]
+    assert study_figures.figure(name, lost) is None
+    assert "seeds none yet; diverged with seed 0" in study_report.report(name, lost)
+    some = [*lost, entry(name, first, 1)]
+    assert f"CamVid, {first}: seeds 1;" in study_report.report(name, some)
+    assert study_figures.figure(name, some) is not None
+
+
+def drawn(ax) -> dict[str, np.ndarray]:
+    """The labelled lines of a panel: label -> their (x, y), a row each."""
+    return {
+        line.get_label(): line.get_xydata().T for line in ax.lines if line.get_label()[0] != "_"
+    }
+
+
+@pytest.mark.parametrize("name", ["padding", "batchnorm"])
+def test_accuracy_is_drawn_over_the_epochs_as_the_mean_of_the_seeds(name):
+    runs = all_runs(name) + all_runs(name, data="streets", seeds=(4,))
+    camvid, streets = study_figures.figure(name, runs).axes
+    for place, arm in enumerate(study.STUDIES[name]):
+        x, y = drawn(camvid)[f"{arm} (3 seeds)"]
+        assert list(x) == [1, 2, 3]
+        expected = [0.51 + 0.03 * place - 0.1 / epoch for epoch in (1, 2, 3)]
+        np.testing.assert_allclose(y, expected)
+        assert f"{arm} (1 seeds)" in drawn(streets)
+    assert len(camvid.lines) == 2 * (3 + 1)  # each seed too
+
+
+def test_iou_is_drawn_against_the_share_of_the_pixels():
+    (ax,) = study_figures.figure("loss", all_runs("loss")).axes
+    x, y = drawn(ax)["median frequency (3 seeds)"]
+    np.testing.assert_allclose(x, [0.01, 0.99])
+    np.testing.assert_allclose(y, [0.54 - 0.4, 0.54 + 0.3])
+    assert {text.get_text() for text in ax.texts} == {"road", "pole"}
+
+
+def test_overfitting_is_drawn_as_both_losses_and_the_scores_on_both_sequences():
+    train, val, bars = study_figures.figure("augmentation", all_runs("augmentation")).axes
+    np.testing.assert_allclose(drawn(train)["flip (3 seeds)"][1], [0.99, 0.49, 1 / 3 - 0.01])
+    np.testing.assert_allclose(drawn(val)["flip (3 seeds)"][1], [1.2, 0.6, 0.4])
+    heights = [patch.get_height() for patch in bars.patches]
+    np.testing.assert_allclose(heights, 2 * [0.46 + 0.03 * i for i in range(5)])
+
+
+@pytest.mark.slow
+def test_the_notebook_tells_what_is_on_record_and_what_is_not(tmp_path):
+    line = {"repeat": "", "runs": all_runs("padding", seeds=(0, 1))}
+    (tmp_path / "padding.json").write_text(json.dumps(line))
+    out = tmp_path / "out.ipynb"
+    command = [sys.executable, "-m", "papermill", "--no-progress-bar", "studies.ipynb", str(out)]
+    done = subprocess.run(
+        [*command, "-p", "records", str(tmp_path)],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+    cells = nbformat.read(out, as_version=4).cells
+    text = json.dumps([cell.get("outputs", []) for cell in cells])
+    assert text.count("image/png") == 1
+    assert "CamVid, same: seeds 0 1" in text
+    assert text.count("Nothing has been run yet") == 3
+    assert "53.50 \\u00b1 0.71" in text  # of 0.53 and 0.54
