@@ -19,7 +19,9 @@ from engine.loaders import message
 from engine.recipe import parse_recipe, recipe_parser
 from figures import percent
 from prepare.streets import ensure_streets
+from runtime.console import escape_output
 from runtime.distributed import first_here, is_distributed, is_main, process_group
+from runtime.shared_memory import lost_workers_named
 
 
 def summary(record: dict) -> str:
@@ -34,13 +36,14 @@ def summary(record: dict) -> str:
 
 @record  # torchrun reports the process that failed first, with its message
 def main() -> None:
+    escape_output()
     parser = recipe_parser(__doc__)
     parser.add_argument("--run", type=str, help="directory of the run (default: runs/<recipe>)")
     run = Path("runs")
     try:
         recipe, args = parse_recipe(parser)
         run = Path(args.run or Path("runs") / Path(args.recipe or "default").stem)
-        with process_group():
+        with process_group(), lost_workers_named():
             train(recipe, run)
     except (OSError, ValueError, FloatingPointError) as error:
         if is_distributed():
