@@ -1,4 +1,4 @@
-"""Loader workers that have too little shared memory, or die: fewer of them, or an end that says so."""
+"""Loader workers that lack shared memory, or die: fewer of them, or an end that says so."""
 
 import json
 import os
