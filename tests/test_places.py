@@ -86,12 +86,11 @@ def shim(tmp_path_factory) -> Path:
     return folder / "shim.so"
 
 
-def python(*args, **environment) -> subprocess.CompletedProcess:
-    """Run Python in the repository, with variables of the environment set or, by None, unset."""
-    variables = {**os.environ, **environment}
+def python(*args, through=(), **environment) -> subprocess.CompletedProcess:
+    """Run Python in the repository, through another command, with variables of the environment."""
     return subprocess.run(
-        [sys.executable, *map(str, args)],
-        env={name: str(value) for name, value in variables.items() if value is not None},
+        [*through, sys.executable, *map(str, args)],
+        env={**os.environ, **{name: str(value) for name, value in environment.items()}},
         capture_output=True,
         text=True,
         timeout=500,
@@ -220,22 +219,92 @@ def test_a_home_that_is_not_known_is_named():
 
 
 JOURNEY = """
-import runpy, sys
-from pathlib import Path
+import json, runpy, sys
 
-def call(name, *args):
+for name, *args in json.loads(sys.argv[1]):  # one process, since the imports take the longest
     sys.argv = [name, *args]
     run = runpy.run_path if name.endswith(".py") else runpy.run_module
     run(name, run_name="__main__")
-
-out, recipe, root, *options = sys.argv[1:]
-if "--check" in options:
-    options.remove("--check")
-    print(eval(options.pop()))
-fields = [f"--recipe={recipe}", f"--data_root={root}", *options]
-call("prepare.cache", *fields)
-call("train.py", *fields, f"--run={out}/run")
-call("evaluate.py", f"{out}/run/best.pt", f"--out={out}/figures", "--workers=0")
-image = next(Path(root, "leftImg8bit", "val").rglob("*.png"))
-call("predict.py", f"{out}/run/best.pt", str(image), f"--out={out}/labels")
 """
+
+
+def journey(root: Path, out: Path, *first: list, recipe: Path = STREETS) -> list[str]:
+    """Python's arguments: train, evaluate with figures, and predict, after other commands."""
+    best, image = f"{out}/run/best.pt", next((root / "leftImg8bit" / "val").rglob("*.png"))
+    fields = [f"--recipe={recipe}", *options(data_root=root)]
+    commands = [
+        *([*command, *fields] for command in first),
+        ["train.py", *fields, f"--run={out}/run"],
+        ["evaluate.py", best, f"--out={out}/figures", "--workers=0"],
+        ["predict.py", best, str(image), f"--out={out}/labels"],
+    ]
+    return ["-c", JOURNEY, json.dumps(commands)]
+
+
+def results(out: Path) -> set[str]:
+    return {path.suffix for folder in ("figures", "labels") for path in (out / folder).iterdir()}
+
+
+def namespace(script: str) -> list[str]:
+    """A command that runs another where a shell script has changed the mounts, for it alone."""
+    start = ["unshare", "--mount", *(["--map-root-user"] if os.geteuid() else []), "sh", "-ec"]
+    if sys.platform != "linux" or subprocess.call([*start, f"{script}\nexec true"]):
+        pytest.skip("namespaces are not allowed here")
+    return [*start, f'{script}\nexec "$@"', "sh"]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("place", ["data", "checkout"])
+def test_a_read_only_place_is_enough_to_train_evaluate_and_predict(streets, tmp_path, place):
+    root = copy_of(streets, tmp_path / "tree")
+    folder = root if place == "data" else ROOT
+    script = f"""
+        mount --bind {folder} {folder}
+        mount -o remount,bind,ro {folder} {folder}
+        ! touch {folder}/x 2> /dev/null
+        cd {ROOT}"""
+    done = python(*journey(root, tmp_path / "out"), through=namespace(script))
+    assert done.returncode == 0, done.stderr
+    assert results(tmp_path / "out") == {".png", ".json", ".jpg"}
+    warned = "cannot be filled further (Read-only file system)" in done.stderr
+    assert warned == (place == "data")
+
+
+@pytest.mark.slow
+def test_a_user_without_name_and_home_can_train_evaluate_and_predict(streets, tmp_path):
+    root = copy_of(streets, tmp_path / "tree")
+    code, *args = journey(root, tmp_path / "out")[1:]
+    check = "import os, pwd\nassert os.getuid() not in {user.pw_uid for user in pwd.getpwall()}\n"
+    unknown = [*namespace(""), "unshare", "--user", "--map-user=54321"]
+    if subprocess.call([*unknown, "true"]):
+        pytest.skip("another user's number is not allowed here")
+    done = python("-c", check + code, *args, through=unknown, HOME="/nowhere")
+    assert done.returncode == 0, done.stderr
+    assert results(tmp_path / "out") == {".png", ".json", ".jpg"}
+
+
+@pytest.mark.slow
+def test_in_a_locale_of_ascii_other_letters_do_no_harm_and_a_log_holds_no_progress_bars(
+    streets, tmp_path
+):
+    place = tmp_path / "Straße 街"
+    place.mkdir()
+    root, recipe = copy_of(streets, place / "tree"), place / "recipe.yaml"
+    recipe.write_text("# für die Straße 街\n" + STREETS.read_text(), encoding="utf-8")
+    code, *args = journey(root, place / "out", ["prepare.cache"], recipe=recipe)[1:]
+    check = "import sys\nassert sys.getfilesystemencoding() == 'ascii'\n"
+    ascii_only = {"LC_ALL": "C", "LANG": "C", "PYTHONUTF8": 0, "PYTHONCOERCECLOCALE": 0}
+    done = python("-c", check + code, *args, **ascii_only, PYTHONIOENCODING="ascii:strict")
+    log = done.stdout + done.stderr
+    assert done.returncode == 0, log
+    assert results(place / "out") == {".png", ".json", ".jpg"}
+    assert "\r" not in log
+    assert not re.search(r"\d+%\||img/s|image/s", log)
+    recipe = Recipe.from_file(recipe, **TINY, data_root=str(root))  # and in this locale it goes on
+    assert len(list(fit(make_model(recipe), *make_loaders(recipe), recipe, place / "out/run"))) == 1
+
+
+def test_what_the_output_cannot_hold_is_printed_escaped():
+    code = "from runtime.console import escape_output\nescape_output()\nprint('Straße 街')"
+    done = python("-c", code, PYTHONIOENCODING="ascii:strict")
+    assert done.stdout.strip() == r"Stra\xdfe \u8857", done.stderr
