@@ -1,5 +1,6 @@
 """The shared memory through which loader workers hand over their batches; Docker gives 64 MB."""
 
+import errno
 import os
 import shutil
 import sys
@@ -65,17 +66,20 @@ def affordable_workers(workers: int, prefetch: int, batch_bytes: int, processes:
 def lost_workers_named() -> Iterator[None]:
     """Within, or as a decorator: the death of a loader worker is a ChildProcessError with the cure.
 
-    So is a batch that finds no shared memory. PyTorch raises a RuntimeError for both, wherever
-    the main thread is when the worker dies.
+    So is a batch or a queue that finds no shared memory. PyTorch raises a RuntimeError, wherever
+    the main thread is when the worker dies; the queue's semaphore is refused as by a full disk.
     """
     try:
         yield
-    except RuntimeError as error:
-        lines = str(error).strip().splitlines()
-        cause = lines[-1].removeprefix("RuntimeError: ") if lines else ""
-        if "DataLoader worker" not in cause and "</torch_" not in cause:
+    except (RuntimeError, OSError) as error:
+        cause = str(error).strip().rpartition("\n")[2].removeprefix("RuntimeError: ")
+        if isinstance(error, OSError):
+            ours = error.errno == errno.ENOSPC and error.filename is None
+        else:
+            ours = "DataLoader worker" in cause or "</torch_" in cause
+        if not ours:
             raise
         raise ChildProcessError(
-            f"a loader worker was lost, most likely for lack of memory or shared memory ({cause}): "
-            f"the same command goes on where it stopped; {CURE}"
+            "a loader worker could not go on, most likely for lack of memory or of shared memory "
+            f"({cause}): the same command goes on from the last epoch; {CURE}"
         ) from error
