@@ -6,6 +6,7 @@ One class reads all data sets: the download from cityscapes-dataset.com, and wha
 
 import hashlib
 import json
+import os
 from collections.abc import Collection
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -22,6 +23,7 @@ from data_io.cache import Cache
 from data_io.image_io import read_grey, read_image
 from data_io.layout import find_pairs
 from runtime.files import expand
+from runtime.shared_memory import share
 from utils import CITYSCAPES, Classes
 
 
@@ -78,7 +80,7 @@ class Cityscapes(Dataset):
         self.images, self.targets = map(list, zip(*pairs, strict=True))
         self.classes = read_classes(self.root)
         self.transforms, self.seed = transforms, seed
-        self.epoch = torch.zeros((), dtype=torch.int64).share_memory_()  # seen by all workers
+        self.epoch = share(torch.zeros((), dtype=torch.int64))  # seen by all workers
         self.downscale, self.downscale_labels = downscale, downscale_labels
         self.cache = None
         if cache:
@@ -92,6 +94,8 @@ class Cityscapes(Dataset):
     def fingerprint(self) -> str:
         """A digest of the names of the images and of the classes; not of where they lie."""
         names = [Path(path).relative_to(self.root).as_posix() for path in self.images]
+        # The same in a locale that does not know the letters, where Python escapes them.
+        names = [os.fsencode(name).decode("utf-8", "surrogateescape") for name in names]
         content = json.dumps([sorted(names), self.classes.names, self.classes.ids])
         return hashlib.sha256(content.encode()).hexdigest()
 

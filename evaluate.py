@@ -21,6 +21,7 @@ from inference import load_model
 from model import UNet
 from prepare.streets import ensure_streets
 from runtime.checkpoint import load_checkpoint
+from runtime.console import escape_output
 from runtime.precision import pick_device
 from utils import ConfusionMatrix
 
@@ -36,6 +37,7 @@ def table(figures: dict) -> str:
 
 
 def main() -> None:
+    escape_output()
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )

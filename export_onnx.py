@@ -25,6 +25,7 @@ from torch.nn import functional as F
 
 from inference import load_model, predict_logits
 from model import UNet, normalize
+from runtime.console import escape_output
 
 SIZES = (1, 120, 160), (2, 97, 131), (1, 360, 480)  # N, H, W that the file is checked with
 
@@ -96,6 +97,7 @@ def agreement(model: UNet, path: Path, logits: bool) -> float:
 
 
 def main() -> None:
+    escape_output()
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )

@@ -27,6 +27,7 @@ from engine.loaders import message
 from figures import overlay
 from inference import load_model, predict
 from model import UNet
+from runtime.console import escape_output
 from runtime.files import atomic_write
 from runtime.precision import pick_device
 
@@ -38,9 +39,10 @@ def find_inputs(inputs: list[str], out: Path) -> dict[Path, Path]:
 
     That path has no suffix yet; below a directory, it keeps the subdirectories. Results of an
     earlier call and hidden files in directories are not taken. Raises FileNotFoundError for an
-    input that is not there or holds none, ValueError for two whose results would have one name.
+    input that is not there or holds none, ValueError for two whose results would have one name,
+    as names that differ in case alone do on Windows and macOS.
     """
-    sources = {}  # by the results' path
+    sources, taken = {}, {}  # by the results' path; as disks that ignore case have it
     for name in inputs:
         paths = [Path(name)] if Path(name).exists() else sorted(map(Path, glob.glob(name)))
         found = {}
@@ -55,10 +57,12 @@ def find_inputs(inputs: list[str], out: Path) -> dict[Path, Path]:
             raise FileNotFoundError(f"{name}: there is no image or video: correct the path")
         for path, place in found.items():
             target = (out / place).with_suffix("")
-            if sources.setdefault(target, path) != path:
+            other = taken.setdefault(str(target).casefold(), path)
+            if other != path:
                 raise ValueError(
-                    f"{sources[target]} and {path} would both be written to {target}: rename one"
+                    f"{other} and {path} would both be written to {target}: rename one"
                 )
+            sources[target] = path
     return {path: target for target, path in sources.items()}
 
 
@@ -100,6 +104,7 @@ def predict_video(model: UNet, path: Path, target: Path, **options) -> None:
 
 
 def main() -> None:
+    escape_output()
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )

@@ -19,6 +19,7 @@ from engine.loaders import message
 from engine.recipe import parse_recipe, recipe_parser
 from figures import percent
 from prepare.streets import ensure_streets
+from runtime.console import escape_output
 from runtime.distributed import first_here, is_distributed, is_main, process_group
 
 
@@ -34,6 +35,7 @@ def summary(record: dict) -> str:
 
 @record  # torchrun reports the process that failed first, with its message
 def main() -> None:
+    escape_output()
     parser = recipe_parser(__doc__)
     parser.add_argument("--run", type=str, help="directory of the run (default: runs/<recipe>)")
     run = Path("runs")

@@ -23,6 +23,8 @@ from uuid import uuid4
 import numpy as np
 import torch
 
+from runtime.shared_memory import share
+
 VERSION = 3  # raise it whenever decoding or downscaling gives other bytes
 HEADER = 48  # bytes: fingerprint, checksum, H, W, H', W' as uint64
 RESERVE = 2**30  # bytes to leave on the disk, for checkpoints
@@ -44,7 +46,7 @@ class Cache:
 
     def __init__(self, folder: Path, pairs: list[tuple[str, str]], size: str):
         self.folder, self.pairs, self.size = folder, pairs, size
-        self.writable = torch.ones((), dtype=torch.bool).share_memory_()  # seen by all workers
+        self.writable = share(torch.ones((), dtype=torch.bool))  # seen by all workers
 
     def read(self, index: int, decode: Callable[[int], Pair]) -> Pair:
         """Item `index` from its file if that is there and whole, else `decode(index)`, then kept.

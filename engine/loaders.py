@@ -8,7 +8,13 @@ from functools import partial
 
 import torch
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset, RandomSampler, SequentialSampler
+from torch.utils.data import (
+    DataLoader,
+    Dataset,
+    RandomSampler,
+    SequentialSampler,
+    get_worker_info,
+)
 from tqdm.auto import tqdm
 
 from data_io.image_io import image_size, read_grey
@@ -16,7 +22,11 @@ from dataset import Cityscapes, paired_transforms, read_labels
 from engine.augment import augment
 from engine.recipe import Recipe
 from runtime.distributed import DistributedBatchSampler, is_main, local_world_size, world_size
+from runtime.shared_memory import affordable_workers
 from utils import IGNORE_INDEX
+
+PREFETCH = 2  # batches that a worker reads ahead
+LAST_EPOCH = 2**20 - 1  # larger than any
 
 
 def make_loaders(recipe: Recipe) -> tuple[DataLoader, DataLoader]:
@@ -119,6 +129,7 @@ def make_loader(
         train: shuffle, in another order in each epoch, the same in each run with the data set's
             seed.
         workers: processes that read ahead; 0 reads in the loop, None as `pick_workers` says.
+            Fewer, with a warning, where shared memory has no room for their batches.
 
     Under `torchrun`, `batch_size` is that of all processes together, and `workers` that of all on
     this machine; this process gets its part of each batch (see `DistributedBatchSampler`).
@@ -132,6 +143,11 @@ def make_loader(
             "raise batch_size (and look at lr again), or start fewer"
         )
     workers = pick_workers() if workers is None else workers
+    workers = -(-workers // local_world_size())
+    if workers:
+        images = -(-batch_size // world_size()) if train else batch_size
+        size = images * _item_bytes(dataset)
+        workers = affordable_workers(workers, PREFETCH, size, local_world_size())
     # The sampler has a generator of its own: how much is drawn from the loader's and from the
     # global one depends on the workers, and on how often a run was resumed.
     generator = torch.Generator().manual_seed(dataset.seed or 0)
@@ -139,13 +155,25 @@ def make_loader(
     return DataLoader(
         dataset,
         batch_sampler=DistributedBatchSampler(sampler, batch_size, train),
-        num_workers=-(-workers // local_world_size()),
+        num_workers=workers,
+        prefetch_factor=PREFETCH if workers else None,
         worker_init_fn=ignore_interrupt,
         generator=torch.Generator(),
         collate_fn=_collate_train if train else _collate,
         pin_memory=torch.cuda.is_available(),
         persistent_workers=workers > 0,
     )
+
+
+def _item_bytes(dataset: Dataset) -> int:
+    """The size of the first item, in the last epoch, whose crops are the largest."""
+    epoch = getattr(dataset, "epoch", torch.zeros(()))
+    before = int(epoch)
+    epoch.fill_(LAST_EPOCH)
+    try:
+        return sum(part.nbytes for part in dataset[0])
+    finally:
+        epoch.fill_(before)
 
 
 def one_size_batches(loader: DataLoader) -> Iterator[tuple[Tensor, Tensor]]:
@@ -211,4 +239,7 @@ def _collate_train(pairs: list) -> tuple[Tensor, Tensor]:
 
 
 def _stack(tensors: list[Tensor]) -> Tensor:
-    return torch.stack(tensors).as_subclass(Tensor)
+    stacked = torch.stack(tensors).as_subclass(Tensor)
+    # A worker hands it over in shared memory. If it were moved there only by the queue, as PyTorch
+    # does, and there was no room, the queue would print so and the training wait for ever.
+    return stacked if get_worker_info() is None else stacked.share_memory_()

@@ -32,6 +32,7 @@ from runtime.distributed import (
 )
 from runtime.files import atomic_write, lock
 from runtime.precision import cudnn_benchmark, pick_device, pick_precision
+from runtime.shared_memory import lost_workers_named
 from utils import IGNORE_INDEX, Classes, ConfusionMatrix, metrics
 
 
@@ -129,6 +130,7 @@ def _means(totals: Tensor) -> list[float]:
     return [value / max(pixels, 1) for value in sums]
 
 
+@lost_workers_named()
 @torch.inference_mode()
 def evaluate(
     model: UNet,
@@ -209,8 +211,8 @@ def fit(
 
     Raises ValueError if `run_dir` holds a run of another recipe or the device cannot do what the
     recipe asks for, BlockingIOError if another process trains there, OSError if it cannot be
-    written, FloatingPointError if the loss is not finite; what is in `run_dir` is then still the
-    state after the last good epoch.
+    written, ChildProcessError (an OSError) if a loader worker is lost, FloatingPointError if the
+    loss is not finite; what is in `run_dir` is then still the state after the last good epoch.
     """
     run_dir = Path(run_dir)
     if world_size() > 1 and recipe.loss == "cross_entropy+lovasz":
@@ -220,7 +222,7 @@ def fit(
         )
     device = pick_device(recipe.device)
     precision = pick_precision(recipe.precision, device)
-    with lock(run_dir) if is_main() else nullcontext():
+    with lock(run_dir) if is_main() else nullcontext(), lost_workers_named():
         keep_freed_memory()
         model.to(device)
         net = wrap_model(convert(model) if device.type == "cpu" else model, precision)
@@ -254,8 +256,9 @@ def fit(
             except FloatingPointError as error:
                 message = f"{name}: {error}; last.pt is the state before it"
                 raise FloatingPointError(message) from error
-            except KeyboardInterrupt:
-                # A notebook's cell that is run again must not be given the rest of this epoch.
+            except (KeyboardInterrupt, RuntimeError, ChildProcessError):
+                # A notebook's cell that is run again must not be given the rest of this epoch, nor
+                # the workers of which one was lost.
                 train_loader._iterator = val_loader._iterator = None
                 raise
             record = {

@@ -25,7 +25,7 @@ def fill(data: Cityscapes) -> None:
 
     with ThreadPoolExecutor() as threads:  # decoding does not hold Python's lock
         done = threads.map(read, range(len(data)))
-        for _ in tqdm(done, f"decoding {data.split}", len(data), unit="image"):
+        for _ in tqdm(done, f"decoding {data.split}", len(data), unit="image", disable=None):
             pass
     if not data.cache.writable:
         raise OSError(

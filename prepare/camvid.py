@@ -22,6 +22,7 @@ from PIL import Image
 from tqdm import tqdm
 
 from data_io.image_io import open_image
+from runtime.console import escape_output
 from runtime.files import atomic_write
 
 SPLITS = ("train", "val", "test")
@@ -138,6 +139,7 @@ def convert(source: Path, destination: Path) -> dict[str, int]:
 
 
 def main() -> None:
+    escape_output()
     parser = argparse.ArgumentParser(
         prog="python -m prepare.camvid",
         description=__doc__,

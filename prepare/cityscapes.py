@@ -22,6 +22,7 @@ from data_io.layout import IMAGE, Listing, archive, list_split
 from dataset import find_root, read_classes
 from prepare.archives import cure, read_archives, zip_state
 from prepare.inspection import TRAIN_IDS, UNSCORED, Fault, inspect_all, size_text
+from runtime.console import escape_output
 from utils import Classes
 
 COUNTS = {"train": 2975, "val": 500, "test": 1525, "train_extra": 19998}
@@ -225,6 +226,7 @@ def report(root: Path, faults: list[Fault], states: dict[str, str], official: bo
 
 def main() -> int:
     """Print the summary and the problems; returns the exit code, 0 or 1."""
+    escape_output()
     parser = argparse.ArgumentParser(
         prog="python -m prepare.cityscapes",
         description=__doc__,

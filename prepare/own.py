@@ -34,6 +34,7 @@ from prepare import masks, pairs
 from prepare.inspection import size_text
 from prepare.masks import LABELS, Meaning
 from prepare.pairs import Item, plan
+from runtime.console import escape_output
 from runtime.files import atomic_write
 from utils import CITYSCAPES
 
@@ -277,6 +278,7 @@ def summarise(
 
 
 def main() -> None:
+    escape_output()
     parser = argparse.ArgumentParser(
         prog="python -m prepare.own",
         description=__doc__,

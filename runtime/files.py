@@ -14,14 +14,17 @@ try:
 except ImportError:  # Windows, where two runs in one directory are not told apart
     fcntl = None
 
-NO_FLOCK = errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP  # some mounts of Lustre and NFS
+# Some mounts of Lustre and NFS; ENOTSUP on macOS.
+NO_FLOCK = errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOTSUP
+AS_TEXT = {"encoding": "utf-8", "errors": "backslashreplace"}  # in any locale
 _held: set[TextIO] = set()  # the lock files that this process holds
 
 
 def expand(path: str | Path, name: str) -> Path:
     """A path with `~` and variables expanded, or as it is where it exists.
 
-    Raises FileNotFoundError, with `name`, what the path is of, for a variable that is not set.
+    Raises FileNotFoundError, with `name`, what the path is of, for a variable that is not set or
+    a user without a home directory.
     """
     if Path(path).exists():
         return Path(path)
@@ -31,7 +34,12 @@ def expand(path: str | Path, name: str) -> Path:
             f"the {name} is {path}, but that variable is not set: "
             "`export` it, or name the directory itself"
         )
-    return Path(expanded).expanduser()
+    try:
+        return Path(expanded).expanduser()
+    except RuntimeError:  # an unknown user, as in a container that was given a number
+        raise FileNotFoundError(
+            f"the {name} is {path}, but that home directory is not known: name the directory itself"
+        ) from None
 
 
 def atomic_write(path: Path, *content: bytes, keep: Path | None = None) -> None:
@@ -55,7 +63,8 @@ def atomic_write(path: Path, *content: bytes, keep: Path | None = None) -> None:
             part.unlink(missing_ok=True)
         raise OSError(
             f"{path} cannot be written ({error.strerror}); the file that was there is unharmed: "
-            "free some space, or get the permission to write, and run the same command again"
+            "free some space, get the permission to write, or close the program that has it open "
+            "(on Windows), and run the same command again"
         ) from error
 
 
@@ -91,7 +100,7 @@ def lock(run_dir: Path) -> Iterator[None]:
 def _acquire(path: Path) -> TextIO:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        file = open(path, "a+")
+        file = open(path, "a+", **AS_TEXT)
         if fcntl is not None:
             _flock(file)
         file.truncate(0)
@@ -99,7 +108,7 @@ def _acquire(path: Path) -> TextIO:
         file.flush()
     except BlockingIOError:
         raise BlockingIOError(
-            f"{path.parent} is in use by another run ({path.read_text().strip()}): "
+            f"{path.parent} is in use by another run ({path.read_text(**AS_TEXT).strip()}): "
             "wait for its end, stop it, or choose another run directory"
         ) from None
     except OSError as error:

@@ -9,6 +9,7 @@ import re
 import shutil
 import signal
 import subprocess
+import sys
 import time
 import warnings
 from concurrent.futures import ThreadPoolExecutor
@@ -23,7 +24,9 @@ import data_io.cache
 from data_io.cache import Cache
 from dataset import Cityscapes
 
-FORK = multiprocessing.get_context("fork")
+METHODS = multiprocessing.get_all_start_methods()
+FORK = multiprocessing.get_context("fork" if "fork" in METHODS else None)
+needs_fork = pytest.mark.skipif("fork" not in METHODS, reason="starts processes by fork")
 
 
 @pytest.fixture
@@ -150,6 +153,7 @@ def test_two_data_sets_may_share_a_folder(tree, tmp_path, no_warnings):
 # Several processes and threads
 
 
+@needs_fork
 def test_several_processes_may_fill_it_at_once(tree, no_warnings):
     truth = decoded(tree)
     results = FORK.SimpleQueue()
@@ -166,7 +170,10 @@ def test_several_processes_may_fill_it_at_once(tree, no_warnings):
     assert {path.suffix for path in (tree / ".cache").iterdir()} == {".cache", ""}  # and .gitignore
 
 
-@pytest.mark.parametrize("method", ["fork", pytest.param("spawn", marks=pytest.mark.slow)])
+@pytest.mark.parametrize(
+    "method",
+    [pytest.param("fork", marks=needs_fork), pytest.param("spawn", marks=pytest.mark.slow)],
+)
 def test_the_workers_of_a_loader_share_it(tree, method, no_warnings):
     truth = decoded(tree)
     scenes = open_tree(tree)
@@ -247,6 +254,7 @@ class DyingFile(io.FileIO):
         return done
 
 
+@needs_fork
 @pytest.mark.parametrize("instant", ["in a write", "before the renaming", "at random"])
 def test_what_a_killed_process_leaves_is_not_served(tmp_path, monkeypatch, instant):
     cache, _ = small_cache(tmp_path, side=500)
@@ -293,7 +301,7 @@ def mount(tmp_path):
     place.mkdir()
 
     def run(options: str) -> Path:
-        if os.geteuid() or not shutil.which("mount"):
+        if sys.platform != "linux" or os.geteuid():
             pytest.skip("mounting a disk takes root")
         if subprocess.call(["mount", "-t", "tmpfs", "-o", options, "tmpfs", place]):
             pytest.skip("mounting a disk is not allowed here")

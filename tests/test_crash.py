@@ -4,7 +4,6 @@ import contextlib
 import multiprocessing
 import os
 import random
-import resource
 import shutil
 import signal
 import subprocess
@@ -29,6 +28,7 @@ from bench.kill_test import FIELDS, ROOT, differences, finish, kill_to_the_end, 
 from engine import Recipe, fit, make_loaders, make_model
 from runtime.checkpoint import load_checkpoint
 
+resource = pytest.importorskip("resource")  # not on Windows
 pytestmark = pytest.mark.slow
 
 

@@ -89,13 +89,16 @@ def test_results_of_an_earlier_call_beside_the_images_are_not_inputs(photo, tmp_
     assert names == {"a.png", "a_labels.png", "a_overlay.jpg"}
 
 
+@pytest.mark.parametrize("other", ["a.jpg", "b/A.png"])  # A is a on Windows and macOS
 def test_two_images_of_one_name_are_refused_before_anything_is_written(
-    photo, tmp_path, monkeypatch
+    photo, tmp_path, monkeypatch, other
 ):
-    for name in ("a.png", "a.jpg"):
+    (tmp_path / "b").mkdir()
+    for name in ("a.png", other):
         Image.open(photo).save(tmp_path / name)
-    with pytest.raises(SystemExit, match=r"a\.jpg.*a\.png.*rename"):
-        run(monkeypatch, CHECKPOINT, tmp_path, "--out", tmp_path / "out")
+    with pytest.raises(SystemExit, match=rf"({other}.*a\.png|a\.png.*{other}).*rename"):
+        inputs = tmp_path / "a.png", tmp_path / other
+        run(monkeypatch, CHECKPOINT, *inputs, "--out", tmp_path / "out")
     assert not (tmp_path / "out").exists()
 
 

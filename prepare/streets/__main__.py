@@ -5,6 +5,7 @@ import re
 import sys
 
 from prepare.streets.tree import draw_tree
+from runtime.console import escape_output
 
 
 def parse_size(text: str) -> tuple[int, int]:
@@ -17,6 +18,7 @@ def parse_size(text: str) -> tuple[int, int]:
 
 def main(argv: list[str] | None = None) -> int:
     """Draw Streets as the command line says; returns the exit code."""
+    escape_output()
     parser = argparse.ArgumentParser(
         prog="python -m prepare.streets",
         description="Draw Streets: driving scenes with exact and coarse labels of all 19\n"

@@ -1,0 +1,152 @@
+"""Loader workers that lack shared memory, or die: fewer of them, or an end that says so."""
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from torch.utils.data import get_worker_info
+
+from dataset import Cityscapes
+from engine import Recipe, fit, make_loaders, make_model
+from runtime.shared_memory import affordable_workers, free_shared_memory
+
+ROOT = Path(__file__).resolve().parent.parent
+STREETS = ROOT / "recipes/streets.yaml"
+TINY = {"downscale": 1, "width": 2, "depth": 1, "batch_size": 4, "epochs": 2, "crop": None}
+CURE = r"--shm-size.*--ipc=host.*workers: 0"
+
+pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="only Linux limits it")
+
+
+def tiny(streets: Path, **fields) -> Recipe:
+    return Recipe.from_file(STREETS, data_root=str(streets), **{**TINY, **fields})
+
+
+def command(streets: Path, run: Path, **fields) -> list[str]:
+    fields = {**TINY, "data_root": streets, "run": run, **fields}
+    given = [f"--{name}={'null' if value is None else value}" for name, value in fields.items()]
+    return [sys.executable, "train.py", f"--recipe={STREETS}", *given]
+
+
+def with_shared_memory(size: str, command: list[str]) -> subprocess.CompletedProcess:
+    """Run a command where /dev/shm is of this size, as in Docker: in a mount namespace."""
+    namespace = ["unshare", "--mount", *(["--map-root-user"] if os.geteuid() else [])]
+    script = f'mount -t tmpfs -o size={size} tmpfs /dev/shm && exec "$@"'
+
+    def run(*command: str) -> subprocess.CompletedProcess:
+        return subprocess.run(
+            [*namespace, "sh", "-c", script, "sh", *command],
+            capture_output=True,
+            text=True,
+            timeout=500,
+            cwd=ROOT,
+        )
+
+    if run("true").returncode:
+        pytest.skip("mounting a small /dev/shm is not allowed here")
+    return run(*command)
+
+
+def test_as_many_workers_start_as_have_room_for_what_they_read_ahead():
+    batch = free_shared_memory() // 10 - 2**20
+    with pytest.warns(UserWarning, match=f"4 instead of 8 loader workers.*{CURE}"):
+        assert affordable_workers(8, 2, batch) == 4  # 2 x 4 read ahead, and 2 in use
+    with pytest.warns(UserWarning, match="1 instead of 8"):
+        assert affordable_workers(8, 2, batch, processes=2) == 1
+    with pytest.warns(UserWarning, match="0 instead of 8"):
+        assert affordable_workers(8, 2, 4 * batch) == 0
+
+
+def test_workers_for_which_there_is_room_start_without_a_word(recwarn):
+    batch = free_shared_memory() // 10 - 2**20
+    assert affordable_workers(4, 2, batch) == 4
+    assert affordable_workers(0, 2, 100 * batch) == 0
+    assert not recwarn
+
+
+@pytest.mark.slow
+def test_eight_workers_in_a_container_with_room_for_one_train_with_one(streets, tmp_path):
+    # Five batches of 4 images of 128 x 64 pixels and 3 + 1 bytes.
+    done = with_shared_memory("660k", command(streets, tmp_path, workers=8))
+    assert done.returncode == 0, done.stderr
+    assert done.stderr.count("1 instead of 8 loader workers") == 1
+    assert len(json.loads((tmp_path / "history.json").read_text())) == 2
+
+
+@pytest.mark.slow
+def test_shared_memory_that_others_fill_ends_the_training_with_the_cure(streets, tmp_path):
+    code = f"""
+from pathlib import Path
+from test_shared_memory import tiny
+from engine import fit, make_loaders, make_model
+
+recipe, run = tiny(Path({str(streets)!r}), workers=1), Path({str(tmp_path)!r})
+loaders = make_loaders(recipe)
+with open("/dev/shm/others", "wb", buffering=0) as file:
+    file.write(bytes(2**21))
+    for room in (0, 2**16):  # for no queue, and for no batch
+        file.truncate(file.tell() - room)
+        try:
+            list(fit(make_model(recipe), *loaders, recipe, run))
+        except ChildProcessError as error:
+            print(error)
+print(len(list(fit(make_model(recipe), *make_loaders(recipe), recipe, run))), "epochs")
+"""
+    code = f"import sys; sys.path.insert(0, 'tests')\n{code}"
+    done = with_shared_memory("2m", [sys.executable, "-c", code])
+    assert done.returncode == 0, done.stderr
+    *errors, trained = done.stdout.splitlines()
+    assert len(errors) == 2
+    assert all(re.search(f"No space left on device.*{CURE}", error) for error in errors)
+    assert "0 instead of 1 loader workers" in done.stderr
+    assert trained == "2 epochs"
+
+
+@pytest.mark.parametrize("death", [signal.SIGKILL, signal.SIGBUS])
+def test_a_worker_that_dies_ends_fit_with_the_cure_and_a_notebook_can_go_on(
+    streets, tmp_path, monkeypatch, death
+):
+    recipe = tiny(streets, workers=1)
+    model, loaders = make_model(recipe), make_loaders(recipe)
+    read = Cityscapes.read
+
+    def die(scenes: Cityscapes, index: int):
+        if get_worker_info() and scenes.epoch == 2:
+            os.kill(os.getpid(), death)
+        return read(scenes, index)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Cityscapes, "read", die)
+        running = fit(model, *loaders, recipe, tmp_path)
+        next(running)
+        with pytest.raises(ChildProcessError, match=f"DataLoader worker.*{CURE}"):
+            next(running)
+    assert len(list(fit(model, *loaders, recipe, tmp_path))) == 2
+
+
+@pytest.mark.slow
+def test_a_worker_that_is_killed_ends_train_py_with_one_line(streets, tmp_path):
+    run, log = tmp_path / "run", tmp_path / "log"
+    with open(log, "w") as file:
+        process = subprocess.Popen(
+            command(streets, run, workers=1, epochs=1000), stderr=file, stdout=file, cwd=ROOT
+        )
+    try:
+        while not (run / "history.json").exists():
+            assert process.poll() is None, log.read_text()
+            time.sleep(0.05)
+        children = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
+        os.kill(int(children[0]), signal.SIGKILL)
+        assert process.wait(300) == 1
+    finally:
+        process.kill()
+    last = log.read_text().splitlines()[-1]
+    assert last.startswith("error: a loader worker could not go on")
+    assert "--shm-size" in last
+    assert "Traceback" not in log.read_text()
