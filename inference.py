@@ -48,7 +48,9 @@ def load_model(path: str | Path, device: str | torch.device = "cpu") -> UNet:
     if not all(value.isfinite().all() for value in model.state_dict().values()):
         raise ValueError(f"{path}: its weights are not all finite numbers: take an earlier one")
     for name in settings.keys() & recipe.keys():
-        if settings[name] != recipe[name]:  # of padding, the weights themselves would not tell
+        ours, theirs = settings[name], recipe[name]
+        # Of padding, the weights themselves would not tell. A tensor has no place in either.
+        if isinstance(ours, Tensor) or isinstance(theirs, Tensor) or ours != theirs:
             raise ValueError(
                 f"{path}: {name} is {settings[name]!r} by its settings and {recipe[name]!r} by "
                 "its recipe: restore it from a copy, or take another"

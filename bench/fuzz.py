@@ -101,7 +101,7 @@ class Reader:
         try:
             outcome, what, self.broken = self.pipe.recv()
             return outcome, what
-        except EOFError:
+        except (EOFError, ConnectionResetError):
             self.process.join()
             self.broken = True
             return "failed", f"the process died (exit code {self.process.exitcode})"
@@ -127,7 +127,7 @@ def _serve(pipe: Connection, seed: int) -> None:
             assert all(any(each) for each in each), f"a whole file of {name} is refused"  # noqa: S101
         before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
         pipe.send("ready")
-        with suppress(EOFError):
+        with suppress(EOFError, ConnectionResetError):
             while True:
                 name, i = pipe.recv()
                 outcome, what = try_one(

@@ -238,10 +238,10 @@ def interrupt_step(patch: pytest.MonkeyPatch, calls: int) -> None:
     """Ctrl-C when the loss is computed for the `calls`-th time."""
     criterion, counter = engine.loop.criterion, count(1)
 
-    def interrupted(*args):
+    def interrupted(*args, **options):
         if next(counter) == calls:
             raise KeyboardInterrupt
-        return criterion(*args)
+        return criterion(*args, **options)
 
     patch.setattr(engine.loop, "criterion", interrupted)
 

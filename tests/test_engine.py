@@ -255,11 +255,11 @@ def test_an_interrupted_run_goes_on_in_the_same_notebook(
     recipe, whole_run = dataclasses.replace(whole[0], workers=workers), whole[1]
     calls, real = [], engine.loop.criterion
 
-    def interrupted(*args):
+    def interrupted(*args, **options):
         calls.append(1)
         if len(calls) == when:
             raise KeyboardInterrupt
-        return real(*args)
+        return real(*args, **options)
 
     loaders = make_loaders(recipe)  # an earlier cell made them
     with monkeypatch.context() as patch:

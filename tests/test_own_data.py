@@ -79,15 +79,20 @@ def test_a_tree_with_its_own_classes_is_read_by_them(tmp_path):
 
 @pytest.mark.slow
 def test_network_metrics_checkpoint_and_prediction_follow_the_classes(tmp_path):
-    history = train(tiny(own(tmp_path / "data"), epochs=30, lr=0.01), tmp_path / "run")
+    history = train(
+        tiny(own(tmp_path / "data"), epochs=30, lr=0.01, precision="fp32"), tmp_path / "run"
+    )
     assert set(history[-1]["iou"]) == {"background", "crack"}
     assert "category_mIoU" not in history[-1]
     assert history[-1]["mIoU"] > 0.9  # a class is a brightness
     model = load_model(tmp_path / "run" / "best.pt")
     assert model.classes == Classes.from_file(tmp_path / "data" / "classes.yaml")
-    assert set(predict(model, torch.zeros(3, 20, 30, dtype=torch.uint8)).unique().tolist()) == {0}
+    dark = torch.zeros(3, 20, 30, dtype=torch.uint8)
+    assert predict(model, dark, precision="fp32").unique().tolist() == [0]
     _, figures = evaluate_split(model, tmp_path / "data")
-    assert figures["mIoU"] == pytest.approx(max(r["mIoU"] for r in history))
+    assert figures["mIoU"] == pytest.approx(
+        max(r["mIoU"] for r in history), rel=2e-3
+    )  # may be bf16
 
 
 @pytest.mark.slow
