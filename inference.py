@@ -40,6 +40,9 @@ def load_model(path: str | Path, device: str | torch.device = "cpu") -> UNet:
         model.classes = checkpoint_classes(checkpoint)
         if model.classes and len(model.classes) != model.settings["num_classes"]:
             raise ValueError(f"it names {len(model.classes)} classes")
+        for name in settings.keys() & recipe.keys():
+            if settings[name] != recipe[name]:  # of padding, the weights themselves would not tell
+                raise ValueError(f"{name} is {recipe[name]!r} by its recipe")
     except (OverflowError, RuntimeError, TypeError, ValueError) as error:
         raise ValueError(
             f"{path}: its weights do not fit its settings {settings} ({error}): "
@@ -47,14 +50,6 @@ def load_model(path: str | Path, device: str | torch.device = "cpu") -> UNet:
         ) from error
     if not all(value.isfinite().all() for value in model.state_dict().values()):
         raise ValueError(f"{path}: its weights are not all finite numbers: take an earlier one")
-    for name in settings.keys() & recipe.keys():
-        ours, theirs = settings[name], recipe[name]
-        # Of padding, the weights themselves would not tell. A tensor has no place in either.
-        if isinstance(ours, Tensor) or isinstance(theirs, Tensor) or ours != theirs:
-            raise ValueError(
-                f"{path}: {name} is {settings[name]!r} by its settings and {recipe[name]!r} by "
-                "its recipe: restore it from a copy, or take another"
-            )
     model.downscale = recipe.get("downscale")
     if not isinstance(model.downscale, int) or model.downscale < 1:
         raise ValueError(

@@ -91,17 +91,15 @@ class Reader:
 
     def read(self, name: str, i: int) -> tuple[str, str]:
         """The outcome for file `i` of a kind, and what happened if it failed."""
-        self.pipe.send((name, i))
-        for _ in range(LONGEST):  # not one long wait, which a stopped machine would use up
-            if self.pipe.poll(1):
-                break
-        else:
+        try:
+            self.pipe.send((name, i))
+            for _ in range(LONGEST):  # not one long wait, which a stopped machine would use up
+                if self.pipe.poll(1):
+                    outcome, what, self.broken = self.pipe.recv()
+                    return outcome, what
             self.broken = True
             return "failed", f"no end after {LONGEST} seconds"
-        try:
-            outcome, what, self.broken = self.pipe.recv()
-            return outcome, what
-        except (EOFError, ConnectionResetError):
+        except (EOFError, OSError):
             self.process.join()
             self.broken = True
             return "failed", f"the process died (exit code {self.process.exitcode})"

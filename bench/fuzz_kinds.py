@@ -1,5 +1,6 @@
 """What `bench.fuzz` damages: whole files of each kind, who reads them, and what may be raised."""
 
+import hashlib
 import io
 import json
 import os
@@ -109,8 +110,8 @@ def mend_some(content: bytes) -> bytes:
 
 
 def pixels(read: Callable, path: Path) -> object:
-    found = np.asarray(read(path))
-    return found.shape, found.tobytes()
+    found = np.ascontiguousarray(read(path))
+    return found.shape, found.dtype, hashlib.sha256(found.data).hexdigest()
 
 
 IMAGE = [

@@ -50,8 +50,12 @@ def read_values(path: Path, colors: bool) -> np.ndarray:
         if image.format in ("JPEG", "MPO"):
             raise UnfitImageError("is a JPEG, which changes values: export the masks as PNG")
         if colors:
-            r, g, b = to_rgb(image).numpy().astype(np.int32)
-            return r << 16 | g << 8 | b
+            rgb = to_rgb(image).numpy()
+            values = rgb[0].astype(np.int32)
+            for channel in rgb[1:]:  # in place, since images may be large
+                values <<= 8
+                values |= channel
+            return values
         if image.mode.startswith("I"):
             values = np.array(image)
             if not 0 <= values.min() <= values.max() <= 255:
