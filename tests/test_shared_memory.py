@@ -103,7 +103,8 @@ print(len(list(fit(make_model(recipe), *make_loaders(recipe), recipe, run))), "e
     assert done.returncode == 0, done.stderr
     *errors, trained = done.stdout.splitlines()
     assert len(errors) == 2
-    assert all(re.search(f"No space left on device.*{CURE}", error) for error in errors)
+    cause = "No space left|Bus error|exited unexpectedly"  # the worker of PyTorch 2.6 dies
+    assert all(re.search(f"({cause}).*{CURE}", error) for error in errors)
     assert "0 instead of 1 loader workers" in done.stderr
     assert trained == "2 epochs"
 
