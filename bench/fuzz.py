@@ -13,12 +13,10 @@ it for ten seconds.
 
 import argparse
 import hashlib
-import json
 import multiprocessing
 import os
 import random
 import resource
-import shlex
 import shutil
 import sys
 import tempfile
@@ -35,7 +33,7 @@ import torch
 from tqdm import tqdm
 
 from bench.fuzz_kinds import KINDS, Kind
-from bench.timing import machine
+from bench.timing import write_record
 
 ROOT = Path(__file__).resolve().parent.parent
 RECORD = Path(__file__).with_name("fuzz.json")
@@ -192,11 +190,8 @@ def main() -> None:
         "kinds": counts,
         "seconds": round(time.monotonic() - start),
         "seed": seed,
-        "command": shlex.join(["python", "-m", "bench.fuzz", *sys.argv[1:]]),
-        "machine": machine(),
     }
-    RECORD.write_text(json.dumps(record, indent=1) + "\n")
-    print(RECORD.read_text(), end="")
+    write_record(RECORD, "bench.fuzz", record)
     sys.exit(record["failed"] > 0)
 
 

@@ -91,7 +91,7 @@ def our_steps(model: nn.Module, mode: Mode, setting: Setting, batch: tuple) -> C
 def plain_steps(model: nn.Module, mode: Mode, setting: Setting, batch: tuple) -> Callable:
     """A function of n that takes n steps of `plain_step`, in fp16 without a scaler."""
     optimizer, dtype = torch.optim.Adam(model.parameters(), fused=True), DTYPES[mode.precision]
-    step = partial(plain_step, model, optimizer, bf16=dtype != torch.float32, dtype=dtype)
+    step = partial(plain_step, model, optimizer, dtype=dtype)
 
     def run(n: int) -> None:
         for _ in range(n):

@@ -16,7 +16,6 @@ import json
 import random
 import re
 import resource
-import shlex
 import signal
 import subprocess
 import sys
@@ -29,7 +28,7 @@ from pathlib import Path
 from torch import Tensor
 from tqdm import tqdm
 
-from bench.timing import machine
+from bench.timing import write_record
 from prepare.streets import draw_tree
 from runtime.checkpoint import load_checkpoint, load_last
 
@@ -235,11 +234,8 @@ def main() -> None:
         "full disks survived": disks_survived,
         "in last.pt": disks["last.pt"],
         "seed": seed,
-        "command": shlex.join(["python", "-m", "bench.kill_test", *sys.argv[1:]]),
-        "machine": machine(),
     }
-    RECORD.write_text(json.dumps(record, indent=1) + "\n")
-    print(RECORD.read_text(), end="")
+    write_record(RECORD, "bench.kill_test", record)
     sys.exit(survived < kills or disks_survived < disks.total())
 
 

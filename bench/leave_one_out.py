@@ -30,6 +30,11 @@ def identity(recipe: Recipe) -> dict:
     return json.loads(json.dumps(fields))
 
 
+def digest(recipe: Recipe) -> str:
+    """Eight hexadecimal digits that tell recipes of different results apart."""
+    return hashlib.sha256(json.dumps(identity(recipe), sort_keys=True).encode()).hexdigest()[:8]
+
+
 def differences(recipe: Recipe, path: str | None) -> dict:
     """The fields in which a recipe differs from its file, to look at."""
     base = identity(Recipe.from_file(path) if path else Recipe())
@@ -79,10 +84,10 @@ def main() -> None:
         if any(line["recipe"] == wanted for line in known):
             sys.exit(f"this run is in {RECORD.name} already")
         cities = {Path(image).parent.name for image in Cityscapes(recipe.data_root).images}
-        digest = hashlib.sha256(json.dumps(wanted, sort_keys=True).encode()).hexdigest()[:8]
         folds = {}
         for city in sorted(cities - {*recipe.hold_out}):
-            folds[city] = run_fold(recipe, city, Path("runs/leave-one-out") / f"{digest}-{city}")
+            run = Path("runs/leave-one-out") / f"{digest(recipe)}-{city}"
+            folds[city] = run_fold(recipe, city, run)
     except (OSError, ValueError, FloatingPointError) as error:
         sys.exit(f"error: {error}")
     except KeyboardInterrupt:

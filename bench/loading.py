@@ -8,7 +8,6 @@ adds what that costs on a CPU. Each process has PyTorch's default number of thre
 the images of a batch in parallel, torchvision's one after the other.
 """
 
-import os
 import shutil
 import tempfile
 from collections.abc import Callable, Iterable
@@ -31,6 +30,7 @@ from engine import Recipe, make_loader
 from engine.loaders import make_transform
 from model import normalize
 from prepare.streets import draw_tree
+from runtime.cpu import available_cores
 
 GPUS = {"H100s": 400, "T4s": 26}  # 1e12 FLOP/s, 40 % of their data sheets' dense bf16 and fp16
 FRAMES, ROUNDS, PASSES = 8, 7, 20  # PASSES: over the cached frames, in a turn
@@ -136,7 +136,7 @@ def measure() -> tuple[list[Row], list[str]]:
         steps = {"in memory": None, "0 workers": 0, "2 workers": 2}
         steps = {name: partial(training, root, workers) for name, workers in steps.items()}
         found |= take_turns(steps, 3)
-        cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+        cores = available_cores()
         found |= take_turns({"augmented": partial(augmented, root, cores)}, 3)
     passes = {"later": PASSES, "normalized": PASSES, "augmented": PASSES}
     ms = {name: 1e3 * f["median"] / FRAMES / passes.get(name, 1) for name, f in found.items()}

@@ -67,18 +67,18 @@ def plain_step(
     optimizer: torch.optim.Optimizer,
     images: Tensor,
     labels: Tensor,
-    bf16: bool = False,
-    dtype: torch.dtype = torch.bfloat16,
+    dtype: torch.dtype = torch.float32,
 ) -> Tensor:
     """One training step; returns its loss.
 
     Args:
         images: uint8 (N, 3, H, W), made float here as the loaders of tutorials do.
         labels: int64 (N, H, W).
-        bf16: compute under autocast, in `dtype`.
+        dtype: of autocast; float32 is none.
     """
     optimizer.zero_grad()
-    with torch.autocast(images.device.type, dtype, enabled=bf16):
+    enabled = dtype != torch.float32
+    with torch.autocast(images.device.type, dtype if enabled else None, enabled=enabled):
         logits = model(plain_input(images))
         loss = F.cross_entropy(logits, labels, ignore_index=255)
     loss.backward()

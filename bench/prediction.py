@@ -159,15 +159,13 @@ def measure() -> tuple[list[Row], list[str]]:
         export(our_model(), file)
         contenders = {
             "ours": ours,
-            "ours in fp32": partial(ours, "fp32"),
             "baseline": baseline,
             "ONNX Runtime, fp32": partial(onnxruntime_session, file),
             "OpenVINO, fp32": partial(openvino_model, file, "f32"),
         }
         if bf16:
+            contenders["ours in fp32"] = partial(ours, "fp32")
             contenders["OpenVINO, bf16"] = partial(openvino_model, file, "bf16")
-        else:
-            del contenders["ours in fp32"]  # which `ours` is
         found = take_turns(contenders, ROUNDS, warm_up=2)
     makers = {"ours": our_matrix, "torchmetrics": torchmetrics_matrix, "official": official_matrix}
     contenders = {name: partial(repeated, maker) for name, maker in makers.items()}

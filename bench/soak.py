@@ -11,10 +11,8 @@ are. Writes bench/soak.json, with the minutes it took; the exit code is 1 if som
 
 import argparse
 import hashlib
-import json
 import multiprocessing
 import os
-import shlex
 import sys
 import tempfile
 import time
@@ -24,7 +22,7 @@ from typing import NamedTuple
 from tqdm import tqdm
 
 from bench.kill_test import FIELDS, ROOT
-from bench.timing import machine
+from bench.timing import write_record
 from engine import Recipe, fit, make_loaders, make_model
 from prepare.streets import draw_tree
 
@@ -112,11 +110,7 @@ def main() -> None:
     args = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         found = soak(Path(folder), args.steps)
-    command = shlex.join(["python", "-m", "bench.soak", *sys.argv[1:]])
-    RECORD.write_text(
-        json.dumps({**found, "command": command, "machine": machine()}, indent=1) + "\n"
-    )
-    print(RECORD.read_text(), end="")
+    write_record(RECORD, "bench.soak", found)
     sys.exit(not (found["memory flat"] and found["handles flat"] and found["cache unchanged"]))
 
 

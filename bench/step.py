@@ -35,8 +35,8 @@ def plain_training(name: str, tuned: bool = False) -> Callable:
         model = model.to(memory_format=torch.channels_last)
     images, labels = random_batch(BATCH, SIZE)
     optimizer = torch.optim.Adam(model.parameters())
-    bf16 = tuned and cpu_has_bf16()
-    return partial(plain_step, model, optimizer, images, labels.long(), bf16)
+    dtype = torch.bfloat16 if tuned and cpu_has_bf16() else torch.float32
+    return partial(plain_step, model, optimizer, images, labels.long(), dtype)
 
 
 def count_flop(name: str) -> float:

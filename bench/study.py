@@ -30,14 +30,13 @@ is not counted, 100, on each data set for itself.
 """
 
 import argparse
-import hashlib
 import json
 import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
-from bench.leave_one_out import identity
+from bench.leave_one_out import digest, identity
 from bench.timing import commit, machine
 from dataset import Cityscapes
 from engine import Recipe, evaluate, fit, make_loader, make_loaders, make_model
@@ -296,8 +295,7 @@ def carry_out(run: Run, runs: list[Run], data_root: str, folder: Path) -> None:
                 flush=True,
             )
 
-        digest = hashlib.sha256(json.dumps(identity(recipe), sort_keys=True).encode()).hexdigest()
-        entry = perform(recipe, folder / f"{run.data}-{digest[:8]}", show)
+        entry = perform(recipe, folder / f"{run.data}-{digest(recipe)}", show)
         entry |= {"recipe": identity(recipe), "machine": machine(), "commit": commit()}
     add({**entry, **run._asdict()})
 

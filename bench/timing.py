@@ -1,12 +1,15 @@
 """Fair timing: every contender in a process of its own, taking turns within one run."""
 
+import json
 import multiprocessing
 import os
 import platform
 import resource
+import shlex
 import shutil
 import statistics
 import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -16,6 +19,7 @@ from typing import NamedTuple
 
 import torch
 
+from runtime.cpu import available_cores
 from runtime.precision import DTYPES, cpu_has_bf16, pick_precision
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -133,9 +137,16 @@ def machine() -> str:
     """Cores, processor, the instructions that PyTorch uses of it, PyTorch's version, and date."""
     names = [s.split(":")[1].strip() for s in _cpuinfo() if s.startswith("model name")]
     processor = names[0] if names else platform.processor() or platform.machine()
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     processor += f", {torch.backends.cpu.get_cpu_capability()}" + ", bf16" * cpu_has_bf16()
-    return f"{cores} cores ({processor}), PyTorch {torch.__version__}, {date.today()}"
+    return f"{available_cores()} cores ({processor}), PyTorch {torch.__version__}, {date.today()}"
+
+
+def write_record(path: Path, module: str, found: dict) -> None:
+    """Write, and print, what this command of `module` found, with the command and the machine."""
+    command = shlex.join(["python", "-m", module, *sys.argv[1:]])
+    text = json.dumps({**found, "command": command, "machine": machine()}, indent=1) + "\n"
+    path.write_text(text)
+    print(text, end="")
 
 
 def commit() -> str | None:

@@ -1,6 +1,5 @@
 """Batches for training and validation."""
 
-import os
 import signal
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -21,6 +20,7 @@ from data_io.image_io import image_size, read_grey
 from dataset import Cityscapes, paired_transforms, read_labels
 from engine.augment import augment
 from engine.recipe import Recipe
+from runtime.cpu import available_cores
 from runtime.distributed import DistributedBatchSampler, is_main, local_world_size, world_size
 from runtime.shared_memory import affordable_workers
 from utils import IGNORE_INDEX
@@ -192,8 +192,7 @@ def pick_workers() -> int:
     itself, which workers only slow down: none, since an image from the cache takes a hundredth
     of its step, and those that have to be decoded are read by all cores.
     """
-    cores = getattr(os, "sched_getaffinity", lambda _: range(os.cpu_count() or 1))(0)
-    return min(8 * torch.cuda.device_count(), max(len(cores) - 1, 1))
+    return min(8 * torch.cuda.device_count(), max(available_cores() - 1, 1))
 
 
 def set_epoch(loader: DataLoader, epoch: int) -> None:

@@ -33,7 +33,7 @@ from runtime.distributed import (
 from runtime.files import atomic_write, lock
 from runtime.precision import cudnn_benchmark, pick_device, pick_precision
 from runtime.shared_memory import lost_workers_named
-from utils import IGNORE_INDEX, Classes, ConfusionMatrix, metrics
+from utils import Classes, ConfusionMatrix, metrics
 
 
 def progress_bar(loader: DataLoader, description: str) -> tqdm:
@@ -93,8 +93,10 @@ def train_one_epoch(
             if not whole:
                 h, w = unwrap(net).output_size(*images.shape[-2:])  # smaller if padding is `valid`
                 labels = labels[:, margin : margin + h, margin : margin + w]
-            pixels = (labels != IGNORE_INDEX).sum()
-            batch_pixels = all_reduce_sum(count_pixels(labels, class_weights))
+            pixels = weighted = count_pixels(labels)
+            if class_weights is not None:
+                weighted = count_pixels(labels, class_weights)
+            batch_pixels = all_reduce_sum(weighted)
             optimizer.zero_grad()
             for i in range(accumulate):
                 truth = labels[i::accumulate]
@@ -105,7 +107,7 @@ def train_one_epoch(
                 with torch.no_grad():
                     hits = (logits.argmax(1) == truth).sum()
                     value_sum = value.detach().to(totals.dtype) * pixels
-                    totals += torch.stack([value_sum, hits, (truth != IGNORE_INDEX).sum()])
+                    totals += torch.stack([value_sum, hits, count_pixels(truth)])
                 del logits  # room for the backward pass
                 # The loss is the mean over the pixels of all processes, and DDP divides the sum
                 # of their gradients by their number, so that this must be multiplied in.
@@ -163,7 +165,7 @@ def evaluate(
             images, labels = to_device(images, device), to_device(labels, device)
             predictions = predict_logits(net, images, labels.shape[-2:], tta)
             for logits, truth in zip(predictions, labels.split(1), strict=True):
-                pixels = (truth != IGNORE_INDEX).sum()
+                pixels = count_pixels(truth)
                 value = criterion(logits, truth, loss, class_weights=class_weights)
                 total += value.to(total.dtype) * pixels
                 prediction = logits.argmax(1).to(torch.uint8)

@@ -1,6 +1,7 @@
 """What makes training faster on a CPU: memory that is kept, and weight gradients as products."""
 
 import ctypes
+import os
 import sys
 from functools import cache
 
@@ -9,6 +10,13 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 PART_BYTES = 24 << 20  # of a feature map to work on at once: what a last-level cache holds
+
+
+def available_cores() -> int:
+    """How many cores this process may use: fewer than the machine's under `taskset` or SLURM."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
 
 
 @cache

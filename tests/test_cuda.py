@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 import torch
 from test_distributed import ROOT, history, launch, train
-from test_engine import same_state
+from test_engine import run, same_state
 from test_muon import network, scaled_step, snapshot
 from torch import nn
 from torch.amp import GradScaler
@@ -24,7 +24,7 @@ from torch.nn.parallel import parallel_apply
 
 from bench.plan import GIB, OneBatch, memory
 from dataset import Cityscapes
-from engine import Recipe, evaluate, fit, make_loader, make_loaders, make_model, train_one_epoch
+from engine import Recipe, evaluate, make_loader, make_model, train_one_epoch
 from engine.optimizer import make_optimizer
 from inference import load_model, predict
 from model import UNet
@@ -59,15 +59,6 @@ def small(streets, **fields) -> Recipe:
     """Without batch norm, which under `nn.DataParallel` sees each GPU's part of a batch alone."""
     sizes = {"downscale": 1, "width": 8, "depth": 2, "batch_size": 6, "epochs": 2, "workers": 0}
     return Recipe(**{"data_root": str(streets), "batch_norm": False, **sizes, **fields})
-
-
-def run(recipe: Recipe, run_dir: Path, epochs: int) -> list[dict]:
-    records = []
-    for record in fit(make_model(recipe), *make_loaders(recipe), recipe, run_dir):
-        records.append(record)
-        if len(records) == epochs:
-            break
-    return records
 
 
 def batch(device: torch.device) -> tuple[torch.Tensor, torch.Tensor]:

@@ -10,12 +10,13 @@ from pathlib import Path
 
 import pytest
 import torch
+from test_engine import run
 from torch import nn
 
 import engine.loop
 import inference
 from dataset import Cityscapes
-from engine import Recipe, evaluate, fit, make_loader, make_loaders, make_model
+from engine import Recipe, evaluate, make_loader
 from inference import inference_net, predict, predict_logits
 from model import UNet
 from runtime import distributed, precision
@@ -258,15 +259,6 @@ def test_prediction_refuses_a_precision_that_the_device_lacks(bf16_cpu):
 def recipe(streets) -> Recipe:
     settings = {"downscale": 4, "width": 4, "depth": 1, "batch_size": 6, "epochs": 2}
     return Recipe(data_root=str(streets), workers=0, **settings)
-
-
-def run(recipe: Recipe, run_dir: Path, stop_after: int | None = None) -> list[dict]:
-    records = []
-    for record in fit(make_model(recipe), *make_loaders(recipe), recipe, run_dir):
-        records.append(record)
-        if len(records) == stop_after:
-            break
-    return records
 
 
 @pytest.mark.parametrize("asked", ["auto", "bf16", "fp32"])
