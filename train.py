@@ -21,6 +21,7 @@ from figures import percent
 from prepare.streets import ensure_streets
 from runtime.console import escape_output
 from runtime.distributed import first_here, is_distributed, is_main, process_group
+from runtime.shared_memory import lost_workers_named
 
 
 def summary(record: dict) -> str:
@@ -42,7 +43,7 @@ def main() -> None:
     try:
         recipe, args = parse_recipe(parser)
         run = Path(args.run or Path("runs") / Path(args.recipe or "default").stem)
-        with process_group():
+        with process_group(), lost_workers_named():  # also between `fit`'s epochs
             train(recipe, run)
     except (OSError, ValueError, FloatingPointError) as error:
         if is_distributed():

@@ -147,7 +147,38 @@ def test_a_worker_that_is_killed_ends_train_py_with_one_line(streets, tmp_path):
         assert process.wait(300) == 1
     finally:
         process.kill()
-    last = log.read_text().splitlines()[-1]
+    assert_says_so(log.read_text())
+
+
+def assert_says_so(output: str) -> None:
+    last = output.splitlines()[-1]
     assert last.startswith("error: a loader worker could not go on")
     assert "--shm-size" in last
-    assert "Traceback" not in log.read_text()
+    assert "Traceback" not in output
+
+
+BETWEEN = """
+import multiprocessing, os, signal, time, train
+
+def summary(record):
+    os.kill(multiprocessing.active_children()[0].pid, signal.SIGKILL)
+    time.sleep(60)
+
+train.summary = summary
+train.main()
+"""
+
+
+@pytest.mark.slow
+def test_a_worker_that_is_killed_between_two_epochs_ends_train_py_the_same_way(streets, tmp_path):
+    options = command(streets, tmp_path / "run", workers=1)[2:]
+    done = subprocess.run(
+        [sys.executable, "-c", BETWEEN, *options],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        timeout=300,
+        cwd=ROOT,
+    )
+    assert done.returncode == 1
+    assert_says_so(done.stdout)
