@@ -258,7 +258,7 @@ def fit(
             except FloatingPointError as error:
                 message = f"{name}: {error}; last.pt is the state before it"
                 raise FloatingPointError(message) from error
-            except (KeyboardInterrupt, RuntimeError, ChildProcessError):
+            except (KeyboardInterrupt, RuntimeError, OSError, EOFError):
                 # A notebook's cell that is run again must not be given the rest of this epoch, nor
                 # the workers of which one was lost.
                 train_loader._iterator = val_loader._iterator = None

@@ -67,13 +67,16 @@ def lost_workers_named() -> Iterator[None]:
     """Within, or as a decorator: the death of a loader worker is a ChildProcessError with the cure.
 
     So is a batch or a queue that finds no shared memory. PyTorch raises a RuntimeError, wherever
-    the main thread is when the worker dies; the queue's semaphore is refused as by a full disk.
+    the main thread is when the worker dies; if that is just handing over a batch, its connection
+    ends; the queue's semaphore is refused as by a full disk.
     """
     try:
         yield
-    except (RuntimeError, OSError) as error:
+    except (RuntimeError, OSError, EOFError) as error:
         cause = str(error).strip().rpartition("\n")[2].removeprefix("RuntimeError: ")
-        if isinstance(error, OSError):
+        if isinstance(error, ConnectionError | EOFError):
+            ours, cause = True, cause or "its connection ended"
+        elif isinstance(error, OSError):
             ours = error.errno == errno.ENOSPC and error.filename is None
         else:
             ours = "DataLoader worker" in cause or "</torch_" in cause

@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from multiprocessing.connection import Connection, Listener
 from pathlib import Path
 
 import pytest
@@ -128,6 +129,35 @@ def test_a_worker_that_dies_ends_fit_with_the_cure_and_a_notebook_can_go_on(
         next(running)
         with pytest.raises(ChildProcessError, match=f"DataLoader worker.*{CURE}"):
             next(running)
+    assert len(list(fit(model, *loaders, recipe, tmp_path))) == 2
+
+
+def hang_up(*args) -> None:
+    """In place of `send_handle`: as if the worker died before it handed over a batch's memory."""
+    args[0].close()
+
+
+def reset(listener: Listener, accept=Listener.accept) -> Connection:
+    """In place of `Listener.accept`: as if it died before it read which batch is wanted."""
+    connection = accept(listener)
+    time.sleep(0.2)  # until the request is there
+    connection.close()
+    return connection
+
+
+@pytest.mark.parametrize(
+    ("place", "left"),
+    [("reduction.send_handle", hang_up), ("connection.Listener.accept", reset)],
+)
+def test_a_worker_that_is_lost_while_it_hands_over_a_batch_ends_fit_with_the_cure(
+    streets, tmp_path, monkeypatch, place, left
+):
+    recipe = tiny(streets, workers=1)
+    model, loaders = make_model(recipe), make_loaders(recipe)
+    monkeypatch.setattr(f"multiprocessing.{place}", left)
+    with pytest.raises(ChildProcessError, match=CURE):
+        next(fit(model, *loaders, recipe, tmp_path))
+    monkeypatch.undo()
     assert len(list(fit(model, *loaders, recipe, tmp_path))) == 2
 
 
