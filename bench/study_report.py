@@ -173,7 +173,8 @@ def status(study: str, runs: list[dict]) -> str:
         lines.append(text + f"; lr {', '.join(f'{lr:g}' for lr in used)}" * bool(used))
     minutes = statistics.mean(run["seconds"] for run in runs) / 60
     lines.append(f"{minutes:.1f} minutes a run; {'; '.join(sorted({r['machine'] for r in runs}))}")
-    lines.append(f"precision {', '.join(sorted({r['recipe']['precision'] for r in runs}))}")
+    used = {record["precision"] for run in runs for record in run["history"]}
+    lines.append(f"precision {', '.join(sorted(used))}")
     lines.append(f"commits {', '.join(sorted({str(r['commit']) for r in runs}))}")
     return "\n".join(f"- {line}" for line in lines)
 

@@ -157,7 +157,7 @@ def test_seed_0_of_all_arms_comes_first_and_every_run_differs_in_its_arm_alone()
     runs = plan(["padding", "loss", "augmentation", "batchnorm"], [0, 1, 2])
     counted = [run for run in runs if run.tried is None]
     assert [run.seed for run in counted] == sorted(run.seed for run in counted)
-    assert len(counted) == 3 * (2 * (2 + 5 + 2) + 5) and len(set(runs)) == len(runs)
+    assert len(counted) == 3 * 2 * (2 + 5 + 5 + 2) and len(set(runs)) == len(runs)
     tries = [run for run in runs if run.tried is not None]
     assert len(tries) == 12 and {run.seed for run in tries} == {100}
     for data in ("camvid", "streets"):
@@ -235,6 +235,7 @@ def entry(name: str, arm: str, seed: int, data: str = "camvid", **fields) -> dic
             "train_loss": 1 / epoch - 0.01 * seed,
             "val_loss": 1.2 / epoch,
             "val_accuracy": value - 0.1 / epoch,
+            "precision": "fp32",
         }
         for epoch in (1, 2, 3)
     ]
@@ -244,7 +245,7 @@ def entry(name: str, arm: str, seed: int, data: str = "camvid", **fields) -> dic
         "history": history,
         "scores": {"val": {"all": judged, "inner": judged}, "unseen": {"all": judged}},
         "seconds": 60,
-        "recipe": {"lr": 1e-3, "precision": "fp32"},
+        "recipe": {"lr": 1e-3},
         **{"machine": "a machine", "commit": "abc"},
         **fields,
     }
