@@ -16,6 +16,7 @@ from pathlib import Path
 
 import torch
 from matplotlib.figure import Figure
+from matplotlib.ticker import PercentFormatter
 from PIL import Image, ImageFilter
 from torch import Tensor
 from torchvision.transforms.v2 import functional as F
@@ -104,7 +105,8 @@ def plot(runs: dict[str, dict]) -> Figure:
     ax.set_yticks([n + 0.4 - height / 2 for n in range(len(shares))], shares)
     ax.invert_yaxis()
     ax.axvline(1, color="0.3", lw=1)
-    ax.set(xlabel="mIoU on val as a share of the clean images'")
+    ax.xaxis.set_major_formatter(PercentFormatter(1))
+    ax.set(xlabel="mIoU on val in per cent of the clean images'")
     figure.legend(loc="outside upper center", frameon=False)
     return figure
 
