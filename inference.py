@@ -16,9 +16,10 @@ from data_io.image_io import read_image, to_rgb
 from dataset import resize
 from model import UNet
 from runtime.checkpoint import checkpoint_classes, load_checkpoint
-from runtime.cpu import keep_freed_memory
+from runtime.cpu import Conv3x3, ConvReLU, keep_freed_memory
 from runtime.distributed import data_parallel
 from runtime.precision import Autocast, pick_precision
+from utils import label_map
 
 TTA_SCALES = 0.75, 1.0, 1.25
 MAX_UNTILED = 2**21  # pixels of an image that is predicted in one piece: 2048 x 1024
@@ -60,21 +61,27 @@ def load_model(path: str | Path, device: str | torch.device = "cpu") -> UNet:
 
 
 def fold_batch_norm(model: nn.Module) -> nn.Module:
-    """The network in evaluation mode, its batch norm folded into the convolutions.
+    """The network in evaluation mode, its batch norm and ReLU folded into the convolutions.
 
     In evaluation, batch norm multiplies and shifts each channel by constants, which fit into the
     weights and bias of the convolution before it (Jacob et al. 2018, section 3.2,
-    https://arxiv.org/abs/1712.05877): that saves a pass over every feature map. Predictions agree
-    to rounding. A network that is still being trained is copied first; one that has nothing to
-    fold, as `load_model` returns it, is returned as it is.
+    https://arxiv.org/abs/1712.05877): that saves a pass over every feature map. `ConvReLU` saves
+    another. Predictions agree to rounding. A network that is still being trained is copied first;
+    one that has nothing to fold, as `load_model` returns it, is returned as it is.
     """
-    if not model.training and not any(isinstance(m, _BatchNorm) for m in model.modules()):
+    if not model.training and not any(isinstance(m, _BatchNorm | nn.ReLU) for m in model.modules()):
         return model
     model = copy.deepcopy(model).eval()
     for block in [m for m in model.modules() if isinstance(m, nn.Sequential)]:
-        for i, (conv, norm) in enumerate(zip(block, block[1:], strict=False)):
-            if isinstance(conv, nn.Conv2d) and isinstance(norm, _BatchNorm):
-                block[i], block[i + 1] = fuse_conv_bn_eval(conv, norm), nn.Identity()
+        at = 0  # of the layer that the next ones may be folded into
+        for i, layer in enumerate(block):
+            into = type(block[at])
+            if isinstance(layer, _BatchNorm) and issubclass(into, nn.Conv2d) and into != ConvReLU:
+                block[at], block[i] = fuse_conv_bn_eval(block[at], layer), nn.Identity()
+            elif type(layer) is nn.ReLU and into in (nn.Conv2d, Conv3x3):
+                block[at].__class__, block[i] = ConvReLU, nn.Identity()
+            else:
+                at = i
     return model
 
 
@@ -89,10 +96,11 @@ def inference_net(model: UNet, precision: str = "auto") -> nn.Module:
 def predict_logits(
     net: nn.Module, images: Tensor, size: tuple[int, int], tta: bool = False
 ) -> Iterator[Tensor]:
-    """The logits of each image of a batch, (1, num_classes, *size) float32.
+    """The logits of each image of a batch, (1, num_classes, *size).
 
     Upsampled bilinearly if the images are of another size, and one by one, since a batch's logits
-    at Cityscapes' full resolution are gigabytes.
+    at Cityscapes' full resolution are gigabytes. Upsampled ones and means are float32, others of
+    the precision that the network computes in.
 
     Args:
         net: as `inference_net` returns it.
@@ -109,23 +117,24 @@ def predict_logits(
         for scale in TTA_SCALES:
             height, width = (max(round(n * scale), 1) for n in image.shape[-2:])
             view = resize(image, (height, width))
-            total = total + _resized(net(view, whole=True), size)
-            total = total + _resized(net(view.flip(-1), whole=True).flip(-1), size)
+            total = total + _resized(net(view, whole=True), size).float()
+            total = total + _resized(net(view.flip(-1), whole=True).flip(-1), size).float()
         yield total / (2 * len(TTA_SCALES))
 
 
 def _resized(logits: Tensor, size: tuple[int, int]) -> Tensor:
-    logits = logits.float()
-    return logits if logits.shape[-2:] == size else F.interpolate(logits, size, mode="bilinear")
+    if logits.shape[-2:] == size:
+        return logits
+    return F.interpolate(logits.float(), size, mode="bilinear")
 
 
 def predict_rows(
     net: nn.Module, image: Tensor, scale: float, tile: int | None, tta: bool = False
 ) -> Iterator[Tensor]:
-    """The logits of an image of any size in bands of whole rows, (num_classes, h, W) float32.
+    """The logits of an image of any size in bands of whole rows, (num_classes, h, W).
 
     A large image is predicted in tiles and upsampled in bands, so that memory is bounded by a row
-    of tiles.
+    of tiles. Of the dtype that `predict_logits` says; tiles are float32.
 
     Args:
         net: as `inference_net` returns it.
@@ -164,7 +173,7 @@ def _tiled(net: nn.Module, image: Tensor, tile: int, tta: bool) -> Iterator[Tens
             part = image[:, y : y + h, x : x + tile]
             (logits,) = predict_logits(net, part.unsqueeze(0), part.shape[-2:], tta)
             if sums is None:
-                sums = logits.new_zeros(logits.shape[1], h, width)
+                sums = torch.zeros(logits.shape[1], h, width, device=image.device)
             window = torch.outer(*(_ramp(n, image.device) for n in part.shape[-2:]))
             sums[:, :, x : x + tile] += logits[0] * window
             weights[:, x : x + tile] += window
@@ -267,7 +276,7 @@ def predict(
     net = inference_net(model, precision)
     labels, confidence = [], []
     for logits in predict_rows(net, image, scale / model.downscale, tile, tta):
-        labels.append(logits.argmax(0).to("cpu", torch.uint8))
+        labels.append(label_map(logits.unsqueeze(0))[0].cpu())
         if probabilities:
-            confidence.append(logits.softmax(0).amax(0).cpu())
+            confidence.append(logits.float().softmax(0).amax(0).cpu())
     return (torch.cat(labels), torch.cat(confidence)) if probabilities else torch.cat(labels)

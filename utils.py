@@ -131,6 +131,21 @@ def _cityscapes() -> Classes:
 CITYSCAPES = _cityscapes()  # the 19 classes of the benchmark, 0 road .. 18 bicycle
 
 
+def label_map(logits: Tensor) -> Tensor:
+    """The class with the highest logit, of several the first: (N, C, H, W) -> (N, H, W) uint8.
+
+    As `argmax`, which on a CPU and in bf16 takes twice as long as the passes over planes below.
+    """
+    if logits.device.type != "cpu" or logits.dtype != torch.bfloat16:
+        return logits.argmax(1).to(torch.uint8)
+    planes = logits.contiguous()
+    highest = planes.amax(1, keepdim=True)
+    hits = planes.view(torch.int16) == highest.view(torch.int16)  # integers are compared faster
+    last = planes.shape[1] - 1
+    from_last = torch.arange(last, -1, -1, dtype=torch.uint8).view(-1, 1, 1)
+    return last - (hits * from_last).amax(1)
+
+
 class ConfusionMatrix:
     """One accumulator from which every metric follows.
 

@@ -33,7 +33,7 @@ from runtime.distributed import (
 from runtime.files import atomic_write, lock
 from runtime.precision import cudnn_benchmark, pick_device, pick_precision
 from runtime.shared_memory import lost_workers_named
-from utils import Classes, ConfusionMatrix, metrics
+from utils import Classes, ConfusionMatrix, label_map, metrics
 
 
 def progress_bar(loader: DataLoader, description: str) -> tqdm:
@@ -105,7 +105,7 @@ def train_one_epoch(
                 logits = net(images[i::accumulate], whole=whole)
                 value = criterion(logits, truth, loss, all_reduce_sum, batch_pixels, class_weights)
                 with torch.no_grad():
-                    hits = (logits.argmax(1) == truth).sum()
+                    hits = (label_map(logits) == truth).sum()
                     value_sum = value.detach().to(totals.dtype) * pixels
                     totals += torch.stack([value_sum, hits, count_pixels(truth)])
                 del logits  # room for the backward pass
@@ -168,7 +168,7 @@ def evaluate(
                 pixels = count_pixels(truth)
                 value = criterion(logits, truth, loss, class_weights=class_weights)
                 total += value.to(total.dtype) * pixels
-                prediction = logits.argmax(1).to(torch.uint8)
+                prediction = label_map(logits)
                 confusion.update(truth, prediction)
                 if on_prediction is not None:
                     on_prediction(prediction[0].cpu())

@@ -1,4 +1,4 @@
-"""What makes training faster on a CPU: memory that is kept, and weight gradients as products."""
+"""What makes a CPU faster: kept memory, other ways to gradients, convolutions with fused ReLU."""
 
 import ctypes
 import os
@@ -43,26 +43,32 @@ def convert(module: nn.Module) -> nn.Module:
     times as long for a convolution's gradient by its weights as for the convolution, though it
     multiplies as often. That gradient is a sum over all pixels of (the pixels around) x (the
     gradient by the output there), so that matrix products give it for all places of the kernel.
+    For an up-convolution's gradient by its bias, a sum, it takes longer than for the other two,
+    with AVX512, too.
 
     Like `nn.SyncBatchNorm.convert_sync_batchnorm`, changes layers of `module`, which keep their
-    parameters and names, and returns it. Elsewhere, and for layers of other forms than the
-    U-Net's, nothing changes.
+    parameters and names, and returns it. Layers of other forms than the U-Net's stay as they are.
     """
-    if torch.backends.cpu.get_cpu_capability() == "AVX2":
-        for layer in module.modules():
-            layer.__class__ = _faster_class(layer)
+    for layer in module.modules():
+        layer.__class__ = _faster_class(layer)
     return module
+
+
+def _has_slow_gradients() -> bool:
+    return torch.backends.cpu.get_cpu_capability() == "AVX2"
 
 
 def _faster_class(layer: nn.Module) -> type:
     """The class below whose forward pass suits a layer, or the layer's own."""
-    if not isinstance(layer, nn.Conv2d | nn.ConvTranspose2d) or layer.in_channels < 32:
-        return type(layer)  # few channels make products too narrow to be faster
+    if not isinstance(layer, nn.Conv2d | nn.ConvTranspose2d):
+        return type(layer)
     form = {name: getattr(layer, name) for name in ("groups", "dilation", "padding_mode")}
     if form != {"groups": 1, "dilation": (1, 1), "padding_mode": "zeros"}:
         return type(layer)
-    if type(layer) is nn.Conv2d and layer.kernel_size == (3, 3) and layer.stride == (1, 1):
-        if layer.bias is None and layer.padding in ("same", "valid"):
+    # Few channels make products too narrow to be faster.
+    if type(layer) is nn.Conv2d and layer.in_channels >= 32 and _has_slow_gradients():
+        square = layer.kernel_size == (3, 3) and layer.stride == (1, 1)
+        if square and layer.bias is None and layer.padding in ("same", "valid"):
             return Conv3x3
     if type(layer) is nn.ConvTranspose2d and layer.kernel_size == layer.stride == (2, 2):
         if layer.bias is not None and layer.padding == layer.output_padding == (0, 0):
@@ -70,18 +76,30 @@ def _faster_class(layer: nn.Module) -> type:
     return type(layer)
 
 
-def _applies(layer: nn.Module, x: Tensor) -> bool:
-    """Whether this pass is one that the products are for: training in float32 on a CPU."""
+def _trains(layer: nn.Module, x: Tensor) -> bool:
+    """Whether this pass is one of training on a CPU."""
     return (
         layer.training
         and torch.is_grad_enabled()
         and layer.weight.requires_grad
         and x.device.type == layer.weight.device.type == "cpu"
-        and x.dtype == layer.weight.dtype == torch.float32
         and x.numel() > 0  # the part of a batch that a process has under torchrun may be empty
-        and not torch.is_autocast_enabled("cpu")
         and not torch.compiler.is_compiling()
     )
+
+
+def _dtype(x: Tensor) -> torch.dtype:
+    """What a convolution of `x` computes in."""
+    if torch.is_autocast_enabled("cpu"):
+        return torch.get_autocast_dtype("cpu")
+    return x.dtype
+
+
+def _is_onednn_for(dtype: torch.dtype) -> bool:
+    """Whether oneDNN is there and computes in `dtype`."""
+    if dtype == torch.bfloat16:
+        return torch.backends.mkldnn.is_available() and torch.ops.mkldnn._is_mkldnn_bf16_supported()
+    return torch.backends.mkldnn.is_available() and dtype == torch.float32
 
 
 class Conv3x3(nn.Conv2d):
@@ -89,7 +107,7 @@ class Conv3x3(nn.Conv2d):
 
     def forward(self, x: Tensor) -> Tensor:
         """(N, C, H, W) -> (N, D, H, W), 2 less with `valid` padding."""
-        if _applies(self, x):
+        if _trains(self, x) and _dtype(x) == x.dtype == self.weight.dtype == torch.float32:
             return _Conv3x3.apply(x, self.weight, int(self.padding == "same"))
         return super().forward(x)
 
@@ -99,9 +117,40 @@ class UpConv2x2(nn.ConvTranspose2d):
 
     def forward(self, x: Tensor, output_size: None = None) -> Tensor:
         """(N, C, H, W) -> (N, D, 2H, 2W)."""
-        if _applies(self, x):
-            return _UpConv2x2.apply(x, self.weight, self.bias)
+        dtype = _dtype(x)
+        if _trains(self, x) and dtype in (torch.float32, torch.bfloat16):
+            return _UpConv2x2.apply(x.to(dtype), self.weight.to(dtype), self.bias.to(dtype))
         return super().forward(x, output_size)
+
+
+class ConvReLU(nn.Conv2d):
+    """A convolution and the ReLU after it; where oneDNN does both at once, a pass less over memory.
+
+    For inference: `inference.fold_batch_norm` makes it.
+    """
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(N, C, H, W) -> (N, D, H', W'), as `nn.Conv2d`, 0 and above."""
+        dtype = _dtype(x)
+        fused = (
+            x.device.type == "cpu"
+            and _is_onednn_for(dtype)
+            and self.padding_mode == "zeros"
+            and x.numel() > 0
+            and not torch.is_grad_enabled()
+            and not torch.compiler.is_compiling()
+        )
+        if not fused:
+            return F.relu_(super().forward(x))
+        padding = self.padding
+        if isinstance(padding, str):
+            around = zip(self.dilation, self.kernel_size, strict=True)
+            padding = [d * (k - 1) // 2 if padding == "same" else 0 for d, k in around]
+        bias = None if self.bias is None else self.bias.to(dtype)
+        return torch.ops.mkldnn._convolution_pointwise(
+            *(x.to(dtype), self.weight.to(dtype), bias, padding, self.stride, self.dilation),
+            *(self.groups, "relu", [], None),
+        )
 
 
 class _Conv3x3(torch.autograd.Function):
@@ -167,10 +216,18 @@ class _UpConv2x2(torch.autograd.Function):
     @staticmethod
     def backward(ctx, grad: Tensor) -> tuple:
         x, weight = ctx.saved_tensors
-        n, channels, h, w = x.shape
-        grad_x = F.conv2d(grad, weight, stride=2) if ctx.needs_input_grad[0] else None
-        x = x.permute(0, 2, 3, 1).reshape(-1, channels)
-        grad = grad.permute(0, 2, 3, 1)  # (N, 2H, 2W, D)
-        blocks = grad.reshape(n, h, 2, w, -1).transpose(2, 3).reshape(len(x), -1)  # 2 x 2 x D each
-        grad_weight = (x.t() @ blocks).view(channels, 2, 2, -1).permute(0, 3, 1, 2)
-        return grad_x, grad_weight, grad.sum((0, 1, 2))
+        product = weight.dtype == torch.float32 and len(weight) >= 32 and _has_slow_gradients()
+        wanted = [ctx.needs_input_grad[0], not product, False]
+        grad_x, grad_weight, _ = torch.ops.aten.convolution_backward(
+            grad, x, weight, None, [2, 2], [0, 0], [1, 1], True, [0, 0], 1, wanted
+        )
+        if product:
+            x = x.permute(0, 2, 3, 1)
+            n, h, w, channels = x.shape
+            rows = grad.permute(0, 2, 3, 1)  # (N, 2H, 2W, D)
+            blocks = (
+                rows.reshape(n, h, 2, w, -1).transpose(2, 3).reshape(n * h * w, -1)
+            )  # 2 x 2 x D
+            grad_weight = x.reshape(-1, channels).t() @ blocks
+            grad_weight = grad_weight.view(channels, 2, 2, -1).permute(0, 3, 1, 2)
+        return grad_x, grad_weight, grad.sum((0, 2, 3))

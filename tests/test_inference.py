@@ -85,6 +85,27 @@ def test_a_network_that_is_folded_already_is_not_copied():
     assert fold_batch_norm(fold_batch_norm(network(batch_norm=False)).train()).training is False
 
 
+@pytest.mark.parametrize(
+    "block",
+    [
+        [nn.Conv2d(3, 4, 3), nn.ReLU(), nn.BatchNorm2d(4), nn.ReLU()],
+        [nn.Conv2d(3, 4, 3), nn.LeakyReLU(), nn.Conv2d(4, 4, 1), nn.Dropout(), nn.ReLU()],
+        [nn.ReLU(), nn.BatchNorm2d(3), nn.Conv2d(3, 4, 1), nn.BatchNorm2d(4), nn.LeakyReLU()],
+    ],
+)
+def test_what_is_not_convolution_batch_norm_and_relu_in_this_order_is_left_alone(block):
+    torch.manual_seed(0)
+    model = nn.Sequential(*block)
+    for module in model.modules():
+        if isinstance(module, nn.BatchNorm2d):
+            module.running_mean.uniform_(-1, 1)
+            module.weight.data.uniform_(-1, 1)
+    images = torch.randn(2, 3, 9, 9)
+    with torch.inference_mode():
+        expected = model.eval()(images)
+        torch.testing.assert_close(fold_batch_norm(model)(images), expected)
+
+
 # Checkpoints
 
 

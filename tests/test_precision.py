@@ -232,9 +232,9 @@ def test_prediction_and_evaluation_compute_in_the_precision_that_is_asked_for(bf
     logits = {}
     for name in ("fp32", "bf16", "auto"):
         (logits[name], _) = predict_logits(inference_net(model, name), IMAGES, (16, 24))
-        assert logits[name].dtype == torch.float32  # for the loss and the upsampling
-    assert not torch.equal(logits["bf16"], logits["fp32"])
-    torch.testing.assert_close(logits["bf16"], logits["fp32"], rtol=0.1, atol=0.1)
+    assert [x.dtype for x in logits.values()] == [torch.float32, torch.bfloat16, torch.bfloat16]
+    assert not torch.equal(logits["bf16"].float(), logits["fp32"])
+    torch.testing.assert_close(logits["bf16"].float(), logits["fp32"], rtol=0.1, atol=0.1)
     assert torch.equal(logits["auto"], logits["bf16"])
     for name in ("fp32", "bf16"):
         found = predict(model, IMAGES[0], precision=name)

@@ -222,7 +222,7 @@ def test_test_time_augmentation_is_the_mean_over_scales_and_mirrored_images(phot
     (found,) = inference.predict_logits(net, image[None], size, tta=True)
     (one,) = inference.predict_logits(net, image[None], size)
     (other,) = inference.predict_logits(net, image[None].flip(-1), size)
-    torch.testing.assert_close(found, (one + other.flip(-1)) / 2)
+    torch.testing.assert_close(found, (one.float() + other.float().flip(-1)) / 2)
 
 
 def test_tiles_cover_images_of_any_size_and_weigh_one(monkeypatch):

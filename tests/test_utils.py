@@ -11,7 +11,7 @@ from torchmetrics.classification import (
     MulticlassJaccardIndex,
 )
 
-from utils import CITYSCAPES, Classes, ConfusionMatrix, metrics
+from utils import CITYSCAPES, Classes, ConfusionMatrix, label_map, metrics
 
 # Classes
 
@@ -40,6 +40,26 @@ def test_classes_of_ones_own_have_tables_of_their_own():
     assert own.known_ids.nonzero().flatten().tolist() == [0, 7, 200, 255]
     assert own.palette[:3].tolist() == [[1, 2, 3], [4, 5, 6], [0, 0, 0]]
     assert Classes(own.names, own.ids, own.colors).known_ids.all()  # all else is ignored
+
+
+# Label maps
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("classes", [1, 2, 19, 255])
+@pytest.mark.parametrize("layout", [torch.channels_last, torch.contiguous_format])
+def test_a_label_map_has_the_first_of_the_highest_logits(dtype, classes, layout):
+    generator = torch.Generator().manual_seed(classes)
+    logits = torch.randint(-3, 3, (2, classes, 20, 30), generator=generator)  # many equal ones
+    found = label_map(logits.to(dtype, memory_format=layout))
+    first = torch.from_numpy(logits.numpy().argmax(1))  # numpy promises the first
+    assert found.dtype == torch.uint8 and torch.equal(found.long(), first)
+
+
+def test_a_label_map_holds_classes_even_where_logits_are_no_numbers():
+    logits = torch.full((1, 4, 1, 2), -math.inf, dtype=torch.bfloat16)
+    logits[..., 0] = math.nan
+    assert label_map(logits).max() < 4 and label_map(logits)[0, 0, 1] == 0
 
 
 # Metrics
