@@ -17,7 +17,7 @@ from dataset import resize
 from model import UNet
 from runtime.checkpoint import checkpoint_classes, load_checkpoint
 from runtime.cpu import Conv3x3, ConvReLU, keep_freed_memory
-from runtime.distributed import data_parallel
+from runtime.distributed import data_parallel, unwrap
 from runtime.precision import Autocast, pick_precision
 from utils import label_map
 
@@ -160,11 +160,12 @@ def predict_rows(
 def _tiled(net: nn.Module, image: Tensor, tile: int, tta: bool) -> Iterator[Tensor]:
     """The logits of (3, H, W) uint8 in bands of rows, (num_classes, h, W).
 
-    Tiles overlap by `OVERLAP` and are blended with weights that fall towards their edges; rows
-    that no further tile touches are given out.
+    Tiles overlap by `OVERLAP` or more and are blended with weights that fall towards their edges;
+    rows that no further tile touches are given out.
     """
     height, width = image.shape[-2:]
-    rows, columns = _tile_starts(height, tile), _tile_starts(width, tile)
+    step = 2 ** min(unwrap(net).depth, 6)  # then a tile is pooled as the whole image would be
+    rows, columns = _tile_starts(height, tile, step), _tile_starts(width, tile, step)
     shared = None  # sums and weights of the rows that the last row of tiles shares with this one
     for y, next_y in pairwise([*rows, height]):
         h = min(tile, height - y)
@@ -174,7 +175,8 @@ def _tiled(net: nn.Module, image: Tensor, tile: int, tta: bool) -> Iterator[Tens
             (logits,) = predict_logits(net, part.unsqueeze(0), part.shape[-2:], tta)
             if sums is None:
                 sums = torch.zeros(logits.shape[1], h, width, device=image.device)
-            window = torch.outer(*(_ramp(n, image.device) for n in part.shape[-2:]))
+            vertical = _tile_weights(y, y + h, height, image.device)
+            window = vertical[:, None] * _tile_weights(x, x + part.shape[-1], width, image.device)
             sums[:, :, x : x + tile] += logits[0] * window
             weights[:, x : x + tile] += window
         if shared is not None:
@@ -210,22 +212,28 @@ def _upsampled(bands: Iterator[Tensor], h: int, height: int, width: int) -> Iter
             kept, first = kept[:, over:], first + over
 
 
-def _tile_starts(size: int, tile: int) -> list[int]:
-    """Where tiles begin that cover `size` pixels evenly and have at least `OVERLAP` in common."""
+def _tile_starts(size: int, tile: int, step: int) -> list[int]:
+    """Where tiles begin that cover `size` pixels evenly, with at least `OVERLAP` in common.
+
+    At multiples of `step`.
+    """
     if size <= tile:
         return [0]
-    count = -(-(size - OVERLAP) // (tile - OVERLAP))
-    return [round(i * (size - tile) / (count - 1)) for i in range(count)]
+    last = -(-(size - tile) // step)
+    count = -(-last // ((tile - OVERLAP) // step)) + 1
+    return [i * last // (count - 1) * step for i in range(count)]
 
 
-def _ramp(size: int, device: torch.device) -> Tensor:
-    """Weights that rise from nearly 0 to 1 over `OVERLAP` pixels and fall again: (size,) float32.
+def _tile_weights(start: int, stop: int, size: int, device: torch.device) -> Tensor:
+    """How much the pixels `start` to `stop` of `size` count in their tile: (stop - start,) float32.
 
-    Nearly 0 in the outer quarter of the overlap, where a tile lacks the most of its context.
+    The fourth power of the distance from the tile's edges, where its context ends; those that are
+    the image's edges aside.
     """
-    i = torch.arange(size, device=device)
-    distance = torch.minimum(i, size - 1 - i) + 1
-    return ((distance / OVERLAP - 0.25) * 2).clamp(1e-4, 1)
+    i = torch.arange(start, stop, device=device)
+    before = i - start + 1 if start else torch.full_like(i, size)
+    after = stop - i if stop < size else torch.full_like(i, size)
+    return (torch.minimum(before, after) / size) ** 4
 
 
 def predict(
