@@ -86,29 +86,36 @@ def plot_shares(study: str, runs: list[dict]) -> Figure:
 
 
 def plot_overfitting(study: str, runs: list[dict]) -> Figure:
-    """Loss in training and on val over the epochs, and the mIoU on val and on the unseen video."""
-    figure = Figure(figsize=(13, 4), layout="constrained")
-    train, val, bars = figure.subplots(1, 3)
-    for ax, name, title in ((train, "train_loss", "training"), (val, "val_loss", "validation")):
-        draw_curves(ax, runs, study, "camvid", name)
-        ax.set(title=f"cross-entropy, {title}", ylim=(0, None))
-        ax.grid(alpha=0.3)
-    train.legend(frameon=False, fontsize=8)
-    there = arms(runs, study, "camvid")
-    for i, measure in enumerate((MIOU, UNSEEN)):
-        found = [values(runs, "camvid", arm, measure).values() for arm in there]
-        means = [statistics.mean(v) for v in found]
-        errors = [statistics.stdev(v) if len(v) > 1 else 0 for v in found]
-        place = [x + 0.4 * i for x in range(len(there))]
-        name = ("val", "unseen video")[i]
-        bars.bar(place, means, 0.38, yerr=errors, color=("0.75", "0.4")[i], label=name, capsize=3)
-    bars.set_xticks(
-        [x + 0.2 for x in range(len(there))], there, rotation=20, ha="right", fontsize=8
-    )
-    bars.set(title="mIoU of the last epoch, ± standard deviation")
-    bars.yaxis.set_major_formatter(PercentFormatter(1))
-    bars.legend(frameon=False)
+    """A row for each data set: loss in training and on val over the epochs, and the last mIoU."""
+    rows = [data for data in DATA if arms(runs, study, data)]
+    figure = Figure(figsize=(13, 4 * len(rows)), layout="constrained")
+    panels = figure.subplots(len(rows), 3, squeeze=False)
+    for data, (train, val, bars) in zip(rows, panels, strict=True):
+        for ax, name, title in ((train, "train_loss", "training"), (val, "val_loss", "validation")):
+            draw_curves(ax, runs, study, data, name)
+            ax.set(title=f"{NAMES[data]}: cross-entropy, {title}", ylim=(0, None))
+            ax.grid(alpha=0.3)
+        train.legend(frameon=False, fontsize=8)
+        draw_scores(bars, runs, study, data)
     return figure
+
+
+def draw_scores(ax: Axes, runs: list[dict], study: str, data: str) -> None:
+    """A bar for each arm: mIoU of the last epoch on val and, if one was held out, the video."""
+    there = arms(runs, study, data)
+    for i, (measure, name) in enumerate(((MIOU, "val"), (UNSEEN, "unseen video"))):
+        found = {arm: list(values(runs, data, arm, measure).values()) for arm in there}
+        found = {arm: v for arm, v in found.items() if v}
+        places = [there.index(arm) + 0.4 * i for arm in found]
+        means = [statistics.mean(v) for v in found.values()]
+        errors = [statistics.stdev(v) if len(v) > 1 else 0 for v in found.values()]
+        if found:
+            color = ("0.75", "0.4")[i]
+            ax.bar(places, means, 0.38, yerr=errors, color=color, label=name, capsize=3)
+    ax.set_xticks([x + 0.2 for x in range(len(there))], there, rotation=20, ha="right", fontsize=8)
+    ax.set(title=f"{NAMES[data]}: mIoU of the last epoch, ± standard deviation")
+    ax.yaxis.set_major_formatter(PercentFormatter(1))
+    ax.legend(frameon=False)
 
 
 FIGURES = {

@@ -195,7 +195,7 @@ def table(study: str, data: str, runs: list[dict]) -> str:
             delta = difference(found[measure].get(first, {}), found[measure][arm])
             if arm != first and delta:
                 mean, low, high = (measure.show(value, "+") for value in delta[:3])
-                cells[-1] += f" ({mean}; {low} to {high})"
+                cells[-1] += f" ({mean}; {low} to {high})" if delta.seeds > 1 else f" ({mean})"
         lines.append(f"| {' | '.join(cells)} |")
     return "\n".join(lines) if there else ""
 

@@ -298,6 +298,8 @@ def test_the_table_has_means_spreads_and_paired_differences():
     assert same.startswith("| same | 0 1 2 | 51.00 ± 1.00 | 51.00 ± 1.00 | 46.00 ± 1.00 |")
     assert valid.startswith("| valid | 0 1 2 | 54.00 ± 1.00 (+3.00; +3.00 to +3.00) |")
     assert study_report.table("padding", "streets", all_runs("padding")) == ""
+    one = study_report.table("padding", "camvid", all_runs("padding", seeds=(4,)))
+    assert "| 57.00 (+3.00) |" in one  # one difference has no interval
 
 
 def test_small_classes_are_averaged_apart_from_the_others_and_absent_ones_left_out():
@@ -363,6 +365,11 @@ def test_overfitting_is_drawn_as_both_losses_and_the_scores_on_both_sequences():
     np.testing.assert_allclose(drawn(val)["flip (3 seeds)"][1], [1.2, 0.6, 0.4])
     heights = [patch.get_height() for patch in bars.patches]
     np.testing.assert_allclose(heights, 2 * [0.46 + 0.03 * i for i in range(5)])
+    streets = all_runs("augmentation", data="streets")
+    for run in streets:
+        del run["scores"]["unseen"]  # no town of Streets is held out
+    both = study_figures.figure("augmentation", [*all_runs("augmentation"), *streets]).axes
+    assert len(both) == 6 and [len(both[i].patches) for i in (2, 5)] == [10, 5]
 
 
 @pytest.mark.slow
