@@ -23,7 +23,7 @@ from utils import label_map
 
 TTA_SCALES = 0.75, 1.0, 1.25
 MAX_UNTILED = 2**21  # pixels of an image that is predicted in one piece: 2048 x 1024
-TILE, OVERLAP = 1024, 192  # pixels of a larger one's tiles, and what neighbours have in common
+TILE, OVERLAP = 1024, 192  # pixels of a larger one's tiles; neighbours share at least `OVERLAP`
 
 
 def load_model(path: str | Path, device: str | torch.device = "cpu") -> UNet:
@@ -66,12 +66,13 @@ def fold_batch_norm(model: nn.Module) -> nn.Module:
     In evaluation, batch norm multiplies and shifts each channel by constants, which fit into the
     weights and bias of the convolution before it (Jacob et al. 2018, section 3.2,
     https://arxiv.org/abs/1712.05877): that saves a pass over every feature map. `ConvReLU` saves
-    another. Predictions agree to rounding. A network that is still being trained is copied first;
-    one that has nothing to fold, as `load_model` returns it, is returned as it is.
+    another. Predictions agree to rounding. A network is copied first; one that was folded already,
+    as `load_model` returns it, is returned as it is.
     """
-    if not model.training and not any(isinstance(m, _BatchNorm | nn.ReLU) for m in model.modules()):
+    if not model.training and getattr(model, "is_folded", False):
         return model
     model = copy.deepcopy(model).eval()
+    model.is_folded = True
     for block in [m for m in model.modules() if isinstance(m, nn.Sequential)]:
         at = 0  # of the layer that the next ones may be folded into
         for i, layer in enumerate(block):
@@ -79,6 +80,7 @@ def fold_batch_norm(model: nn.Module) -> nn.Module:
             if isinstance(layer, _BatchNorm) and issubclass(into, nn.Conv2d) and into != ConvReLU:
                 block[at], block[i] = fuse_conv_bn_eval(block[at], layer), nn.Identity()
             elif type(layer) is nn.ReLU and into in (nn.Conv2d, Conv3x3):
+                block[at] = copy.copy(block[at])  # it may be used elsewhere without ReLU
                 block[at].__class__, block[i] = ConvReLU, nn.Identity()
             else:
                 at = i
@@ -164,7 +166,8 @@ def _tiled(net: nn.Module, image: Tensor, tile: int, tta: bool) -> Iterator[Tens
     rows that no further tile touches are given out.
     """
     height, width = image.shape[-2:]
-    step = 2 ** min(unwrap(net).depth, 6)  # then a tile is pooled as the whole image would be
+    # Where a tile is pooled as the whole image would be; tiles of 384 pixels can move by 192.
+    step = 2 ** min(getattr(unwrap(net), "depth", 0), 6)
     rows, columns = _tile_starts(height, tile, step), _tile_starts(width, tile, step)
     shared = None  # sums and weights of the rows that the last row of tiles shares with this one
     for y, next_y in pairwise([*rows, height]):
@@ -213,9 +216,9 @@ def _upsampled(bands: Iterator[Tensor], h: int, height: int, width: int) -> Iter
 
 
 def _tile_starts(size: int, tile: int, step: int) -> list[int]:
-    """Where tiles begin that cover `size` pixels evenly, with at least `OVERLAP` in common.
+    """Where tiles begin, at multiples of `step`, to cover `size` pixels evenly.
 
-    At multiples of `step`.
+    Neighbours have at least `OVERLAP` in common.
     """
     if size <= tile:
         return [0]

@@ -12,16 +12,16 @@ with the same command. An arm that another study has run with the same recipe is
 
 The setting is the reference recipe's (Adam at 1e-3, halved, pixel-averaged cross-entropy, flip,
 batch 8, half resolution, full frames), at a size that two cores can afford. It was chosen before
-any result was known, by the time that it takes: some 8 minutes a run in fp32, 5 in bf16, and all of
-them 9 and 6 hours on two cores with AVX512:
+any result was known, by the time that it takes on two cores with AVX512: some 5 minutes a run on
+CamVid in bf16 and 3.5 on Streets, and half as long again in fp32; all of them six hours in bf16:
 
 - Width 16. Depth 3, since at depth 4 `valid` padding sees nothing of a frame of 180x240 without
   reflection, and at 3 the inner 92x148.
 - CamVid: 24 epochs, halved every 12, without the video 0006r0, which every run is judged on too:
   val is of the same video as many of the frames that are trained on.
 - Streets: 10 epochs of its 600 scenes, halved every 5. No town of its val is in its train.
-- The precision that is fast here, bf16 where the processor has it: it made no difference to a
-  recipe's scores (bench/precision.json), and each record says which it was.
+- The precision that is fast, bf16 where the processor has it (bench/precision.json saw no
+  difference in three seeds of another recipe). Runs of different precisions make no pair.
 - The last epoch is judged, not the best, which would be chosen on val.
 
 With and without batch norm the learning rate is the best of three, by mIoU on val with a seed that

@@ -112,7 +112,10 @@ def draw_scores(ax: Axes, runs: list[dict], study: str, data: str) -> None:
         if found:
             color = ("0.75", "0.4")[i]
             ax.bar(places, means, 0.38, yerr=errors, color=color, label=name, capsize=3)
-    ax.set_xticks([x + 0.2 for x in range(len(there))], there, rotation=20, ha="right", fontsize=8)
+    middle = sum(x for x in ax.get_xlim()) / 2 - (len(there) - 1) / 2  # of one bar or two
+    ax.set_xticks(
+        [x + middle for x in range(len(there))], there, rotation=20, ha="right", fontsize=8
+    )
     ax.set(title=f"{NAMES[data]}: mIoU of the last epoch, ± standard deviation")
     ax.yaxis.set_major_formatter(PercentFormatter(1))
     ax.legend(frameon=False)

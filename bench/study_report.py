@@ -102,10 +102,16 @@ def counted(runs: list[dict], data: str, arm: str) -> dict[int, dict]:
     }
 
 
-def values(runs: list[dict], data: str, arm: str, measure: Measure) -> dict[int, float]:
-    """A measure of an arm by seed, where there is one."""
-    found = {seed: measure.of(run) for seed, run in counted(runs, data, arm).items()}
-    return {seed: value for seed, value in found.items() if value is not None}
+def precision(run: dict) -> str:
+    """What a run was trained in, several if it moved to another machine."""
+    return "+".join(sorted({record["precision"] for record in run["history"]}))
+
+
+def values(runs: list[dict], data: str, arm: str, measure: Measure) -> dict[tuple, float]:
+    """A measure of an arm by seed and precision, in both of which pairs agree."""
+    mine = counted(runs, data, arm)
+    found = {(seed, precision(run)): measure.of(run) for seed, run in mine.items()}
+    return {key: value for key, value in found.items() if value is not None}
 
 
 class Difference(NamedTuple):
@@ -117,9 +123,9 @@ class Difference(NamedTuple):
     seeds: int
 
 
-def difference(one: dict[int, float], other: dict[int, float]) -> Difference | None:
-    """`other` less `one`, by the seeds that both have; None if there are none."""
-    found = [other[seed] - one[seed] for seed in one if seed in other]
+def difference(one: dict, other: dict) -> Difference | None:
+    """`other` less `one`, by the keys of `values` that both have; None if there are none."""
+    found = [other[key] - one[key] for key in one if key in other]
     if not found:
         return None
     n, mean = len(found), statistics.mean(found)
@@ -173,8 +179,8 @@ def status(study: str, runs: list[dict]) -> str:
         lines.append(text + f"; lr {', '.join(f'{lr:g}' for lr in used)}" * bool(used))
     minutes = statistics.mean(run["seconds"] for run in runs) / 60
     lines.append(f"{minutes:.1f} minutes a run; {'; '.join(sorted({r['machine'] for r in runs}))}")
-    used = {record["precision"] for run in runs for record in run["history"]}
-    lines.append(f"precision {', '.join(sorted(used))}")
+    precisions = sorted({precision(run) for run in runs})
+    lines.append(f"precision {', '.join(precisions)}")
     lines.append(f"commits {', '.join(sorted({str(r['commit']) for r in runs}))}")
     return "\n".join(f"- {line}" for line in lines)
 
@@ -206,7 +212,7 @@ def tables(study: str, runs: list[dict]) -> str:
     return "\n\n".join(there) or "No run counts yet."
 
 
-def spread(found: dict[int, float], measure: Measure) -> str:
+def spread(found: dict, measure: Measure) -> str:
     """Mean ± standard deviation over the seeds."""
     if not found:
         return "-"

@@ -1,4 +1,4 @@
-"""What makes a CPU faster: kept memory, other ways to gradients, convolutions with fused ReLU."""
+"""What makes a CPU train and predict faster: kept memory, faster gradients, fused ReLU."""
 
 import ctypes
 import os
@@ -43,8 +43,7 @@ def convert(module: nn.Module) -> nn.Module:
     times as long for a convolution's gradient by its weights as for the convolution, though it
     multiplies as often. That gradient is a sum over all pixels of (the pixels around) x (the
     gradient by the output there), so that matrix products give it for all places of the kernel.
-    For an up-convolution's gradient by its bias, a sum, it takes longer than for the other two,
-    with AVX512, too.
+    It is also slow, even with AVX512, at an up-convolution's gradient by its bias, a plain sum.
 
     Like `nn.SyncBatchNorm.convert_sync_batchnorm`, changes layers of `module`, which keep their
     parameters and names, and returns it. Layers of other forms than the U-Net's stay as they are.
@@ -79,27 +78,21 @@ def _faster_class(layer: nn.Module) -> type:
 def _trains(layer: nn.Module, x: Tensor) -> bool:
     """Whether this pass is one of training on a CPU."""
     return (
-        layer.training
+        not torch.compiler.is_compiling()
+        and layer.training
         and torch.is_grad_enabled()
         and layer.weight.requires_grad
         and x.device.type == layer.weight.device.type == "cpu"
         and x.numel() > 0  # the part of a batch that a process has under torchrun may be empty
-        and not torch.compiler.is_compiling()
     )
 
 
-def _dtype(x: Tensor) -> torch.dtype:
-    """What a convolution of `x` computes in."""
-    if torch.is_autocast_enabled("cpu"):
+def _dtype(layer: nn.Module, x: Tensor) -> torch.dtype | None:
+    """What a layer computes in; None if its weights and `x` do not agree, or are float64."""
+    dtypes = {x.dtype, layer.weight.dtype}
+    if torch.is_autocast_enabled("cpu") and torch.float64 not in dtypes:
         return torch.get_autocast_dtype("cpu")
-    return x.dtype
-
-
-def _is_onednn_for(dtype: torch.dtype) -> bool:
-    """Whether oneDNN is there and computes in `dtype`."""
-    if dtype == torch.bfloat16:
-        return torch.backends.mkldnn.is_available() and torch.ops.mkldnn._is_mkldnn_bf16_supported()
-    return torch.backends.mkldnn.is_available() and dtype == torch.float32
+    return x.dtype if len(dtypes) == 1 else None
 
 
 class Conv3x3(nn.Conv2d):
@@ -107,7 +100,7 @@ class Conv3x3(nn.Conv2d):
 
     def forward(self, x: Tensor) -> Tensor:
         """(N, C, H, W) -> (N, D, H, W), 2 less with `valid` padding."""
-        if _trains(self, x) and _dtype(x) == x.dtype == self.weight.dtype == torch.float32:
+        if _trains(self, x) and _dtype(self, x) == x.dtype == torch.float32:
             return _Conv3x3.apply(x, self.weight, int(self.padding == "same"))
         return super().forward(x)
 
@@ -117,7 +110,7 @@ class UpConv2x2(nn.ConvTranspose2d):
 
     def forward(self, x: Tensor, output_size: None = None) -> Tensor:
         """(N, C, H, W) -> (N, D, 2H, 2W)."""
-        dtype = _dtype(x)
+        dtype = _dtype(self, x)
         if _trains(self, x) and dtype in (torch.float32, torch.bfloat16):
             return _UpConv2x2.apply(x.to(dtype), self.weight.to(dtype), self.bias.to(dtype))
         return super().forward(x, output_size)
@@ -131,25 +124,35 @@ class ConvReLU(nn.Conv2d):
 
     def forward(self, x: Tensor) -> Tensor:
         """(N, C, H, W) -> (N, D, H', W'), as `nn.Conv2d`, 0 and above."""
-        dtype = _dtype(x)
-        fused = (
-            x.device.type == "cpu"
-            and _is_onednn_for(dtype)
-            and self.padding_mode == "zeros"
-            and x.numel() > 0
-            and not torch.is_grad_enabled()
-            and not torch.compiler.is_compiling()
-        )
-        if not fused:
+        if torch.compiler.is_compiling() or not self._is_for_onednn(x):
             return F.relu_(super().forward(x))
-        padding = self.padding
+        padding, dtype = self.padding, _dtype(self, x)
         if isinstance(padding, str):
-            around = zip(self.dilation, self.kernel_size, strict=True)
-            padding = [d * (k - 1) // 2 if padding == "same" else 0 for d, k in around]
+            padding = [n // 2 if padding == "same" else 0 for n in self._extent()]
         bias = None if self.bias is None else self.bias.to(dtype)
         return torch.ops.mkldnn._convolution_pointwise(
-            *(x.to(dtype), self.weight.to(dtype), bias, padding, self.stride, self.dilation),
-            *(self.groups, "relu", [], None),
+            x.to(dtype), self.weight.to(dtype), bias, padding, self.stride, self.dilation,
+            self.groups, "relu", [], None,
+        )  # fmt: skip
+
+    def _extent(self) -> list[int]:
+        """How many pixels of height and width the kernel takes beside the one in its middle."""
+        return [d * (k - 1) for d, k in zip(self.dilation, self.kernel_size, strict=True)]
+
+    def _is_for_onednn(self, x: Tensor) -> bool:
+        dtype = _dtype(self, x)
+        return (
+            torch.backends.mkldnn.is_available()
+            and (
+                dtype == torch.float32
+                or (dtype == torch.bfloat16 and torch.ops.mkldnn._is_mkldnn_bf16_supported())
+            )
+            and not torch.is_grad_enabled()
+            and x.device.type == "cpu"
+            and x.dim() == 4
+            and x.numel() > 0
+            and self.padding_mode == "zeros"
+            and not (self.padding == "same" and any(n % 2 for n in self._extent()))
         )
 
 
@@ -224,10 +227,9 @@ class _UpConv2x2(torch.autograd.Function):
         if product:
             x = x.permute(0, 2, 3, 1)
             n, h, w, channels = x.shape
-            rows = grad.permute(0, 2, 3, 1)  # (N, 2H, 2W, D)
-            blocks = (
-                rows.reshape(n, h, 2, w, -1).transpose(2, 3).reshape(n * h * w, -1)
-            )  # 2 x 2 x D
+            # Each pixel of `x` has 2 x 2 of the output, which become a row.
+            blocks = grad.permute(0, 2, 3, 1).reshape(n, h, 2, w, -1).transpose(2, 3)
+            blocks = blocks.reshape(n * h * w, -1)
             grad_weight = x.reshape(-1, channels).t() @ blocks
             grad_weight = grad_weight.view(channels, 2, 2, -1).permute(0, 3, 1, 2)
         return grad_x, grad_weight, grad.sum((0, 2, 3))

@@ -249,6 +249,7 @@ CONVOLUTIONS = [
     nn.Conv2d(4, 6, (5, 3), padding="same", dilation=(1, 2)),
     nn.Conv2d(4, 6, 3, padding=(0, 2), stride=2, groups=2),
     nn.Conv2d(4, 6, 3, padding=1, padding_mode="reflect"),
+    nn.Conv2d(4, 6, (2, 4), padding="same"),
 ]
 bf16 = pytest.param(
     torch.bfloat16, marks=pytest.mark.skipif(not cpu_has_bf16(), reason="the CPU has no bf16")
@@ -272,6 +273,27 @@ def test_a_fused_convolution_computes_what_convolution_and_relu_do(layer, dtype,
     )
 
 
+@pytest.mark.parametrize("layer", [UpConv2x2(4, 3, 2, stride=2), ConvReLU(4, 3, 3)])
+def test_autocast_leaves_float64_alone_and_other_dtypes_must_agree(layer):
+    x = torch.randn(1, 4, 6, 6, dtype=torch.float64)
+    layer = copy.deepcopy(layer).double()
+    for enabled in (False, True):
+        with torch.autocast("cpu", torch.bfloat16, enabled=enabled):
+            assert layer(x).dtype == torch.float64
+            with torch.no_grad():
+                assert layer(x).dtype == torch.float64
+    with pytest.raises(RuntimeError):
+        layer(x.float())
+
+
+def test_a_fused_convolution_takes_one_image_without_a_batch():
+    layer = ConvReLU(3, 4, 3, padding="same")
+    with torch.no_grad():
+        image = torch.randn(3, 8, 8)
+        torch.testing.assert_close(layer(image), layer(image[None])[0])
+
+
+@pytest.mark.skipif(not torch.backends.mkldnn.is_available(), reason="PyTorch without oneDNN")
 def test_a_cpu_computes_convolution_and_relu_at_once_in_inference_alone():
     layer = copy.deepcopy(CONVOLUTIONS[0])
     layer.__class__ = ConvReLU

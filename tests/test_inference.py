@@ -93,7 +93,7 @@ def test_a_network_that_is_folded_already_is_not_copied():
         [nn.ReLU(), nn.BatchNorm2d(3), nn.Conv2d(3, 4, 1), nn.BatchNorm2d(4), nn.LeakyReLU()],
     ],
 )
-def test_what_is_not_convolution_batch_norm_and_relu_in_this_order_is_left_alone(block):
+def test_folding_computes_the_same_whatever_the_order_of_the_layers(block):
     torch.manual_seed(0)
     model = nn.Sequential(*block)
     for module in model.modules():
@@ -104,6 +104,36 @@ def test_what_is_not_convolution_batch_norm_and_relu_in_this_order_is_left_alone
     with torch.inference_mode():
         expected = model.eval()(images)
         torch.testing.assert_close(fold_batch_norm(model)(images), expected)
+
+
+def test_a_layer_that_is_used_elsewhere_is_not_changed_there():
+    conv = nn.Conv2d(3, 3, 3, padding="same")
+    model = nn.Sequential(conv, nn.ReLU(), conv)
+    images = torch.randn(1, 3, 8, 8)
+    with torch.inference_mode():
+        torch.testing.assert_close(fold_batch_norm(model)(images), model(images))
+
+
+def test_a_network_with_layers_that_cannot_be_folded_is_copied_once():
+    block = nn.Sequential(nn.Conv2d(3, 4, 3), nn.GroupNorm(2, 4), nn.ReLU())
+    folded = fold_batch_norm(block)
+    assert folded is not block and fold_batch_norm(folded) is folded
+
+
+@pytest.mark.parametrize("precision", ["fp32", "auto"])
+def test_a_network_in_float64_predicts(precision):
+    image = torch.randint(0, 256, (3, 40, 56), dtype=torch.uint8)
+    model = network().eval()
+    found = predict(copy.deepcopy(model).double(), image, precision=precision)
+    assert (found == predict(model, image, precision="fp32")).float().mean() > 0.99
+
+
+def test_a_folded_network_is_one_graph_to_torch_compile():
+    folded = fold_batch_norm(network())
+    images = torch.randint(0, 256, (1, 3, 32, 32), dtype=torch.uint8)
+    with torch.no_grad():
+        compiled = torch.compile(folded, fullgraph=True, backend="eager")
+        torch.testing.assert_close(compiled(images), folded(images), rtol=1e-3, atol=1e-3)
 
 
 # Checkpoints

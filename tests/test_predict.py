@@ -266,6 +266,18 @@ def test_a_tiled_prediction_agrees_with_the_whole_in_999_of_1000_pixels(camvid):
             assert (predict(model, image, tile=1024) == whole).float().mean() >= 0.999
 
 
+@pytest.mark.parametrize("padding", ["same", "valid"])
+def test_tiles_have_the_logits_of_the_whole(monkeypatch, padding):
+    monkeypatch.setattr(inference, "OVERLAP", 96)  # more than twice what the network sees around
+    torch.manual_seed(0)
+    model = UNet(width=2, depth=2, num_classes=3, padding=padding).eval()
+    image = torch.randint(256, (3, 251, 333), dtype=torch.uint8)
+    net = inference.inference_net(model, "fp32")
+    (whole,) = inference.predict_rows(net, image, 1.0, None)
+    tiled = torch.cat(list(inference.predict_rows(net, image, 1.0, 203)), 1)
+    assert (tiled - whole).abs().max() < 1e-3 * whole.std()
+
+
 @pytest.mark.parametrize("size", [385, 400, 1000, 1023, 1025, 3001])
 @pytest.mark.parametrize("tile", [384, 401, 1024])
 @pytest.mark.parametrize("step", [1, 16, 64])

@@ -274,6 +274,15 @@ def test_a_difference_is_paired_by_seed_and_has_its_interval():
     assert study_report.difference({0: 0.1}, {1: 0.3}) is None
 
 
+def test_runs_of_different_precisions_make_no_pair():
+    runs = all_runs("padding", seeds=(0, 1))
+    for record in runs[0]["history"]:  # of `same`, seed 0
+        record["precision"] = "bf16"
+    text = study_report.table("padding", "camvid", runs)
+    assert "| 53.50 ± 0.71 (+3.00) |" in text  # of seed 1 alone
+    assert "bf16, fp32" in study_report.status("padding", runs)
+
+
 @pytest.mark.parametrize(
     ("numbers", "said"),
     [
