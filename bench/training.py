@@ -8,6 +8,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 
 from engine import Recipe, train_one_epoch
+from engine.loop import class_weights_of
 from engine.optimizer import make_optimizer
 from model import UNet
 from runtime.cpu import convert, keep_freed_memory
@@ -39,7 +40,5 @@ def our_epoch(recipe: Recipe, model: UNet, loader: DataLoader, converted: bool =
     keep_freed_memory()
     net = wrap_model(convert(model) if converted else model, pick_precision(recipe.precision, CPU))
     optimizer, scheduler = make_optimizer(recipe, model, len(loader))
-    whole = recipe.crop is None
-    return partial(
-        train_one_epoch, net, loader, optimizer, scheduler, CPU, recipe.loss, whole=whole
-    )
+    options = {"class_weights": class_weights_of(recipe, loader, CPU), "whole": recipe.crop is None}
+    return partial(train_one_epoch, net, loader, optimizer, scheduler, CPU, recipe.loss, **options)

@@ -231,10 +231,7 @@ def fit(
         optimizer, scheduler = make_optimizer(recipe, model, len(train_loader))
         scaler = GradScaler(device.type, enabled=precision == "fp16")
         training = {"optimizer": optimizer, "scheduler": scheduler, "scaler": scaler}
-        weights = None
-        if recipe.class_weights:
-            shares = class_shares(train_loader.dataset)
-            weights = make_class_weights(recipe.class_weights, shares).to(device)
+        weights = class_weights_of(recipe, train_loader, device)
         data = train_loader.dataset.fingerprint()
         history = start_or_resume(run_dir, model, recipe, training, precision, data)
         yield from history
@@ -279,6 +276,13 @@ def fit(
             if is_main():
                 save_epoch(run_dir, model, recipe, history, training, data)
             yield record
+
+
+def class_weights_of(recipe: Recipe, loader: DataLoader, device: torch.device) -> Tensor | None:
+    """The weights that the recipe gives the classes of the training data, if any."""
+    if recipe.class_weights is None:
+        return None
+    return make_class_weights(recipe.class_weights, class_shares(loader.dataset)).to(device)
 
 
 def start_or_resume(
