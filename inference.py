@@ -16,7 +16,7 @@ from data_io.image_io import read_image, to_rgb
 from dataset import resize
 from model import UNet
 from runtime.checkpoint import checkpoint_classes, load_checkpoint
-from runtime.cpu import Conv3x3, ConvReLU, keep_freed_memory
+from runtime.cpu import ConvReLU, is_plain_3x3, keep_freed_memory
 from runtime.distributed import data_parallel, unwrap
 from runtime.precision import Autocast, pick_precision
 from utils import label_map
@@ -76,12 +76,13 @@ def fold_batch_norm(model: nn.Module) -> nn.Module:
     for block in [m for m in model.modules() if isinstance(m, nn.Sequential)]:
         at = 0  # of the layer that the next ones may be folded into
         for i, layer in enumerate(block):
-            into = type(block[at])
-            if isinstance(layer, _BatchNorm) and issubclass(into, nn.Conv2d) and into != ConvReLU:
-                block[at], block[i] = fuse_conv_bn_eval(block[at], layer), nn.Identity()
-            elif type(layer) is nn.ReLU and into in (nn.Conv2d, Conv3x3):
-                block[at] = copy.copy(block[at])  # it may be used elsewhere without ReLU
-                block[at].__class__, block[i] = ConvReLU, nn.Identity()
+            conv = block[at]
+            has_relu = isinstance(conv, ConvReLU)
+            if isinstance(layer, _BatchNorm) and isinstance(conv, nn.Conv2d) and not has_relu:
+                block[at], block[i] = fuse_conv_bn_eval(conv, layer), nn.Identity()
+            elif type(layer) is nn.ReLU and is_plain_3x3(conv):
+                block[at], block[i] = copy.copy(conv), nn.Identity()
+                block[at].__class__ = ConvReLU  # of the copy: `conv` may be used elsewhere, too
             else:
                 at = i
     return model

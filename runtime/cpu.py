@@ -59,20 +59,26 @@ def _has_slow_gradients() -> bool:
 
 def _faster_class(layer: nn.Module) -> type:
     """The class below whose forward pass suits a layer, or the layer's own."""
-    if not isinstance(layer, nn.Conv2d | nn.ConvTranspose2d):
-        return type(layer)
-    form = {name: getattr(layer, name) for name in ("groups", "dilation", "padding_mode")}
-    if form != {"groups": 1, "dilation": (1, 1), "padding_mode": "zeros"}:
-        return type(layer)
-    # Few channels make products too narrow to be faster.
-    if type(layer) is nn.Conv2d and layer.in_channels >= 32 and _has_slow_gradients():
-        square = layer.kernel_size == (3, 3) and layer.stride == (1, 1)
-        if square and layer.bias is None and layer.padding in ("same", "valid"):
-            return Conv3x3
-    if type(layer) is nn.ConvTranspose2d and layer.kernel_size == layer.stride == (2, 2):
-        if layer.bias is not None and layer.padding == layer.output_padding == (0, 0):
+    if type(layer) is nn.Conv2d and layer.bias is None and is_plain_3x3(layer):
+        # Few channels make products too narrow to be faster.
+        return Conv3x3 if layer.in_channels >= 32 and _has_slow_gradients() else nn.Conv2d
+    if type(layer) is nn.ConvTranspose2d and layer.bias is not None and _is_plain(layer):
+        unpadded = layer.padding == layer.output_padding == (0, 0)
+        if layer.kernel_size == layer.stride == (2, 2) and unpadded:
             return UpConv2x2
     return type(layer)
+
+
+def is_plain_3x3(layer: nn.Module) -> bool:
+    """Whether a layer is a convolution of the form that `model.double_conv` makes."""
+    if type(layer) not in (nn.Conv2d, Conv3x3) or not _is_plain(layer):
+        return False
+    square = layer.kernel_size == (3, 3) and layer.stride == (1, 1)
+    return square and layer.padding in ("same", "valid")
+
+
+def _is_plain(layer: nn.Module) -> bool:
+    return (layer.groups, layer.dilation, layer.padding_mode) == (1, (1, 1), "zeros")
 
 
 def _trains(layer: nn.Module, x: Tensor) -> bool:
@@ -88,7 +94,10 @@ def _trains(layer: nn.Module, x: Tensor) -> bool:
 
 
 def _dtype(layer: nn.Module, x: Tensor) -> torch.dtype | None:
-    """What a layer computes in; None if its weights and `x` do not agree, or are float64."""
+    """What a layer computes in; None if its weights and `x` do not agree.
+
+    Autocast leaves float64 alone.
+    """
     dtypes = {x.dtype, layer.weight.dtype}
     if torch.is_autocast_enabled("cpu") and torch.float64 not in dtypes:
         return torch.get_autocast_dtype("cpu")
@@ -117,43 +126,38 @@ class UpConv2x2(nn.ConvTranspose2d):
 
 
 class ConvReLU(nn.Conv2d):
-    """A convolution and the ReLU after it; where oneDNN does both at once, a pass less over memory.
+    """A convolution of `model.double_conv` and the ReLU after it, for inference.
 
-    For inference: `inference.fold_batch_norm` makes it.
+    Where oneDNN does both at once, that saves a pass over memory. `inference.fold_batch_norm`
+    makes it.
     """
 
     def forward(self, x: Tensor) -> Tensor:
-        """(N, C, H, W) -> (N, D, H', W'), as `nn.Conv2d`, 0 and above."""
-        if torch.compiler.is_compiling() or not self._is_for_onednn(x):
-            return F.relu_(super().forward(x))
-        padding, dtype = self.padding, _dtype(self, x)
-        if isinstance(padding, str):
-            padding = [n // 2 if padding == "same" else 0 for n in self._extent()]
-        bias = None if self.bias is None else self.bias.to(dtype)
-        return torch.ops.mkldnn._convolution_pointwise(
-            x.to(dtype), self.weight.to(dtype), bias, padding, self.stride, self.dilation,
-            self.groups, "relu", [], None,
-        )  # fmt: skip
-
-    def _extent(self) -> list[int]:
-        """How many pixels of height and width the kernel takes beside the one in its middle."""
-        return [d * (k - 1) for d, k in zip(self.dilation, self.kernel_size, strict=True)]
-
-    def _is_for_onednn(self, x: Tensor) -> bool:
+        """(N, C, H, W) -> (N, D, H, W), 2 less with `valid` padding; 0 and above."""
         dtype = _dtype(self, x)
-        return (
-            torch.backends.mkldnn.is_available()
-            and (
-                dtype == torch.float32
-                or (dtype == torch.bfloat16 and torch.ops.mkldnn._is_mkldnn_bf16_supported())
-            )
+        fused = (
+            not torch.compiler.is_compiling()
             and not torch.is_grad_enabled()
             and x.device.type == "cpu"
+            and _onednn_computes_in(dtype)
             and x.dim() == 4
             and x.numel() > 0
-            and self.padding_mode == "zeros"
-            and not (self.padding == "same" and any(n % 2 for n in self._extent()))
         )
+        if not fused:
+            return F.relu_(super().forward(x))
+        p = int(self.padding == "same")
+        bias = None if self.bias is None else self.bias.to(dtype)
+        return torch.ops.mkldnn._convolution_pointwise(
+            x.to(dtype), self.weight.to(dtype), bias, [p, p], [1, 1], [1, 1], 1, "relu", [], None
+        )
+
+
+def _onednn_computes_in(dtype: torch.dtype | None) -> bool:
+    if not torch.backends.mkldnn.is_available():
+        return False
+    if dtype == torch.bfloat16:
+        return torch.ops.mkldnn._is_mkldnn_bf16_supported()
+    return dtype == torch.float32
 
 
 class _Conv3x3(torch.autograd.Function):

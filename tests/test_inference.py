@@ -90,6 +90,9 @@ def test_a_network_that_is_folded_already_is_not_copied():
     [
         [nn.Conv2d(3, 4, 3), nn.ReLU(), nn.BatchNorm2d(4), nn.ReLU()],
         [nn.Conv2d(3, 4, 3), nn.LeakyReLU(), nn.Conv2d(4, 4, 1), nn.Dropout(), nn.ReLU()],
+        [nn.Conv2d(3, 4, 3, padding=1, padding_mode="reflect"), nn.BatchNorm2d(4), nn.ReLU()],
+        [nn.Conv2d(3, 6, 3, stride=2, groups=3, padding=2), nn.ReLU(), nn.Conv2d(6, 4, 1)],
+        [nn.Conv2d(3, 4, (2, 4), padding="same"), nn.ReLU()],
         [nn.ReLU(), nn.BatchNorm2d(3), nn.Conv2d(3, 4, 1), nn.BatchNorm2d(4), nn.LeakyReLU()],
     ],
 )
