@@ -253,7 +253,8 @@ def test_bands_are_upsampled_as_the_whole_is(monkeypatch, scale):
     rows = torch.cat(list(inference.predict_rows(constant, image, scale, 32)), 1)
     view = resize(image, [max(int(n * scale), 1) for n in (611, 97)])[:1].float()
     expected = torch.nn.functional.interpolate(view[None], (611, 97), mode="bilinear")[0]
-    torch.testing.assert_close(rows, expected.expand(3, -1, -1), atol=1e-2, rtol=0)
+    # Positions near row 600 are rounded to 6e-5 of a row, and rows differ by up to 255.
+    torch.testing.assert_close(rows, expected.expand(3, -1, -1), atol=2e-2, rtol=0)
 
 
 @pytest.mark.slow
