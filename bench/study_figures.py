@@ -103,20 +103,21 @@ def plot_overfitting(study: str, runs: list[dict]) -> Figure:
 def draw_scores(ax: Axes, runs: list[dict], study: str, data: str) -> None:
     """A bar for each arm: mIoU of the last epoch on val and, if one was held out, the video."""
     there = arms(runs, study, data)
-    for i, (measure, name) in enumerate(((MIOU, "val"), (UNSEEN, "unseen video"))):
+    shown = []
+    for measure, name, color in ((MIOU, "val", "0.75"), (UNSEEN, "unseen video", "0.4")):
         found = {arm: list(values(runs, data, arm, measure).values()) for arm in there}
-        found = {arm: v for arm, v in found.items() if v}
-        places = [there.index(arm) + 0.4 * i for arm in found]
-        means = [statistics.mean(v) for v in found.values()]
-        errors = [statistics.stdev(v) if len(v) > 1 else 0 for v in found.values()]
-        if found:
-            color = ("0.75", "0.4")[i]
-            ax.bar(places, means, 0.38, yerr=errors, color=color, label=name, capsize=3)
-    middle = sum(x for x in ax.get_xlim()) / 2 - (len(there) - 1) / 2  # of one bar or two
+        if any(found.values()):
+            shown.append((found, name, color))
+    for i, (found, name, color) in enumerate(shown):
+        places = [there.index(arm) + 0.4 * i for arm in there if found[arm]]
+        means = [statistics.mean(v) for v in found.values() if v]
+        errors = [statistics.stdev(v) if len(v) > 1 else 0 for v in found.values() if v]
+        ax.bar(places, means, 0.38, yerr=errors, color=color, label=name, capsize=3)
+    middle = 0.2 * (len(shown) - 1)
     ax.set_xticks(
         [x + middle for x in range(len(there))], there, rotation=20, ha="right", fontsize=8
     )
-    ax.set(title=f"{NAMES[data]}: mIoU of the last epoch, ± standard deviation")
+    ax.set(title=f"{NAMES[data]}: last mIoU, ± standard deviation")
     ax.yaxis.set_major_formatter(PercentFormatter(1))
     ax.legend(frameon=False)
 

@@ -109,7 +109,7 @@ class Conv3x3(nn.Conv2d):
 
     def forward(self, x: Tensor) -> Tensor:
         """(N, C, H, W) -> (N, D, H, W), 2 less with `valid` padding."""
-        if _trains(self, x) and _dtype(self, x) == x.dtype == torch.float32:
+        if _trains(self, x) and _dtype(self, x) == torch.float32:
             return _Conv3x3.apply(x, self.weight, int(self.padding == "same"))
         return super().forward(x)
 

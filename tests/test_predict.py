@@ -231,7 +231,6 @@ def test_tiles_cover_images_of_any_size_and_weigh_one(monkeypatch):
     torch.manual_seed(0)
     local = UNet(width=2, depth=1, num_classes=3).eval()
     constant = torch.nn.Module()
-    constant.depth = 0
     constant.forward = lambda images, whole: images[:, :1].float().expand(-1, 3, -1, -1)
     constant.register_parameter("p", torch.nn.Parameter(torch.zeros(())))
     for height, width in ((70, 41), (33, 90), (64, 64), (20, 20)):
@@ -246,7 +245,6 @@ def test_bands_are_upsampled_as_the_whole_is(monkeypatch, scale):
     monkeypatch.setattr(inference, "OVERLAP", 8)
     monkeypatch.setattr(inference, "MAX_UNTILED", 0)
     constant = torch.nn.Module()
-    constant.depth = 0
     constant.forward = lambda images, whole: images[:, :1].float().expand(-1, 3, -1, -1)
     constant.register_parameter("p", torch.nn.Parameter(torch.zeros(())))
     image = torch.randint(256, (3, 611, 97), dtype=torch.uint8)
