@@ -1,6 +1,7 @@
 """Batches for training and validation."""
 
 import signal
+import sys
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
@@ -157,7 +158,7 @@ def make_loader(
         batch_sampler=DistributedBatchSampler(sampler, batch_size, train),
         num_workers=workers,
         prefetch_factor=PREFETCH if workers else None,
-        worker_init_fn=ignore_interrupt,
+        worker_init_fn=leave_interrupts,
         generator=torch.Generator(),
         collate_fn=_collate_train if train else _collate,
         pin_memory=torch.cuda.is_available(),
@@ -210,9 +211,20 @@ def message(error: Exception) -> str:
     return text
 
 
-def ignore_interrupt(_: int) -> None:
-    """In a loader's worker, which a shell's Ctrl-C reaches too: the main process ends it."""
+def leave_interrupts(_: int) -> None:
+    """In a loader's worker: leave Ctrl-C, which a shell sends to it too, to the main process.
+
+    That process may stop in the middle of taking over a batch. The worker's thread at the other
+    end would print a traceback, though nothing is wrong: a lost worker is told by the main process.
+    """
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    shown = sys.excepthook
+
+    def show(kind, error, traceback) -> None:
+        if not issubclass(kind, ConnectionError | EOFError):
+            shown(kind, error, traceback)
+
+    sys.excepthook = show
 
 
 def _collate(pairs: list) -> tuple[Tensor, Tensor] | tuple[list[Tensor], list[Tensor]]:

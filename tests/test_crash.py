@@ -266,10 +266,11 @@ def interrupt_message(patch: pytest.MonkeyPatch, calls: int) -> None:
         pytest.param(2, interrupt_step, 3, id="a step, with workers"),
         pytest.param(2, interrupt_step, 8, id="validation", marks=pytest.mark.slow),
         pytest.param(2, interrupt_message, 5, id="a worker's message"),
+        pytest.param(2, interrupt_message, 9, id="a worker's handing over of a batch"),
     ],
 )
 def test_an_interrupted_fit_goes_on_in_the_same_process(
-    recipe, whole, tmp_path, monkeypatch, workers, interrupt, calls
+    recipe, whole, tmp_path, monkeypatch, capfd, workers, interrupt, calls
 ):
     recipe = Recipe(**{**vars(recipe), "workers": workers})
     model, loaders = make_model(recipe), make_loaders(recipe)
@@ -279,6 +280,7 @@ def test_an_interrupted_fit_goes_on_in_the_same_process(
         interrupt(patch, calls)
         with pytest.raises(KeyboardInterrupt):
             next(running)
+    assert "Traceback" not in capfd.readouterr().err  # of a worker
     assert len(load_checkpoint(tmp_path / "last.pt")["history"]) == 1
     assert len(list(fit(model, *loaders, recipe, tmp_path))) == recipe.epochs
     assert not differences(whole, tmp_path)
