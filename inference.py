@@ -14,9 +14,10 @@ from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from data_io.image_io import read_image, to_rgb
 from dataset import resize
-from model import UNet
+from model import UNet, Up
 from runtime.checkpoint import checkpoint_classes, load_checkpoint
-from runtime.cpu import ConvReLU, is_plain_3x3, keep_freed_memory
+from runtime.cpu import is_plain_3x3, keep_freed_memory
+from runtime.cpu_inference import Conv1x1, ConvReLU, MaxPool2x2
 from runtime.distributed import data_parallel, unwrap
 from runtime.precision import Autocast, pick_precision
 from utils import label_map
@@ -61,13 +62,13 @@ def load_model(path: str | Path, device: str | torch.device = "cpu") -> UNet:
 
 
 def fold_batch_norm(model: nn.Module) -> nn.Module:
-    """The network in evaluation mode, its batch norm and ReLU folded into the convolutions.
+    """The network in evaluation mode, its batch norm folded into the convolutions.
 
     In evaluation, batch norm multiplies and shifts each channel by constants, which fit into the
     weights and bias of the convolution before it (Jacob et al. 2018, section 3.2,
-    https://arxiv.org/abs/1712.05877): that saves a pass over every feature map. `ConvReLU` saves
-    another. Predictions agree to rounding. A network is copied first; one that was folded already,
-    as `load_model` returns it, is returned as it is.
+    https://arxiv.org/abs/1712.05877): that saves a pass over every feature map. The layers of
+    `runtime.cpu_inference` save others. Predictions agree to rounding. A network is copied first;
+    one that was folded already, as `load_model` returns it, is returned as it is.
     """
     if not model.training and getattr(model, "is_folded", False):
         return model
@@ -81,11 +82,25 @@ def fold_batch_norm(model: nn.Module) -> nn.Module:
             if isinstance(layer, _BatchNorm) and isinstance(conv, nn.Conv2d) and not has_relu:
                 block[at], block[i] = fuse_conv_bn_eval(conv, layer), nn.Identity()
             elif type(layer) is nn.ReLU and is_plain_3x3(conv):
-                block[at], block[i] = copy.copy(conv), nn.Identity()
-                block[at].__class__ = ConvReLU  # of the copy: `conv` may be used elsewhere, too
+                block[at], block[i] = _as(ConvReLU, conv), nn.Identity()
             else:
                 at = i
+    if type(model) is UNet:
+        model.pool, model.conv_1x1 = _as(MaxPool2x2, model.pool), _as(Conv1x1, model.conv_1x1)
+        model.expansive = nn.ModuleList(_as(_UpFolded, up) for up in model.expansive)
     return model
+
+
+def _as(kind: type, layer: nn.Module) -> nn.Module:
+    """A copy of a layer as one of another class; the layer itself may be used elsewhere, too."""
+    layer = copy.copy(layer)
+    layer.__class__ = kind
+    return layer
+
+
+class _UpFolded(Up):
+    def concatenate(self, skip: Tensor, x: Tensor) -> tuple[Tensor, Tensor]:
+        return skip, x  # as they are: its `ConvReLU` takes both
 
 
 def inference_net(model: UNet, precision: str = "auto") -> nn.Module:

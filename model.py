@@ -10,7 +10,6 @@ from itertools import count
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from utils import Classes
 
@@ -78,7 +77,10 @@ class Up(nn.Module):
         x = self.up(x)  # (N, C, 2h, 2w)
         top, left = self.margin, self.margin
         skip = skip[..., top : top + x.shape[-2], left : left + x.shape[-1]]
-        return self.convs(torch.cat([skip, x], dim=1))  # 2C channels in, C out
+        return self.convs(self.concatenate(skip, x))  # 2C channels in, C out
+
+    def concatenate(self, skip: Tensor, x: Tensor) -> Tensor:
+        return torch.cat([skip, x], dim=1)
 
 
 class UNet(nn.Module):
@@ -133,6 +135,7 @@ class UNet(nn.Module):
             double_conv(i, o, padding, batch_norm)
             for i, o in zip([in_channels, *channels[:-1]], channels, strict=True)
         )
+        self.pool = nn.MaxPool2d(2)
         self.expansive = nn.ModuleList()
         # Pixels that the two unpadded convolutions of the level below cost on each side, 2, at the
         # resolution of the skip.
@@ -209,7 +212,7 @@ class UNet(nn.Module):
         for level, convs in enumerate(self.contracting):
             if level:
                 skips.append(x)
-                x = F.max_pool2d(x, 2)  # (N, C, H, W) -> (N, C, H/2, W/2)
+                x = self.pool(x)  # (N, C, H, W) -> (N, C, H/2, W/2)
             x = convs(x)  # -> (N, width * 2**level, H, W)
         for up in self.expansive:
             x = up(x, skips.pop())  # (N, C, H, W) -> (N, C/2, 2H, 2W)

@@ -1,4 +1,4 @@
-"""What makes a CPU train and predict faster: kept memory, faster gradients, fused ReLU."""
+"""What makes a CPU train faster: kept memory, faster gradients."""
 
 import ctypes
 import os
@@ -93,7 +93,7 @@ def _trains(layer: nn.Module, x: Tensor) -> bool:
     )
 
 
-def _dtype(layer: nn.Module, x: Tensor) -> torch.dtype | None:
+def computing_dtype(layer: nn.Module, x: Tensor) -> torch.dtype | None:
     """What a layer computes in; None if its weights and `x` do not agree.
 
     Autocast leaves float64 alone.
@@ -109,7 +109,7 @@ class Conv3x3(nn.Conv2d):
 
     def forward(self, x: Tensor) -> Tensor:
         """(N, C, H, W) -> (N, D, H, W), 2 less with `valid` padding."""
-        if _trains(self, x) and _dtype(self, x) == torch.float32:
+        if _trains(self, x) and computing_dtype(self, x) == torch.float32:
             return _Conv3x3.apply(x, self.weight, int(self.padding == "same"))
         return super().forward(x)
 
@@ -119,45 +119,10 @@ class UpConv2x2(nn.ConvTranspose2d):
 
     def forward(self, x: Tensor, output_size: None = None) -> Tensor:
         """(N, C, H, W) -> (N, D, 2H, 2W)."""
-        dtype = _dtype(self, x)
+        dtype = computing_dtype(self, x)
         if _trains(self, x) and dtype in (torch.float32, torch.bfloat16):
             return _UpConv2x2.apply(x.to(dtype), self.weight.to(dtype), self.bias.to(dtype))
         return super().forward(x, output_size)
-
-
-class ConvReLU(nn.Conv2d):
-    """A convolution of `model.double_conv` and the ReLU after it, for inference.
-
-    Where oneDNN does both at once, that saves a pass over memory. `inference.fold_batch_norm`
-    makes it.
-    """
-
-    def forward(self, x: Tensor) -> Tensor:
-        """(N, C, H, W) -> (N, D, H, W), 2 less with `valid` padding; 0 and above."""
-        dtype = _dtype(self, x)
-        fused = (
-            not torch.compiler.is_compiling()
-            and not torch.is_grad_enabled()
-            and x.device.type == "cpu"
-            and _onednn_computes_in(dtype)
-            and x.dim() == 4
-            and x.numel() > 0
-        )
-        if not fused:
-            return F.relu_(super().forward(x))
-        p = int(self.padding == "same")
-        bias = None if self.bias is None else self.bias.to(dtype)
-        return torch.ops.mkldnn._convolution_pointwise(
-            x.to(dtype), self.weight.to(dtype), bias, [p, p], [1, 1], [1, 1], 1, "relu", [], None
-        )
-
-
-def _onednn_computes_in(dtype: torch.dtype | None) -> bool:
-    if not torch.backends.mkldnn.is_available():
-        return False
-    if dtype == torch.bfloat16:
-        return torch.ops.mkldnn._is_mkldnn_bf16_supported()
-    return dtype == torch.float32
 
 
 class _Conv3x3(torch.autograd.Function):

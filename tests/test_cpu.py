@@ -10,8 +10,7 @@ from torch import nn
 
 from model import UNet
 from runtime import cpu
-from runtime.cpu import Conv3x3, ConvReLU, UpConv2x2, convert
-from runtime.precision import cpu_has_bf16
+from runtime.cpu import Conv3x3, UpConv2x2, convert
 
 
 @pytest.fixture(autouse=True)
@@ -238,73 +237,3 @@ print(kilobytes() - before)
         kept[what] = int(done.stdout)
     assert kept["keep"] > 190_000
     assert kept["plain"] < 50_000
-
-
-# Convolution and ReLU in one
-
-
-CONVOLUTIONS = [
-    nn.Conv2d(3, 8, 3, padding="same"),
-    nn.Conv2d(8, 5, 3, padding="valid", bias=False),
-]
-bf16 = pytest.param(
-    torch.bfloat16, marks=pytest.mark.skipif(not cpu_has_bf16(), reason="the CPU has no bf16")
-)
-
-
-@pytest.mark.parametrize("layer", CONVOLUTIONS)
-@pytest.mark.parametrize("dtype", [torch.float32, bf16])
-@pytest.mark.parametrize("layout", [torch.channels_last, torch.contiguous_format])
-@pytest.mark.parametrize("n", [0, 2])
-def test_a_fused_convolution_computes_what_convolution_and_relu_do(layer, dtype, layout, n):
-    torch.manual_seed(0)
-    fused = copy.deepcopy(layer)
-    fused.__class__ = ConvReLU
-    x = torch.randn(n, layer.in_channels, 13, 10).to(memory_format=layout)
-    with torch.inference_mode(), torch.autocast("cpu", dtype, enabled=dtype == torch.bfloat16):
-        found, expected = fused(x), layer(x).relu()
-    assert found.dtype == dtype and (n == 0 or (found == 0).any())
-    torch.testing.assert_close(
-        found, expected, rtol=1e-5 if dtype == torch.float32 else 0.01, atol=1e-5
-    )
-
-
-@pytest.mark.parametrize(
-    "layer", [UpConv2x2(4, 3, 2, stride=2), ConvReLU(4, 3, 3, padding="valid")]
-)
-def test_autocast_leaves_float64_alone_and_other_dtypes_must_agree(layer):
-    x = torch.randn(1, 4, 6, 6, dtype=torch.float64)
-    layer = copy.deepcopy(layer).double()
-    for enabled in (False, True):
-        with torch.autocast("cpu", torch.bfloat16, enabled=enabled):
-            assert layer(x).dtype == torch.float64
-            with torch.no_grad():
-                assert layer(x).dtype == torch.float64
-    with pytest.raises(RuntimeError):
-        layer(x.float())
-
-
-def test_a_fused_convolution_takes_one_image_without_a_batch():
-    layer = ConvReLU(3, 4, 3, padding="same")
-    with torch.no_grad():
-        image = torch.randn(3, 8, 8)
-        torch.testing.assert_close(layer(image), layer(image[None])[0])
-
-
-@pytest.mark.skipif(not torch.backends.mkldnn.is_available(), reason="PyTorch without oneDNN")
-def test_a_cpu_computes_convolution_and_relu_at_once_in_inference_alone():
-    layer = copy.deepcopy(CONVOLUTIONS[0])
-    layer.__class__ = ConvReLU
-    x = torch.randn(1, 3, 8, 8)
-
-    def operators() -> set[str]:
-        with torch.profiler.profile() as profile:
-            layer(x)
-        return {event.key for event in profile.key_averages()}
-
-    assert "aten::relu_" in operators()
-    layer(x).sum().backward()
-    assert layer.weight.grad.abs().sum() > 0
-    with torch.no_grad():
-        fused = operators()
-    assert "aten::relu_" not in fused and "mkldnn::_convolution_pointwise" in fused

@@ -72,8 +72,10 @@ def test_torch_hub_loads_a_committed_checkpoint_from_a_checkout():
 def test_a_compiled_network_predicts_as_the_network_does():
     model = load_model(CHECKPOINT)
     image = torch.randint(256, (3, 256, 512), dtype=torch.uint8)
-    same = predict(torch.compile(model, backend="aot_eager"), image) == predict(model, image)
-    assert same.float().mean() > 0.999
+    both = torch.compile(model, backend="aot_eager"), model
+    for precision, share in (("fp32", 0.9999), ("auto", 0.99)):  # in bf16 sums round otherwise
+        found, expected = (predict(net, image, precision=precision) for net in both)
+        assert (found == expected).float().mean() > share
 
 
 @pytest.mark.parametrize("kind", ["half", "bfloat16"])

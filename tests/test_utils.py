@@ -57,9 +57,11 @@ def test_a_label_map_has_the_first_of_the_highest_logits(dtype, classes, layout)
 
 
 def test_a_label_map_holds_classes_even_where_logits_are_no_numbers():
-    logits = torch.full((1, 4, 1, 2), -math.inf, dtype=torch.bfloat16)
+    logits = torch.full((1, 4, 9, 20), -math.inf, dtype=torch.bfloat16)
     logits[..., 0] = math.nan
-    assert label_map(logits).max() < 4 and label_map(logits)[0, 0, 1] == 0
+    logits[:, 2, :, 1] = math.inf
+    labels = label_map(logits)
+    assert labels.max() < 4 and (labels[..., 1] == 2).all() and (labels[..., 2:] == 0).all()
 
 
 # Metrics

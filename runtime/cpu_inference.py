@@ -1,0 +1,102 @@
+"""Layers that predict faster on a CPU, since they take fewer passes over memory.
+
+A convolution of the U-Net is as fast in oneDNN as a matrix product. What is left to save lies
+between: at 512x1024 pixels and width 16, every pass over a feature map of the first level reads
+16 MiB in bf16. `inference.fold_batch_norm` puts these layers into a network. Each computes what
+the layer of PyTorch computes that it takes the place of, and is that layer where its own way would
+not be faster: on a GPU, where gradients are wanted, and under torch.compile, which fuses by itself.
+"""
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from runtime.cpu import computing_dtype
+
+
+def _is_faster(layer: nn.Module, x: Tensor) -> bool:
+    """Whether a layer's own way suits a pass over `x`."""
+    return (
+        not torch.compiler.is_compiling()
+        and not torch.is_grad_enabled()
+        and x.device.type == "cpu"
+        and x.dim() == 4
+        and x.numel() > 0
+    )
+
+
+class ConvReLU(nn.Conv2d):
+    """A convolution of `model.double_conv` and the ReLU after it, which oneDNN does at once.
+
+    Takes a map, or two that are to be concatenated: of these, it adds what each of them gives, and
+    does not copy them first.
+    """
+
+    def forward(self, x: Tensor | tuple[Tensor, Tensor]) -> Tensor:
+        """(N, C, H, W), or two whose channels are C in all -> (N, D, H, W), 0 and above.
+
+        2 less in height and width with `valid` padding.
+        """
+        parts = x if isinstance(x, tuple) else (x,)
+        dtype = computing_dtype(self, parts[0])
+        fused = _is_faster(self, parts[0]) and _onednn_computes_in(dtype)
+        if len(parts) > 1 and not (fused and self.out_channels > 1 and all(map(_adds_up, parts))):
+            parts = (torch.cat(parts, 1),)
+        if not fused:
+            return F.relu_(super().forward(parts[0]))
+        first, *others = [part.to(dtype) for part in parts]
+        weight, *weights = self.weight.to(dtype).split([part.shape[1] for part in parts], dim=1)
+        bias = None if self.bias is None else self.bias.to(dtype)
+        p = int(self.padding == "same")
+        form = [p, p], [1, 1], [1, 1], 1  # padding, stride, dilation, groups
+        conv, conv_and_add = (
+            torch.ops.mkldnn._convolution_pointwise,
+            torch.ops.mkldnn._convolution_pointwise_.binary,
+        )
+        out = conv(first, weight, bias, *form, "none" if others else "relu", [], None)
+        for other, weight in zip(others, weights, strict=True):
+            out = conv_and_add(out, other, weight, None, *form, "add", 1.0, "relu", [], None)
+        return out
+
+
+def _adds_up(x: Tensor) -> bool:
+    """Whether oneDNN adds a convolution of `x` to another: only in channels-last layout."""
+    return x.is_contiguous(memory_format=torch.channels_last) and not x.is_contiguous()
+
+
+def _onednn_computes_in(dtype: torch.dtype | None) -> bool:
+    if not torch.backends.mkldnn.is_available():
+        return False
+    if dtype == torch.bfloat16:
+        return torch.ops.mkldnn._is_mkldnn_bf16_supported()
+    return dtype == torch.float32
+
+
+class MaxPool2x2(nn.MaxPool2d):
+    """`nn.MaxPool2d(2)` without the places of the maxima, which only training wants."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(N, C, 2h, 2w) -> (N, C, h, w)."""
+        if not _is_faster(self, x) or x.shape[-2] % 2 or x.shape[-1] % 2:
+            return super().forward(x)
+        rows = torch.maximum(x[:, :, ::2], x[:, :, 1::2])
+        return torch.maximum(rows[..., ::2], rows[..., 1::2])
+
+
+class Conv1x1(nn.Conv2d):
+    """A 1x1 convolution that puts each class's logits side by side, where `label_map` wants them.
+
+    As a product of the weights with all pixels. Only in bf16: in fp32 `label_map` is faster with a
+    pixel's logits side by side.
+    """
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(N, C, H, W) -> (N, D, H, W), in bf16 the logits of a class side by side."""
+        if not (_is_faster(self, x) and computing_dtype(self, x) == torch.bfloat16):
+            return super().forward(x)
+        n, channels, height, width = x.shape
+        pixels = x.bfloat16().permute(0, 2, 3, 1).reshape(-1, channels)
+        logits = self.weight.bfloat16().flatten(1) @ pixels.t()  # (D, N * H * W)
+        # `torch.addmm` would spread the bias over all pixels first, which takes longer.
+        logits.add_(self.bias.bfloat16().unsqueeze(1))
+        return logits.view(-1, n, height, width).transpose(0, 1)

@@ -1,0 +1,133 @@
+"""The layers that a folded network predicts with on a CPU, against those of PyTorch."""
+
+import copy
+
+import pytest
+import torch
+from torch import nn
+
+from runtime.cpu import UpConv2x2
+from runtime.cpu_inference import Conv1x1, ConvReLU, MaxPool2x2
+from runtime.precision import cpu_has_bf16
+from utils import label_map
+
+# Convolution and ReLU in one
+
+
+CONVOLUTIONS = [
+    nn.Conv2d(3, 8, 3, padding="same"),
+    nn.Conv2d(8, 5, 3, padding="valid", bias=False),
+    nn.Conv2d(4, 1, 3, padding="same"),
+]
+bf16 = pytest.param(
+    torch.bfloat16, marks=pytest.mark.skipif(not cpu_has_bf16(), reason="the CPU has no bf16")
+)
+
+
+@pytest.mark.parametrize("layer", CONVOLUTIONS)
+@pytest.mark.parametrize("dtype", [torch.float32, bf16])
+@pytest.mark.parametrize("layout", [torch.channels_last, torch.contiguous_format])
+@pytest.mark.parametrize("n", [0, 2])
+@pytest.mark.parametrize(("parts", "apart"), [(1, False), (2, False), (2, True)])
+def test_a_fused_convolution_computes_what_convolution_and_relu_do(
+    layer, dtype, layout, n, parts, apart
+):
+    torch.manual_seed(0)
+    fused = copy.deepcopy(layer)
+    fused.__class__ = ConvReLU
+    x = torch.randn(n, layer.in_channels, 13, 10).to(memory_format=layout)
+    before = x.clone()
+    given = x if parts == 1 else tuple(x.tensor_split([2], dim=1))
+    if parts == 2 and apart:
+        given = tuple(part.clone(memory_format=layout) for part in given)
+    with torch.inference_mode(), torch.autocast("cpu", dtype, enabled=dtype == torch.bfloat16):
+        found, expected = fused(given), layer(x).relu()
+    assert torch.equal(x, before)
+    assert found.dtype == dtype and (n == 0 or (found == 0).any())
+    tolerance = 1e-5 if dtype == torch.float32 else 0.01  # in bf16 a sum of parts is rounded twice
+    torch.testing.assert_close(found, expected, rtol=tolerance, atol=tolerance)
+
+
+@pytest.mark.parametrize(
+    "layer",
+    [UpConv2x2(4, 3, 2, stride=2), ConvReLU(4, 3, 3, padding="valid"), Conv1x1(4, 3, 1)],
+)
+def test_autocast_leaves_float64_alone_and_other_dtypes_must_agree(layer):
+    x = torch.randn(1, 4, 6, 6, dtype=torch.float64)
+    layer = copy.deepcopy(layer).double()
+    for enabled in (False, True):
+        with torch.autocast("cpu", torch.bfloat16, enabled=enabled):
+            assert layer(x).dtype == torch.float64
+            with torch.no_grad():
+                assert layer(x).dtype == torch.float64
+    with pytest.raises(RuntimeError):
+        layer(x.float())
+
+
+def test_a_fused_convolution_takes_one_image_without_a_batch():
+    layer = ConvReLU(3, 4, 3, padding="same")
+    with torch.no_grad():
+        image = torch.randn(3, 8, 8)
+        torch.testing.assert_close(layer(image), layer(image[None])[0])
+
+
+@pytest.mark.skipif(not torch.backends.mkldnn.is_available(), reason="PyTorch without oneDNN")
+def test_a_cpu_computes_convolution_and_relu_at_once_in_inference_alone():
+    layer = copy.deepcopy(CONVOLUTIONS[0])
+    layer.__class__ = ConvReLU
+    x = torch.randn(1, 3, 8, 8)
+
+    def operators() -> set[str]:
+        with torch.profiler.profile() as profile:
+            layer(x)
+        return {event.key for event in profile.key_averages()}
+
+    assert "aten::relu_" in operators()
+    layer(x).sum().backward()
+    assert layer.weight.grad.abs().sum() > 0
+    with torch.no_grad():
+        fused = operators()
+    assert "aten::relu_" not in fused and "mkldnn::_convolution_pointwise" in fused
+
+
+def test_a_fused_convolution_has_the_gradients_of_two_maps_that_are_concatenated():
+    layer, parts = (
+        copy.deepcopy(CONVOLUTIONS[0]),
+        (torch.randn(1, 1, 8, 8), torch.randn(1, 2, 8, 8)),
+    )
+    expected = torch.autograd.grad(layer(torch.cat(parts, 1)).relu().sum(), layer.weight)
+    layer.__class__ = ConvReLU
+    torch.testing.assert_close(torch.autograd.grad(layer(parts).sum(), layer.weight), expected)
+
+
+# Pooling and the last convolution
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("shape", [(2, 3, 8, 6), (1, 2, 7, 5), (0, 3, 4, 4)])
+@pytest.mark.parametrize("grad", [True, False])
+def test_pooling_gives_the_maxima_of_torch(dtype, shape, grad):
+    x = torch.randn(shape).to(dtype, memory_format=torch.channels_last)
+    x[..., :1, :1] = torch.nan
+    with torch.set_grad_enabled(grad):
+        found = MaxPool2x2(2)(x)
+    torch.testing.assert_close(
+        *(found, nn.functional.max_pool2d(x, 2)), rtol=0, atol=0, equal_nan=True
+    )
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("n", [0, 1, 3])
+def test_the_last_convolution_gives_the_logits_of_torch_a_class_side_by_side(dtype, n):
+    torch.manual_seed(0)
+    layer = nn.Conv2d(5, 7, 1)
+    x = torch.randn(n, 5, 6, 9).to(memory_format=torch.channels_last)
+    with torch.inference_mode(), torch.autocast("cpu", dtype, enabled=dtype == torch.bfloat16):
+        expected = layer(x)
+        layer.__class__ = Conv1x1
+        found = layer(x)
+    assert found.dtype == expected.dtype and found.shape == expected.shape
+    torch.testing.assert_close(found, expected, rtol=0.02, atol=0.02)
+    if dtype == torch.bfloat16 and n:
+        assert found[0, 0].is_contiguous()
+    assert (label_map(found) == label_map(expected)).float().mean() >= 0.95 or not n
