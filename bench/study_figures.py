@@ -30,6 +30,10 @@ def panels(runs: list[dict], study: str, height: float = 3.9) -> tuple[Figure, d
     return figure, dict(zip(there, axes, strict=True))
 
 
+def seeds(runs: list) -> str:
+    return f"{len(runs)} seed{'s' * (len(runs) > 1)}"
+
+
 def draw_curves(ax: Axes, runs: list[dict], study: str, data: str, name: str) -> None:
     """A figure of the history over the epochs: a thick line for the mean, a thin one a seed."""
     for i, arm in enumerate(STUDIES[study]):
@@ -41,7 +45,7 @@ def draw_curves(ax: Axes, runs: list[dict], study: str, data: str, name: str) ->
         for line in lines:
             ax.plot(epochs, line, color=f"C{i}", lw=0.7, alpha=0.4)
         mean = [statistics.mean(column) for column in zip(*lines, strict=True)]
-        ax.plot(epochs, mean, color=f"C{i}", lw=2, label=f"{arm} ({len(lines)} seeds)")
+        ax.plot(epochs, mean, color=f"C{i}", lw=2, label=f"{arm} ({seeds(lines)})")
     ax.set_xlabel("epoch")
     ax.xaxis.set_major_locator(MaxNLocator(integer=True))
 
@@ -70,7 +74,7 @@ def plot_shares(study: str, runs: list[dict]) -> Figure:
                 known = [v for r in mine if (v := judged("iou")(r).get(name)) is not None]
                 if known:
                     points.append((shares[name], statistics.mean(known)))
-            label, color = f"{arm} ({len(mine)} seeds)", f"C{list(STUDIES[study]).index(arm)}"
+            label, color = f"{arm} ({seeds(mine)})", f"C{list(STUDIES[study]).index(arm)}"
             ax.plot(
                 *zip(*points, strict=True), ".-", color=color, lw=0.8, label=label, zorder=3 + i
             )

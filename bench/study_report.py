@@ -23,9 +23,10 @@ class Measure(NamedTuple):
     name: str
     of: Callable[[dict], float | None]
     share: bool = True
+    digits: int = 2
 
     def show(self, value: float, sign: str = "") -> str:
-        return f"{100 * value:{sign}.2f}" if self.share else f"{value:{sign}.3f}"
+        return f"{100 * value if self.share else value:{sign}.{self.digits}f}"
 
 
 def judged(figure: str, place: str = "val", pixels: str = "all") -> Callable:
@@ -82,10 +83,10 @@ MEASURES = {  # of val, where nothing else is said; the first two are answered i
     "augmentation": [
         UNSEEN,
         MIOU,
-        Measure("loss in training", lambda run: run["history"][-1]["train_loss"], False),
-        Measure("loss", lambda run: run["history"][-1]["val_loss"], False),
-        Measure("loss, unseen video", judged("loss", "unseen"), False),
-        Measure("epoch of the lowest loss", lowest_loss_epoch, False),
+        Measure("loss in training", lambda run: run["history"][-1]["train_loss"], False, 3),
+        Measure("loss", lambda run: run["history"][-1]["val_loss"], False, 3),
+        Measure("loss, unseen video", judged("loss", "unseen"), False, 3),
+        Measure("epoch of the lowest loss", lowest_loss_epoch, False, 1),
     ],
 }
 

@@ -356,7 +356,7 @@ def test_accuracy_is_drawn_over_the_epochs_as_the_mean_of_the_seeds(name):
         assert list(x) == [1, 2, 3]
         expected = [0.51 + 0.03 * place - 0.1 / epoch for epoch in (1, 2, 3)]
         np.testing.assert_allclose(y, expected)
-        assert f"{arm} (1 seeds)" in drawn(streets)
+        assert f"{arm} (1 seed)" in drawn(streets)
     assert len(camvid.lines) == 2 * (3 + 1)  # each seed too
 
 
