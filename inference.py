@@ -17,7 +17,13 @@ from dataset import resize
 from model import UNet, Up
 from runtime.checkpoint import checkpoint_classes, load_checkpoint
 from runtime.cpu import is_plain_3x3, keep_freed_memory
-from runtime.cpu_inference import Conv1x1, ConvReLU, MaxPool2x2
+from runtime.cpu_inference import (
+    Conv1x1,
+    ConvReLU,
+    MaxPool2x2,
+    is_plain_1x1,
+    is_plain_pooling,
+)
 from runtime.distributed import data_parallel, unwrap
 from runtime.precision import Autocast, pick_precision
 from utils import label_map
@@ -50,7 +56,7 @@ def load_model(path: str | Path, device: str | torch.device = "cpu") -> UNet:
             f"{path}: its weights do not fit its settings {settings} ({error}): "
             "restore it from a copy, or take another"
         ) from error
-    if not all(value.isfinite().all() for value in model.state_dict().values()):
+    if not has_finite_weights(model):
         raise ValueError(f"{path}: its weights are not all finite numbers: take an earlier one")
     model.downscale = recipe.get("downscale")
     if not isinstance(model.downscale, int) or model.downscale < 1:
@@ -59,6 +65,11 @@ def load_model(path: str | Path, device: str | torch.device = "cpu") -> UNet:
             "restore it from a copy, or take another"
         )
     return fold_batch_norm(model).to(device)
+
+
+def has_finite_weights(model: nn.Module) -> bool:
+    """Whether no weight and no statistic of batch norm is infinite or NaN."""
+    return all(bool(value.isfinite().all()) for value in model.state_dict().values())
 
 
 def fold_batch_norm(model: nn.Module) -> nn.Module:
@@ -85,22 +96,29 @@ def fold_batch_norm(model: nn.Module) -> nn.Module:
                 block[at], block[i] = _as(ConvReLU, conv), nn.Identity()
             else:
                 at = i
-    if type(model) is UNet:
-        model.pool, model.conv_1x1 = _as(MaxPool2x2, model.pool), _as(Conv1x1, model.conv_1x1)
-        model.expansive = nn.ModuleList(_as(_UpFolded, up) for up in model.expansive)
+    if isinstance(model, UNet):
+        if is_plain_pooling(model.pool):
+            model.pool = _as(MaxPool2x2, model.pool)
+        if is_plain_1x1(model.conv_1x1):
+            model.conv_1x1 = _as(Conv1x1, model.conv_1x1)
+        for i, up in enumerate(model.expansive):
+            if type(up) is Up and isinstance(up.convs[0], ConvReLU):
+                model.expansive[i] = _as(_UpFolded, up)
     return model
 
 
 def _as(kind: type, layer: nn.Module) -> nn.Module:
-    """A copy of a layer as one of another class; the layer itself may be used elsewhere, too."""
+    """A copy of a layer as one of another class, since the layer may be used elsewhere, too."""
     layer = copy.copy(layer)
     layer.__class__ = kind
     return layer
 
 
 class _UpFolded(Up):
-    def concatenate(self, skip: Tensor, x: Tensor) -> tuple[Tensor, Tensor]:
-        return skip, x  # as they are: its `ConvReLU` takes both
+    """An `Up` whose first layer is a `ConvReLU`, which takes two maps as they are."""
+
+    def join(self, skip: Tensor, x: Tensor) -> tuple[Tensor, Tensor]:
+        return skip, x
 
 
 def inference_net(model: UNet, precision: str = "auto") -> nn.Module:

@@ -77,9 +77,10 @@ class Up(nn.Module):
         x = self.up(x)  # (N, C, 2h, 2w)
         top, left = self.margin, self.margin
         skip = skip[..., top : top + x.shape[-2], left : left + x.shape[-1]]
-        return self.convs(self.concatenate(skip, x))  # 2C channels in, C out
+        return self.convs(self.join(skip, x))  # 2C channels in, C out
 
-    def concatenate(self, skip: Tensor, x: Tensor) -> Tensor:
+    def join(self, skip: Tensor, x: Tensor) -> Tensor:
+        """Concatenate; `inference.fold_batch_norm` hands both on to a layer that takes two."""
         return torch.cat([skip, x], dim=1)
 
 

@@ -135,7 +135,7 @@ def label_map(logits: Tensor) -> Tensor:
     """The class with the highest logit, of several the first: (N, C, H, W) -> (N, H, W) uint8.
 
     As `argmax`, which on a CPU and in bf16 takes longer than the passes over planes below. They
-    compare bits, so that 0 and -0 differ, and where a logit is NaN they give the last class.
+    compare bits: of 0 and -0, and of several NaN, they give one that is there, or the last class.
     """
     if logits.device.type != "cpu" or logits.dtype != torch.bfloat16:
         return logits.argmax(1).to(torch.uint8)

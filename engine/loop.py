@@ -18,7 +18,7 @@ from engine.loaders import class_shares, one_size_batches, set_epoch
 from engine.losses import count_pixels, criterion, make_class_weights
 from engine.optimizer import make_optimizer
 from engine.recipe import Recipe
-from inference import inference_net, predict_logits
+from inference import has_finite_weights, inference_net, predict_logits
 from model import UNet
 from runtime.checkpoint import resume, save_checkpoint
 from runtime.cpu import convert, keep_freed_memory
@@ -154,9 +154,13 @@ def evaluate(
     order: uint8 (H, W) train ids on the CPU. `tta` as in `predict_logits`.
 
     Raises ValueError for a network of other classes than the data's, FloatingPointError if the
-    loss is not finite.
+    loss or a weight is not finite.
     """
     check_classes(model, loader.dataset.classes)
+    if not has_finite_weights(model):  # a ReLU that oneDNN fuses makes 0 of NaN: no loss would show
+        raise FloatingPointError(
+            "the weights are no longer finite numbers: lower `lr`, or look at the labels"
+        )
     net = inference_net(model, precision)
     confusion = ConfusionMatrix(model.settings["num_classes"])
     total = zeros(device)  # loss * pixels

@@ -1,4 +1,4 @@
-"""What makes a CPU train faster: kept memory, faster gradients."""
+"""What makes a CPU faster, above all in training: kept memory, cores, faster gradients."""
 
 import ctypes
 import os

@@ -6,6 +6,8 @@ import pytest
 import torch
 from torch import nn
 
+from inference import fold_batch_norm
+from model import UNet
 from runtime.cpu import UpConv2x2
 from runtime.cpu_inference import Conv1x1, ConvReLU, MaxPool2x2
 from runtime.precision import cpu_has_bf16
@@ -18,6 +20,7 @@ CONVOLUTIONS = [
     nn.Conv2d(3, 8, 3, padding="same"),
     nn.Conv2d(8, 5, 3, padding="valid", bias=False),
     nn.Conv2d(4, 1, 3, padding="same"),
+    nn.Conv2d(8, 5, 3, padding="same"),
 ]
 bf16 = pytest.param(
     torch.bfloat16, marks=pytest.mark.skipif(not cpu_has_bf16(), reason="the CPU has no bf16")
@@ -71,23 +74,38 @@ def test_a_fused_convolution_takes_one_image_without_a_batch():
         torch.testing.assert_close(layer(image), layer(image[None])[0])
 
 
-@pytest.mark.skipif(not torch.backends.mkldnn.is_available(), reason="PyTorch without oneDNN")
+def operators(layer: nn.Module, x) -> set[str]:
+    with torch.profiler.profile() as profile:
+        layer(x)
+    return {event.key for event in profile.key_averages()}
+
+
+needs_onednn = pytest.mark.skipif(
+    not torch.backends.mkldnn.is_available(), reason="PyTorch without oneDNN"
+)
+
+
+@needs_onednn
 def test_a_cpu_computes_convolution_and_relu_at_once_in_inference_alone():
     layer = copy.deepcopy(CONVOLUTIONS[0])
     layer.__class__ = ConvReLU
     x = torch.randn(1, 3, 8, 8)
-
-    def operators() -> set[str]:
-        with torch.profiler.profile() as profile:
-            layer(x)
-        return {event.key for event in profile.key_averages()}
-
-    assert "aten::relu_" in operators()
+    assert "aten::relu_" in operators(layer, x)
     layer(x).sum().backward()
     assert layer.weight.grad.abs().sum() > 0
     with torch.no_grad():
-        fused = operators()
+        fused = operators(layer, x)
     assert "aten::relu_" not in fused and "mkldnn::_convolution_pointwise" in fused
+
+
+@needs_onednn
+def test_a_network_predicts_without_concatenating_its_maps():
+    x = torch.randint(0, 256, (1, 3, 64, 64), dtype=torch.uint8)
+    folded = fold_batch_norm(UNet(width=4, depth=2))
+    with torch.inference_mode():
+        found = operators(folded, x)
+    assert "mkldnn::_convolution_pointwise_" in found
+    assert not {"aten::cat", "aten::relu_", "aten::max_pool2d"} & found
 
 
 def test_a_fused_convolution_has_the_gradients_of_two_maps_that_are_concatenated():

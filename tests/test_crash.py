@@ -26,6 +26,7 @@ from test_bad_input import without_rights_of_root
 import engine.loop
 from bench.kill_test import FIELDS, ROOT, differences, finish, kill_to_the_end, start
 from engine import Recipe, fit, make_loaders, make_model
+from engine.loaders import leave_interrupts
 from runtime.checkpoint import load_checkpoint
 
 resource = pytest.importorskip("resource")  # not on Windows
@@ -284,6 +285,20 @@ def test_an_interrupted_fit_goes_on_in_the_same_process(
     assert len(load_checkpoint(tmp_path / "last.pt")["history"]) == 1
     assert len(list(fit(model, *loaders, recipe, tmp_path))) == recipe.epochs
     assert not differences(whole, tmp_path)
+
+
+def test_a_loader_worker_is_silent_of_a_lost_connection_alone(capsys, monkeypatch):
+    heeded = signal.getsignal(signal.SIGINT)
+    monkeypatch.setattr(sys, "excepthook", sys.__excepthook__)
+    try:
+        leave_interrupts(0)
+    finally:
+        signal.signal(signal.SIGINT, heeded)
+    for error in (ConnectionResetError(), EOFError(), BrokenPipeError()):
+        sys.excepthook(type(error), error, None)
+    assert not capsys.readouterr().err
+    sys.excepthook(ValueError, ValueError("told"), None)
+    assert "ValueError: told" in capsys.readouterr().err
 
 
 @pytest.mark.slow

@@ -327,6 +327,16 @@ def test_more_processes_than_images_a_batch_are_refused(streets, monkeypatch):
 # Evaluation
 
 
+@pytest.mark.parametrize("precision", ["fp32", "auto"])
+def test_weights_that_are_not_finite_are_no_evaluation_whatever_their_layer(streets, precision):
+    recipe = tiny(streets)
+    model = make_model(recipe)
+    with torch.no_grad():
+        model.contracting[0][0].weight[0] = float("nan")
+    with pytest.raises(FloatingPointError, match="`lr`"):
+        evaluate(model, make_loaders(recipe)[1], torch.device("cpu"), precision=precision)
+
+
 def test_evaluation_equals_torchmetrics_at_both_resolutions(streets):
     model = untrained()
     for downscale_labels in (True, False):

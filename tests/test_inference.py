@@ -65,6 +65,59 @@ def test_folding_batch_norm_changes_no_logit_beyond_rounding(settings, change):
         torch.testing.assert_close(folded(images, whole=True), model.eval()(images, whole=True))
 
 
+def test_folding_in_fp32_changes_no_logit_beyond_rounding():
+    """In fp32 other layers compute than in float64: those of `runtime.cpu_inference`."""
+    model = network().eval()
+    images = torch.randint(0, 256, (2, 3, 44, 60), dtype=torch.uint8)
+    with torch.inference_mode():
+        torch.testing.assert_close(
+            fold_batch_norm(model)(images), model(images), rtol=1e-4, atol=1e-4
+        )
+
+
+def leaky(model: UNet) -> None:
+    for block in [*model.contracting, *(up.convs for up in model.expansive)]:
+        for i, layer in enumerate(block):
+            if isinstance(layer, nn.ReLU):
+                block[i] = nn.LeakyReLU(0.1)
+
+
+def reflecting(model: UNet) -> None:
+    for module in model.modules():
+        if isinstance(module, nn.Conv2d) and module.kernel_size == (3, 3):
+            module.padding_mode = "reflect"
+
+
+def dropping(model: UNet) -> None:
+    for up in model.expansive:
+        up.convs.insert(0, nn.Dropout2d())
+
+
+def averaging(model: UNet) -> None:
+    model.pool = nn.AvgPool2d(2)
+
+
+def without_bias(model: UNet) -> None:
+    model.conv_1x1 = nn.Conv2d(4, 19, 1, bias=False)
+
+
+def with_3x3(model: UNet) -> None:
+    model.conv_1x1 = nn.Conv2d(4, 19, 3, padding=1)
+
+
+@pytest.mark.parametrize("change", [leaky, reflecting, dropping, averaging, without_bias, with_3x3])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_a_network_whose_layers_somebody_changed_is_folded_too(change, dtype):
+    model = network()
+    change(model)
+    model.eval()
+    images = torch.randint(0, 256, (2, 3, 32, 44), dtype=torch.uint8)
+    with torch.inference_mode(), torch.autocast("cpu", dtype, enabled=dtype == torch.bfloat16):
+        found, expected = fold_batch_norm(model)(images), model(images)
+    tolerance = 1e-4 if dtype == torch.float32 else 0.05 * expected.abs().max().item()
+    torch.testing.assert_close(found, expected, rtol=tolerance, atol=tolerance)
+
+
 def test_a_network_in_training_is_copied_and_goes_on_as_it_was():
     model = network().train()
     before = {name: value.clone() for name, value in model.state_dict().items()}

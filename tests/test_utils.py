@@ -57,7 +57,7 @@ def test_a_label_map_has_the_first_of_the_highest_logits(dtype, classes, layout)
 
 
 def test_a_label_map_holds_classes_even_where_logits_are_no_numbers():
-    logits = torch.full((1, 4, 9, 20), -math.inf, dtype=torch.bfloat16)
+    logits = torch.full((1, 4, 9, 20), -math.inf, dtype=torch.bfloat16)  # vectors and a rest
     logits[..., 0] = math.nan
     logits[:, 2, :, 1] = math.inf
     labels = label_map(logits)
