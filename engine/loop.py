@@ -35,6 +35,8 @@ from runtime.precision import cudnn_benchmark, pick_device, pick_precision
 from runtime.shared_memory import lost_workers_named
 from utils import Classes, ConfusionMatrix, label_map, metrics
 
+CURE = "lower `lr`, or look at the labels"  # of a training that diverges
+
 
 def progress_bar(loader: DataLoader, description: str) -> tqdm:
     """A bar that counts the images of all processes; shown by the main one, on a terminal."""
@@ -126,9 +128,7 @@ def _means(totals: Tensor) -> list[float]:
     """Sums divided by the last of them, a number of pixels; FloatingPointError if not finite."""
     *sums, pixels = totals.tolist()
     if not all(map(math.isfinite, sums)):
-        raise FloatingPointError(
-            "the loss is no longer a finite number: lower `lr`, or look at the labels"
-        )
+        raise FloatingPointError(f"the loss is no longer a finite number: {CURE}")
     return [value / max(pixels, 1) for value in sums]
 
 
@@ -158,9 +158,7 @@ def evaluate(
     """
     check_classes(model, loader.dataset.classes)
     if not has_finite_weights(model):  # a ReLU that oneDNN fuses makes 0 of NaN: no loss would show
-        raise FloatingPointError(
-            "the weights are no longer finite numbers: lower `lr`, or look at the labels"
-        )
+        raise FloatingPointError(f"the weights are no longer finite numbers: {CURE}")
     net = inference_net(model, precision)
     confusion = ConfusionMatrix(model.settings["num_classes"])
     total = zeros(device)  # loss * pixels

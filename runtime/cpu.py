@@ -62,7 +62,7 @@ def _faster_class(layer: nn.Module) -> type:
     if type(layer) is nn.Conv2d and layer.bias is None and is_plain_3x3(layer):
         # Few channels make products too narrow to be faster.
         return Conv3x3 if layer.in_channels >= 32 and _has_slow_gradients() else nn.Conv2d
-    if type(layer) is nn.ConvTranspose2d and layer.bias is not None and _is_plain(layer):
+    if type(layer) is nn.ConvTranspose2d and layer.bias is not None and is_plain(layer):
         unpadded = layer.padding == layer.output_padding == (0, 0)
         if layer.kernel_size == layer.stride == (2, 2) and unpadded:
             return UpConv2x2
@@ -71,13 +71,14 @@ def _faster_class(layer: nn.Module) -> type:
 
 def is_plain_3x3(layer: nn.Module) -> bool:
     """Whether a layer is a convolution of the form that `model.double_conv` makes."""
-    if type(layer) not in (nn.Conv2d, Conv3x3) or not _is_plain(layer):
+    if type(layer) not in (nn.Conv2d, Conv3x3) or not is_plain(layer):
         return False
     square = layer.kernel_size == (3, 3) and layer.stride == (1, 1)
     return square and layer.padding in ("same", "valid")
 
 
-def _is_plain(layer: nn.Module) -> bool:
+def is_plain(layer: nn.Module) -> bool:
+    """Whether a convolution has one group, no dilation, and zeros around its input."""
     return (layer.groups, layer.dilation, layer.padding_mode) == (1, (1, 1), "zeros")
 
 

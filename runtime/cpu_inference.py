@@ -12,11 +12,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from runtime.cpu import computing_dtype
+from runtime.cpu import computing_dtype, is_plain
 
 
-def _is_faster(layer: nn.Module, x: Tensor) -> bool:
-    """Whether a layer's own way suits a pass over `x`."""
+def _is_faster(x: Tensor) -> bool:
+    """Whether the ways of the layers below suit a pass over `x`."""
     return (
         not torch.compiler.is_compiling()
         and not torch.is_grad_enabled()
@@ -37,9 +37,9 @@ def is_plain_1x1(layer: nn.Module) -> bool:
     """Whether a layer is a convolution of the form of the U-Net's last one."""
     return (
         type(layer) is nn.Conv2d
+        and is_plain(layer)
         and layer.kernel_size == layer.stride == (1, 1)
         and layer.padding == (0, 0)
-        and layer.groups == 1
         and layer.bias is not None
     )
 
@@ -58,7 +58,7 @@ class ConvReLU(nn.Conv2d):
         """
         parts = x if isinstance(x, tuple) else (x,)
         dtype = computing_dtype(self, parts[0])
-        fused = _is_faster(self, parts[0]) and _onednn_computes_in(dtype)
+        fused = _is_faster(parts[0]) and _onednn_computes_in(dtype)
         if len(parts) > 1 and not (fused and self.out_channels > 1 and all(map(_adds_up, parts))):
             parts = (torch.cat(parts, 1),)
         if not fused:
@@ -96,7 +96,7 @@ class MaxPool2x2(nn.MaxPool2d):
 
     def forward(self, x: Tensor) -> Tensor:
         """(N, C, 2h, 2w) -> (N, C, h, w)."""
-        if not _is_faster(self, x) or x.shape[-2] % 2 or x.shape[-1] % 2:
+        if not _is_faster(x) or x.shape[-2] % 2 or x.shape[-1] % 2:
             return super().forward(x)
         rows = torch.maximum(x[:, :, ::2], x[:, :, 1::2])
         return torch.maximum(rows[..., ::2], rows[..., 1::2])
@@ -111,7 +111,7 @@ class Conv1x1(nn.Conv2d):
 
     def forward(self, x: Tensor) -> Tensor:
         """(N, C, H, W) -> (N, D, H, W), in bf16 the logits of a class side by side."""
-        if not (_is_faster(self, x) and computing_dtype(self, x) == torch.bfloat16):
+        if not (_is_faster(x) and computing_dtype(self, x) == torch.bfloat16):
             return super().forward(x)
         n, channels, height, width = x.shape
         pixels = x.bfloat16().permute(0, 2, 3, 1).reshape(-1, channels)
