@@ -13,6 +13,7 @@ import yaml
 from torch import Tensor
 
 IGNORE_INDEX = 255  # train id of the pixels that are not scored
+CACHED_PIXELS = 2**15  # whose logits of all classes a CPU's caches hold, of some 20 classes
 
 
 @dataclass(frozen=True)
@@ -140,14 +141,16 @@ def label_map(logits: Tensor) -> Tensor:
     if logits.device.type != "cpu" or logits.dtype != torch.bfloat16:
         return logits.argmax(1).to(torch.uint8)
     n, classes, height, width = logits.shape
+    rows = max(CACHED_PIXELS // max(width, 1), 1)
     # All in 16-bit integers, which are compared in a third of the time that booleans take.
     from_last = torch.arange(classes - 1, -1, -1, dtype=torch.int16).view(-1, 1, 1)
     labels = torch.empty(n, height, width, dtype=torch.uint8)
-    for image, found in zip(logits, labels, strict=True):  # the passes take memory
-        planes = image.contiguous()
-        bits, highest = planes.view(torch.int16), planes.amax(0).view(torch.int16)
-        hits = torch.eq(bits, highest, out=torch.empty_like(bits))  # 1 or 0
-        torch.sub(classes - 1, hits.mul_(from_last).amax(0), out=found)
+    for image, found in zip(logits, labels, strict=True):
+        for part, out in zip(image.split(rows, 1), found.split(rows), strict=True):
+            planes = part if part.stride(-1) == 1 else part.contiguous()
+            bits, highest = planes.view(torch.int16), planes.amax(0).view(torch.int16)
+            hits = torch.eq(bits, highest, out=torch.empty(bits.shape, dtype=bits.dtype))  # 1 or 0
+            torch.sub(classes - 1, hits.mul_(from_last).amax(0), out=out)
     return labels
 
 

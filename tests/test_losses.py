@@ -33,6 +33,24 @@ def test_cross_entropy_is_averaged_over_the_scored_pixels(ignored):
     torch.testing.assert_close(criterion(logits, labels), expected)
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("loss", LOSSES)
+def test_a_large_image_has_the_loss_and_gradient_that_all_its_pixels_have_at_once(loss, dtype):
+    torch.manual_seed(0)
+    logits = torch.randn(1, 5, 250, 300, dtype=dtype)  # more pixels than are taken at once
+    labels = torch.randint(0, 5, (1, 250, 300))
+    labels[0, :30] = 255
+    ours, whole = logits.clone().requires_grad_(), logits.clone().requires_grad_()
+    criterion(ours, labels, loss).backward()
+    expected = F.cross_entropy(whole.float(), labels, ignore_index=255)
+    if loss != "cross_entropy":
+        other = dice_loss if loss == "cross_entropy+dice" else lovasz_loss
+        expected = expected + other(*rows(whole.float(), labels))
+    expected.backward()
+    torch.testing.assert_close(criterion(logits, labels, loss), expected)
+    torch.testing.assert_close(ours.grad, whole.grad, atol=1e-9, rtol=1e-2)
+
+
 def test_dice_loss_is_its_formula_over_the_classes_of_the_batch():
     torch.manual_seed(0)
     logits = torch.randn(2, 5, 8, 9)

@@ -46,11 +46,14 @@ def test_classes_of_ones_own_have_tables_of_their_own():
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
-@pytest.mark.parametrize("classes", [1, 2, 19, 255])
+@pytest.mark.parametrize(
+    ("classes", "size"),
+    [(1, (20, 30)), (2, (20, 30)), (255, (20, 30)), (19, (1, 70_000)), (19, (330, 200))],
+)  # the last two in parts
 @pytest.mark.parametrize("layout", [torch.channels_last, torch.contiguous_format])
-def test_a_label_map_has_the_first_of_the_highest_logits(dtype, classes, layout):
+def test_a_label_map_has_the_first_of_the_highest_logits(dtype, classes, size, layout):
     generator = torch.Generator().manual_seed(classes)
-    logits = torch.randint(-3, 3, (2, classes, 20, 30), generator=generator)  # many equal ones
+    logits = torch.randint(-3, 3, (2, classes, *size), generator=generator)  # many equal ones
     found = label_map(logits.to(dtype, memory_format=layout))
     first = torch.from_numpy(logits.numpy().argmax(1))  # numpy promises the first
     assert found.dtype == torch.uint8 and torch.equal(found.long(), first)
