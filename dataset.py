@@ -7,6 +7,7 @@ One class reads all data sets: the download from cityscapes-dataset.com, and wha
 import hashlib
 import json
 import os
+import shlex
 from collections.abc import Collection
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -41,8 +42,7 @@ class Cityscapes(Dataset):
             for each epoch, the last also for those after it.
         seed: with a seed, what `transforms` draws for an item depends on this, on the item and
             on the epoch (see `set_epoch`) and on nothing else: not on the number of workers.
-        downscale: divide height and width by this, bilinearly with antialiasing for the image,
-            to the nearest for the mask.
+        downscale: divide height and width by this, as `resize`.
         downscale_labels: False keeps the mask at full resolution.
         cache: directory for the decoded and downscaled images, so that each file is decoded once;
             relative to `root`. None decodes every time.
@@ -171,8 +171,9 @@ def find_root(root: str | Path) -> Path:
     root = expand(root, "data root")
     if not root.is_dir():
         raise FileNotFoundError(
-            f"there is no data set at {root}: draw one (`python -m prepare.streets {root}`), "
-            "or see the README for CamVid and Cityscapes"
+            f"there is no data set at {root}: draw one (`python -m prepare.streets "
+            f"{shlex.quote(str(root))}`), convert your own images and masks (`python -m "
+            "prepare.own`), or see the README for CamVid and Cityscapes"
         )
     return root
 
@@ -239,10 +240,20 @@ def downscale(image: Tensor, factor: int) -> Tensor:
 
 
 def resize(image: Tensor, size: list[int]) -> Tensor:
-    """(..., H, W) uint8 -> (..., *size): bilinear, antialiased; of a mask the nearest."""
+    """(..., H, W) uint8 -> (..., *size): bilinear, antialiased.
+
+    Of a mask the nearest pixel, by the pixels' centres; of several the one above and left. What
+    torchvision takes lies up to half a pixel of the result above and left of that.
+    """
     if tuple(size) == tuple(image.shape[-2:]):
         return image
-    if min(size) == 1 and not isinstance(image, tv_tensors.Mask):  # PyTorch's uint8 path fails
+    if isinstance(image, tv_tensors.Mask):
+        rows, columns = (
+            (torch.arange(1, 2 * n, 2) * n_before - 1) // (2 * n)
+            for n, n_before in zip(size, image.shape[-2:], strict=True)
+        )
+        return tv_tensors.Mask(image[..., rows, :][..., columns])
+    if min(size) == 1:  # PyTorch's uint8 path fails
         return F.resize(image.float(), size, antialias=True).round().to(image.dtype)
     return F.resize(image, size, antialias=True)
 

@@ -50,7 +50,7 @@ def main() -> None:
             raise
         sys.exit(f"error: {message(error)}")
     except KeyboardInterrupt:
-        sys.exit(f"stopped; the same command goes on, from {run / 'last.pt'} if it is there")
+        sys.exit(f"stopped; run the same command to go on, from {run / 'last.pt'} if it is there")
 
 
 def train(recipe: Recipe, run: Path) -> None:

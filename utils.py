@@ -65,13 +65,18 @@ class Classes:
         """
         try:
             rows = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
+            if not isinstance(rows, list):
+                raise TypeError("it is empty" if rows is None else f"it is a {type(rows).__name__}")
             rows = rows[: IGNORE_INDEX + 1]  # what more there is would be an error too
+            for number, row in enumerate(rows, 1):
+                if not isinstance(row, dict) or not {"name", "id", "color"} <= row.keys():
+                    raise TypeError(f"entry {number} has no name, id or color")
             names = tuple(_as_text(row["name"]) for row in rows)
             ids = tuple(int(row["id"]) for row in rows)
             colors = tuple(tuple(map(int, row["color"])) for row in rows)
         except Exception as error:  # parsers raise nearly anything
             raise ValueError(
-                f"{path} is no list of classes ({' '.join(str(error).split())}): each is a line "
+                f"{path} is not a list of classes ({' '.join(str(error).split())}): each is a line "
                 "such as `- {name: road, id: 7, color: [128, 64, 128]}`"
             ) from error
         try:

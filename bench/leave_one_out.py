@@ -91,7 +91,7 @@ def main() -> None:
     except (OSError, ValueError, FloatingPointError) as error:
         sys.exit(f"error: {error}")
     except KeyboardInterrupt:
-        sys.exit("stopped; the same command goes on")
+        sys.exit("stopped; run the same command to go on")
     line = {"run": differences(recipe, args.recipe), "seed": recipe.seed, **summary(folds)}
     line |= {"epochs": recipe.epochs, "machine": machine(), "recipe": wanted}
     with open(RECORD, "a") as file:

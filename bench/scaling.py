@@ -22,6 +22,7 @@ from torch import distributed as dist
 from bench.timing import machine
 from bench.training import in_memory, our_epoch, random_batch
 from engine import Recipe, make_model
+from runtime.cpu import available_cores
 from runtime.distributed import is_distributed, is_main, process_group, rank, world_size
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -82,7 +83,7 @@ def main() -> None:
 
     passed = [f"--width={args.width}", f"--batch={args.batch}", f"--steps={args.steps}"]
     passed += ["--size", *map(str, args.size)]
-    cores = os.cpu_count()
+    cores = available_cores()
     contenders = {
         f"one process, {cores} threads": (0, cores),
         f"the same under DDP, {cores} threads": (1, cores),

@@ -281,7 +281,7 @@ def main() -> None:
     except (OSError, ValueError) as error:
         sys.exit(f"error: {message(error)}")
     except KeyboardInterrupt:
-        sys.exit("stopped; the same command goes on")
+        sys.exit("stopped; run the same command to go on")
     print(f"all {len(runs)} runs are on record; now: python -m bench.study_figures")
 
 

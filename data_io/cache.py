@@ -25,7 +25,7 @@ import torch
 
 from runtime.shared_memory import share
 
-VERSION = 3  # raise it whenever decoding or downscaling gives other bytes
+VERSION = 4  # raise it whenever decoding or downscaling gives other bytes
 HEADER = 48  # bytes: fingerprint, checksum, H, W, H', W' as uint64
 RESERVE = 2**30  # bytes to leave on the disk, for checkpoints
 

@@ -8,6 +8,7 @@ Files that lie directly in a split's directory, without a city, are taken as wel
 
 import errno
 import os
+import shlex
 import shutil
 import warnings
 import zipfile
@@ -23,7 +24,7 @@ SPLITS = {
     "coarse": ("train", "val", "trainval", "train_extra"),
 }
 SYSTEM_FILES = {"Thumbs.db", "desktop.ini", "@eaDir"}  # of Windows and of network drives
-CHECK = "`python -m prepare.cityscapes {root}` says what is wrong and how to mend it"
+CHECK = "`python -m prepare.cityscapes {}` says what is wrong and how to mend it"
 OWN = "`python -m prepare.own --help` tells how to convert other data"
 
 
@@ -95,7 +96,8 @@ def find_pairs(root: Path, split: str, mode: str) -> list[tuple[str, str]]:
         raise ValueError(f"there is no split {split} with {mode} labels: choose among {choices}")
     if split == "trainval":
         return find_pairs(root, "train", mode) + find_pairs(root, "val", mode)
-    check = CHECK.format(root=root)
+    own = any((root / name).exists() for name in ("own.json", "classes.yaml"))
+    check = CHECK.format(shlex.quote(str(root)) + " --counts any" * own)
     kind = "gtFine" if mode == "fine" else "gtCoarse"
     of_images, of_labels = root / "leftImg8bit" / split, root / kind / split
     suffix = f"_{kind}_labelIds.png"

@@ -9,10 +9,10 @@ import math
 import PIL.Image
 import torch
 from torch import Tensor
-from torchvision.transforms import InterpolationMode
 from torchvision.transforms.v2 import functional as F
 from torchvision.tv_tensors import Image, Mask, wrap
 
+from dataset import resize
 from utils import IGNORE_INDEX
 
 GREY = 127  # nearly 0 once normalised, with which the convolutions pad
@@ -22,11 +22,11 @@ def augment(
     image: Image,
     mask: Mask,
     crop: tuple[int, int],
-    scale: tuple[float, float] = (0.5, 2.0),
-    keep_scale: float = 0.3,
-    flip: float = 0.5,
-    jitter: float = 0.3,
-    degrade: float = 0.6,
+    scale: tuple[float, float],
+    keep_scale: float,
+    flip: float,
+    jitter: float,
+    degrade: float,
 ) -> tuple[Image, Mask]:
     """A random crop of an image and its mask, at another size, with other colours, and degraded.
 
@@ -49,10 +49,7 @@ def augment(
     image = crop_or_pad(image, height, width, position, GREY)
     mask = crop_or_pad(mask, height, width, position, IGNORE_INDEX)
     if (height, width) != tuple(crop):
-        image = F.resize(image, crop)  # bilinear, antialiased
-        # For a `Mask` torchvision takes the pixel above and left of the nearest.
-        exact = InterpolationMode.NEAREST_EXACT
-        mask = wrap(F.resize_image(mask[None], crop, exact)[0], like=mask)
+        image, mask = resize(image, crop), resize(mask, crop)
     if random_bool(flip):
         image, mask = F.horizontal_flip(image), F.horizontal_flip(mask)
     if jitter:

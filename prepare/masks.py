@@ -9,14 +9,16 @@ from typing import NamedTuple
 
 import numpy as np
 import torchvision
+from PIL import ImageOps
 
 from data_io.image_io import UnfitImageError, open_image, to_rgb
 from utils import CITYSCAPES, Classes
 
-LABELS = ("ids", "train-ids", "palette", "colors")
+LABELS = ("ids", "train-ids", "colors")
 UNLABELED = 0  # of Cityscapes: not scored
 BLACK = 0  # a colour
 LICENSE_PLATES = 34, 255  # -1 in GTA5's masks, and in a byte
+ROAD, COMMON = 7, {11, 21, 23, 26}  # ids of Cityscapes: building, vegetation, sky, car
 MOST_VALUES = 64  # more values than this, without a list of classes, are edges or JPEG's noise
 VOID = {"void", "unlabeled", "unlabelled", "ignore"}  # names in label_colors.txt
 
@@ -57,7 +59,7 @@ def read_values(path: Path, colors: bool) -> np.ndarray:
                 values |= channel
             return values
         if image.mode.startswith("I"):
-            values = np.array(image)
+            values = np.array(ImageOps.exif_transpose(image))
             if not 0 <= values.min() <= values.max() <= 255:
                 raise UnfitImageError(
                     f"holds values up to {values.max()}: ids are 0..255 (are these instance ids?)"
@@ -66,12 +68,13 @@ def read_values(path: Path, colors: bool) -> np.ndarray:
         if image.mode in ("1", "L", "P"):
             scale = {"L;2": 85, "L;4": 17}  # of Pillow, which spreads two and four bits to eight
             raw = next((mode for mode in scale if mode in str(image.tile)), None)
-            return np.array(image).astype(np.uint8) // scale.get(raw, 1)
+            values = np.array(ImageOps.exif_transpose(image))
+            return values.astype(np.uint8) // scale.get(raw, 1)
         rgb = to_rgb(image).numpy()
         if not (rgb == rgb[:1]).all():
             raise UnfitImageError(
-                "is in colours, where others are grey: give --labels colors and --classes with "
-                "the colours, or leave only masks of one kind in the directory"
+                "is in colours, but ids are grey or the indices of a palette: use --labels colors, "
+                "or leave only masks of one kind in the directory"
             )
         return rgb[0]
 
@@ -151,7 +154,9 @@ def _of_colors(pixels: Counter, classes: Classes | None) -> Meaning:
     known = {pack(c.color): c.id for c in torchvision.datasets.Cityscapes.classes if c.id > 0}
     known |= dict(zip(map(pack, CITYSCAPES.colors), CITYSCAPES.ids, strict=True))
     known[BLACK] = UNLABELED
-    if known.keys() >= pixels.keys() and pixels.keys() & set(map(pack, CITYSCAPES.colors)):
+    # A binary mask in red would be all riders: several of the commonest classes must be there.
+    found = {known.get(value) for value in pixels}
+    if None not in found and ROAD in found and len(found & COMMON) >= 2:
         reason = "colours of Cityscapes, as no others occur: its 19 classes are used"
         return Meaning("colors", CITYSCAPES, known, reason)
     _refuse_many(pixels)
@@ -169,13 +174,15 @@ def _of_bytes(
     hint: str | None,
     palette: list[tuple[int, int, int]],
 ) -> Meaning:
-    said = "by the names of the masks" if hint else "by the values found"
+    said = "by the values found"
     if labels:
         said = f"as --labels {labels} says"
     elif hint == "train-ids":
-        labels = hint
+        labels, said = hint, "by the names of the masks"
     else:
-        labels = "palette" if palette else "ids"
+        labels = "ids"
+        if hint in ("cityscapes", "own"):
+            said = "by the names of the masks"
         if classes is None and hint != "own" and _like_train_ids(pixels):
             labels = "train-ids"
     if labels == "train-ids":
@@ -195,6 +202,8 @@ def _of_bytes(
             return Meaning(labels, CITYSCAPES, ids, reason)
     _refuse_many(pixels)
     found = sorted(pixels)
+    if found == [255]:
+        raise ValueError("the masks hold nothing but 255, which usually means not labelled")
     scored = [i for i in found if i != 255 or len(found) == 2]  # of a mask 0, 255 both are classes
     colors = tuple(palette[i] if i < len(palette) else _color(i) for i in scored)
     classes = Classes(tuple(f"class {i}" for i in scored), tuple(scored), colors)
@@ -212,8 +221,8 @@ def _like_cityscapes(pixels: Counter) -> bool:
     """Much road, most pixels of a class, and two of building, vegetation, sky and car."""
     total = pixels.total()
     scored = sum(pixels[i] for i in CITYSCAPES.ids)
-    few = len(pixels.keys() & {11, 21, 23, 26}) < 2
-    return pixels[7] >= 0.05 * total and scored >= 0.6 * total and not few
+    few = len(pixels.keys() & COMMON) < 2
+    return pixels[ROAD] >= 0.05 * total and scored >= 0.6 * total and not few
 
 
 def _refuse_many(pixels: Counter) -> None:
@@ -259,19 +268,21 @@ def read_class_list(path: Path) -> Classes:
     """The classes of a `classes.yaml`, or of a `label_colors.txt` of CamVid, CVAT or datumaro.
 
     In the latter, a line is `R G B name`, its number from 0 is the id, and a class that is called
-    void or unlabeled is not scored. Raises ValueError, with the file's name.
+    void or unlabeled is not scored. Raises FileNotFoundError, or ValueError with the file's name.
     """
-    if path.suffix != ".txt":
+    if not path.is_file():
+        raise FileNotFoundError(f"there is no list of classes {path}: correct the path")
+    if path.suffix.lower() != ".txt":
         return Classes.from_file(path)
-    rows = []
+    rows, line = [], ""
     try:
-        for line in path.read_text(encoding="utf-8").splitlines():
+        for line in path.read_text(encoding="utf-8-sig").splitlines():
             if line.strip() and not line.startswith("#"):
                 r, g, b, name = line.split(maxsplit=3)
                 rows.append((name.strip(), (int(r), int(g), int(b))))
     except (OSError, ValueError) as error:
         raise ValueError(
-            f"{path} is no list of colours ({error}): a line is `128 64 128 road`"
+            f"{path} is not a list of colours: a line is `128 64 128 road`, not `{line[:60]}`"
         ) from error
     kept = [(name, i, color) for i, (name, color) in enumerate(rows) if name.lower() not in VOID]
     if not kept or len(rows) > 255:

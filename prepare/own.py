@@ -5,16 +5,18 @@
     python -m prepare.own photos masks data/mine --classes classes.yaml --val val.txt
 
 IMAGES has images of any format and size, also in subdirectories; MASKS has one for each, of the
-same name or with an ending such as _mask. A mask's pixel is an id, a train id of Cityscapes, the
-index of a palette, or a colour. Without --labels and --classes it looks at the masks, says what it
-assumes, and writes a classes.yaml for you to edit where the classes are not Cityscapes'. The
-sources are not changed. The same command again goes on where it stopped, and converts what was
-added or changed. See docs/own-data.md.
+same name or with an ending such as _mask. A mask's pixel is an id (grey, or the index of a
+palette), a train id of Cityscapes, or a colour. Without --labels and --classes it looks at the
+masks, says what it assumes, and writes a classes.yaml for you to edit where the classes are not
+Cityscapes'. The sources are not changed. The same command again goes on where it stopped, and
+converts what was added or changed. See docs/own-data.md.
 """
 
 import argparse
 import io
 import json
+import os
+import statistics
 import sys
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable
@@ -24,7 +26,7 @@ from pathlib import Path
 from shlex import quote
 
 import numpy as np
-from PIL import Image
+from PIL import ExifTags, Image
 from tqdm import tqdm
 
 from data_io.image_io import image_size, open_image, read_image
@@ -39,8 +41,6 @@ from runtime.files import atomic_write
 from utils import CITYSCAPES
 
 RECORD = "own.json"  # in DST: what the masks' values were taken for
-ORIENTATION = 0x0112  # of the EXIF tags
-BYTES = {"palette": "ids"}  # which are read alike
 TELLING = ("train-ids", "colors")  # labels that the names of masks tell apart
 PROPOSAL = """\
 # Proposed by `python -m prepare.own` from the masks in
@@ -48,49 +48,55 @@ PROPOSAL = """\
 # Give the classes their names, and remove the lines of what is not to be scored. The images need
 # not be converted again.
 """
-_OTHERS = "masks hold values that {}, and nothing was written"
-_CITYSCAPES = _OTHERS.format("are no ids of Cityscapes (list your own classes with --classes)")
-UNKNOWN = {  # what is wrong with values that have no meaning
-    "ids": _CITYSCAPES,
-    "palette": _CITYSCAPES,
-    "train-ids": _OTHERS.format("are neither train ids nor 255 (are they ids? --labels ids)"),
-    "colors": _OTHERS.format("are no colour of a class (add them to the file of --classes)"),
-}
 
 
-def inspect(item: Item, colors: bool) -> Counter | str:
-    """The pixels of each value in a mask; or what is wrong with it, or with the image."""
+def inspect(item: Item, colors: bool, palette: list) -> Counter | str:
+    """The pixels of each value in a mask; or what is wrong with it, or with the image.
+
+    palette: RGB of each index, which the colours of a mask with a palette must not contradict.
+    """
     try:
         values = masks.read_values(item.pair.mask, colors)
+        counts = masks.count(values)
+        mine = masks.palette_of(item.pair.mask) if palette else []
+        both = dict(enumerate(zip(mine, palette, strict=False)))  # as far as both have colours
+        if any(both[index][0] != both[index][1] for index in counts.keys() & both.keys()):
+            return (
+                f"{item.pair.mask} has other colours for its indices than other masks have: "
+                "--labels colors reads the colours, --labels ids the indices"
+            )
         if not item.is_done():
             size = tuple(read_image(item.pair.image).shape[1:])
             if values.shape != size:
                 return (
                     f"{item.pair.mask} is {size_text(values.shape)}, but {item.pair.image} is "
-                    f"{size_text(size)} (upright, as its EXIF tag says): make them equal, or move "
-                    "both elsewhere"
+                    f"{size_text(size)} (upright, as its EXIF tag says): make them the same size, "
+                    "or remove both"
                 )
     except (OSError, ValueError) as error:
         return str(error)
-    return masks.count(values)
+    return counts
 
 
 def convert(item: Item, meaning: Meaning) -> None:
     """Write the two files of an item, unless they are there. Raises OSError or ValueError."""
     if item.is_done():
         return
+    changed = {p: p.stat().st_mtime_ns for p in (item.pair.image, item.pair.mask)}  # before reading
     values = masks.read_values(item.pair.mask, meaning.labels == "colors")
     known = np.array(sorted(meaning.ids), dtype=np.int32)
     ids = np.array([meaning.ids[value] for value in known.tolist()], dtype=np.uint8)
     labels = _png(ids[np.searchsorted(known, values)])
     rgb = read_image(item.pair.image)
     with open_image(item.pair.image) as image:
-        upright = image.getexif().get(ORIENTATION, 1) == 1
+        upright = image.getexif().get(ExifTags.Base.Orientation, 1) == 1
         as_it_is = image.format == "PNG" and image.mode in ("L", "RGB") and upright
     pixels = item.pair.image.read_bytes() if as_it_is else _png(rgb.permute(1, 2, 0).numpy())
-    for path, content in ((item.labels, labels), (item.image, pixels)):
+    written = (item.labels, labels, item.pair.mask), (item.image, pixels, item.pair.image)
+    for path, content, source in written:
         path.parent.mkdir(parents=True, exist_ok=True)
         atomic_write(path, content)
+        os.utime(path, ns=(changed[source], changed[source]))  # for `is_done`
 
 
 def _png(pixels: np.ndarray) -> bytes:
@@ -120,13 +126,30 @@ def read_record(dst: Path) -> Meaning | None:
     try:
         record = json.loads((dst / RECORD).read_text())
         labels, ids = record["labels"], {int(value): i for value, i in record["ids"].items()}
+        labels = "ids" if labels == "palette" else labels  # of earlier versions
         if labels not in LABELS or not {*ids.values()} <= {*range(256)}:
-            raise ValueError("labels or ids are no such thing")
+            raise ValueError("its labels or ids are invalid")
     except Exception as error:  # parsers raise nearly anything
         raise ValueError(
             f"{dst / RECORD} is damaged ({error!r}): restore it, or choose a new directory"
         ) from error
+    if labels == "colors" and classes != CITYSCAPES:  # those that were added to classes.yaml
+        ids = dict(zip(map(masks.pack, classes.colors), classes.ids, strict=True)) | ids
     return Meaning(labels, classes, ids, "the same as before")
+
+
+def unknown_values(meaning: Meaning, dst: Path, again: bool) -> str:
+    """What is wrong with values that have no meaning, in an earlier call's `dst` if `again`."""
+    if meaning.labels == "train-ids":
+        fault = "are neither train ids nor 255 (are they ids? --labels ids)"
+    elif meaning.classes == CITYSCAPES:
+        what = "colours" if meaning.labels == "colors" else "ids"
+        anew = " and a new directory" if again else ""
+        fault = f"are not {what} of Cityscapes (list your own classes, with --classes{anew})"
+    else:  # ids of own classes all have a meaning
+        where = dst / "classes.yaml" if again else "the file of --classes"
+        fault = f"are not the colour of a class (add them to {where})"
+    return f"masks hold values that {fault}, and nothing was written"
 
 
 def write_record(dst: Path, meaning: Meaning, results: list[Counter], source: Path) -> None:
@@ -188,7 +211,7 @@ def prepare(
                 f"{dst / 'classes.yaml'}, or choose a new directory"
             )
         given = read_classes(dst)
-    if before and labels and BYTES.get(labels, labels) != BYTES.get(before.labels, before.labels):
+    if before and labels and labels != before.labels:
         raise ValueError(f"{dst} was made with --labels {before.labels}: choose a new directory")
     kind = labels or (before and before.labels)
     found, notes = pairs.find_pairs(images, labels_dir, kind if kind in TELLING else None)
@@ -197,16 +220,17 @@ def prepare(
     colored = kind == "colors"
     if kind is None:
         colored = masks.are_colored(masks.sample([pair.mask for pair in found]))
-    results = in_threads(partial(inspect, colors=colored), items, "checking")
+    palette = [] if colored else masks.palette_of(found[0].mask)
+    look = partial(inspect, colors=colored, palette=[] if labels else palette)
+    results = in_threads(look, items, "checking")
     _refuse("problems, and nothing was written", [r for r in results if isinstance(r, str)])
     meaning = before
     if before is None:
-        palette = masks.palette_of(found[0].mask)
         pixels = sum(results, Counter())
         meaning = masks.interpret(pixels, labels, given, colored, found[0].hint, palette)
     unknown = [result.keys() - meaning.ids.keys() for result in results]
     _refuse(
-        UNKNOWN[meaning.labels],
+        unknown_values(meaning, dst, before is not None),
         [
             f"{item.pair.mask}: {masks.show(values, colored)}"
             for item, values in zip(items, unknown, strict=True)
@@ -260,6 +284,9 @@ def summarise(
     for name, members in rows:
         numbers = [sum(pixels[s][i] for i in members) / pixels[s].total() for s in splits]
         say(f"{name:24}" + "".join(f"{number:9.2%}" for number in numbers))
+    found = {value for result in results for value in result}
+    if void := [value for value in found if meaning.ids[value] in rest]:
+        say(f"not scored: {masks.show(void, meaning.labels == 'colors')}")
     planned = {item.image for item in items}
     for split in splits:
         folder = dst / "leftImg8bit" / split
@@ -269,7 +296,7 @@ def summarise(
     if meaning.proposed:
         say(f"the classes are a proposal: give them their names in {dst / 'classes.yaml'}")
     sizes = [image_size(item.image) or (0, 0) for item in masks.sample(items)]
-    downscale = max(1, max(map(max, sizes)) // 800)
+    downscale = max(1, int(statistics.median(map(max, sizes))) // 800)
     root, run = quote(str(dst)), quote(f"runs/{dst.name}")
     smaller = f" --downscale {downscale}" if downscale > 1 else ""
     say("next:")
@@ -287,7 +314,7 @@ def main() -> None:
     parser.add_argument("images", type=Path, metavar="IMAGES", help="directory of the images")
     parser.add_argument("masks", type=Path, metavar="MASKS", help="directory of the masks")
     parser.add_argument("dst", type=Path, metavar="DST", help="where to write, such as data/mine")
-    parser.add_argument("--val", help="share to validate on, or a file of names (0.2)")
+    parser.add_argument("--val", help="share to validate on (0.2 if not given), or a file of names")
     parser.add_argument("--labels", choices=LABELS, help="what the masks' values are")
     parser.add_argument(
         "--classes", type=Path, metavar="FILE", help="classes.yaml, or CamVid's label_colors.txt"
@@ -298,7 +325,7 @@ def main() -> None:
     except (OSError, ValueError) as error:
         sys.exit(f"error: {error}")
     except KeyboardInterrupt:
-        sys.exit("stopped; the same command goes on")
+        sys.exit("stopped; run the same command to go on")
 
 
 if __name__ == "__main__":

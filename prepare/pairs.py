@@ -58,19 +58,24 @@ class Item(NamedTuple):
     labels: Path
 
     def is_done(self) -> bool:
-        """Whether the files are there, and not older than their sources."""
+        """Whether the files are there, with the times of change of their sources.
+
+        A source may be replaced by an older file, which `mv` or `unzip` leave its time.
+        """
         try:
-            done = min(self.image.stat().st_mtime_ns, self.labels.stat().st_mtime_ns)
+            return all(
+                made.stat().st_mtime_ns == source.stat().st_mtime_ns
+                for made, source in ((self.image, self.pair.image), (self.labels, self.pair.mask))
+            )
         except FileNotFoundError:
             return False
-        return done >= max(p.stat().st_mtime_ns for p in (self.pair.image, self.pair.mask))
 
 
-def find_files(directory: Path, without: Path) -> list[Path]:
-    """All images below a directory, but for those in `without`, if that is another directory.
+def find_files(directory: Path, without: Path) -> tuple[list[Path], str]:
+    """All images below a directory, and which other files are there: "7 *.heic and 1 *.txt", or "".
 
-    Hidden and system files are passed over. Raises FileNotFoundError, and ValueError if there is
-    none.
+    What is in `without`, if that is another directory, and hidden and system files are passed
+    over. Raises FileNotFoundError, and ValueError if there is no image.
     """
     if not directory.is_dir():
         raise FileNotFoundError(f"there is no directory {directory}: correct the path")
@@ -84,14 +89,15 @@ def find_files(directory: Path, without: Path) -> list[Path]:
             found += [Path(folder, name) for name in files if _is_visible(name)]
         seen.add(real)  # links cannot loop
     images = sorted(path for path in found if path.suffix.lower() in IMAGE_SUFFIXES)
+    kinds = Counter(f"*{p.suffix}" for p in found if p.suffix.lower() not in IMAGE_SUFFIXES)
+    others = " and ".join(f"{n} {kind}" for kind, n in kinds.most_common(3))
     if not images:
-        kinds = Counter(f"*{path.suffix}" for path in found).most_common(3)
-        there = ", but " + " and ".join(f"{n} {kind}" for kind, n in kinds) if kinds else ""
+        there = f", but {others}" if others else ""
         raise ValueError(
             f"{directory} holds no image of a format that Pillow reads{there}: "
             "correct the path, or convert the files to JPEG or PNG"
         )
-    return images
+    return images, others
 
 
 def _is_visible(name: str) -> bool:
@@ -105,6 +111,9 @@ def split_name(path: Path, stems: set[str]) -> tuple[str, str]:
     """
     if path.stem in stems:
         return path.stem, ""
+    name = Path(path.stem)
+    if name.suffix.lower() in IMAGE_SUFFIXES and name.stem in stems:  # street.jpg.png
+        return name.stem, ""
     fitting = [ending for ending in ENDINGS if path.stem.endswith(ending)]
     ending = max(fitting, key=len)
     return GROUND_TRUTH.sub("", path.stem.removesuffix(ending)), ending
@@ -122,7 +131,7 @@ def find_pairs(images: Path, labels: Path, wanted: str | None) -> tuple[list[Pai
     Raises FileNotFoundError or ValueError, with up to ten files, for an image without a mask, for
     images or masks of one name, and for masks of several kinds.
     """
-    of_images, of_labels = find_files(images, labels), find_files(labels, images)
+    (of_images, others), (of_labels, _) = find_files(images, labels), find_files(labels, images)
     of_labels = [path for path in of_labels if not INSTANCES.search(path.stem)]
     if images.resolve() == labels.resolve():
         of_labels = [path for path in of_labels if split_name(path, set())[1]]
@@ -130,15 +139,17 @@ def find_pairs(images: Path, labels: Path, wanted: str | None) -> tuple[list[Pai
     keys = {p: (p.parent.relative_to(images), p.stem.removesuffix(IMAGE_ENDING)) for p in of_images}
     chosen = _choose(of_labels, labels, {stem for _, stem in keys.values()}, wanted)
     _refuse_twins(keys)
-    by_stem = {stem: found for (_, stem), found in chosen.items()}
-    if len(by_stem) == len(chosen) and len({stem for _, stem in keys.values()}) == len(keys):
-        chosen = {
-            (keys[p][0], keys[p][1]): by_stem.pop(keys[p][1]) for p in keys if keys[p][1] in by_stem
-        }
+    twin = next((stem for stem, n in Counter(s for _, s in chosen).items() if n > 1), None)
+    twins = [mask for (_, stem), (mask, _) in chosen.items() if stem == twin]
+    if not twins and len({stem for _, stem in keys.values()}) == len(keys):
+        by_stem = {stem: found for (_, stem), found in chosen.items()}
+        chosen = {key: by_stem.pop(key[1]) for key in keys.values() if key[1] in by_stem}
         lone = [mask for mask, _ in by_stem.values()]
     else:
         lone = [mask for key, (mask, _) in chosen.items() if key not in set(keys.values())]
     pairs, without, notes = [], [], []
+    if others:
+        notes.append(f"note: {images} also holds {others}, which Pillow does not read: left out")
     for path, key in keys.items():
         mask, ending = chosen.get(key, (None, ""))
         pair = Pair(path, mask, key[1], key[0].parts, ENDINGS[ending])
@@ -147,14 +158,26 @@ def find_pairs(images: Path, labels: Path, wanted: str | None) -> tuple[list[Pai
         elif pair.split != "test":
             without.append(path)
     if tests := len(keys) - len(pairs) - len(without):
-        notes.append(f"note: {tests} images of a test split have no masks and are left out")
+        notes.append(f"note: images of a test split without a mask, which are left out: {tests}")
+    if without and twins:
+        raise ValueError(
+            listing(
+                f"images without a mask in the same subdirectory of {labels}, which decides since "
+                f"{twins[0]} and {twins[1]} could both be of {twin}: remove or rename one",
+                without,
+            )
+        )
     if without:
         stem = keys[without[0]][1]
         endings = ", ".join(ending for ending in ENDINGS if ending)
-        fault = f"images have no mask: below {labels}, none is called {stem}, {stem}_mask or with "
+        fault = (
+            f"images without a mask: below {labels}, none is called {stem}, {stem}_mask or with "
+        )
         raise ValueError(listing(f"{fault}another known ending ({endings})", without))
+    if not pairs:
+        raise ValueError(f"none of the images in {images} has a mask in {labels}")
     if lone:
-        notes.append("warning: " + listing("masks have no image and are left out", lone))
+        notes.append("warning: " + listing("masks without an image, which are left out", lone))
     kinds = {pair.hint: pair.mask for pair in pairs}
     if len(kinds) > 1:
         raise ValueError(
@@ -188,7 +211,10 @@ def _refuse_twins(keys: dict[Path, tuple[Path, str]]) -> None:
     first = {}
     for path, key in keys.items():
         if key in first:
-            raise ValueError(f"{first[key]} and {path} are images of one name: rename one")
+            raise ValueError(
+                f"{first[key]} and {path} are images of one name: rename one, to "
+                f"{path.stem}_mask{path.suffix} if it is the mask of the other"
+            )
         first[key] = path
 
 
@@ -216,24 +242,26 @@ def target_name(pair: Pair) -> str:
     return f"{city}/{city}_{sequence:06d}_{frame}"
 
 
-def assign_splits(
-    pairs: list[Pair], val: str | None = None, seed: int = 0
-) -> tuple[list[str], str]:
+def assign_splits(pairs: list[Pair], val: str | None = None) -> tuple[list[str], str]:
     """The split of each pair, and how it was found.
 
     Args:
         pairs: at least two.
         val: the share of the images to validate on, or a text file with their names, a line each.
             None: the directories `train` and `val` of the images if there are both, else 0.2.
-        seed: of the hash that draws a share. It sees only an image's name, so that the image
-            keeps its split when others are added; of very few images, at least one is in each.
 
-    Raises ValueError for fewer than two pairs, for a `val` that cannot be used, and if it leaves a
-    split empty.
+    A share is drawn by a hash of each image's name alone, so that the image keeps its split when
+    others are added; but of a dozen images or fewer, one may change so that each split has one.
+
+    Raises ValueError for fewer than two pairs outside of `test`, for a `val` that cannot be used,
+    and if it leaves a split empty.
     """
-    if len(pairs) < 2:
-        raise ValueError("there is one image: it takes two, to train on and to validate on")
     given = [pair.split for pair in pairs]
+    if len(pairs) - given.count("test") < 2:
+        raise ValueError(
+            f"at least two images with masks are needed outside of test, to train on and to "
+            f"validate on, not {len(pairs) - given.count('test')}"
+        )
     if val is None and {"train", "val"} <= set(given):
         return [split or "train" for split in given], "as the directories of the images say"
     try:
@@ -244,8 +272,8 @@ def assign_splits(
     else:
         if not 0 < share < 1:
             raise ValueError(f"--val {val}: a share is between 0 and 1, such as 0.2")
-        draws = [_draw(pair.stem, seed) for pair in pairs]
-        least = sorted(set(draws))
+        draws = [_draw(pair.stem) for pair in pairs]
+        least = sorted({draw for draw, split in zip(draws, given, strict=True) if split != "test"})
         limit = min(max(share, least[min(1, len(least) - 1)]), least[-1])
         chosen = [draw < limit for draw in draws]
         how = f"{share:.0%} to validate on, drawn by a hash of their names"
@@ -257,15 +285,15 @@ def assign_splits(
     return splits, how
 
 
-def _draw(stem: str, seed: int) -> float:
-    digest = hashlib.sha256(f"{seed}:{stem}".encode()).digest()
+def _draw(stem: str) -> float:
+    digest = hashlib.sha256(f"0:{stem}".encode()).digest()  # 0: as in the first versions
     return int.from_bytes(digest[:6], "big") / 2**48
 
 
 def _named(pairs: list[Pair], path: Path) -> list[bool]:
     """Whether a file names the image of each pair, by its stem, its file name or its path."""
     try:
-        names = {line.strip() for line in path.read_text(encoding="utf-8").splitlines()} - {""}
+        names = {line.strip() for line in path.read_text(encoding="utf-8-sig").splitlines()} - {""}
     except (OSError, UnicodeError) as error:
         raise ValueError(
             f"--val {path} is neither a share, such as 0.2, nor a list of names ({error})"

@@ -84,5 +84,5 @@ def lost_workers_named() -> Iterator[None]:
             raise
         raise ChildProcessError(
             "a loader worker could not go on, most likely for lack of memory or of shared memory "
-            f"({cause}): the same command goes on from the last epoch; {CURE}"
+            f"({cause}): run the same command to go on from the last epoch; {CURE}"
         ) from error

@@ -15,7 +15,8 @@ def pair(height=90, width=120):
     return Image(torch.stack([mask * 10, mask, mask])), Mask(mask)
 
 
-PLAIN = {"jitter": 0, "degrade": 0}
+PLAIN = {"scale": (0.5, 2), "keep_scale": 0, "flip": 0.5, "jitter": 0, "degrade": 0}
+ALL = {**PLAIN, "scale": (0.2, 3), "keep_scale": 0.3, "jitter": 0.3, "degrade": 0.6}
 
 
 @pytest.mark.parametrize("size", [(90, 120), (30, 40), (20, 400), (7, 5)])
@@ -23,7 +24,7 @@ PLAIN = {"jitter": 0, "degrade": 0}
 def test_any_frame_gives_a_crop_of_the_size_asked_for(size, crop):
     for seed in range(20):
         torch.manual_seed(seed)
-        image, mask = augment(*pair(*size), crop, scale=(0.2, 3))
+        image, mask = augment(*pair(*size), crop, **ALL)
         assert type(image) is Image and type(mask) is Mask
         assert image.shape == (3, *crop) and mask.shape == crop
         assert image.dtype == mask.dtype == torch.uint8
@@ -38,7 +39,7 @@ def test_image_and_mask_stay_together(along, scale):
     off = []
     for seed in range(30):
         torch.manual_seed(seed)
-        got, labels = augment(image, mask, (40, 40), (scale, scale), 0, **PLAIN)
+        got, labels = augment(image, mask, (40, 40), **{**PLAIN, "scale": (scale, scale)})
         values, labels = got[0].as_subclass(torch.Tensor) / 10, labels.as_subclass(torch.Tensor)
         off.append((values - labels - 0.4)[labels != IGNORE_INDEX])
     off = torch.cat(off)
@@ -50,7 +51,7 @@ def test_at_its_own_scale_pixels_are_the_frames():
     torch.manual_seed(0)
     image, mask = pair()
     for _ in range(20):
-        got, labels = augment(image, mask, (48, 64), keep_scale=1, **PLAIN)
+        got, labels = augment(image, mask, (48, 64), **{**PLAIN, "keep_scale": 1})
         assert torch.equal(got[0], 10 * labels.as_subclass(torch.Tensor))
 
 
@@ -58,7 +59,8 @@ def test_what_lies_outside_the_frame_is_ignored_wherever_the_frame_is():
     places = set()
     for seed in range(30):
         torch.manual_seed(seed)
-        image, mask = augment(*pair(30, 40), (60, 80), keep_scale=1, flip=0, **PLAIN)
+        options = {**PLAIN, "keep_scale": 1, "flip": 0}
+        image, mask = augment(*pair(30, 40), (60, 80), **options)
         inside = (mask != IGNORE_INDEX).nonzero()
         assert len(inside) == 30 * 40
         places.add(tuple(inside[0].tolist()))
@@ -71,7 +73,7 @@ def test_torchs_generator_decides_all():
 
     def many(seed):
         torch.manual_seed(seed)
-        return torch.stack([augment(image, mask, (48, 64))[0] for _ in range(20)])
+        return torch.stack([augment(image, mask, (48, 64), **ALL)[0] for _ in range(20)])
 
     assert torch.equal(many(1), many(1)) and not torch.equal(many(1), many(2))
 

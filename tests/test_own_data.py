@@ -147,13 +147,13 @@ def test_the_cache_is_not_that_of_other_classes(tmp_path):
     ("content", "message"),
     [
         ("[]", "1 to 255 classes"),
-        ("{a: 1}", "no list of classes"),
+        ("{a: 1}", "not a list of classes"),
         ("- {name: a, id: 1}", "color"),
         ("- {name: a, id: 256, color: [0, 0, 0]}", "0..255"),
         ("- {name: a, id: 1, color: [0, 0, 300]}", "0..255"),
         ("- {name: a, id: 1, color: [0, 0, 0]}\n- {name: b, id: 1, color: [0, 0, 1]}", "id 1"),
         ("- {name: a, id: 1, color: [0, 0, 0]}\n- {name: a, id: 2, color: [0, 0, 1]}", "name a"),
-        ("- !!python/object/apply:os.system [ls]", "no list of classes"),
+        ("- !!python/object/apply:os.system [ls]", "not a list of classes"),
     ],
 )
 def test_a_class_table_that_cannot_be_used_is_named(tmp_path, content, message):

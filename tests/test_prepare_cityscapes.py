@@ -519,7 +519,7 @@ def test_a_label_file_without_a_scored_pixel_among_others_is_no_problem(root):
 
 def test_a_classes_yaml_that_cannot_be_used_is_named(root):
     (root / "classes.yaml").write_text("- {name: road}")
-    assert f"{root / 'classes.yaml'} is no list of classes" in only_problem(root)
+    assert f"{root / 'classes.yaml'} is not a list of classes" in only_problem(root)
 
 
 def test_a_flat_tree_is_checked_as_one_city(tmp_path):

@@ -1,6 +1,7 @@
 """Data of other forms, drawn small, becomes a data set that trains: images and labels read back."""
 
 import json
+import os
 import runpy
 import sys
 import zlib
@@ -108,7 +109,9 @@ def test_bdd100k_keeps_its_splits_and_its_train_ids_become_ids(tmp_path, ending)
     labels = tmp_path / "labels/sem_seg/masks"
     counts = prepare(tmp_path / "images/10k", labels, dst, say=lines.append)
     assert counts == {"train": 3, "val": 2}
-    assert "train ids" in "\n".join(lines) and "1 images of a test split" in "\n".join(lines)
+    assert "train ids" in "\n".join(
+        lines
+    ) and "test split without a mask, which are left out: 1" in "\n".join(lines)
     assert masks_of(dst, "val") == set(TRAIN_IDS)
     image, mask = Cityscapes(dst, "val")[0]
     assert np.array_equal(mask.numpy(), pattern(TRAIN_IDS))
@@ -223,6 +226,15 @@ def test_masks_in_the_colours_of_cityscapes_need_no_list(tmp_path):
     assert masks_of(tmp_path / "out", "train") == {0, 2, 8, 13, 255}
 
 
+@pytest.mark.parametrize("color", [(255, 0, 0), (128, 64, 128)])
+def test_one_colour_of_cityscapes_on_black_makes_two_classes(tmp_path, color):
+    images, masks = flat(tmp_path)
+    for path in masks.iterdir():
+        save(path, pattern([color, VOID]))
+    prepare(images, masks, tmp_path / "out")
+    assert masks_of(tmp_path / "out", "train") == {0, 1}
+
+
 # Own classes
 
 
@@ -308,6 +320,46 @@ def test_the_palette_gives_a_proposal_its_colours(tmp_path):
     assert Cityscapes(tmp_path / "out", "val").classes.colors == ((0, 255, 0), (3, 252, 1))
 
 
+def test_palettes_that_differ_in_an_index_that_occurs_are_refused_until_labels_says_what_counts(
+    tmp_path,
+):
+    images, masks = flat(tmp_path)
+    for i, path in enumerate(sorted(masks.iterdir())):
+        mask = Image.fromarray(pattern([i % 2, 1 - i % 2]))  # the same colours everywhere
+        mask.putpalette([*(ROAD, SKY)[i % 2], *(SKY, ROAD)[i % 2], *(i, i, i)])
+        mask.save(path)
+    with pytest.raises(ValueError, match=r"a1.png has other colours for its indices"):
+        prepare(images, masks, tmp_path / "out")
+    prepare(images, masks, tmp_path / "colors", labels="colors")
+    found = [mask for _, mask in Cityscapes(tmp_path / "colors", "trainval")]
+    assert all(np.array_equal(mask, found[0]) for mask in found)
+    prepare(images, masks, tmp_path / "ids", labels="ids")
+    assert masks_of(tmp_path / "ids", "train") == {0, 1}
+
+
+def test_a_colour_that_comes_later_is_added_to_the_classes_of_the_data_set(tmp_path):
+    camvid(tmp_path)
+    images, labels, dst = tmp_path / "images", tmp_path / "labels", tmp_path / "out"
+    prepare(images, labels, dst)
+    photo(images / "0001TP_009.png")
+    save(labels / "0001TP_009_L.png", pattern([ROAD, (1, 2, 3)]))
+    with pytest.raises(ValueError, match=r"add them to .*classes.yaml"):
+        prepare(images, labels, dst)
+    with (dst / "classes.yaml").open("a") as file:
+        file.write("- {name: new, id: 9, color: [1, 2, 3]}\n")
+    prepare(images, labels, dst)
+    assert sorted(masks_of(dst, "train") | masks_of(dst, "val")) == [0, 1, 2, 3, 4]
+
+
+def test_ids_that_no_class_has_are_named_as_not_scored(tmp_path):
+    images, masks = flat(tmp_path, values=(0, 1))
+    prepare(images, masks, tmp_path / "out")
+    save(masks / "a0.png", pattern([0, 1, 7]))
+    lines = []
+    prepare(images, masks, tmp_path / "out", say=lines.append)
+    assert "not scored: 7" in lines
+
+
 def test_train_ids_of_given_classes_become_their_ids(tmp_path):
     images, masks = flat(tmp_path, values=(0, 1, 255))
     classes = tmp_path / "c.yaml"
@@ -360,7 +412,6 @@ def test_an_image_keeps_its_split_when_others_are_added(tmp_path):
     many = dict(zip(pairs, assign_splits(pairs)[0], strict=True))
     assert few.items() <= many.items()
     assert 2 <= list(many.values()).count("val") <= 16
-    assert assign_splits(pairs, seed=1)[0] != assign_splits(pairs)[0]
     assert list(assign_splits(pairs, "0.5")[0]).count("val") > list(many.values()).count("val")
 
 
@@ -402,6 +453,31 @@ def test_a_name_that_ends_like_a_mask_is_paired_with_its_own_mask(tmp_path):
     ]
 
 
+def test_a_mask_may_carry_the_whole_name_of_its_image(tmp_path):
+    for i in range(2):
+        photo(tmp_path / "images" / f"x{i}.jpg")
+        save(tmp_path / "masks" / f"x{i}.jpg.png", pattern([0, 1]))
+    assert sum(prepare(tmp_path / "images", tmp_path / "masks", tmp_path / "out").values()) == 2
+
+
+def test_files_that_are_no_images_are_named(tmp_path):
+    images, masks = flat(tmp_path)
+    (images / "x.HEIC").write_bytes(b"x")
+    lines = []
+    prepare(images, masks, tmp_path / "out", say=lines.append)
+    assert any("also holds 1 *.HEIC" in line for line in lines)
+
+
+def test_images_of_test_do_not_count_where_others_are_drawn_for_val(tmp_path):
+    for i in range(12):
+        folder = "test" if i % 3 else "more"
+        photo(tmp_path / "images" / folder / f"x{i}.png")
+        save(tmp_path / "masks" / folder / f"x{i}.png", pattern([0, 1]))
+    pairs, _ = find_pairs(tmp_path / "images", tmp_path / "masks", None)
+    for share in ("0.001", "0.999"):
+        assert set(assign_splits(pairs, share)[0]) == {"train", "val", "test"}
+
+
 def test_hidden_and_system_files_are_passed_over_and_masks_without_image_named(tmp_path):
     images, masks = flat(tmp_path)
     photo(images / "@eaDir" / "a0.png")
@@ -410,7 +486,7 @@ def test_hidden_and_system_files_are_passed_over_and_masks_without_image_named(t
     save(masks / "extra.png", pattern([0, 1]))
     lines = []
     assert sum(prepare(images, masks, tmp_path / "out", say=lines.append).values()) == 5
-    assert any("1 masks have no image" in line and "extra.png" in line for line in lines)
+    assert any("1 masks without an image" in line and "extra.png" in line for line in lines)
 
 
 # Images
@@ -480,10 +556,13 @@ def test_an_interrupted_conversion_leaves_no_image_without_labels_and_is_complet
     assert content(tmp_path / "out") == content(tmp_path / "whole")
 
 
-def test_a_mask_that_was_corrected_is_converted_again(tmp_path):
+@pytest.mark.parametrize("age", [0, 3600])
+def test_a_mask_that_was_replaced_is_converted_again_also_by_an_older_file(tmp_path, age):
     images, masks = flat(tmp_path)
     prepare(images, masks, tmp_path / "out")
     save(masks / "a0.png", pattern([1]))
+    changed = (masks / "a0.png").stat().st_mtime - age
+    os.utime(masks / "a0.png", (changed, changed))
     prepare(images, masks, tmp_path / "out")
     (labels,) = (tmp_path / "out").rglob("own_000000_a0_gtFine_labelIds.png")
     assert np.array_equal(np.array(Image.open(labels)), pattern([1]))
@@ -503,7 +582,7 @@ def test_an_image_that_has_left_the_sources_is_named(tmp_path):
 
 def no_mask(images, masks):
     (masks / "a1.png").unlink()
-    return {}, r"1 images have no mask: below .*masks.*\n +.*images.a1.png"
+    return {}, r"1 images without a mask: below .*masks.*\n +.*images.a1.png"
 
 
 def twin_images(images, masks):
@@ -514,6 +593,33 @@ def twin_images(images, masks):
 def twin_masks(images, masks):
     save(masks / "a1.tif", pattern([0, 1]))
     return {}, r"a1.png and .*a1.tif are masks of one name"
+
+
+def masks_in_two_places(images, masks):
+    save(masks / "old" / "a1.png", pattern([0, 1]))
+    for path in images.iterdir():
+        photo(images / "photos" / path.name)
+        path.unlink()
+    return {}, r"masks.a1.png and .*old.a1.png could both be of a1"
+
+
+def mask_of_its_images_name(images, masks):
+    photo(images / "b.jpg")
+    save(images / "b.png", pattern([0, 1]))
+    return {}, r"b_mask.png if it is the mask"
+
+
+def nothing_labelled(images, masks):
+    for path in masks.iterdir():
+        save(path, pattern([255]))
+    return {}, r"nothing but 255"
+
+
+def all_in_test(images, masks):
+    for path in [*images.iterdir(), *masks.iterdir()]:
+        (path.parent / "test").mkdir(exist_ok=True)
+        path.rename(path.parent / "test" / path.name)
+    return {}, r"at least two images with masks are needed outside of test.* not 0"
 
 
 def other_size(images, masks):
@@ -600,7 +706,7 @@ def lonely(images, masks):
     for path in [*images.iterdir(), *masks.iterdir()]:
         if path.stem != "a0":
             path.unlink()
-    return {}, r"there is one image: it takes two"
+    return {}, r"at least two images with masks are needed .* not 1"
 
 
 @pytest.mark.parametrize(
@@ -609,6 +715,10 @@ def lonely(images, masks):
         no_mask,
         twin_images,
         twin_masks,
+        masks_in_two_places,
+        mask_of_its_images_name,
+        nothing_labelled,
+        all_in_test,
         other_size,
         damaged_mask,
         damaged_image,

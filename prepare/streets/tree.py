@@ -26,6 +26,7 @@ from PIL import Image
 from tqdm import tqdm
 
 from prepare.streets.scene import draw_scene
+from runtime.cpu import available_cores
 from runtime.files import expand
 
 VERSION = 1  # of the drawing; raise it whenever pixels change
@@ -74,7 +75,7 @@ def draw_tree(
     ]
     if not jobs:
         return 0
-    workers = min(workers or os.cpu_count() or 1, len(jobs))
+    workers = min(workers or available_cores(), len(jobs))
     with tqdm(total=len(jobs), desc=f"drawing {dst}", unit="scene", disable=quiet or None) as bar:
         for _ in map(draw_files, jobs) if workers == 1 else draw_in_parallel(jobs, workers):
             bar.update()
