@@ -28,10 +28,10 @@ from utils import ConfusionMatrix
 RESOLUTIONS = {"training resolution": False, "full resolution": True}
 
 
-def table(figures: dict) -> str:
-    """The figures of `evaluate_split` as lines of text."""
-    rows = [*figures["iou"].items(), ("mIoU", figures["mIoU"])]
-    rows += [("pixel accuracy", figures["val_accuracy"])]
+def table(found: dict) -> str:
+    """The metrics of `evaluate_split` as lines of text."""
+    rows = [*found["iou"].items(), ("mIoU", found["mIoU"])]
+    rows += [("pixel accuracy", found["val_accuracy"])]
     width = max(len(name) for name, _ in rows)
     return "\n".join(f"{name:{width}}  {percent(value):>7}" for name, value in rows)
 
@@ -44,22 +44,24 @@ def main() -> None:
     parser.add_argument("checkpoint", type=Path, help="such as runs/camvid/best.pt")
     parser.add_argument("data_root", nargs="?", help="default: where the checkpoint was trained")
     parser.add_argument("--split", default="val", help="val, train or another (default: val)")
-    parser.add_argument("--out", type=Path, help="default: runs/<checkpoint>-<split>")
+    parser.add_argument("--out", type=Path, help="default: runs/<directory>-<checkpoint>-<split>")
     parser.add_argument("--tta", action="store_true", help="mean over scales and mirrored images")
     parser.add_argument("--batch_size", type=int, default=8, help="images at once (default: 8)")
     parser.add_argument("--workers", type=int, default=2, help="loader processes (default: 2)")
+    parser.add_argument("--device", help="such as cpu or cuda:1 (default: the GPU if there is one)")
     args = parser.parse_args()
-    out = args.out or Path("runs") / f"{args.checkpoint.stem}-{args.split}"
+    run = args.checkpoint.resolve().parent.name  # every run has a best.pt
+    out = args.out or Path("runs") / f"{run}-{args.checkpoint.stem}-{args.split}"
     try:
-        model = load_model(args.checkpoint, pick_device())
+        model = load_model(args.checkpoint, pick_device(args.device))
         trained = load_checkpoint(args.checkpoint)
         root = args.data_root or trained["recipe"]["data_root"]
         ensure_streets(root)
         options = {"batch_size": args.batch_size, "workers": args.workers, "tta": args.tta}
         if args.split == "val" and trained["recipe"]["train_split"] == "trainval":
-            print(f"note: {args.checkpoint} was trained on val, too: these figures are no test")
+            print(f"note: {args.checkpoint} was trained on val, too: these metrics are no test")
         found, confusion = measure(model, root, args.split, **options)
-        save(out, found, confusion, model, Cityscapes(root, args.split), trained["history"])
+        save(out, found, confusion, model, Cityscapes(root, args.split), trained, args.tta)
     except (OSError, ValueError, FloatingPointError) as error:
         sys.exit(f"error: {message(error)}")
     except KeyboardInterrupt:
@@ -68,10 +70,12 @@ def main() -> None:
 
 
 def measure(model: UNet, root: str, split: str, **options) -> tuple[dict, ConfusionMatrix]:
-    """Print and return the figures at both resolutions, and the confusion matrix at full."""
+    """Print and return the metrics at both resolutions, and the confusion matrix at full."""
     found = {}
     for name, full in RESOLUTIONS.items():
-        confusion, found[name] = evaluate_split(model, root, split, full, **options)
+        if not full or model.downscale > 1:  # else both are the same
+            confusion, numbers = evaluate_split(model, root, split, full, **options)
+        found[name] = numbers
         if not confusion.matrix.any():
             raise ValueError(
                 f"{split} of {root} has no labels that are scored: choose another split; "
@@ -89,16 +93,17 @@ def save(
     confusion: ConfusionMatrix,
     model: UNet,
     scenes: Cityscapes,
-    history: list[dict],
+    trained: dict,
+    tta: bool,
 ) -> None:
-    """Write metrics.json and the figures into `out`."""
+    """Write metrics.json and the figures into `out`; trained: the checkpoint."""
     out.mkdir(parents=True, exist_ok=True)
     (out / "metrics.json").write_text(json.dumps(found, indent=1))
     for name, figure in {
-        "metrics": plot_curves(history),
+        "metrics": plot_curves(trained["history"]),
         "classious": plot_iou(found["full resolution"]["iou"], scenes.classes),
         "confusion": plot_confusion(confusion, scenes.classes),
-        "results": plot_predictions(best_median_worst(model, scenes), scenes.classes),
+        "results": plot_predictions(best_median_worst(model, scenes, tta), scenes.classes),
     }.items():
         figure.savefig(out / f"{name}.png", dpi=120)
 

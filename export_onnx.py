@@ -53,8 +53,8 @@ def export(model: UNet, path: Path, logits: bool = False) -> None:
     if model.padding != "same":
         raise ValueError('only networks with padding "same" take images of any size: train one')
     net = Exported(model, logits).eval()
-    images = torch.zeros(2, 3, 96, 128, dtype=torch.uint8)
     step = 2**model.depth
+    images = torch.zeros(2, 3, step + 96, step + 128, dtype=torch.uint8)
     sizes = {0: Dim("N"), 2: Dim("H", min=step), 3: Dim("W", min=step)}
     program = torch.onnx.export(
         net,
@@ -85,7 +85,8 @@ def agreement(model: UNet, path: Path, logits: bool) -> float:
 
     session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
     generator, shares = torch.Generator().manual_seed(0), []
-    for n, height, width in SIZES:
+    for n, *size in SIZES:
+        height, width = (max(side, 2**model.depth) for side in size)
         coarse = torch.randint(256, (n, 3, height // 8 + 1, width // 8 + 1), generator=generator)
         images = F.interpolate(coarse.float(), (height, width), mode="bilinear").byte()
         (found,) = session.run(None, {"images": images.numpy()})

@@ -1,6 +1,7 @@
 """From a checkpoint to label maps: the one forward path that `predict` and `evaluate` share."""
 
 import copy
+import math
 from collections.abc import Iterator
 from itertools import pairwise
 from pathlib import Path
@@ -36,7 +37,8 @@ TILE, OVERLAP = 1024, 192  # pixels of a larger one's tiles; neighbours share at
 def load_model(path: str | Path, device: str | torch.device = "cpu") -> UNet:
     """The network of a checkpoint on `device`, in evaluation mode, its batch norm folded.
 
-    Raises as `load_checkpoint`, and ValueError if weights and settings do not fit each other.
+    For prediction only: to train on, start a run with `init`. Raises as `load_checkpoint`, and
+    ValueError if weights and settings do not fit each other.
     """
     checkpoint = load_checkpoint(path)
     settings, recipe = checkpoint["settings"], checkpoint["recipe"]
@@ -170,7 +172,7 @@ def predict_rows(
     """The logits of an image of any size in bands of whole rows, (num_classes, h, W).
 
     A large image is predicted in tiles and upsampled in bands, so that memory is bounded by a row
-    of tiles. Of the dtype that `predict_logits` says; tiles are float32.
+    of tiles. Of the dtype of `predict_logits`, or from tiles float32.
 
     Args:
         net: as `inference_net` returns it.
@@ -303,7 +305,8 @@ def predict(
 
     Raises:
         FileNotFoundError, or ValueError for a file that is no image, one that 8-bit RGB cannot
-        hold (see `to_rgb`), a tensor of another form, or a tile that is too small.
+        hold (see `to_rgb`), a tensor of another form, a tile that is too small, a scale of 0 or
+        less, or a precision that the device lacks.
     """
     if isinstance(image, str | Path):
         image = read_image(image)
@@ -316,6 +319,8 @@ def predict(
             "predict takes one RGB image, uint8 (3, H, W) with values 0..255, or a file or a "
             f"Pillow image, not {found}"
         )
+    if not 0 < scale < math.inf:
+        raise ValueError(f"scale must be above 0, not {scale}")
     if tile is not None and tile < 2 * OVERLAP:
         raise ValueError(f"tiles overlap by {OVERLAP} pixels: give tile at least {2 * OVERLAP}")
     net = inference_net(model, precision)

@@ -13,6 +13,7 @@ Cityscapes benchmark takes for a split of a data set.
 import argparse
 import glob
 import io
+import math
 import sys
 from pathlib import Path
 
@@ -25,11 +26,11 @@ from data_io.video import VIDEO_SUFFIXES, VideoReader, VideoWriter
 from engine import write_submission
 from engine.loaders import message
 from figures import overlay
-from inference import load_model, predict
+from inference import OVERLAP, load_model, predict
 from model import UNet
 from runtime.console import escape_output
 from runtime.files import atomic_write
-from runtime.precision import pick_device
+from runtime.precision import pick_device, pick_precision
 
 RESULTS = "_labels.png", "_overlay.jpg", "_confidence.png", "_overlay.mp4"
 
@@ -112,28 +113,35 @@ def main() -> None:
     parser.add_argument("inputs", nargs="*", metavar="INPUT", help="images, videos, directories")
     parser.add_argument("--out", type=Path, help="directory (default: runs/predictions)")
     parser.add_argument("--confidence", action="store_true", help="also how sure it is, in grey")
-    parser.add_argument("--scale", type=float, default=1, help="resize the images first (1)")
-    parser.add_argument("--tile", type=int, help="of large images (by default chosen by size)")
+    parser.add_argument("--scale", type=float, default=1, help="resize images by this (default: 1)")
+    parser.add_argument("--tile", type=int, help="tile size in pixels (default: by image size)")
     parser.add_argument("--tta", action="store_true", help="mean over scales and mirrored images")
     parser.add_argument("--precision", default="auto", choices=("auto", "fp32", "bf16", "fp16"))
-    parser.add_argument("--max-pixels", type=int, help="of an image (89,478,485)")
+    parser.add_argument("--device", help="such as cpu or cuda:1 (default: the GPU if there is one)")
+    parser.add_argument(
+        "--max-pixels", type=int, help="largest image accepted, in pixels (default: 89,478,485)"
+    )
     parser.add_argument("--submission", metavar="ROOT", help="a data set, instead of INPUT")
-    parser.add_argument("--split", default="test", help="of the submission (test)")
+    parser.add_argument("--split", default="test", help="with --submission (default: test)")
     parser.add_argument("--zip", action="store_true", help="also pack the submission")
-    parser.add_argument("--batch_size", type=int, default=1, help="of the submission (1)")
-    parser.add_argument("--workers", type=int, default=2, help="of the submission (2)")
+    parser.add_argument("--batch_size", type=int, default=1, help="with --submission (default: 1)")
+    parser.add_argument("--workers", type=int, default=2, help="with --submission (default: 2)")
     args = parser.parse_args()
     if bool(args.inputs) == bool(args.submission):
         parser.error("name images or videos, or a data set with --submission")
-    if args.scale <= 0:
+    if not 0 < args.scale < math.inf:
         parser.error("--scale must be above 0")
+    if args.tile is not None and args.tile < 2 * OVERLAP:
+        parser.error(f"--tile must be at least {2 * OVERLAP}")
     if args.submission and (args.scale != 1 or args.tile or args.confidence):
         parser.error("--scale, --tile and --confidence are not for a submission")
     Image.MAX_IMAGE_PIXELS = args.max_pixels or Image.MAX_IMAGE_PIXELS
     default = f"submission-{args.split}" if args.submission else "predictions"
     out = args.out or Path("runs") / default
     try:
-        model = load_model(args.checkpoint, pick_device())
+        device = pick_device(args.device)
+        args.precision = pick_precision(args.precision, device)
+        model = load_model(args.checkpoint, device)
         if args.submission:
             done = write_submission(
                 *(model, args.submission, args.split, out, args.zip),

@@ -5,7 +5,6 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import ClassVar
 
 import torch
 import torchvision
@@ -36,7 +35,6 @@ class Classes:
     colors: tuple[tuple[int, int, int], ...]
     categories: tuple[str, ...] = ()
     ignored: tuple[int, ...] | None = None
-    ignore_index: ClassVar[int] = IGNORE_INDEX  # the train id of what is no class
 
     def __post_init__(self):
         for values, what in ((self.names, "name"), (self.ids, "id")):
@@ -49,7 +47,7 @@ class Classes:
             raise ValueError("a color is three numbers 0..255, as in [128, 64, 128]")
         texts = (*self.names, *self.categories)
         if not all(isinstance(text, str) for text in texts):
-            raise ValueError("names are texts")
+            raise ValueError("names and categories must be strings")
         if {len(self.names), len(self.colors), len(self.categories or self.ids)} != {len(self.ids)}:
             raise ValueError("each class has a name, an id and a color, and all or none a category")
 
@@ -167,14 +165,14 @@ class ConfusionMatrix:
     add up to the matrix of the whole, over batches and over processes.
     """
 
-    def __init__(self, num_classes: int, ignore_index: int = IGNORE_INDEX):
-        self.num_classes, self.ignore_index = num_classes, ignore_index
+    def __init__(self, num_classes: int):
+        self.num_classes = num_classes
         self.matrix = torch.zeros(num_classes, num_classes, dtype=torch.int64)
 
     def update(self, target: Tensor, prediction: Tensor) -> None:
         """Count a batch: two integer tensors of one shape, of classes.
 
-        Pixels whose target is `ignore_index` are left out. uint8 is the fast type: pairs of
+        Pixels whose target is `IGNORE_INDEX` are left out. uint8 is the fast type: pairs of
         bytes are counted in one pass. Raises ValueError for shapes that differ and for a class
         that is not in 0..num_classes-1.
         """
@@ -188,11 +186,11 @@ class ConfusionMatrix:
             raise ValueError(f"prediction holds {_range(prediction)}, outside of 0..{n - 1}")
         pairs = (prediction.to(torch.int16 if n <= 128 else torch.int32) << 8) + target
         counts = torch.bincount(pairs.flatten(), minlength=n << 8).view(n, 256).T
-        counts[self.ignore_index] = 0
+        counts[IGNORE_INDEX] = 0
         if counts[n:].any():
             raise ValueError(
-                f"target holds {_range(target[target != self.ignore_index])}, outside of "
-                f"0..{n - 1} (and not ignore_index {self.ignore_index})"
+                f"target holds {_range(target[target != IGNORE_INDEX])}, outside of "
+                f"0..{n - 1} (and not ignore_index {IGNORE_INDEX})"
             )
         self.matrix = self.matrix.to(counts.device) + counts[:n]
 
@@ -226,19 +224,18 @@ class ConfusionMatrix:
         index, size = torch.tensor([names.index(name) for name in groups]), len(names)
         rows = torch.zeros(size, self.num_classes, dtype=torch.int64)
         rows.index_add_(0, index, self.matrix.cpu())
-        coarse = ConfusionMatrix(size, self.ignore_index)
+        coarse = ConfusionMatrix(size)
         coarse.matrix.index_add_(1, index, rows)
         return coarse
 
 
 def metrics(confusion: ConfusionMatrix, classes: Classes) -> dict:
-    """The figures of a validation as plain numbers, 0..1.
+    """The metrics of a validation as plain numbers, 0..1.
 
     val_accuracy, mIoU (None if no pixel was scored) and iou (class name -> IoU, None where the
-    class is absent); and where the
-    classes have categories, category_mIoU and category_iou of these. The official evaluator
-    (cityscapesscripts) calls them averageScoreClasses, classScores, averageScoreCategories and
-    categoryScores.
+    class is absent); and where the classes have categories, category_mIoU and category_iou of
+    these. The official evaluator (cityscapesscripts) calls them averageScoreClasses, classScores,
+    averageScoreCategories and categoryScores.
     """
 
     def number(value: float) -> float | None:

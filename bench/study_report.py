@@ -59,19 +59,20 @@ def lowest_loss_epoch(run: dict) -> float:
 
 MIOU, ACCURACY = Measure("mIoU", judged("mIoU")), Measure("accuracy", judged("val_accuracy"))
 UNSEEN = Measure("mIoU, unseen video", judged("mIoU", "unseen"))
-MEASURES = {  # of val, where nothing else is said; the first two are answered in words
+ANSWERED = 3  # of each study's measures, the first, which `answers` puts into words
+MEASURES = {  # of val, where nothing else is said
     "padding": [
         ACCURACY,
-        Measure("accuracy, inner pixels", judged("val_accuracy", pixels="inner")),
         MIOU,
-        Measure("mIoU, inner pixels", judged("mIoU", pixels="inner")),
         UNSEEN,
+        Measure("accuracy, inner pixels", judged("val_accuracy", pixels="inner")),
+        Measure("mIoU, inner pixels", judged("mIoU", pixels="inner")),
     ],
     "batchnorm": [
         ACCURACY,
         MIOU,
-        Measure("accuracy, unseen video", judged("val_accuracy", "unseen")),
         UNSEEN,
+        Measure("accuracy, unseen video", judged("val_accuracy", "unseen")),
     ],
     "loss": [
         MIOU,
@@ -147,8 +148,7 @@ def verdict(found: Difference | None, measure: Measure) -> str:
     interval = f"{mean}{unit} (95 %: {low} to {high}, {found.seeds} seeds)"
     if found.low > 0 or found.high < 0:
         return f"{'higher' if found.low > 0 else 'lower'}, {interval}"
-    half = measure.show((found.high - found.low) / 2)
-    return f"no difference seen, {interval}; below {half}{unit} none would be"
+    return f"no difference shown, {interval}: any within the interval may be there"
 
 
 # Text
@@ -222,19 +222,22 @@ def spread(found: dict, measure: Measure) -> str:
 
 
 def answers(study: str, runs: list[dict]) -> str:
-    """The study's answers as a list in Markdown: its first two measures against its first arm."""
+    """The study's answers as a list in Markdown: its first measures against its first arm.
+
+    The arm with the highest mean is named where each has two seeds at least.
+    """
     lines = []
     first, *others = STUDIES[study]
     for data in DATA:
         there = arms(runs, study, data)
-        for measure in MEASURES[study][:2]:
+        for measure in MEASURES[study][:ANSWERED]:
             found = {arm: values(runs, data, arm, measure) for arm in there}
             found = {arm: by_seed for arm, by_seed in found.items() if by_seed}
             for arm in others:
                 if arm in found:
                     said = verdict(difference(found.get(first, {}), found[arm]), measure)
                     lines.append(f"{NAMES[data]}, {measure.name}, {arm} against {first}: {said}")
-            if len(others) > 1 and found:
+            if len(found) > 2 and measure.share and min(map(len, found.values())) > 1:
                 best = max(found, key=lambda arm: statistics.mean(found[arm].values()))
                 text = spread(found[best], measure)
                 lines.append(f"{NAMES[data]}, {measure.name}: the highest mean has {best}, {text}")

@@ -64,15 +64,15 @@ def make_transform(recipe: Recipe, crop: tuple[int, int] | None) -> Callable:
 
 
 def require_scored_pixels(scenes: Cityscapes, most: int = 50) -> None:
-    """Raise ValueError if no pixel of any label file is of a class; looks at a few first."""
+    """Raise ValueError if no pixel of any label file belongs to a class; looks at a few first."""
     sample = scenes.targets[:: -(-len(scenes) // most)]
     for target in [*sample, *scenes.targets]:
         if (read_labels(target, scenes.classes) != IGNORE_INDEX).any():
             return
     ids = read_grey(target).unique().tolist()
     raise ValueError(
-        f"no pixel of {target} or of the other labels is of a class: it holds {ids}, the classes "
-        f"have {list(scenes.classes.ids)}; if these are classes of your own, list them in "
+        f"no pixel of {target} or of the other labels belongs to a class: it holds {ids}, the "
+        f"classes have {list(scenes.classes.ids)}; if these are classes of your own, list them in "
         f"{scenes.root / 'classes.yaml'}, or convert your data with `python -m prepare.own`"
     )
 
@@ -135,10 +135,10 @@ def make_loader(
     Under `torchrun`, `batch_size` is that of all processes together, and `workers` that of all on
     this machine; this process gets its part of each batch (see `DistributedBatchSampler`).
 
-    Images of several sizes come as lists of batches of one in evaluation. Raises ValueError for
-    more processes than images a batch, and in training's loop for images of several sizes.
+    Images of several sizes come as lists of batches of one in evaluation. Raises ValueError in
+    training for more processes than images a batch, and in its loop for images of several sizes.
     """
-    if batch_size < world_size():
+    if train and batch_size < world_size():
         raise ValueError(
             f"a batch of {batch_size} images is too small for {world_size()} processes: "
             "raise batch_size (and look at lr again), or start fewer"
@@ -200,7 +200,9 @@ def set_epoch(loader: DataLoader, epoch: int) -> None:
     """Make the order of the images and their augmentation those of this epoch, from 1 on."""
     loader.dataset.set_epoch(epoch)
     # A prime above the number of epochs, so that two seeds share no epoch's order.
-    loader.batch_sampler.sampler.generator.manual_seed(loader.dataset.seed * 1_000_003 + epoch)
+    loader.batch_sampler.sampler.generator.manual_seed(
+        (loader.dataset.seed or 0) * 1_000_003 + epoch
+    )
 
 
 def message(error: Exception) -> str:
@@ -215,7 +217,7 @@ def leave_interrupts(_: int) -> None:
     """In a loader's worker: leave Ctrl-C, which a shell sends to it too, to the main process.
 
     That process may stop in the middle of taking over a batch. The worker's thread at the other
-    end would print a traceback, though nothing is wrong: a lost worker is told by the main process.
+    end would print a traceback, though nothing is wrong: the main process reports a lost worker.
     """
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     shown = sys.excepthook

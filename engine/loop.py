@@ -25,6 +25,7 @@ from runtime.cpu import convert, keep_freed_memory
 from runtime.distributed import (
     all_reduce_sum,
     average_buffers,
+    broadcast_from_main,
     is_main,
     unwrap,
     world_size,
@@ -186,12 +187,17 @@ def check_classes(model: UNet, classes: Classes) -> None:
         return
     ours = model.classes.names if model.classes else (f"{model.settings['num_classes']} others",)
     if ours != classes.names:
-        only = [name for name in ours if name not in classes.names] or ["the same in another order"]
-        others = [name for name in classes.names if name not in ours] or ["the same"]
+        only = [name for name in ours if name not in classes.names]
+        others = [name for name in classes.names if name not in ours]
+        differences = (
+            f"only the network has {', '.join(only[:5]) or 'none'}; only the data has "
+            f"{', '.join(others[:5]) or 'none'}"
+            if only or others
+            else "they are in another order"
+        )
         raise ValueError(
-            f"the network's classes are not the data's: only the network has "
-            f"{', '.join(only[:5])}; only the data has {', '.join(others[:5])}: take a checkpoint "
-            "that was trained on these classes, or start from its weights with `init`"
+            f"the network's classes are not the data's ({differences}): take a checkpoint that was "
+            "trained on these classes, or start from its weights with `init`"
         )
 
 
@@ -204,21 +210,32 @@ def fit(
 ) -> Iterator[dict]:
     """Train; yields one record per epoch, and saves everything in `run_dir`.
 
-    A record holds epoch (from 1), lr (at its end), train_loss, train_accuracy, val_loss, what
-    `metrics` gives, precision, seconds, and trained_on_val if the recipe trains on val, too.
+    A record holds epoch (from 1), lr (which the next step would take), train_loss,
+    train_accuracy, val_loss, what `metrics` gives, precision, seconds, and trained_on_val if the
+    recipe trains on val, too.
     `run_dir` gets `last.pt` (the full state, after every epoch), `previous.pt` (the one before
     it), `best.pt` (the weights of the highest mIoU so far) and `history.json` (the records).
 
     If there is a state already, its records are yielded first (so that a log of them must expect
     each again) and training goes on from it, and ends with the same bits as an uninterrupted run.
-    Under `torchrun` all processes train and yield; the main one writes.
+    Under `torchrun` all processes train and yield; the main one writes. A network without
+    `classes` gets the data's.
 
-    Raises ValueError if `run_dir` holds a run of another recipe or the device cannot do what the
-    recipe asks for, BlockingIOError if another process trains there, OSError if it cannot be
-    written, ChildProcessError (an OSError) if a loader worker is lost, FloatingPointError if the
-    loss is not finite; what is in `run_dir` is then still the state after the last good epoch.
+    Raises ValueError if `run_dir` holds a run of another recipe, the device cannot do what the
+    recipe asks for, or `model` is for prediction only (of `load_model`), BlockingIOError if another
+    process trains there, OSError if it cannot be written, ChildProcessError (an OSError) if a
+    loader worker is lost, FloatingPointError if the loss is not finite; what is in `run_dir` is
+    then still the state after the last good epoch.
     """
     run_dir = Path(run_dir)
+    if getattr(model, "is_folded", False):
+        raise ValueError(
+            "this network is for prediction only, its batch norm is folded: to train on from a "
+            "checkpoint, name it as `init` in the recipe, and take `make_model`"
+        )
+    classes = train_loader.dataset.classes
+    if model.classes is None and model.settings["num_classes"] == len(classes):
+        model.classes = classes
     if world_size() > 1 and recipe.loss == "cross_entropy+lovasz":
         raise ValueError(
             "recipe: the Lovász loss sorts the pixels of the whole batch, which processes do not "
@@ -284,7 +301,8 @@ def class_weights_of(recipe: Recipe, loader: DataLoader, device: torch.device) -
     """The weights that the recipe gives the classes of the training data, if any."""
     if recipe.class_weights is None:
         return None
-    return make_class_weights(recipe.class_weights, class_shares(loader.dataset)).to(device)
+    shares = broadcast_from_main(class_shares, loader.dataset)  # one process reads all labels
+    return make_class_weights(recipe.class_weights, shares).to(device)
 
 
 def start_or_resume(

@@ -1,8 +1,9 @@
 """Pixel-averaged cross-entropy, with weights for the classes, and the soft Dice and Lovász losses.
 
 They work on a matrix of logits, a row for each pixel. In the channels-last layout that the network
-gives, this is a view, and a pixel's classes lie side by side: on a CPU half the time of PyTorch's
-cross-entropy over (N, C, H, W), which walks across memory from class to class.
+gives, this is a view (unless padding was cut off), and a pixel's classes lie side by side: on a CPU
+half the time of PyTorch's cross-entropy over (N, C, H, W), which walks across memory from class to
+class.
 """
 
 from collections.abc import Callable, Iterator
@@ -43,6 +44,7 @@ def criterion(
             pixel's class.
 
     A loss for `accumulate` must be a sum over pixels divided by `pixels`, as cross-entropy is.
+    Raises ValueError for another loss.
     """
     if loss not in ("cross_entropy", "cross_entropy+dice", "cross_entropy+lovasz"):
         raise ValueError(f"there is no loss {loss}")
@@ -84,8 +86,9 @@ def make_class_weights(kind: str, shares: Tensor) -> Tensor:
 
     Args:
         kind: `median_frequency`, the median of the shares divided by the class's own, so that all
-            classes weigh alike in all (Eigen & Fergus 2015, https://arxiv.org/abs/1411.4734; of
-            all images, where they count a class only in those that show it), or `enet`,
+            classes have the same weight in all (Eigen & Fergus 2015,
+            https://arxiv.org/abs/1411.4734; of all images, where they count a class only in those
+            that show it), or `enet`,
             1 / ln(1.02 + share), 1.4 to 50 (Paszke et al. 2016, https://arxiv.org/abs/1606.02147).
         shares: (C,), 0..1. Classes that do not occur get no weight.
     """

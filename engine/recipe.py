@@ -216,7 +216,7 @@ def _read_fields(path: str | Path) -> dict:
             like = "".join(f"{meant}? Or " for meant in get_close_matches(str(name), known, 1))
             raise ValueError(f"{path}: a recipe has no {name}: {like}see `train.py --help`")
         if name in names[:i]:
-            raise ValueError(f"{path} says twice what {name} is: keep one of them")
+            raise ValueError(f"{path} gives {name} twice: keep one")
     for name, value in content.items():
         values = value if isinstance(value, list) else [value]
         if not all(isinstance(each, str | int | float | None) for each in values):

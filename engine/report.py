@@ -1,4 +1,4 @@
-"""The figures of a checkpoint on a data set: what test.ipynb and evaluate.py show."""
+"""The metrics of a checkpoint on a data set: what test.ipynb and evaluate.py show."""
 
 from pathlib import Path
 
@@ -22,12 +22,12 @@ def evaluate_split(
     workers: int = 0,
     tta: bool = False,
 ) -> tuple[ConfusionMatrix, dict]:
-    """The confusion matrix of a split, and its figures: cross_entropy, and what `metrics` gives.
+    """The confusion matrix of a split, and its cross_entropy and what `metrics` gives.
 
     The network always sees images downscaled by `model.downscale`. At full resolution its logits
     are upsampled and the original labels are the truth, which is what a benchmark asks for;
     otherwise the labels are downscaled like the images, as in training. `tta` as in
-    `predict_logits`. A split without labels, as Cityscapes' test, has figures that are None.
+    `predict_logits`. For a split without labels, as Cityscapes' test, all of these are None.
     """
     scenes = Cityscapes(
         data_root, split, downscale=model.downscale, downscale_labels=not full_resolution
@@ -35,10 +35,11 @@ def evaluate_split(
     loader = make_loader(scenes, batch_size, train=False, workers=workers)
     device = next(model.parameters()).device
     loss, confusion = evaluate(model, loader, device, description=f"evaluate {split}", tta=tta)
+    loss = loss if confusion.matrix.any() else None
     return confusion, {"cross_entropy": loss, **metrics(confusion, scenes.classes)}
 
 
-def rank_scenes(model: UNet, scenes: Cityscapes) -> list[tuple[float, int]]:
+def rank_scenes(model: UNet, scenes: Cityscapes, tta: bool = False) -> list[tuple[float, int]]:
     """(pixel accuracy, index) of every scene at full resolution, the best first.
 
     Scenes without a scored pixel are left out.
@@ -48,22 +49,24 @@ def rank_scenes(model: UNet, scenes: Cityscapes) -> list[tuple[float, int]]:
     for index in tqdm(range(len(scenes)), desc="rank", unit="img", leave=False, disable=None):
         image, labels = scenes[index]
         confusion = ConfusionMatrix(model.settings["num_classes"])
-        confusion.update(labels, predict(model, image))
+        confusion.update(labels, predict(model, image, tta=tta))
         if confusion.matrix.any():
             ranked.append((confusion.pixel_accuracy, index))
     return sorted(ranked, reverse=True)
 
 
-def best_median_worst(model: UNet, scenes: Cityscapes) -> list[tuple[str, Tensor, Tensor, Tensor]]:
+def best_median_worst(
+    model: UNet, scenes: Cityscapes, tta: bool = False
+) -> list[tuple[str, Tensor, Tensor, Tensor]]:
     """Rows for `figures.plot_predictions`: the scenes where the network does best and worst.
 
     By pixel accuracy at full resolution, of a data set that is not downscaled; the scene between
     them is the median. Empty if no scene has a scored pixel.
     """
-    ranked, rows = rank_scenes(model, scenes), []
+    ranked, rows = rank_scenes(model, scenes, tta), []
     places = {"best": 0, "median": len(ranked) // 2, "worst": len(ranked) - 1}
     for name, place in places.items() if ranked else ():
         accuracy, index = ranked[place]
         image, truth = scenes[index]
-        rows.append((f"{name}, {accuracy:.1%}", image, truth, predict(model, image)))
+        rows.append((f"{name}, {accuracy:.1%}", image, truth, predict(model, image, tta=tta)))
     return rows

@@ -202,5 +202,5 @@ class _UpConv2x2(torch.autograd.Function):
             blocks = blocks.reshape(n * h * w, -1)
             grad_weight = x.reshape(-1, channels).t() @ blocks
             grad_weight = grad_weight.view(channels, 2, 2, -1).permute(0, 3, 1, 2)
-        # In two steps: a sum over pixels of a part of the channels, as `grad` is, is slow at once.
+        # In two steps: `grad` is a slice of the channels, over which one sum is slow.
         return grad_x, grad_weight, grad.permute(0, 2, 3, 1).sum(2).sum((0, 1))

@@ -163,8 +163,9 @@ def wrap_model(model: nn.Module, precision: str) -> nn.Module:
     """The network for training: in `precision`, on all processes or all GPUs of this one.
 
     Processes average their gradients (DistributedDataParallel). On GPUs, batch norm then takes
-    its mean and variance over the whole batch. On CPUs each process has its own, as has each
-    GPU under `nn.DataParallel`; see `average_buffers`. The parameters stay those of `model`.
+    its mean and variance over the whole batch. On CPUs each process has its own, which
+    `average_buffers` averages, and under `nn.DataParallel` each GPU, of which the first's running
+    statistics are kept. The parameters stay those of `model`.
 
     Raises ValueError for a network on another device than this process's.
     """

@@ -45,8 +45,9 @@ def expand(path: str | Path, name: str) -> Path:
 def atomic_write(path: Path, *content: bytes, keep: Path | None = None) -> None:
     """Write a file whole or not at all: to a temporary name, flushed to the disk, then renamed.
 
-    What was at `path` is renamed to `keep`, if given. Raises OSError, and leaves `path` as it
-    was, if the disk is full or cannot be written.
+    What was at `path` is renamed to `keep` first, if given: a kill between the two renames leaves
+    it there. Raises OSError, and leaves what was at `path` unharmed, if the disk is full or cannot
+    be written.
     """
     part = path.with_name(path.name + ".part")
     try:

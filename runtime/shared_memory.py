@@ -74,7 +74,9 @@ def lost_workers_named() -> Iterator[None]:
         yield
     except (RuntimeError, OSError, EOFError) as error:
         cause = str(error).strip().rpartition("\n")[2].removeprefix("RuntimeError: ")
-        if isinstance(error, ConnectionError | EOFError):
+        if isinstance(error, BrokenPipeError):  # of the output, as by `| head`
+            ours = False
+        elif isinstance(error, ConnectionError | EOFError):
             ours, cause = True, cause or "its connection ended"
         elif isinstance(error, OSError):
             ours = error.errno == errno.ENOSPC and error.filename is None

@@ -11,6 +11,7 @@ from torchmetrics.classification import MulticlassJaccardIndex
 
 import engine.loaders
 import engine.loop
+import runtime.distributed
 from bench.plain import PlainUNet, copy_weights, plain_step
 from dataset import Cityscapes, read_labels
 from engine import (
@@ -26,7 +27,7 @@ from engine import (
     train_one_epoch,
 )
 from engine.optimizer import lr_factor
-from inference import load_model, predict
+from inference import fold_batch_norm, load_model, predict
 from model import UNet
 from runtime.checkpoint import load_checkpoint
 from utils import CITYSCAPES
@@ -324,6 +325,34 @@ def test_more_processes_than_images_a_batch_are_refused(streets, monkeypatch):
         make_loaders(tiny(streets, batch_size=2))
 
 
+def test_sixteen_processes_may_train_though_no_more_than_eight_images_are_evaluated_at_once(
+    streets, monkeypatch
+):
+    for module in (engine.loaders, runtime.distributed):
+        monkeypatch.setattr(module, "world_size", lambda: 16)
+    train, val = make_loaders(tiny(streets, batch_size=16))
+    assert [len(images) for images, _ in train] == [1] and len(val) == 1
+
+
+def test_a_network_for_prediction_is_not_trained(streets, tmp_path):
+    recipe = tiny(streets)
+    model = fold_batch_norm(make_model(recipe))
+    with pytest.raises(ValueError, match="`init`"):
+        next(fit(model, *make_loaders(recipe), recipe, tmp_path))
+
+
+def test_a_network_without_classes_gets_those_of_the_data(streets, tmp_path):
+    recipe = tiny(streets, epochs=1)
+    list(fit(UNet(width=4, depth=2), *make_loaders(recipe), recipe, tmp_path))
+    assert load_model(tmp_path / "best.pt").classes == CITYSCAPES
+
+
+def test_a_data_set_without_a_seed_trains(streets, tmp_path):
+    recipe = tiny(streets, epochs=1)
+    loader = make_loader(Cityscapes(streets, "train", downscale=2), 4, True, 0)
+    assert len(list(fit(make_model(recipe), loader, loader, recipe, tmp_path))) == 1
+
+
 # Evaluation
 
 
@@ -402,6 +431,12 @@ def test_scenes_are_ranked_from_the_best_to_the_worst(streets):
         assert torch.equal(truth, scenes[index][1])
         hits = ((prediction == truth) & (truth != 255)).sum() / (truth != 255).sum()
         assert hits.item() == pytest.approx(accuracy)
+
+
+def test_scenes_are_drawn_as_the_predictor_that_was_judged_labels_them(streets):
+    model, scenes = untrained(), Cityscapes(streets, "val")
+    for _, image, _, prediction in best_median_worst(model, scenes, tta=True):
+        assert torch.equal(prediction, predict(model, image, tta=True))
 
 
 def test_scenes_without_a_scored_pixel_have_no_rank(streets, monkeypatch):

@@ -358,6 +358,7 @@ def test_a_test_split_without_labels_has_no_figures_and_can_still_be_drawn(tmp_p
     confusion, figures = evaluate_split(load_model("checkpoints/streets.pt"), tmp_path, "test")
     assert not confusion.matrix.any()
     assert json.loads(json.dumps(figures, allow_nan=False))["mIoU"] is None
+    assert figures["cross_entropy"] is None
 
 
 def test_a_crop_whose_deepest_map_is_one_pixel_is_refused_with_one_that_works(tmp_path):

@@ -118,10 +118,21 @@ def test_an_image_that_cannot_be_read_is_named_at_the_end_and_the_others_are_lab
     [
         (["nowhere.jpg"], "nowhere.jpg"),
         (["x.png", "--scale", "0"], None),
+        (["x.png", "--scale", "nan"], None),
+        (["x.png", "--tile", "100"], None),
+        (["x.png", "--precision", "fp16", "--device", "cpu"], "^error: precision fp16 is not for"),
         ([], None),
         (["--submission", "data", "--scale", "2"], None),
     ],
-    ids=["no such file", "no scale", "nothing to do", "a submission at another scale"],
+    ids=[
+        "no such file",
+        "no scale",
+        "not a scale",
+        "a small tile",
+        "not on a CPU",
+        "nothing to do",
+        "a submission at another scale",
+    ],
 )
 def test_a_command_that_can_do_nothing_is_refused(args, message, tmp_path, monkeypatch):
     with pytest.raises(SystemExit, match=message):
@@ -303,6 +314,12 @@ print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024)
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=600)
     assert done.returncode == 0, done.stderr
     assert int(done.stdout) < 2.5 * 2**30
+
+
+@pytest.mark.parametrize("scale", [0, -1, float("nan")])
+def test_a_scale_that_is_none_is_refused(model, photo, scale):
+    with pytest.raises(ValueError, match="scale must be above 0"):
+        predict(model, photo, scale=scale)
 
 
 def test_a_tile_that_is_too_small_is_refused(model, photo):

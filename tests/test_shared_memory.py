@@ -15,7 +15,7 @@ from torch.utils.data import get_worker_info
 
 from dataset import Cityscapes
 from engine import Recipe, fit, make_loaders, make_model
-from runtime.shared_memory import affordable_workers, free_shared_memory
+from runtime.shared_memory import affordable_workers, free_shared_memory, lost_workers_named
 
 ROOT = Path(__file__).resolve().parent.parent
 STREETS = ROOT / "recipes/streets.yaml"
@@ -159,6 +159,11 @@ def test_a_worker_that_is_lost_while_it_hands_over_a_batch_ends_fit_with_the_cur
         next(fit(model, *loaders, recipe, tmp_path))
     monkeypatch.undo()
     assert len(list(fit(model, *loaders, recipe, tmp_path))) == 2
+
+
+def test_an_output_that_is_closed_is_no_lost_worker():
+    with pytest.raises(BrokenPipeError), lost_workers_named():
+        raise BrokenPipeError(32, "Broken pipe")
 
 
 @pytest.mark.slow
