@@ -15,7 +15,7 @@ import sys
 from dataclasses import asdict, replace
 from pathlib import Path
 
-from bench.timing import machine
+from bench.timing import commit, machine
 from dataset import Cityscapes
 from engine import Recipe, fit, make_loader, make_loaders, make_model
 from engine.recipe import parse_recipe, recipe_parser
@@ -28,6 +28,11 @@ def identity(recipe: Recipe) -> dict:
     """The fields that determine a run's result, as they are read back from JSON."""
     fields = {k: v for k, v in asdict(recipe).items() if k not in MAY_CHANGE}
     return json.loads(json.dumps(fields))
+
+
+def is_of(recorded: dict, recipe: Recipe) -> bool:
+    """Whether a record's `identity` is this recipe's; fields that came later had their default."""
+    return {**identity(Recipe()), **recorded} == identity(recipe)
 
 
 def digest(recipe: Recipe) -> str:
@@ -80,8 +85,7 @@ def main() -> None:
         recipe, args = parse_recipe(recipe_parser(__doc__))
         lines = RECORD.read_text().splitlines() if RECORD.exists() else []
         known = [json.loads(line) for line in lines]
-        wanted = identity(recipe)
-        if any(line["recipe"] == wanted for line in known):
+        if any(is_of(line["recipe"], recipe) for line in known):
             sys.exit(f"this run is in {RECORD.name} already")
         cities = {Path(image).parent.name for image in Cityscapes(recipe.data_root).images}
         folds = {}
@@ -93,7 +97,7 @@ def main() -> None:
     except KeyboardInterrupt:
         sys.exit("stopped; run the same command to go on")
     line = {"run": differences(recipe, args.recipe), "seed": recipe.seed, **summary(folds)}
-    line |= {"epochs": recipe.epochs, "machine": machine(), "recipe": wanted}
+    line |= {"machine": machine(), "commit": commit(), "recipe": identity(recipe)}
     with open(RECORD, "a") as file:
         file.write(json.dumps(line) + "\n")
     print(f"mean mIoU {line['mean']:.1%} after {line['minutes']} minutes: {RECORD}")

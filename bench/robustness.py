@@ -106,7 +106,7 @@ def plot(runs: dict[str, dict]) -> Figure:
     ax.invert_yaxis()
     ax.axvline(1, color="0.3", lw=1)
     ax.xaxis.set_major_formatter(PercentFormatter(1))
-    ax.set(xlabel="mIoU on val in per cent of the clean images'")
+    ax.set(xlabel="mIoU on val, relative to that on clean images")
     figure.legend(loc="outside upper center", frameon=False)
     return figure
 

@@ -35,7 +35,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
-from bench.leave_one_out import digest, identity
+from bench.leave_one_out import digest, identity, is_of
 from bench.timing import commit, machine
 from dataset import Cityscapes
 from engine import Recipe, evaluate, fit, make_loader, make_loaders, make_model
@@ -169,9 +169,8 @@ def changes(run: Run) -> dict:
 
 def twin(run: Run, recipe: Recipe) -> dict | None:
     """The record of a run of any study with this recipe on the same data, or None."""
-    wanted = identity(recipe)
     entries = (entry for study in STUDIES for entry in read(study))
-    return next((e for e in entries if e["data"] == run.data and e["recipe"] == wanted), None)
+    return next((e for e in entries if e["data"] == run.data and is_of(e["recipe"], recipe)), None)
 
 
 # A run
