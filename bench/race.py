@@ -7,9 +7,9 @@ Ours trains with recipes/camvid-quick.yaml, and is done before nine minutes are 
 segmentation-models-pytorch's Unet (resnet18 encoder, no pretrained weights) and MONAI's BasicUNet
 train with the loop of their tutorials: full frames, random flip, batches of 8, Adam at 1e-3,
 cross-entropy. All use the same loader with as many workers, and compute in what the processor is
-fast in (peers in bf16 also in channels-last layout, which is then their fastest). Only training is timed, not the
-evaluation on val between turns. The result goes to bench/race.json, where it replaces one of the
-same minutes and seed, and images/race.png is drawn.
+fast in (peers in bf16 also in channels-last layout, which is then their fastest). Only training is
+timed, not the evaluation on val between turns. The result goes to bench/race.json, where it
+replaces one of the same minutes and seed, and images/race.png is drawn.
 """
 
 import argparse
