@@ -23,6 +23,7 @@ from engine.augment import augment
 from engine.recipe import Recipe
 from runtime.cpu import available_cores
 from runtime.distributed import DistributedBatchSampler, is_main, local_world_size, world_size
+from runtime.precision import pick_device
 from runtime.shared_memory import affordable_workers
 from utils import IGNORE_INDEX
 
@@ -48,10 +49,11 @@ def make_loaders(recipe: Recipe) -> tuple[DataLoader, DataLoader]:
         require_scored_pixels(scenes)
     if recipe.crop is None and recipe.batch_size > 1:
         require_one_size(train)
+    device = pick_device(recipe.device)
     # What a GPU evaluates at once must not grow with the number of processes, as batch_size may.
     return (
-        make_loader(train, recipe.batch_size, True, recipe.workers),
-        make_loader(val, min(recipe.batch_size, 8), False, recipe.workers),
+        make_loader(train, recipe.batch_size, True, recipe.workers, device),
+        make_loader(val, min(recipe.batch_size, 8), False, recipe.workers, device),
     )
 
 
@@ -121,7 +123,11 @@ def crop_sizes(recipe: Recipe) -> list[tuple[int, int] | None]:
 
 
 def make_loader(
-    dataset: Dataset, batch_size: int, train: bool, workers: int | None = None
+    dataset: Dataset,
+    batch_size: int,
+    train: bool,
+    workers: int | None = None,
+    device: torch.device | None = None,
 ) -> DataLoader:
     """Batches of uint8 images (N, 3, H, W) and uint8 labels (N, H, W).
 
@@ -131,6 +137,7 @@ def make_loader(
             seed.
         workers: processes that read ahead; 0 reads in the loop, None as `pick_workers` says.
             Fewer, with a warning, where shared memory has no room for their batches.
+        device: where the batches go; None as `pick_device` says.
 
     Under `torchrun`, `batch_size` is that of all processes together, and `workers` that of all on
     this machine; this process gets its part of each batch (see `DistributedBatchSampler`).
@@ -143,7 +150,8 @@ def make_loader(
             f"a batch of {batch_size} images is too small for {world_size()} processes: "
             "raise batch_size (and look at lr again), or start fewer"
         )
-    workers = pick_workers() if workers is None else workers
+    device = device or pick_device()
+    workers = pick_workers(device) if workers is None else workers
     workers = -(-workers // local_world_size())
     if workers:
         images = -(-batch_size // world_size()) if train else batch_size
@@ -161,7 +169,7 @@ def make_loader(
         worker_init_fn=leave_interrupts,
         generator=torch.Generator(),
         collate_fn=_collate_train if train else _collate,
-        pin_memory=torch.cuda.is_available(),
+        pin_memory=device.type == "cuda",
         persistent_workers=workers > 0,
     )
 
@@ -186,14 +194,17 @@ def one_size_batches(loader: DataLoader) -> Iterator[tuple[Tensor, Tensor]]:
             yield images, labels
 
 
-def pick_workers() -> int:
-    """How many processes of this machine read ahead, for a loader that is not told.
+def pick_workers(device: torch.device) -> int:
+    """How many processes of this machine read ahead for `device`, for a loader that is not told.
 
     GPUs wait for their batches: up to 8 for each, as the cores allow. A CPU is busy with the step
     itself, which workers only slow down: none, since an image from the cache takes a hundredth
     of its step, and those that have to be decoded are read by all cores.
     """
-    return min(8 * torch.cuda.device_count(), max(available_cores() - 1, 1))
+    if device.type != "cuda":
+        return 0
+    gpus = torch.cuda.device_count() if device.index is None else 1
+    return min(8 * gpus, max(available_cores() - 1, 1))
 
 
 def set_epoch(loader: DataLoader, epoch: int) -> None:

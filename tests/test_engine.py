@@ -334,6 +334,13 @@ def test_sixteen_processes_may_train_though_no_more_than_eight_images_are_evalua
     assert [len(images) for images, _ in train] == [1] and len(val) == 1
 
 
+def test_workers_read_ahead_for_the_gpus_that_compute(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 4)
+    monkeypatch.setattr(engine.loaders, "available_cores", lambda: 100)
+    found = [engine.loaders.pick_workers(torch.device(d)) for d in ("cpu", "cuda:1", "cuda")]
+    assert found == [0, 8, 32]
+
+
 def test_a_network_for_prediction_is_not_trained(streets, tmp_path):
     recipe = tiny(streets)
     model = fold_batch_norm(make_model(recipe))
