@@ -26,7 +26,7 @@ def main() -> None:
     text = f"{table(rows, notes)}; {(time.perf_counter() - start) / 60:.0f} minutes\n"
     print(text, end="")
     name = f"table-{torch.backends.cpu.get_cpu_capability().lower()}.md"
-    Path(__file__).with_name(name).write_text(text)
+    Path(__file__).with_name(name).write_text(text, encoding="utf-8")
 
 
 if __name__ == "__main__":

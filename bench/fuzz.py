@@ -119,8 +119,8 @@ def _serve(pipe: Connection, seed: int) -> None:
             name: [outcomes(kind, content, Path(folder)) for content in kind.whole()]
             for name, kind in KINDS.items()
         }
-        for name, each in expected.items():
-            assert all(any(each) for each in each), f"a whole file of {name} is refused"  # noqa: S101
+        for name, results in expected.items():
+            assert all(map(any, results)), f"a whole file of {name} is refused"  # noqa: S101
         before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
         pipe.send("ready")
         with suppress(EOFError, ConnectionResetError):

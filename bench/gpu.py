@@ -231,7 +231,7 @@ def main() -> None:
     lines = measure(setting, ROUNDS, pick_precision("auto", device))
     text = "\n".join([*lines, "", f"{card(device)}; {machine()}", ""])
     print(text, end="")
-    Path(__file__).with_name("table-gpu.md").write_text(text)
+    Path(__file__).with_name("table-gpu.md").write_text(text, encoding="utf-8")
 
 
 if __name__ == "__main__":

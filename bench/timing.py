@@ -125,12 +125,12 @@ class Row(NamedTuple):
 
 
 def table(rows: list[Row], notes: list[str]) -> str:
-    """Markdown, with the notes and the machine below."""
+    """Markdown, with the notes, the machine and the commit below."""
     lines = ["| what | ours | the other | ratio | goal |", "|---|---:|---:|---:|---:|"]
     for r in rows:
         ours, other = (f"{value:.3g} {r.unit}".strip() for value in (r.ours, r.other))
         lines.append(f"| {r.what} | {ours} | {other} | {r.ratio:.2f} | {r.goal} |")
-    return "\n\n".join(["\n".join(lines), *notes, machine()])
+    return "\n\n".join(["\n".join(lines), *notes, f"{machine()}, commit {commit()}"])
 
 
 def machine() -> str:
