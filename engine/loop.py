@@ -27,6 +27,7 @@ from runtime.distributed import (
     average_buffers,
     broadcast_from_main,
     is_main,
+    reduced_after,
     unwrap,
     world_size,
     wrap_model,
@@ -105,16 +106,19 @@ def train_one_epoch(
                 truth = labels[i::accumulate]
                 if not len(truth) and world_size() == 1:  # other processes may have an image here
                     continue
-                logits = net(images[i::accumulate], whole=whole)
-                value = criterion(logits, truth, loss, all_reduce_sum, batch_pixels, class_weights)
-                with torch.no_grad():
-                    hits = (label_map(logits) == truth).sum()
-                    value_sum = value.detach().to(totals.dtype) * pixels
-                    totals += torch.stack([value_sum, hits, count_pixels(truth)])
-                del logits  # room for the backward pass
-                # The loss is the mean over the pixels of all processes, and DDP divides the sum
-                # of their gradients by their number, so that this must be multiplied in.
-                scaler.scale(value * world_size()).backward()
+                with reduced_after(net, last=i == accumulate - 1):
+                    logits = net(images[i::accumulate], whole=whole)
+                    value = criterion(
+                        logits, truth, loss, all_reduce_sum, batch_pixels, class_weights
+                    )
+                    with torch.no_grad():
+                        hits = (label_map(logits) == truth).sum()
+                        value_sum = value.detach().to(totals.dtype) * pixels
+                        totals += torch.stack([value_sum, hits, count_pixels(truth)])
+                    del logits  # room for the backward pass
+                    # The loss is the mean over the pixels of all processes, and DDP divides the
+                    # sum of their gradients by their number, so that this must be multiplied in.
+                    scaler.scale(value * world_size()).backward()
             scaler.step(optimizer)
             scaler.update()
             scheduler.step()

@@ -8,7 +8,7 @@ read here (https://pytorch.org/docs/stable/elastic/run.html).
 import os
 import warnings
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from datetime import timedelta
 from uuid import uuid4
 
@@ -188,6 +188,12 @@ def wrap_model(model: nn.Module, precision: str) -> nn.Module:
         return DistributedDataParallel(
             net, devices, broadcast_buffers=False, gradient_as_bucket_view=True
         )
+
+
+def reduced_after(net: nn.Module, last: bool) -> AbstractContextManager:
+    """Within: a part of a step, whose gradients travel between processes after the `last` alone."""
+    distributed = isinstance(net, DistributedDataParallel)
+    return net.no_sync() if distributed and not last else nullcontext()
 
 
 def data_parallel(net: nn.Module) -> nn.Module:

@@ -67,13 +67,13 @@ def history(run: Path) -> list[dict]:
 
 
 def take_steps(streets: str) -> dict:
-    """Train two epochs with each loss; returns what came of it.
+    """Train two epochs with each loss, batches whole and in parts; returns what came of it.
 
     By plain gradient descent, which shows a difference between gradients as it is: Adam blows up
     the rounding of those near 0.
     """
     found = {}
-    for loss in ("cross_entropy", "cross_entropy+dice"):
+    for loss, parts in (("cross_entropy", 1), ("cross_entropy+dice", 1), ("cross_entropy", 2)):
         recipe = Recipe(streets, **FIELDS)
         train, val = make_loaders(recipe)
         val.batch_sampler.batch_size = 2  # three batches of the five images
@@ -86,8 +86,9 @@ def take_steps(streets: str) -> dict:
         for epoch in (1, 2):
             train.dataset.set_epoch(epoch)
             train.batch_sampler.sampler.generator.manual_seed(epoch)
-            means += train_one_epoch(net, train, optimizer, schedule, CPU, loss)
-        found[loss] = {
+            options = {"loss": loss, "accumulate": parts}
+            means += train_one_epoch(net, train, optimizer, schedule, CPU, **options)
+        found[f"{loss} in {parts}"] = {
             "means": [*means, before[0]],
             "matrix": before[1].matrix,
             "model": unwrap(net).state_dict(),
@@ -122,6 +123,8 @@ with process_group():
 def test_two_and_three_processes_take_the_steps_of_one_and_go_on_with_its_run(streets, tmp_path):
     (tmp_path / "steps.py").write_text(STEPS)
     one, whole, moved = take_steps(str(streets)), tmp_path / "whole", tmp_path / "moved"
+    for name, value in one["cross_entropy in 2"]["model"].items():
+        torch.testing.assert_close(value, one["cross_entropy in 1"]["model"][name])
     go_on(streets, whole, 3)
     go_on(streets, moved, 1)
     for processes, run in ((2, ""), (3, moved)):

@@ -30,6 +30,7 @@ from engine.optimizer import lr_factor
 from inference import fold_batch_norm, load_model, predict
 from model import UNet
 from runtime.checkpoint import load_checkpoint
+from runtime.precision import Autocast
 from utils import CITYSCAPES
 
 CPU = torch.device("cpu")
@@ -97,6 +98,27 @@ def test_training_takes_the_steps_of_a_tutorials_loop():
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("weighted", [False, True])
+def test_a_batch_in_parts_takes_the_step_of_the_whole_batch(weighted):
+    images = torch.randint(256, (5, 3, 16, 24), dtype=torch.uint8)
+    labels = torch.randint(4, (5, 16, 24), dtype=torch.uint8)
+    labels[:3, 4:] = 255  # the parts have unequal numbers of scored pixels
+    found = {}
+    for parts in (1, 3):
+        torch.manual_seed(0)
+        net = Autocast(UNet(3, 4, width=4, depth=2, batch_norm=False), "fp32")
+        optimizer = torch.optim.SGD(net.parameters(), 0.1)
+        means = train_one_epoch(
+            *(net, DataLoader(TensorDataset(images, labels), 5), optimizer),
+            *(torch.optim.lr_scheduler.ConstantLR(optimizer), CPU),
+            accumulate=parts,
+            class_weights=torch.tensor([1.0, 2.0, 5.0, 0.5]) if weighted else None,
+        )
+        found[parts] = means, net.state_dict()
+    assert found[3][0] == pytest.approx(found[1][0])
+    torch.testing.assert_close(found[3][1], found[1][1])
+
+
 def test_a_handful_of_scenes_is_learnt_by_heart(streets, tmp_path):
     fields = {"flip": 0.0, "schedule": "cosine", "lr": 1e-2, "epochs": 8, "batch_size": 1}
     recipe = tiny(streets, width=16, loss="cross_entropy+dice", cache=None, **fields)
