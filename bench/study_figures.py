@@ -100,7 +100,7 @@ def plot_overfitting(study: str, runs: list[dict]) -> Figure:
     for data, (train, val, bars) in zip(rows, panels, strict=True):
         for ax, name, title in ((train, "train_loss", "training"), (val, "val_loss", "validation")):
             draw_curves(ax, runs, study, data, name)
-            ax.set(title=f"{NAMES[data]}: cross-entropy, {title}", ylim=(0, None))
+            ax.set(title=f"{NAMES[data]}: {title}", ylabel="cross-entropy", ylim=(0, None))
             ax.grid(alpha=0.3)
         train.legend(frameon=False, fontsize=8)
         draw_scores(bars, runs, study, data)
@@ -124,7 +124,7 @@ def draw_scores(ax: Axes, runs: list[dict], study: str, data: str) -> None:
     ax.set_xticks(
         [x + middle for x in range(len(there))], there, rotation=20, ha="right", fontsize=8
     )
-    ax.set(title=f"{NAMES[data]}: last mIoU, ± standard deviation")
+    ax.set(title=f"{NAMES[data]}: last epoch, ± std. dev.", ylabel="mIoU")
     ax.yaxis.set_major_formatter(PercentFormatter(1))
     ax.legend(frameon=False)
 
