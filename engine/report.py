@@ -32,8 +32,8 @@ def evaluate_split(
     scenes = Cityscapes(
         data_root, split, downscale=model.downscale, downscale_labels=not full_resolution
     )
-    loader = make_loader(scenes, batch_size, train=False, workers=workers)
     device = next(model.parameters()).device
+    loader = make_loader(scenes, batch_size, False, workers, device)
     loss, confusion = evaluate(model, loader, device, description=f"evaluate {split}", tta=tta)
     loss = loss if confusion.matrix.any() else None
     return confusion, {"cross_entropy": loss, **metrics(confusion, scenes.classes)}

@@ -112,8 +112,8 @@ def write_submission(
         Image.fromarray(model.classes.label_ids[train_ids.int()].numpy()).save(png, "png")
         atomic_write(next(paths), png.getvalue())
 
-    loader = make_loader(images, batch_size, train=False, workers=workers)
     device = next(model.parameters()).device
+    loader = make_loader(images, batch_size, False, workers, device)
     evaluate(
         *(model, loader, device),
         **{"precision": precision, "tta": tta},

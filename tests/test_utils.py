@@ -49,7 +49,7 @@ def test_classes_of_ones_own_have_tables_of_their_own():
 @pytest.mark.parametrize(
     ("classes", "size"),
     [(1, (20, 30)), (2, (20, 30)), (255, (20, 30)), (19, (1, 70_000)), (19, (330, 200))],
-)  # the last two in parts
+)  # the last one in parts
 @pytest.mark.parametrize("layout", [torch.channels_last, torch.contiguous_format])
 def test_a_label_map_has_the_first_of_the_highest_logits(dtype, classes, size, layout):
     generator = torch.Generator().manual_seed(classes)
