@@ -8,6 +8,8 @@ own way would not be faster: on a GPU, where gradients are wanted, and under tor
 fuses by itself. Only NaN is lost: the ReLU that oneDNN fuses makes 0 of it.
 """
 
+from weakref import WeakKeyDictionary
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -64,10 +66,10 @@ class ConvReLU(nn.Conv2d):
         if not fused:
             return F.relu_(super().forward(parts[0]))
         first, *others = [part.to(dtype) for part in parts]
-        weight, *weights = self.weight.to(dtype).split([part.shape[1] for part in parts], dim=1)
-        bias = None if self.bias is None else self.bias.to(dtype)
         p = int(self.padding == "same")
         form = [p, p], [1, 1], [1, 1], 1  # padding, stride, dilation, groups
+        weight, *weights = _packed(self, [first, *others], form)
+        bias = None if self.bias is None else self.bias.to(dtype)
         conv, conv_and_add = (
             torch.ops.mkldnn._convolution_pointwise,
             torch.ops.mkldnn._convolution_pointwise_.binary,
@@ -76,6 +78,29 @@ class ConvReLU(nn.Conv2d):
         for other, weight in zip(others, weights, strict=True):
             out = conv_and_add(out, other, weight, None, *form, "add", 1.0, "relu", [], None)
         return out
+
+
+_kept = WeakKeyDictionary()  # layer -> its weights, what they were packed for, and packed
+
+
+def _packed(layer: nn.Conv2d, parts: list[Tensor], form: tuple) -> list[Tensor]:
+    """A layer's weights for each of `parts`, in their dtype and as oneDNN lays them out for them.
+
+    Kept for the next image of that size, since both take a few per cent of a prediction.
+    """
+    weight = layer.weight
+    what = parts[0].dtype, form, [part.shape for part in parts]
+    if not weight.is_inference():  # which do not count their changes
+        what += (weight._version,)
+        known = _kept.get(layer)
+        if known and known[0] is weight and known[1] == what:
+            return known[2]
+    split = weight.to(parts[0].dtype).split([part.shape[1] for part in parts], dim=1)
+    reorder = torch.ops.mkldnn._reorder_convolution_weight
+    packed = [reorder(w, *form, list(x.shape)) for w, x in zip(split, parts, strict=True)]
+    if not weight.is_inference():
+        _kept[layer] = weight, what, packed
+    return packed
 
 
 def _adds_up(x: Tensor) -> bool:

@@ -52,6 +52,40 @@ def test_a_fused_convolution_computes_what_convolution_and_relu_do(
     torch.testing.assert_close(found, expected, rtol=rtol, atol=atol)
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, bf16])
+def test_weights_are_packed_once_and_again_when_they_or_the_image_change(dtype, monkeypatch):
+    torch.manual_seed(0)
+    layer = ConvReLU(16, 16, 3, padding="same")
+    packed, pack = [], torch.ops.mkldnn._reorder_convolution_weight
+
+    def count(*args):
+        packed.append(args)
+        return pack(*args)
+
+    monkeypatch.setattr(torch.ops.mkldnn, "_reorder_convolution_weight", count)
+
+    def run(size):
+        x = torch.rand(1, 16, *size).to(memory_format=torch.channels_last)
+        with torch.inference_mode(), torch.autocast("cpu", dtype, enabled=dtype == torch.bfloat16):
+            found = layer(x)
+            torch.testing.assert_close(found, nn.Conv2d.forward(layer, x).relu())
+        return len(packed)
+
+    assert [run((24, 32)), run((24, 32)), run((8, 8))] == [1, 1, 2]
+    with torch.no_grad():
+        layer.weight.mul_(2)
+    assert run((8, 8)) == 3
+    layer.weight = nn.Parameter(torch.rand_like(layer.weight))
+    assert run((8, 8)) == 4
+    with torch.inference_mode():
+        layer.weight = nn.Parameter(torch.rand_like(layer.weight), requires_grad=False)
+        layer.weight.mul_(2)
+    assert run((8, 8)) == 5
+    with torch.inference_mode():
+        layer.weight.mul_(2)  # of such weights nobody counts the changes
+    assert run((8, 8)) == 6
+
+
 @pytest.mark.parametrize(
     "layer",
     [UpConv2x2(4, 3, 2, stride=2), ConvReLU(4, 3, 3, padding="valid"), Conv1x1(4, 3, 1)],
