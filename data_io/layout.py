@@ -26,8 +26,7 @@ SPLITS = {
 SYSTEM_FILES = {"Thumbs.db", "desktop.ini", "@eaDir"}  # of Windows and of network drives
 CHECK = "`python -m prepare.cityscapes {}` says what is wrong and how to mend it"
 OWN = "`python -m prepare.own --help` tells how to convert other data"
-
-
+OWN_RECORD = "own.json"  # of `prepare.own`, in the directory of the data set that it wrote
 MOST_PACKED = 100  # times; Cityscapes' images are compressed already, its polygons to a tenth
 
 
@@ -96,7 +95,7 @@ def find_pairs(root: Path, split: str, mode: str) -> list[tuple[str, str]]:
         raise ValueError(f"there is no split {split} with {mode} labels: choose among {choices}")
     if split == "trainval":
         return find_pairs(root, "train", mode) + find_pairs(root, "val", mode)
-    own = any((root / name).exists() for name in ("own.json", "classes.yaml"))
+    own = any((root / name).exists() for name in (OWN_RECORD, "classes.yaml"))
     check = CHECK.format(shlex.quote(str(root)) + " --counts any" * own)
     kind = "gtFine" if mode == "fine" else "gtCoarse"
     of_images, of_labels = root / "leftImg8bit" / split, root / kind / split

@@ -10,7 +10,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from data_io.image_io import image_size, read_grey, read_image
-from data_io.layout import IMAGE
+from data_io.layout import IMAGE, OWN_RECORD
 from dataset import are_train_ids
 from utils import CITYSCAPES, Classes
 
@@ -90,19 +90,24 @@ def inspect_all(
     faults = [fault for _, _, found in results for fault in found]
     present = [ids for _, ids, _ in results if ids is not None]
     if split != "test" and present:  # test labels are dummies
-        faults += check_split(root / kind / split, torch.stack(present), classes)
+        converted = (root / OWN_RECORD).exists()  # whose labels are ids
+        faults += check_split(root / kind / split, torch.stack(present), classes, converted)
     return sizes, faults
 
 
-def check_split(directory: Path, present: Tensor, classes: Classes) -> list[Fault]:
+def check_split(
+    directory: Path, present: Tensor, classes: Classes, converted: bool = False
+) -> list[Fault]:
     """The faults of the labels of a split together.
 
     present: which ids are in each of its label files, (files, 256) bool.
+    converted: `prepare.own` wrote them, so that they are ids whatever they look like.
     """
     together = present.any(0)
     if not together[list(classes.ids)].any():
         values = " ".join(map(str, together.nonzero().flatten().tolist()))
         return [Fault(UNSCORED, directory, f"the labels hold only {values}")]
-    if classes == CITYSCAPES and len(present) >= TRAIN_ID_LABELS and are_train_ids(together):
+    many = classes == CITYSCAPES and len(present) >= TRAIN_ID_LABELS
+    if many and not converted and are_train_ids(together):
         return [Fault(TRAIN_IDS, directory, f"no id above 18 in {len(present)} labels")]
     return []

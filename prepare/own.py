@@ -30,7 +30,7 @@ from PIL import ExifTags, Image
 from tqdm import tqdm
 
 from data_io.image_io import image_size, open_image, read_image
-from data_io.layout import IMAGE, list_split
+from data_io.layout import IMAGE, OWN_RECORD, list_split
 from dataset import read_classes
 from prepare import masks, pairs
 from prepare.inspection import size_text
@@ -40,7 +40,6 @@ from runtime.console import escape_output
 from runtime.files import atomic_write
 from utils import CITYSCAPES
 
-RECORD = "own.json"  # in DST: what the masks' values were taken for
 TELLING = ("train-ids", "colors")  # labels that the names of masks tell apart
 PROPOSAL = """\
 # Proposed by `python -m prepare.own` from the masks in
@@ -117,21 +116,21 @@ def read_record(dst: Path) -> Meaning | None:
 
     Raises ValueError if `dst` holds a data set of another origin, or a record that is damaged.
     """
-    if not (dst / RECORD).is_file():
+    if not (dst / OWN_RECORD).is_file():
         for name in ("leftImg8bit", "gtFine"):
             if (dst / name).exists():
                 raise ValueError(f"{dst / name} is of another data set: choose a new directory")
         return None
     classes = read_classes(dst)
     try:
-        record = json.loads((dst / RECORD).read_text())
+        record = json.loads((dst / OWN_RECORD).read_text())
         labels, ids = record["labels"], {int(value): i for value, i in record["ids"].items()}
         labels = "ids" if labels == "palette" else labels  # of earlier versions
         if labels not in LABELS or not {*ids.values()} <= {*range(256)}:
             raise ValueError("its labels or ids are invalid")
     except Exception as error:  # parsers raise nearly anything
         raise ValueError(
-            f"{dst / RECORD} is damaged ({error!r}): restore it, or choose a new directory"
+            f"{dst / OWN_RECORD} is damaged ({error!r}): restore it, or choose a new directory"
         ) from error
     if labels == "colors" and classes != CITYSCAPES:  # those that were added to classes.yaml
         ids = dict(zip(map(masks.pack, classes.colors), classes.ids, strict=True)) | ids
@@ -153,7 +152,7 @@ def unknown_values(meaning: Meaning, dst: Path, again: bool) -> str:
 
 
 def write_record(dst: Path, meaning: Meaning, results: list[Counter], source: Path) -> None:
-    """Write `RECORD` and, unless the classes are Cityscapes', `classes.yaml`."""
+    """Write `OWN_RECORD` and, unless the classes are Cityscapes', `classes.yaml`."""
     dst.mkdir(parents=True, exist_ok=True)
     if meaning.classes != CITYSCAPES and not (dst / "classes.yaml").exists():
         comments = describe(results, meaning) if meaning.proposed else {}
@@ -162,7 +161,7 @@ def write_record(dst: Path, meaning: Meaning, results: list[Counter], source: Pa
             text = PROPOSAL.format(source=source) + text
         atomic_write(dst / "classes.yaml", text.encode())
     record = {"labels": meaning.labels, "ids": meaning.ids}
-    atomic_write(dst / RECORD, json.dumps(record).encode())
+    atomic_write(dst / OWN_RECORD, json.dumps(record).encode())
 
 
 def describe(results: list[Counter], meaning: Meaning) -> dict[int, str]:

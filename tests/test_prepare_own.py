@@ -387,6 +387,11 @@ def test_the_names_of_masks_tell_train_ids_whatever_values_they_hold(tmp_path):
     assert not (tmp_path / "out" / "classes.yaml").exists()
 
 
+def test_few_classes_of_cityscapes_pass_the_check_though_their_ids_might_be_train_ids(tmp_path):
+    prepare(*flat(tmp_path, 20, values=[0, 1, 2, 4]), tmp_path / "out", labels="train-ids")
+    assert masks_of(tmp_path / "out", "train") == {0, 1, 2, 4}  # ids 7, 8, 11 and 13
+
+
 # Names, pairs and splits
 
 
