@@ -120,7 +120,7 @@ def floats(low: float, high: float) -> st.SearchStrategy:
     return st.floats(low, high, allow_nan=False)
 
 
-sizes = st.tuples(st.integers(2, 4096), st.integers(2, 4096))
+sizes = st.tuples(st.integers(257, 4096), st.integers(257, 4096))  # more than 2 ** depth
 growing = st.fixed_dictionaries({"crop": sizes, "crop_start": floats(0.1, 1)})
 others = st.fixed_dictionaries(
     {"crop": st.none() | sizes, "padding": st.sampled_from(["same", "valid"])}
