@@ -275,6 +275,14 @@ def _tile_weights(start: int, stop: int, size: int, device: torch.device) -> Ten
     return (torch.minimum(before, after) / size) ** 4
 
 
+def check_view(scale: float, tile: int | None) -> None:
+    """Raise ValueError for a scale or a tile that `predict` cannot use."""
+    if not 0 < scale < math.inf:
+        raise ValueError(f"scale must be above 0, not {scale}")
+    if tile is not None and tile < 2 * OVERLAP:
+        raise ValueError(f"tiles overlap by {OVERLAP} pixels: give tile at least {2 * OVERLAP}")
+
+
 def predict(
     model: UNet,
     image: str | Path | Image.Image | Tensor,
@@ -319,10 +327,7 @@ def predict(
             "predict takes one RGB image, uint8 (3, H, W) with values 0..255, or a file or a "
             f"Pillow image, not {found}"
         )
-    if not 0 < scale < math.inf:
-        raise ValueError(f"scale must be above 0, not {scale}")
-    if tile is not None and tile < 2 * OVERLAP:
-        raise ValueError(f"tiles overlap by {OVERLAP} pixels: give tile at least {2 * OVERLAP}")
+    check_view(scale, tile)
     net = inference_net(model, precision)
     labels, confidence = [], []
     for logits in predict_rows(net, image, scale / model.downscale, tile, tta):

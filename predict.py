@@ -13,7 +13,6 @@ Cityscapes benchmark takes for a split of a data set.
 import argparse
 import glob
 import io
-import math
 import sys
 from pathlib import Path
 
@@ -26,7 +25,7 @@ from data_io.video import VIDEO_SUFFIXES, VideoReader, VideoWriter
 from engine import write_submission
 from engine.loaders import message
 from figures import overlay
-from inference import OVERLAP, load_model, predict
+from inference import check_view, load_model, predict
 from model import UNet
 from runtime.console import escape_output
 from runtime.files import atomic_write
@@ -129,10 +128,10 @@ def main() -> None:
     args = parser.parse_args()
     if bool(args.inputs) == bool(args.submission):
         parser.error("name images or videos, or a data set with --submission")
-    if not 0 < args.scale < math.inf:
-        parser.error("--scale must be above 0")
-    if args.tile is not None and args.tile < 2 * OVERLAP:
-        parser.error(f"--tile must be at least {2 * OVERLAP}")
+    try:
+        check_view(args.scale, args.tile)
+    except ValueError as error:
+        parser.error(str(error))
     if args.submission and (args.scale != 1 or args.tile or args.confidence):
         parser.error("--scale, --tile and --confidence are not for a submission")
     Image.MAX_IMAGE_PIXELS = args.max_pixels or Image.MAX_IMAGE_PIXELS

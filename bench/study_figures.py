@@ -34,6 +34,11 @@ def seeds(runs: list) -> str:
     return f"{len(runs)} seed{'s' * (len(runs) > 1)}"
 
 
+def deviation(numbers: list[float]) -> float:
+    """The standard deviation over the seeds; 0 of a single one, which draws no bar."""
+    return statistics.stdev(numbers) if len(numbers) > 1 else 0
+
+
 def draw_curves(ax: Axes, runs: list[dict], study: str, data: str, name: str) -> None:
     """A figure of the history over the epochs: a thick line for the mean, a thin one a seed."""
     for i, arm in enumerate(STUDIES[study]):
@@ -77,9 +82,8 @@ def plot_shares(study: str, runs: list[dict]) -> Figure:
             for place, name in enumerate(names):
                 known = [v for run in mine if (v := judged("iou")(run).get(name)) is not None]
                 if known:
-                    spread = statistics.stdev(known) if len(known) > 1 else 0
                     offset = 0.15 * (i - (len(there) - 1) / 2)  # the arms side by side
-                    points.append((place + offset, statistics.mean(known), spread))
+                    points.append((place + offset, statistics.mean(known), deviation(known)))
             color = f"C{list(STUDIES[study]).index(arm)}"
             x, means, errors = zip(*points, strict=True)
             ax.errorbar(x, means, errors, fmt=".", color=color, label=f"{arm} ({seeds(mine)})")
@@ -118,7 +122,7 @@ def draw_scores(ax: Axes, runs: list[dict], study: str, data: str) -> None:
     for i, (found, name, color) in enumerate(shown):
         places = [there.index(arm) + 0.4 * i for arm in there if found[arm]]
         means = [statistics.mean(v) for v in found.values() if v]
-        errors = [statistics.stdev(v) if len(v) > 1 else 0 for v in found.values() if v]
+        errors = [deviation(v) for v in found.values() if v]
         ax.bar(places, means, 0.38, yerr=errors, color=color, label=name, capsize=3)
     middle = 0.2 * (len(shown) - 1)
     ax.set_xticks(
