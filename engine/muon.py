@@ -3,6 +3,8 @@
 import torch
 from torch import Tensor, nn
 
+from runtime.cpu import matmul
+
 
 class Muon(torch.optim.AdamW):
     """Steps of equal size in all directions for 3x3 convolutions, AdamW for all else.
@@ -61,13 +63,20 @@ def orthogonal(matrix: Tensor) -> Tensor:
     smaller matrix, and `matrix` is multiplied once: half the time at a U-Net's shapes.
     """
     x = matrix if matrix.shape[0] <= matrix.shape[1] else matrix.T
-    x = x / (x.norm() + 1e-7)
-    square = x @ x.T
-    total = torch.eye(len(x), dtype=x.dtype, device=x.device)
-    for _ in range(5):
-        step = torch.addmm(square, square, square, beta=-4.7750, alpha=2.0315)
-        step.diagonal().add_(3.4445)
-        total = step @ total
-        square = step @ square @ step
-    x = total @ x
+    square = matmul(x, x.T)
+    norm = square.trace().sqrt() + 1e-7  # the Frobenius norm of x
+    square = square / norm**2
+    step = total = _newton_schulz(square)
+    for _ in range(4):
+        square = matmul(matmul(step, square), step)
+        step = _newton_schulz(square)
+        total = matmul(step, total)
+    x = matmul(total / norm, x)
     return x if matrix.shape[0] <= matrix.shape[1] else x.T
+
+
+def _newton_schulz(square: Tensor) -> Tensor:
+    """What a step multiplies x by, as a function of x @ x.T."""
+    step = matmul(square, square).mul_(2.0315).sub_(square, alpha=4.7750)
+    step.diagonal().add_(3.4445)
+    return step

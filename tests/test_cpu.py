@@ -237,3 +237,12 @@ print(kilobytes() - before)
         kept[what] = int(done.stdout)
     assert kept["keep"] > 190_000
     assert kept["plain"] < 50_000
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_the_product_of_matrices_is_that_of_pytorch_in_any_layout(dtype):
+    torch.manual_seed(0)
+    a, b = torch.randn(70, 130, dtype=dtype), torch.randn(130, 40, dtype=dtype)
+    for left in (a, a.t().contiguous().t()):
+        for right in (b, b.t().contiguous().t()):
+            torch.testing.assert_close(cpu.matmul(left, right), a @ b)

@@ -1,0 +1,56 @@
+"""The step of Muon for the U-Net of recipes/camvid.yaml, against torch.optim.Muon.
+
+python -m bench.muon_step
+"""
+
+from collections.abc import Callable
+
+import torch
+from torch import nn
+
+from bench.timing import Row, table, take_turns
+from engine import Recipe, make_model
+from engine.muon import Muon
+
+ROUNDS = 9
+
+
+def ours() -> Callable:
+    model = make_model(Recipe(width=16, depth=5))
+    return stepping(Muon(model, 1e-3, 0.05), list(model.parameters()))
+
+
+def theirs() -> Callable:
+    """PyTorch's, which takes matrices and computes in bf16; AdamW for the rest."""
+    parameters = list(make_model(Recipe(width=16, depth=5)).parameters())
+    convs = [p for p in parameters if p.ndim == 4 and p.shape[-1] == 3]
+    matrices = [nn.Parameter(conv.detach().flatten(1)) for conv in convs]
+    rest = [p for p in parameters if not any(p is conv for conv in convs)]
+    muon = torch.optim.Muon(matrices, 1e-3, 0.05, adjust_lr_fn="match_rms_adamw")
+    steps = stepping(muon, matrices), stepping(torch.optim.AdamW(rest, fused=True), rest)
+    return lambda: [step() for step in steps]
+
+
+def stepping(optimizer: torch.optim.Optimizer, parameters: list[nn.Parameter]) -> Callable:
+    """A step with the same random gradients each time."""
+    generator = torch.Generator().manual_seed(0)
+    grads = [torch.randn(p.shape, generator=generator) for p in parameters]
+
+    def step() -> None:
+        for parameter, grad in zip(parameters, grads, strict=True):
+            parameter.grad = grad
+        optimizer.step()
+
+    return step
+
+
+def measure() -> tuple[list[Row], list[str]]:
+    """Rows and notes for `table`."""
+    found = take_turns({"ours": ours, "theirs": theirs}, ROUNDS, warm_up=2)
+    ms = {name: 1e3 * times["median"] for name, times in found.items()}
+    what = "A step of Muon, 7.8 M parameters, against torch.optim.Muon in bf16"
+    return [Row(what, ms["ours"], ms["theirs"], "ms", ms["theirs"] / ms["ours"], "")], []
+
+
+if __name__ == "__main__":
+    print(table(*measure()))
