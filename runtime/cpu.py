@@ -39,7 +39,7 @@ def keep_freed_memory() -> None:
 def matmul(a: Tensor, b: Tensor) -> Tensor:
     """The product of two matrices, in float32 on a CPU by oneDNN.
 
-    PyTorch has MKL do it, which does not use AVX512 on AMD's processors: half the rate.
+    PyTorch has MKL do it, at half that rate on an EPYC with AVX512.
     """
     if a.device.type == "cpu" and a.dtype == torch.float32 and torch.backends.mkldnn.is_available():
         return torch.ops.mkldnn._linear_pointwise(a, b.t(), None, "none", [], "")
