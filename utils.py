@@ -139,7 +139,7 @@ def label_map(logits: Tensor) -> Tensor:
     """The class with the highest logit, of several the first: (N, C, H, W) -> (N, H, W) uint8.
 
     As `argmax`, which on a CPU and in bf16 takes longer than the passes over planes below. They
-    compare bits: of 0 and -0, and of several NaN, they give one that is there, or the last class.
+    compare bits: of 0 and -0 they give one that is there, and where there are NaN some class.
     """
     if logits.device.type != "cpu" or logits.dtype != torch.bfloat16:
         return logits.argmax(1).to(torch.uint8)
@@ -154,7 +154,7 @@ def label_map(logits: Tensor) -> Tensor:
             bits = planes.view(torch.int16)
             # The highest integer has the bits of the highest float, unless all are negative.
             highest = bits.amax(0)  # in a quarter of the time
-            if highest.amin() < 0:
+            if (highest < 0).any():
                 highest = planes.amax(0).view(torch.int16)
             hits = torch.eq(bits, highest, out=torch.empty(bits.shape, dtype=bits.dtype))  # 1 or 0
             torch.sub(classes - 1, hits.mul_(from_last).amax(0), out=out)

@@ -63,15 +63,14 @@ def orthogonal(matrix: Tensor) -> Tensor:
     smaller matrix, and `matrix` is multiplied once: half the time at a U-Net's shapes.
     """
     x = matrix if matrix.shape[0] <= matrix.shape[1] else matrix.T
+    x = x / (x.norm() + 1e-7)
     square = matmul(x, x.T)
-    norm = square.trace().sqrt() + 1e-7  # the Frobenius norm of x
-    square = square / norm**2
     step = total = _newton_schulz(square)
     for _ in range(4):
         square = matmul(matmul(step, square), step)
         step = _newton_schulz(square)
         total = matmul(step, total)
-    x = matmul(total / norm, x)
+    x = matmul(total, x)
     return x if matrix.shape[0] <= matrix.shape[1] else x.T
 
 

@@ -37,7 +37,7 @@ def keep_freed_memory() -> None:
 
 
 def matmul(a: Tensor, b: Tensor) -> Tensor:
-    """The product of two matrices, in float32 on a CPU by oneDNN.
+    """The product of two matrices, without a gradient; in float32 on a CPU by oneDNN.
 
     PyTorch has MKL do it, at half that rate on an EPYC with AVX512.
     """

@@ -114,22 +114,29 @@ def test_lovasz_loss_of_a_certain_prediction_is_one_minus_its_mean_iou():
     torch.testing.assert_close(lovasz_loss(certain, labels), 1 - iou)
 
 
-def test_lovasz_loss_is_the_extension_of_the_lost_iou_in_between():
+def test_lovasz_loss_and_its_gradient_are_the_extension_of_the_lost_iou():
     # By its definition (Berman et al. 2018, equation 8): an integral over thresholds of the loss
     # of the pixels whose error is above, for each class.
     torch.manual_seed(0)
-    logits, labels = torch.randn(60, 3), torch.randint(0, 3, (60,))
-    errors = (F.one_hot(labels, 3) - logits.softmax(1)).abs()
+    logits, labels = torch.randn(72, 4, requires_grad=True), torch.randint(0, 3, (72,))
+    labels[::6] = 255
+    counts = labels != 255
+    truths = labels[counts]
+    errors = (F.one_hot(truths, 4) - logits.softmax(1)[counts]).abs()
     losses = []
-    for c in range(3):
-        truth, thresholds = labels == c, torch.cat([torch.zeros(1), errors[:, c].sort().values])
+    for c in range(3):  # the fourth class does not occur
+        truth, thresholds = truths == c, torch.cat([torch.zeros(1), errors[:, c].sort().values])
         value = 0.0
-        for low, high in pairwise(thresholds.tolist()):
+        for low, high in pairwise(thresholds):
             wrong = errors[:, c] > (low + high) / 2
             hits, union = (truth & ~wrong).sum(), (truth | wrong).sum()
             value += (high - low) * (1 - hits / union)
         losses.append(value)
-    torch.testing.assert_close(lovasz_loss(logits, labels), torch.stack(losses).mean())
+    expected, found = torch.stack(losses).mean(), lovasz_loss(logits, labels)
+    torch.testing.assert_close(found, expected)
+    gradients = [torch.autograd.grad(loss, logits)[0] for loss in (found, expected)]
+    torch.testing.assert_close(*gradients)
+    assert not gradients[0][::6].any()
 
 
 @pytest.mark.parametrize("loss", LOSSES)

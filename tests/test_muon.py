@@ -13,14 +13,23 @@ from model import UNet
 
 
 @pytest.mark.parametrize("shape", [(16, 144), (64, 64), (90, 20)])
-def test_singular_values_come_near_1_and_singular_vectors_stay(shape):
+@pytest.mark.parametrize(("dtype", "atol"), [(torch.float64, 1e-9), (torch.float32, 1e-3)])
+def test_singular_values_come_near_1_and_singular_vectors_stay(shape, dtype, atol):
     torch.manual_seed(0)
-    matrix = torch.randn(shape, dtype=torch.float64)
+    matrix = torch.randn(shape, dtype=dtype)
     u, s, vh = torch.linalg.svd(matrix, full_matrices=False)
     inside = u.T @ orthogonal(matrix) @ vh.T  # diagonal, if the vectors are the same
     values = inside.diagonal()[s > 0.02 * s.max()]
     assert 0.6 < values.min() and values.max() < 1.3
-    torch.testing.assert_close(inside, inside.diagonal().diag(), atol=1e-9, rtol=0)
+    torch.testing.assert_close(inside, inside.diagonal().diag(), atol=atol, rtol=0)
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32])
+@pytest.mark.parametrize("size", [0, 1e-7, 100])
+def test_an_update_is_finite_whatever_the_size_of_the_gradient(dtype, size):
+    matrix = (size * torch.randn(8, 72, generator=torch.Generator().manual_seed(0))).to(dtype)
+    found = orthogonal(matrix)
+    assert found.dtype == dtype and found.isfinite().all() and found.any() == (size > 0)
 
 
 @pytest.mark.skipif(not hasattr(torch.optim, "Muon"), reason="torch 2.9 brought it")

@@ -48,8 +48,15 @@ def test_classes_of_ones_own_have_tables_of_their_own():
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 @pytest.mark.parametrize(
     ("classes", "size"),
-    [(1, (20, 30)), (2, (20, 30)), (255, (20, 30)), (19, (1, 70_000)), (19, (330, 200))],
-)  # the last one in parts
+    [
+        (1, (20, 30)),
+        (2, (20, 30)),
+        (3, (0, 9)),
+        (255, (20, 30)),
+        (19, (1, 70_000)),
+        (19, (330, 200)),  # in parts
+    ],
+)
 @pytest.mark.parametrize("layout", [torch.channels_last, torch.contiguous_format])
 def test_a_label_map_has_the_first_of_the_highest_logits(dtype, classes, size, layout):
     generator = torch.Generator().manual_seed(classes)
@@ -63,6 +70,7 @@ def test_a_label_map_holds_classes_even_where_logits_are_no_numbers():
     logits = torch.full((1, 4, 9, 20), -math.inf, dtype=torch.bfloat16)  # vectors and a rest
     logits[..., 0] = math.nan
     logits[:, 2, :, 1] = math.inf
+    logits[:, 1, :, 0] = -math.nan
     labels = label_map(logits)
     assert labels.max() < 4 and (labels[..., 1] == 2).all() and (labels[..., 2:] == 0).all()
 
