@@ -301,19 +301,22 @@ def test_tiles_cover_an_image_overlap_and_begin_where_poolings_do(size, tile, st
 
 
 @pytest.mark.slow
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
 @pytest.mark.parametrize("scale", [1, 0.3])
-def test_a_photograph_of_12_megapixels_takes_less_than_3_gib(scale):
+def test_a_photograph_of_12_megapixels_takes_less_than_2_and_a_half_gib(scale):
+    # The peak that getrusage gives begins with that of the process that started this one.
     code = f"""
-import resource, torch
+import torch
 from inference import load_model, predict
 model = load_model("checkpoints/camvid.pt")
 image = torch.randint(0, 256, (3, 3000, 4000), dtype=torch.uint8)
 assert predict(model, image, scale={scale}).shape == (3000, 4000)
-print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024)
+lines = open("/proc/self/status").read().splitlines()
+print(next(int(line.split()[1]) for line in lines if line.startswith("VmHWM")) * 1024)
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=600)
     assert done.returncode == 0, done.stderr
-    assert int(done.stdout) < 3 * 2**30
+    assert int(done.stdout) < 2.5 * 2**30
 
 
 @pytest.mark.parametrize("scale", [0, -1, float("nan")])
