@@ -3,10 +3,11 @@
     python -m bench.leave_one_out --recipe recipes/camvid.yaml --epochs 4 --scale "[0.5, 2]"
 
 Trains the recipe once for each city (of CamVid: video) of the training split, without it, and
-evaluates the last epoch on that city's training images. The mean over the cities is what recipes
-are chosen by: CamVid's val lies in the same video as half of train, and its test split is not to
-be tuned on. Each run adds a line to bench/leave-one-out.jsonl; one that is there is not repeated,
-and one that was stopped goes on, in runs/leave-one-out/. Takes any field of a recipe, as train.py.
+evaluates the last epoch on that city's training images, at full resolution. The mean over the
+cities is what recipes are chosen by: CamVid's val lies in the same video as half of train, and its
+test split is not to be tuned on. Each run adds a line to bench/leave-one-out.jsonl; one that is
+there is not repeated, and one that was stopped goes on, in runs/leave-one-out/. Takes any field of
+a recipe, as train.py.
 """
 
 import hashlib
@@ -51,7 +52,9 @@ def run_fold(recipe: Recipe, city: str, run: Path) -> dict:
     recipe = replace(recipe, hold_out=(*recipe.hold_out, city))
     train_loader, _ = make_loaders(recipe)
     read = {"downscale": recipe.downscale, "cache": recipe.cache}
-    held_out = Cityscapes(recipe.data_root, recipe.train_split, cities=[city], **read)
+    held_out = Cityscapes(
+        recipe.data_root, recipe.train_split, cities=[city], downscale_labels=False, **read
+    )
     loader = make_loader(held_out, min(recipe.batch_size, 8), False, recipe.workers)
     model = make_model(recipe, held_out.classes)
     for record in fit(model, train_loader, loader, recipe, run):

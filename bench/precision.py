@@ -5,7 +5,8 @@
 Trains recipes/camvid-quick.yaml in both precisions with each seed, 10 minutes a seed on two cores
 with AVX512_BF16; refuses a CPU without bf16. Each run is added to bench/precision.json when it
 ends and is not repeated; one that was stopped goes on, in runs/precision/. Prints the mean and
-standard deviation of the last epoch's mIoU and accuracy on val, and those of the differences.
+standard deviation of the last epoch's mIoU and accuracy on val at full resolution, and those of
+the differences.
 """
 
 import argparse
@@ -15,22 +16,29 @@ from pathlib import Path
 
 import torch
 
-from bench.timing import machine
-from engine import Recipe, fit, make_loaders, make_model
+from bench.timing import commit, machine
+from bench.training import CPU
+from dataset import Cityscapes
+from engine import Recipe, evaluate, fit, make_loader, make_loaders, make_model
 from runtime.files import atomic_write
 from runtime.precision import pick_precision
+from utils import metrics
 
 RECIPE = "recipes/camvid-quick.yaml"
 RECORD = Path(__file__).with_name("precision.json")
 
 
 def train(precision: str, seed: int) -> dict:
-    """The last epoch's record of the quick recipe, and the seconds of all."""
+    """Metrics of the quick recipe's last epoch, at full resolution, and the seconds of all."""
     recipe = Recipe.from_file(RECIPE, precision=precision, seed=seed)
-    run = Path("runs/precision") / f"{precision}-{seed}"
-    records = list(fit(make_model(recipe), *make_loaders(recipe), recipe, run))
-    seconds = sum(record["seconds"] for record in records)
-    return {**records[-1], "seed": seed, "seconds": round(seconds), "machine": machine()}
+    run, model = Path("runs/precision") / f"{precision}-{seed}", make_model(recipe)
+    records = list(fit(model, *make_loaders(recipe), recipe, run))
+    scenes = Cityscapes(recipe.data_root, "val", downscale=recipe.downscale, downscale_labels=False)
+    _, confusion = evaluate(model, make_loader(scenes, 8, False), CPU, precision=precision)
+    found = metrics(confusion, scenes.classes)
+    seconds = round(sum(record["seconds"] for record in records))
+    made = {"seed": seed, "seconds": seconds, "machine": machine(), "commit": commit()}
+    return {**records[-1], **found, **made}
 
 
 def report(runs: list[dict]) -> str:
@@ -57,7 +65,7 @@ def main() -> None:
     seeds = parser.parse_args().seeds
     runs = json.loads(RECORD.read_text()) if RECORD.exists() else []
     try:
-        pick_precision("bf16", torch.device("cpu"))
+        pick_precision("bf16", CPU)
         for seed in seeds:
             for precision in ("fp32", "bf16"):
                 if any((r["precision"], r["seed"]) == (precision, seed) for r in runs):

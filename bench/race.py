@@ -8,8 +8,8 @@ segmentation-models-pytorch's Unet (resnet18 encoder, no pretrained weights) and
 train with the loop of their tutorials: full frames, random flip, batches of 8, Adam at 1e-3,
 cross-entropy. All use the same loader with as many workers, and compute in what the processor is
 fast in (peers in bf16 also in channels-last layout, which is then their fastest). Only training is
-timed, not the evaluation on val between turns. The result goes to bench/race.json, where it
-replaces one of the same minutes and seed, and images/race.png is drawn.
+timed, not the evaluation on val, at full resolution, between turns. The result goes to
+bench/race.json, where it replaces one of the same minutes and seed, and images/race.png is drawn.
 """
 
 import argparse
@@ -34,22 +34,17 @@ from bench.plain import plain_input, plain_step
 from bench.timing import machine, started
 from bench.training import CPU, our_epoch
 from dataset import Cityscapes
-from engine import Recipe, evaluate, make_loaders, make_model
+from engine import Recipe, evaluate_split, make_loaders, make_model
 from engine.loaders import set_epoch
 from runtime.precision import DTYPES, pick_precision
 from utils import CITYSCAPES, IGNORE_INDEX, ConfusionMatrix
 
 ROOT = Path(__file__).resolve().parent.parent
+RECIPE = ROOT / "recipes" / "camvid-quick.yaml"
 RESULT, FIGURE = ROOT / "bench" / "race.json", ROOT / "images" / "race.png"
 NAMES = ("ours", "smp", "monai")
 TURN = 60  # seconds that a peer trains between two evaluations; ours trains an epoch
 GOAL = 0.4  # mIoU
-
-
-def camvid(data_root: str, seed: int, **changes) -> Recipe:
-    """recipes/camvid-quick.yaml, with some fields changed."""
-    path = ROOT / "recipes" / "camvid-quick.yaml"
-    return Recipe.from_file(path, data_root=data_root, seed=seed, **changes)
 
 
 def turns(run: Iterator[tuple[float, float]]) -> Callable:
@@ -60,22 +55,22 @@ def turns(run: Iterator[tuple[float, float]]) -> Callable:
 def contender(name: str, data_root: str, seed: int) -> Callable:
     """Ours trains an epoch a turn, a peer about `TURN` seconds."""
     if name == "ours":
-        return turns(train_ours(camvid(data_root, seed)))
-    plain = {"crop": None, "crop_area": (0.25, 1.0), "crop_start": 1.0, "jitter": 0.0}
-    plain |= {"loss": "cross_entropy", "batch_size": 8}
-    return turns(train_peer(make(name, seed=seed), camvid(data_root, seed, **plain)))
+        recipe = Recipe.from_file(RECIPE, data_root=data_root, seed=seed)
+        return turns(train_ours(recipe))
+    plain = Recipe(data_root=data_root, downscale=1, seed=seed)  # full frames, flip, batches of 8
+    return turns(train_peer(make(name, seed=seed), plain))
 
 
 def train_ours(recipe: Recipe) -> Iterator[tuple[float, float]]:
     model = make_model(recipe)
-    train_loader, val_loader = make_loaders(recipe)
+    train_loader, _ = make_loaders(recipe)
     train = our_epoch(recipe, model, train_loader)
     for epoch in range(1, recipe.epochs + 1):
         set_epoch(train_loader, epoch)
         start = time.perf_counter()
         train()
         spent = time.perf_counter() - start
-        yield spent, evaluate(model, val_loader, CPU)[1].mean_iou
+        yield spent, evaluate_split(model, recipe.data_root)[0].mean_iou
 
 
 def train_peer(model: nn.Module, recipe: Recipe) -> Iterator[tuple[float, float]]:

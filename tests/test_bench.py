@@ -7,7 +7,9 @@ import pytest
 import torch
 
 from bench import gpu, leave_one_out, robustness, soak
+from bench.training import CPU
 from dataset import Cityscapes
+from engine import evaluate, make_loader
 from inference import load_model
 from utils import IGNORE_INDEX
 
@@ -19,7 +21,7 @@ def test_leave_one_out_trains_without_each_city_and_records_a_run_once(
 ):
     monkeypatch.setattr(leave_one_out, "RECORD", tmp_path / "record.jsonl")
     monkeypatch.chdir(tmp_path)
-    fields = {"data_root": streets, "downscale": 1, "width": 2, "depth": 1, "epochs": 1}
+    fields = {"data_root": streets, "width": 2, "depth": 1, "epochs": 1}  # downscale 2
     command = ["x", *(f"--{name}={value}" for name, value in fields.items()), "--workers=0"]
     monkeypatch.setattr(sys, "argv", command)
     leave_one_out.main()
@@ -27,7 +29,11 @@ def test_leave_one_out_trains_without_each_city_and_records_a_run_once(
     cities = {image.split("/")[-2] for image in Cityscapes(streets).images}
     assert set(line["mIoU"]) == cities and len(cities) == 6
     assert line["mean"] == pytest.approx(sum(line["mIoU"].values()) / 6, abs=1e-3)
-    assert line["run"] == {"file": None, "width": 2, "depth": 1, "epochs": 1, "downscale": 1}
+    assert line["run"] == {"file": None, "width": 2, "depth": 1, "epochs": 1}
+    (run,) = (tmp_path / "runs" / "leave-one-out").glob("*-kastell")
+    scenes = Cityscapes(streets, cities=["kastell"], downscale=2, downscale_labels=False)
+    _, confusion = evaluate(load_model(run / "last.pt"), make_loader(scenes, 8, False), CPU)
+    assert line["accuracy"]["kastell"] == pytest.approx(confusion.pixel_accuracy, abs=1e-3)
     with pytest.raises(SystemExit, match="already"):
         leave_one_out.main()
 
