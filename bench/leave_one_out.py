@@ -16,11 +16,14 @@ import sys
 from dataclasses import asdict, replace
 from pathlib import Path
 
+from torch.utils.data import DataLoader
+
 from bench.timing import commit, machine
 from dataset import Cityscapes
-from engine import Recipe, fit, make_loader, make_loaders, make_model
+from engine import Recipe, evaluate, fit, make_loader, make_loaders, make_model
 from engine.recipe import parse_recipe, recipe_parser
 from runtime.checkpoint import MAY_CHANGE
+from utils import metrics
 
 RECORD = Path(__file__).with_name("leave-one-out.jsonl")
 
@@ -48,18 +51,25 @@ def differences(recipe: Recipe, path: str | None) -> dict:
 
 
 def run_fold(recipe: Recipe, city: str, run: Path) -> dict:
-    """Train without a city; the record of the last epoch, evaluated on that city's images."""
+    """Train without a city; the last epoch's metrics on that city's images, at full resolution."""
     recipe = replace(recipe, hold_out=(*recipe.hold_out, city))
     train_loader, _ = make_loaders(recipe)
-    read = {"downscale": recipe.downscale, "cache": recipe.cache}
-    held_out = Cityscapes(
-        recipe.data_root, recipe.train_split, cities=[city], downscale_labels=False, **read
-    )
-    loader = make_loader(held_out, min(recipe.batch_size, 8), False, recipe.workers)
-    model = make_model(recipe, held_out.classes)
-    for record in fit(model, train_loader, loader, recipe, run):
+    # For the curve the training's resolution will do, and is faster.
+    small, full = held_out(recipe, city, True), held_out(recipe, city, False)
+    model = make_model(recipe, full.dataset.classes)
+    for record in fit(model, train_loader, small, recipe, run):
         print(f"{city} epoch {record['epoch']}: mIoU {record['mIoU']:.1%}", flush=True)
-    return {**record, "seconds": sum_seconds(run)}
+    device = next(model.parameters()).device
+    _, confusion = evaluate(model, full, device, precision=record["precision"])
+    return {**record, **metrics(confusion, full.dataset.classes), "seconds": sum_seconds(run)}
+
+
+def held_out(recipe: Recipe, city: str, downscale_labels: bool) -> DataLoader:
+    """The city's training images, without augmentation."""
+    read = {"downscale": recipe.downscale, "cache": recipe.cache, "cities": [city]}
+    read["downscale_labels"] = downscale_labels
+    scenes = Cityscapes(recipe.data_root, recipe.train_split, **read)
+    return make_loader(scenes, min(recipe.batch_size, 8), False, recipe.workers)
 
 
 def sum_seconds(run: Path) -> float:
