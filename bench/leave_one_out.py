@@ -54,7 +54,7 @@ def run_fold(recipe: Recipe, city: str, run: Path) -> dict:
     """Train without a city; the last epoch's metrics on that city's images, at full resolution."""
     recipe = replace(recipe, hold_out=(*recipe.hold_out, city))
     train_loader, _ = make_loaders(recipe)
-    # For the curve the training's resolution will do, and is faster.
+    # The training's resolution will do for the curve, and is faster.
     small, full = held_out(recipe, city, True), held_out(recipe, city, False)
     model = make_model(recipe, full.dataset.classes)
     for record in fit(model, train_loader, small, recipe, run):
@@ -65,10 +65,14 @@ def run_fold(recipe: Recipe, city: str, run: Path) -> dict:
 
 
 def held_out(recipe: Recipe, city: str, downscale_labels: bool) -> DataLoader:
-    """The city's training images, without augmentation."""
-    read = {"downscale": recipe.downscale, "cache": recipe.cache, "cities": [city]}
-    read["downscale_labels"] = downscale_labels
-    scenes = Cityscapes(recipe.data_root, recipe.train_split, **read)
+    """Batches of the city's training images; labels of full resolution, or of the training's."""
+    scenes = Cityscapes(
+        *(recipe.data_root, recipe.train_split),
+        downscale=recipe.downscale,
+        downscale_labels=downscale_labels,
+        cache=recipe.cache,
+        cities=[city],
+    )
     return make_loader(scenes, min(recipe.batch_size, 8), False, recipe.workers)
 
 

@@ -2,7 +2,7 @@
 
     python -m bench.precision --seeds 0 1 2
 
-Trains recipes/camvid-quick.yaml in both precisions with each seed, 10 minutes a seed on two cores
+Trains recipes/camvid-quick.yaml in both precisions with each seed, 3 minutes a seed on two cores
 with AVX512_BF16; refuses a CPU without bf16. Each run is added to bench/precision.json when it
 ends and is not repeated; one that was stopped goes on, in runs/precision/. Prints the mean and
 standard deviation of the last epoch's mIoU and accuracy on val at full resolution, and those of
