@@ -57,11 +57,13 @@ def run_fold(recipe: Recipe, city: str, run: Path) -> dict:
     # The training's resolution will do for the curve, and is faster.
     small, full = held_out(recipe, city, True), held_out(recipe, city, False)
     model = make_model(recipe, full.dataset.classes)
+    seconds = 0
     for record in fit(model, train_loader, small, recipe, run):
+        seconds += record["seconds"]
         print(f"{city} epoch {record['epoch']}: mIoU {record['mIoU']:.1%}", flush=True)
     device = next(model.parameters()).device
     _, confusion = evaluate(model, full, device, precision=record["precision"])
-    return {**record, **metrics(confusion, full.dataset.classes), "seconds": sum_seconds(run)}
+    return {**record, **metrics(confusion, full.dataset.classes), "seconds": seconds}
 
 
 def held_out(recipe: Recipe, city: str, downscale_labels: bool) -> DataLoader:
@@ -74,11 +76,6 @@ def held_out(recipe: Recipe, city: str, downscale_labels: bool) -> DataLoader:
         cities=[city],
     )
     return make_loader(scenes, min(recipe.batch_size, 8), False, recipe.workers)
-
-
-def sum_seconds(run: Path) -> float:
-    """How long a run took in all, by its history."""
-    return sum(record["seconds"] for record in json.loads((run / "history.json").read_text()))
 
 
 def summary(folds: dict[str, dict]) -> dict:

@@ -18,11 +18,9 @@ import torch
 
 from bench.timing import commit, machine
 from bench.training import CPU
-from dataset import Cityscapes
-from engine import Recipe, evaluate, fit, make_loader, make_loaders, make_model
+from engine import Recipe, evaluate_split, fit, make_loaders, make_model
 from runtime.files import atomic_write
 from runtime.precision import pick_precision
-from utils import metrics
 
 RECIPE = "recipes/camvid-quick.yaml"
 RECORD = Path(__file__).with_name("precision.json")
@@ -33,9 +31,7 @@ def train(precision: str, seed: int) -> dict:
     recipe = Recipe.from_file(RECIPE, precision=precision, seed=seed)
     run, model = Path("runs/precision") / f"{precision}-{seed}", make_model(recipe)
     records = list(fit(model, *make_loaders(recipe), recipe, run))
-    scenes = Cityscapes(recipe.data_root, "val", downscale=recipe.downscale, downscale_labels=False)
-    _, confusion = evaluate(model, make_loader(scenes, 8, False), CPU, precision=precision)
-    found = metrics(confusion, scenes.classes)
+    _, found = evaluate_split(model, recipe.data_root, precision=precision)
     seconds = round(sum(record["seconds"] for record in records))
     made = {"seed": seed, "seconds": seconds, "machine": machine(), "commit": commit()}
     return {**records[-1], **found, **made}

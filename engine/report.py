@@ -21,20 +21,24 @@ def evaluate_split(
     batch_size: int = 8,
     workers: int = 0,
     tta: bool = False,
+    precision: str = "auto",
 ) -> tuple[ConfusionMatrix, dict]:
     """The confusion matrix of a split, and its cross_entropy and what `metrics` gives.
 
     The network always sees images downscaled by `model.downscale`. At full resolution its logits
     are upsampled and the original labels are the truth, which is what a benchmark asks for;
     otherwise the labels are downscaled like the images, as in training. `tta` as in
-    `predict_logits`. For a split without labels, as Cityscapes' test, all of these are None.
+    `predict_logits`, `precision` as in `pick_precision`. For a split without labels, as Cityscapes'
+    test, all metrics are None.
     """
     scenes = Cityscapes(
         data_root, split, downscale=model.downscale, downscale_labels=not full_resolution
     )
     device = next(model.parameters()).device
     loader = make_loader(scenes, batch_size, False, workers, device)
-    loss, confusion = evaluate(model, loader, device, description=f"evaluate {split}", tta=tta)
+    loss, confusion = evaluate(
+        *(model, loader, device), precision=precision, description=f"evaluate {split}", tta=tta
+    )
     loss = loss if confusion.matrix.any() else None
     return confusion, {"cross_entropy": loss, **metrics(confusion, scenes.classes)}
 

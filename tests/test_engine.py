@@ -445,6 +445,8 @@ def test_a_split_is_evaluated_at_the_resolution_that_is_asked_for(streets):
         assert torch.equal(confusion.matrix, expected.matrix)
         assert figures["cross_entropy"] == loss
         assert figures["mIoU"] == expected.mean_iou
+    with pytest.raises(ValueError, match="fp16 is not for this cpu"):
+        evaluate_split(model, streets, precision="fp16")
 
 
 def test_scenes_are_ranked_from_the_best_to_the_worst(streets):
