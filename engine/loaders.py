@@ -15,14 +15,14 @@ from torch.utils.data import (
     SequentialSampler,
     get_worker_info,
 )
-from tqdm.auto import tqdm
 
 from data_io.image_io import image_size, read_grey
 from dataset import Cityscapes, paired_transforms, read_labels
 from engine.augment import augment
 from engine.recipe import Recipe
+from runtime.console import progress_bar
 from runtime.cpu import available_cores
-from runtime.distributed import DistributedBatchSampler, is_main, local_world_size, world_size
+from runtime.distributed import DistributedBatchSampler, local_world_size, world_size
 from runtime.precision import pick_device
 from runtime.shared_memory import affordable_workers
 from utils import IGNORE_INDEX
@@ -85,11 +85,12 @@ def class_shares(scenes: Cityscapes) -> Tensor:
     def count(target: str) -> Tensor:
         return read_labels(target, scenes.classes).flatten().bincount(minlength=IGNORE_INDEX + 1)
 
-    disable = None if is_main() else True
-    with ThreadPoolExecutor() as threads:
-        counts = threads.map(count, scenes.targets)
-        bar = tqdm(counts, "count", len(scenes), unit="img", leave=False, disable=disable)
-        total = sum(bar)[: len(scenes.classes)]
+    total = torch.zeros(IGNORE_INDEX + 1, dtype=torch.int64)
+    with ThreadPoolExecutor() as threads, progress_bar(len(scenes), "count") as bar:
+        for counts in threads.map(count, scenes.targets):
+            total += counts
+            bar.update()
+    total = total[: len(scenes.classes)]
     return total.double() / total.sum()
 
 

@@ -12,7 +12,6 @@ import torch
 from torch import Tensor, nn
 from torch.amp import GradScaler
 from torch.utils.data import DataLoader
-from tqdm.auto import tqdm
 
 from engine.loaders import class_shares, one_size_batches, set_epoch
 from engine.losses import count_pixels, criterion, make_class_weights
@@ -21,6 +20,7 @@ from engine.recipe import Recipe
 from inference import has_finite_weights, inference_net, predict_logits
 from model import UNet
 from runtime.checkpoint import resume, save_checkpoint
+from runtime.console import progress_bar
 from runtime.cpu import convert, keep_freed_memory
 from runtime.distributed import (
     all_reduce_sum,
@@ -38,13 +38,6 @@ from runtime.shared_memory import lost_workers_named
 from utils import Classes, ConfusionMatrix, label_map, metrics
 
 CURE = "lower `lr`, or look at the labels"  # of a training that diverges
-
-
-def progress_bar(loader: DataLoader, description: str) -> tqdm:
-    """A bar that counts the images of all processes; shown by the main one, on a terminal."""
-    disable = None if is_main() else True
-    images = len(loader.dataset)
-    return tqdm(total=images, desc=description, unit="img", leave=False, disable=disable)
 
 
 def zeros(device: torch.device, *size: int) -> Tensor:
@@ -90,7 +83,7 @@ def train_one_epoch(
     scaler = scaler or GradScaler(device.type, enabled=False)
     margin = unwrap(net).margin
     totals = zeros(device, 3)  # loss * pixels, hits, pixels
-    with progress_bar(loader, description) as bar:
+    with progress_bar(len(loader.dataset), description) as bar:
         shown_at = time.monotonic()
         for images, labels in loader:
             images, labels = to_device(images, device), to_device(labels, device)
@@ -167,7 +160,7 @@ def evaluate(
     net = inference_net(model, precision)
     confusion = ConfusionMatrix(model.settings["num_classes"])
     total = zeros(device)  # loss * pixels
-    with progress_bar(loader, description) as bar:
+    with progress_bar(len(loader.dataset), description) as bar:
         for images, labels in one_size_batches(loader):
             images, labels = to_device(images, device), to_device(labels, device)
             predictions = predict_logits(net, images, labels.shape[-2:], tta)

@@ -3,13 +3,13 @@
 from pathlib import Path
 
 from torch import Tensor
-from tqdm.auto import tqdm
 
 from dataset import Cityscapes
 from engine.loaders import make_loader
 from engine.loop import evaluate
 from inference import fold_batch_norm, predict
 from model import UNet
+from runtime.console import progress_bar
 from utils import ConfusionMatrix, metrics
 
 
@@ -50,12 +50,14 @@ def rank_scenes(model: UNet, scenes: Cityscapes, tta: bool = False) -> list[tupl
     """
     ranked = []
     model = fold_batch_norm(model)  # once, not for each of them
-    for index in tqdm(range(len(scenes)), desc="rank", unit="img", leave=False, disable=None):
-        image, labels = scenes[index]
-        confusion = ConfusionMatrix(model.settings["num_classes"])
-        confusion.update(labels, predict(model, image, tta=tta))
-        if confusion.matrix.any():
-            ranked.append((confusion.pixel_accuracy, index))
+    with progress_bar(len(scenes), "rank") as bar:
+        for index in range(len(scenes)):
+            image, labels = scenes[index]
+            confusion = ConfusionMatrix(model.settings["num_classes"])
+            confusion.update(labels, predict(model, image, tta=tta))
+            if confusion.matrix.any():
+                ranked.append((confusion.pixel_accuracy, index))
+            bar.update()
     return sorted(ranked, reverse=True)
 
 

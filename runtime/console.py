@@ -1,6 +1,12 @@
 """What is printed, to a terminal or into a file."""
 
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from tqdm.auto import tqdm
+
+from runtime.distributed import is_main
 
 
 def escape_output() -> None:
@@ -11,3 +17,14 @@ def escape_output() -> None:
     """
     if hasattr(sys.stdout, "reconfigure"):
         sys.stdout.reconfigure(errors="backslashreplace")
+
+
+@contextmanager
+def progress_bar(images: int, description: str) -> Iterator[tqdm]:
+    """A bar that counts images; shown by the main process, in a terminal or a notebook."""
+    disable = None if is_main() else True
+    with tqdm(total=images, desc=description, unit="img", leave=False, disable=disable) as bar:
+        yield bar
+    # In a notebook a bar's `disp` refers to the bar. It would wait for the garbage collector, and
+    # an interrupt that comes while that calls `tqdm.__del__` is lost.
+    bar.disp = None

@@ -1,6 +1,7 @@
 """Runs that are killed, interrupted, damaged, starved of disk: nothing is lost, no bit differs."""
 
 import contextlib
+import gc
 import multiprocessing
 import os
 import random
@@ -9,6 +10,8 @@ import signal
 import subprocess
 import sys
 import time
+import weakref
+from functools import partial
 from itertools import count
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -17,6 +20,7 @@ import numpy
 import pytest
 import torch
 import torchvision
+import tqdm.notebook
 import yaml
 from jupyter_client.manager import start_new_kernel
 from papermill.iorw import load_notebook_node
@@ -24,6 +28,7 @@ from papermill.parameterize import parameterize_notebook
 from test_bad_input import without_rights_of_root
 
 import engine.loop
+import runtime.console
 from bench.kill_test import FIELDS, ROOT, differences, finish, kill_to_the_end, start
 from engine import Recipe, fit, make_loaders, make_model
 from engine.loaders import leave_interrupts
@@ -346,6 +351,23 @@ def test_an_interrupted_cell_of_the_notebook_goes_on_when_it_is_run_again(recipe
         client.stop_channels()
         manager.shutdown_kernel(now=True)
     assert not differences(whole, run)
+
+
+def test_a_closed_progress_bar_of_a_notebook_does_not_wait_for_the_garbage_collector(monkeypatch):
+    """Which calls `tqdm.__del__`, where an interrupt would be lost."""
+    shown = partial(tqdm.notebook.tqdm, display=False)
+    monkeypatch.setattr(
+        runtime.console, "tqdm", lambda **options: shown(**options | {"disable": False})
+    )
+    gc.disable()
+    try:
+        with runtime.console.progress_bar(3, "count") as bar:
+            bar.update(3)
+        closed = weakref.ref(bar)
+        del bar
+        assert closed() is None
+    finally:
+        gc.enable()
 
 
 def test_a_loader_worker_ignores_ctrl_c(recipe):
