@@ -13,7 +13,7 @@ with the same command. An arm that another study has run with the same recipe is
 The setting is the reference recipe's (Adam at 1e-3, halved, pixel-averaged cross-entropy, flip,
 batch 8, half resolution, full frames), at a size that two cores can afford. It was chosen before
 any result was known, by the time that it takes on two cores with AVX512: some 5 minutes a run on
-CamVid in bf16 and 3.5 on Streets, and half as long again in fp32; all of them took seven hours in bf16:
+CamVid in bf16 and 3.5 on Streets, and half as long again in fp32. All took seven hours in bf16:
 
 - Width 16. Depth 3, since at depth 4 `valid` padding sees nothing of a frame of 180x240 without
   reflection, and at 3 the inner 92x148.
