@@ -51,6 +51,7 @@ def to_device(batch: Tensor, device: torch.device) -> Tensor:
     return batch.to(device, non_blocking=device.type == "cuda")
 
 
+@lost_workers_named()
 def train_one_epoch(
     net: nn.Module,
     loader: DataLoader,
@@ -77,7 +78,7 @@ def train_one_epoch(
         whole: with `valid` padding, extend the images by reflection and train on all their
             pixels; False trains on those that the network sees without. No effect with `same`.
 
-    Raises FloatingPointError if the loss is not finite.
+    Raises FloatingPointError if the loss is not finite, ChildProcessError if a worker is lost.
     """
     net.train()
     scaler = scaler or GradScaler(device.type, enabled=False)

@@ -4,6 +4,7 @@ import errno
 import os
 import shutil
 import sys
+import time
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -78,6 +79,8 @@ def lost_workers_named() -> Iterator[None]:
             ours = False
         elif isinstance(error, ConnectionError | EOFError):
             ours, cause = True, cause or "its connection ended"
+            with suppress(RuntimeError):  # PyTorch's; if it came later, a destructor would print it
+                time.sleep(1)
         elif isinstance(error, OSError):
             ours = error.errno == errno.ENOSPC and error.filename is None
         else:
