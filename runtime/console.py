@@ -23,8 +23,11 @@ def escape_output() -> None:
 def progress_bar(images: int, description: str) -> Iterator[tqdm]:
     """A bar that counts images; shown by the main process, in a terminal or a notebook."""
     disable = None if is_main() else True
-    with tqdm(total=images, desc=description, unit="img", leave=False, disable=disable) as bar:
-        yield bar
-    # In a notebook a bar's `disp` refers to the bar. It would wait for the garbage collector, and
-    # an interrupt that comes while that calls `tqdm.__del__` is lost.
-    bar.disp = None
+    bar = tqdm(total=images, desc=description, unit="img", leave=False, disable=disable)
+    try:
+        with bar:
+            yield bar
+    finally:
+        # In a notebook a bar's `disp` refers to the bar. It would wait for the garbage collector,
+        # and an interrupt that comes while that calls `tqdm.__del__` is lost.
+        bar.disp = None

@@ -11,7 +11,6 @@ import subprocess
 import sys
 import time
 import weakref
-from functools import partial
 from itertools import count
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -353,16 +352,23 @@ def test_an_interrupted_cell_of_the_notebook_goes_on_when_it_is_run_again(recipe
     assert not differences(whole, run)
 
 
-def test_a_closed_progress_bar_of_a_notebook_does_not_wait_for_the_garbage_collector(monkeypatch):
+@pytest.mark.parametrize("interrupted", [False, True])
+def test_a_closed_progress_bar_of_a_notebook_does_not_wait_for_the_garbage_collector(
+    interrupted, monkeypatch
+):
     """Which calls `tqdm.__del__`, where an interrupt would be lost."""
-    shown = partial(tqdm.notebook.tqdm, display=False)
     monkeypatch.setattr(
-        runtime.console, "tqdm", lambda **options: shown(**options | {"disable": False})
+        runtime.console,
+        "tqdm",
+        lambda **options: tqdm.notebook.tqdm(**options | {"disable": False, "display": False}),
     )
     gc.disable()
     try:
-        with runtime.console.progress_bar(3, "count") as bar:
-            bar.update(3)
+        with contextlib.suppress(KeyboardInterrupt):
+            with runtime.console.progress_bar(3, "count") as bar:
+                bar.update(3)
+                if interrupted:
+                    raise KeyboardInterrupt
         closed = weakref.ref(bar)
         del bar
         assert closed() is None
