@@ -74,6 +74,7 @@ def held_out(recipe: Recipe, city: str, every: int = 1) -> DataLoader:
         downscale_labels=False,
         cities=[city],
     )
+    # There is no cache here, which would know its entries by their place among all images.
     scenes.images, scenes.targets = scenes.images[::every], scenes.targets[::every]
     return make_loader(scenes, min(recipe.batch_size, 8), False, recipe.workers)
 
