@@ -1,6 +1,5 @@
 """Training and evaluation: an epoch of each, and the loop over the epochs."""
 
-import copy
 import json
 import math
 import time
@@ -16,7 +15,7 @@ from torch.utils.data import DataLoader
 
 from engine.loaders import class_shares, one_size_batches, set_epoch
 from engine.losses import count_pixels, criterion, make_class_weights
-from engine.optimizer import average_weights, make_optimizer
+from engine.optimizer import make_optimizer
 from engine.recipe import Recipe
 from inference import has_finite_weights, inference_net, predict_logits
 from model import UNet
@@ -245,17 +244,10 @@ def fit(
     with lock(run_dir) if is_main() else nullcontext(), lost_workers_named():
         keep_freed_memory()
         model.to(device)
-        trained = copy.deepcopy(model) if recipe.schedule == "swa" else model
-        net = wrap_model(convert(trained) if device.type == "cpu" else trained, precision)
-        optimizer, scheduler = make_optimizer(recipe, trained, len(train_loader))
+        net = wrap_model(convert(model) if device.type == "cpu" else model, precision)
+        optimizer, scheduler = make_optimizer(recipe, model, len(train_loader))
         scaler = GradScaler(device.type, enabled=precision == "fp16")
         training = {"optimizer": optimizer, "scheduler": scheduler, "scaler": scaler}
-        if trained is not model:
-            training["trained"] = trained
-            first = recipe.epochs * len(train_loader) // 4
-            optimizer.register_step_post_hook(
-                lambda *_: average_weights(model, trained, scheduler.last_epoch - first)
-            )
         weights = class_weights_of(recipe, train_loader, device)
         data = train_loader.dataset.fingerprint()
         history = start_or_resume(run_dir, model, recipe, training, precision, data)
@@ -272,9 +264,7 @@ def fit(
                         *(recipe.loss, scaler, recipe.accumulate, weights, name),
                         whole=recipe.crop is None,
                     )
-                average_buffers(trained)
-                if trained is not model:
-                    average_buffers(model)
+                average_buffers(model)
                 val_loss, confusion = evaluate(
                     *(model, val_loader, device, recipe.loss, precision, weights),
                     description=f"{name} val",

@@ -4,7 +4,6 @@ import math
 from collections.abc import Callable
 
 import torch
-from torch.optim.swa_utils import get_swa_multi_avg_fn
 
 from engine.muon import Muon
 from engine.recipe import Recipe
@@ -33,25 +32,6 @@ def lr_factor(recipe: Recipe, steps_per_epoch: int) -> Callable[[int], float]:
         if recipe.schedule == "halve":
             return 0.5 ** (step // steps_per_epoch // recipe.halve_every)
         rise = min((step + 1) / warmup, 1)
-        if recipe.schedule == "swa":
-            return rise
         return rise * (1 + math.cos(math.pi * min(step / steps, 1))) / 2
 
     return factor
-
-
-def average_weights(model: UNet, trained: UNet, steps: int) -> None:
-    """Make `model` the mean of what `trained` was after each step; to be called after each.
-
-    This is stochastic weight averaging (Izmailov et al. 2018, https://arxiv.org/abs/1803.05407),
-    over steps rather than epochs, as for domains that were not trained on (Cha et al. 2021,
-    https://arxiv.org/abs/2102.08604). Batch norm's running statistics are averaged as well.
-
-    Args:
-        steps: how many of them are in the mean already; at 0 or less, `model` becomes a copy.
-    """
-    ours, theirs = (
-        [value for value in network.state_dict().values() if value.is_floating_point()]
-        for network in (model, trained)
-    )
-    get_swa_multi_avg_fn()(ours, theirs, max(steps, 0))

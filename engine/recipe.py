@@ -67,9 +67,7 @@ class Recipe:
         lr: learning rate at the start.
         weight_decay: decoupled from the gradient; at 0, AdamW is Adam.
         schedule: `halve` the learning rate every `halve_every` epochs, or let it rise over the
-            first twentieth of the steps and fall to 0 as half a `cosine`. With `swa` it rises and
-            stays, and the network is the mean of the weights after each step but those of the
-            first quarter (stochastic weight averaging, see engine/optimizer.py).
+            first twentieth of the steps and fall to 0 as half a `cosine`.
         halve_every: epochs.
         batch_size: images a step, of all processes together.
         accumulate: parts in which a batch passes the network, to save memory. The step is that of
@@ -108,7 +106,7 @@ class Recipe:
     optimizer: Literal["adam", "muon"] = "adam"
     lr: float = bounded(1e-3, 1e-12, 1e3)
     weight_decay: float = bounded(0.0, 0, 1e3)
-    schedule: Literal["halve", "cosine", "swa"] = "halve"
+    schedule: Literal["halve", "cosine"] = "halve"
     halve_every: int = bounded(10, 1)
     batch_size: int = bounded(8, 1)
     accumulate: int = bounded(1, 1)

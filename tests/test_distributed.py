@@ -98,7 +98,7 @@ def take_steps(streets: str) -> dict:
 
 def go_on(streets: str | Path, run: str | Path, epoch: int) -> None:
     """Train the run in `run` until this epoch."""
-    recipe = Recipe(str(streets), **FIELDS, schedule="swa", epochs=3, precision="fp32")
+    recipe = Recipe(str(streets), **FIELDS, epochs=3, precision="fp32")
     for record in fit(make_model(recipe), *make_loaders(recipe), recipe, run):
         if record["epoch"] == epoch:
             break
@@ -149,7 +149,7 @@ def test_two_and_three_processes_take_the_steps_of_one_and_go_on_with_its_run(st
 
 # The command under torchrun
 
-LONG = "--epochs=4", "--width=8", "--depth=3", "--schedule=swa"
+LONG = "--epochs=4", "--width=8", "--depth=3"
 
 
 @pytest.fixture(scope="module")
