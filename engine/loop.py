@@ -64,6 +64,7 @@ def train_one_epoch(
     class_weights: Tensor | None = None,
     description: str = "train",
     whole: bool = False,
+    label_smoothing: float = 0.0,
 ) -> tuple[float, float]:
     """One pass over the training data; returns its mean loss and pixel accuracy (0..1).
 
@@ -74,7 +75,7 @@ def train_one_epoch(
         scaler: for fp16.
         accumulate: parts in which a batch passes the network, to save memory; the step is that
             of the whole batch, but batch norm sees the parts.
-        class_weights: as `criterion` takes them.
+        class_weights, label_smoothing: as `criterion` takes them.
         whole: with `valid` padding, extend the images by reflection and train on all their
             pixels; False trains on those that the network sees without. No effect with `same`.
 
@@ -103,7 +104,13 @@ def train_one_epoch(
                 with reduced_after(net, last=i == accumulate - 1):
                     logits = net(images[i::accumulate], whole=whole)
                     value = criterion(
-                        logits, truth, loss, all_reduce_sum, batch_pixels, class_weights
+                        logits,
+                        truth,
+                        loss,
+                        all_reduce_sum,
+                        batch_pixels,
+                        class_weights,
+                        label_smoothing,
                     )
                     with torch.no_grad():
                         hits = (label_map(logits) == truth).sum()
@@ -263,6 +270,7 @@ def fit(
                         *(net, train_loader, optimizer, scheduler, device),
                         *(recipe.loss, scaler, recipe.accumulate, weights, name),
                         whole=recipe.crop is None,
+                        label_smoothing=recipe.label_smoothing,
                     )
                 average_buffers(model)
                 val_loss, confusion = evaluate(

@@ -28,6 +28,7 @@ def criterion(
     reduce: Reduce = identity,
     pixels: Tensor | None = None,
     class_weights: Tensor | None = None,
+    label_smoothing: float = 0.0,
 ) -> Tensor:
     """The recipe's loss: a scalar, differentiable in `logits`.
 
@@ -42,6 +43,8 @@ def criterion(
             cross-entropies then add up to the batch's.
         class_weights: (C,) float32; the cross-entropy is then averaged with the weight of each
             pixel's class.
+        label_smoothing: share of the target that the cross-entropy spreads over all classes
+            (Szegedy et al. 2015, section 7, https://arxiv.org/abs/1512.00567).
 
     A loss for `accumulate` must be a sum over pixels divided by `pixels`, as cross-entropy is.
     Raises ValueError for another loss.
@@ -53,7 +56,7 @@ def criterion(
     if pixels is None:
         pixels = reduce(count_pixels(labels, class_weights))
     total = sum(
-        F.cross_entropy(x, y, class_weights, ignore_index=IGNORE_INDEX, reduction="sum")
+        F.cross_entropy(x, y, class_weights, None, IGNORE_INDEX, None, "sum", label_smoothing)
         for x, y in _parts(logits, labels)
     )
     value = reduce(total) / pixels.clamp(min=1e-6)

@@ -62,6 +62,8 @@ class Recipe:
         loss: pixel-averaged cross-entropy, alone or plus the soft Dice or the Lovász-softmax loss
             (see engine/losses.py).
         class_weights: of the cross-entropy, by the classes' shares of the training pixels.
+        label_smoothing: share of the cross-entropy's target that is spread over all classes, so
+            that the network is less sure of every pixel; validation losses are without.
         optimizer: `adam`, or `muon` for the 3x3 convolutions, which learn in fewer steps; see
             engine/muon.py.
         lr: learning rate at the start.
@@ -103,6 +105,7 @@ class Recipe:
     batch_norm: bool = True
     loss: Literal["cross_entropy", "cross_entropy+dice", "cross_entropy+lovasz"] = "cross_entropy"
     class_weights: Literal["median_frequency", "enet"] | None = None
+    label_smoothing: float = bounded(0.0, 0, 0.99)
     optimizer: Literal["adam", "muon"] = "adam"
     lr: float = bounded(1e-3, 1e-12, 1e3)
     weight_decay: float = bounded(0.0, 0, 1e3)

@@ -79,6 +79,17 @@ def test_dice_loss_is_0_when_all_is_right_and_heeds_rare_classes_more_than_cross
     assert criterion(missed, labels) < 0.01
 
 
+@pytest.mark.parametrize("weighted", [False, True])
+def test_label_smoothing_is_that_of_pytorch(weighted):
+    torch.manual_seed(0)
+    logits, labels = torch.randn(2, 5, 8, 9), torch.randint(0, 5, (2, 8, 9))
+    labels[0, :3] = 255
+    weights = torch.rand(5) if weighted else None
+    expected = F.cross_entropy(logits, labels, weights, ignore_index=255, label_smoothing=0.1)
+    found = criterion(logits, labels, class_weights=weights, label_smoothing=0.1)
+    torch.testing.assert_close(found, expected)
+
+
 def test_class_weights_average_the_cross_entropy_as_pytorch_does():
     torch.manual_seed(0)
     logits, weights = torch.randn(2, 5, 8, 9), torch.rand(5)
