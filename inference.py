@@ -1,44 +1,34 @@
 """From a checkpoint to label maps: the one forward path that `predict` and `evaluate` share."""
 
-import copy
 import math
 from collections.abc import Iterator
-from itertools import pairwise
 from pathlib import Path
 
 import torch
 from PIL import Image
 from torch import Tensor, nn
 from torch.nn import functional as F
-from torch.nn.modules.batchnorm import _BatchNorm  # BatchNorm2d, SyncBatchNorm
-from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from data_io.image_io import read_image, to_rgb
 from dataset import resize
-from model import UNet, Up
+from folding import for_prediction
+from model import UNet
 from runtime.checkpoint import checkpoint_classes, load_checkpoint
-from runtime.cpu import is_plain_3x3, keep_freed_memory
-from runtime.cpu_inference import (
-    Conv1x1,
-    ConvReLU,
-    MaxPool2x2,
-    is_plain_1x1,
-    is_plain_pooling,
-)
+from runtime.cpu import keep_freed_memory
 from runtime.distributed import data_parallel, unwrap
 from runtime.precision import Autocast, pick_precision
+from tiling import BAND, OVERLAP, blend_tiles, upsample_bands
 from utils import label_map
 
 TTA_SCALES = 0.75, 1.0, 1.25
 MAX_UNTILED = 2**21  # pixels of an image that is predicted in one piece: 2048 x 1024
-TILE, OVERLAP = 1024, 192  # pixels of a larger one's tiles; neighbours share at least `OVERLAP`
+TILE = 1024  # height and width, in pixels, of the tiles of a larger one
 
 
 def load_model(path: str | Path, device: str | torch.device = "cpu") -> UNet:
-    """The network of a checkpoint on `device`, in evaluation mode, its batch norm folded.
+    """The network of a checkpoint on `device`, in evaluation mode.
 
-    For prediction only: to train on, start a run with `init`. Raises as `load_checkpoint`, and
-    ValueError if weights and settings do not fit each other.
+    Raises as `load_checkpoint`, and ValueError if weights and settings do not fit each other.
     """
     checkpoint = load_checkpoint(path)
     settings, recipe = checkpoint["settings"], checkpoint["recipe"]
@@ -66,7 +56,7 @@ def load_model(path: str | Path, device: str | torch.device = "cpu") -> UNet:
             f"{path}: its recipe's downscale is {model.downscale!r}, not a whole number from 1 on: "
             "restore it from a copy, or take another"
         )
-    return fold_batch_norm(model).to(device)
+    return model.eval().to(device)
 
 
 def has_finite_weights(model: nn.Module) -> bool:
@@ -74,60 +64,17 @@ def has_finite_weights(model: nn.Module) -> bool:
     return all(bool(value.isfinite().all()) for value in model.state_dict().values())
 
 
-def fold_batch_norm(model: nn.Module) -> nn.Module:
-    """The network in evaluation mode, its batch norm folded into the convolutions.
+def inference_net(model: nn.Module, precision: str = "auto") -> nn.Module:
+    """What predicts for a network, in evaluation mode whatever mode `model` is in.
 
-    In evaluation, batch norm multiplies and shifts each channel by constants, which fit into the
-    weights and bias of the convolution before it (Jacob et al. 2018, section 3.2,
-    https://arxiv.org/abs/1712.05877): that saves a pass over every feature map. The layers of
-    `runtime.cpu_inference` save others. Predictions agree to rounding. A network is copied first;
-    one that was folded already, as `load_model` returns it, is returned as it is.
+    What `for_prediction` gives, under autocast, on all GPUs of this process.
     """
-    if not model.training and getattr(model, "is_folded", False):
-        return model
-    model = copy.deepcopy(model).eval()
-    model.is_folded = True
-    for block in [m for m in model.modules() if isinstance(m, nn.Sequential)]:
-        at = 0  # of the layer that the next ones may be folded into
-        for i, layer in enumerate(block):
-            conv = block[at]
-            has_relu = isinstance(conv, ConvReLU)
-            if isinstance(layer, _BatchNorm) and isinstance(conv, nn.Conv2d) and not has_relu:
-                block[at], block[i] = fuse_conv_bn_eval(conv, layer), nn.Identity()
-            elif type(layer) is nn.ReLU and is_plain_3x3(conv):
-                block[at], block[i] = _as(ConvReLU, conv), nn.Identity()
-            else:
-                at = i
-    if isinstance(model, UNet):
-        if is_plain_pooling(model.pool):
-            model.pool = _as(MaxPool2x2, model.pool)
-        if is_plain_1x1(model.conv_1x1):
-            model.conv_1x1 = _as(Conv1x1, model.conv_1x1)
-        for i, up in enumerate(model.expansive):
-            if type(up) is Up and isinstance(up.convs[0], ConvReLU):
-                model.expansive[i] = _as(_UpFolded, up)
-    return model
-
-
-def _as(kind: type, layer: nn.Module) -> nn.Module:
-    """A copy of a layer as one of another class, since the layer may be used elsewhere, too."""
-    layer = copy.copy(layer)
-    layer.__class__ = kind
-    return layer
-
-
-class _UpFolded(Up):
-    """An `Up` whose first layer is a `ConvReLU`, which takes two maps as they are."""
-
-    def join(self, skip: Tensor, x: Tensor) -> tuple[Tensor, Tensor]:
-        return skip, x
-
-
-def inference_net(model: UNet, precision: str = "auto") -> nn.Module:
-    """The network as it predicts: folded, under autocast, on all GPUs of this process."""
     keep_freed_memory()
-    device = next(model.parameters()).device
-    return data_parallel(Autocast(fold_batch_norm(model), pick_precision(precision, device)))
+    model = unwrap(model)
+    weight = next(model.parameters())
+    # A network that was made .half() or .bfloat16() computes in that, which autocast would mix up.
+    precision = "fp32" if weight.itemsize == 2 else pick_precision(precision, weight.device)
+    return data_parallel(Autocast(for_prediction(model, precision), precision))
 
 
 @torch.inference_mode()
@@ -178,101 +125,28 @@ def predict_rows(
         net: as `inference_net` returns it.
         image: (3, H, W) uint8.
         scale: resize the image by this for the network; the logits are upsampled to (H, W).
-        tile: height and width of the tiles, in pixels that the network sees; None takes the whole
+        tile: height and width of the tiles, in pixels that the network sees; None takes the full
             image where it has at most `MAX_UNTILED` of these, else `TILE`.
         tta: as in `predict_logits`.
     """
     height, width = image.shape[-2:]
     h, w = (max(int(n * scale + 1e-6), 1) for n in (height, width))
-    view = resize(image, [h, w]).to(next(net.parameters()).device)
+    image = resize(image, [h, w]).to(next(net.parameters()).device)
     if tile is None and max(height * width, h * w) <= MAX_UNTILED:
-        (logits,) = predict_logits(net, view.unsqueeze(0), (height, width), tta)
-        yield logits[0]
+        yield _logits_of(net, image, (height, width), tta)
         return
     if tile is None:
         tile = max(h, w) if h * w <= MAX_UNTILED else TILE
-    bands = _tiled(net, view, tile, tta)
-    yield from bands if (h, w) == (height, width) else _upsampled(bands, h, height, width)
-
-
-def _tiled(net: nn.Module, image: Tensor, tile: int, tta: bool) -> Iterator[Tensor]:
-    """The logits of (3, H, W) uint8 in bands of rows, (num_classes, h, W).
-
-    Tiles overlap by `OVERLAP` or more and are blended with weights that fall towards their edges;
-    rows that no further tile touches are given out.
-    """
-    height, width = image.shape[-2:]
-    # Where a tile is pooled as the whole image would be; tiles of 384 pixels can move by 192.
+    # Tiles begin where they are pooled as the full image would be; ones of 384 pixels move by 192.
     step = 2 ** min(getattr(unwrap(net), "depth", 0), 6)
-    rows, columns = _tile_starts(height, tile, step), _tile_starts(width, tile, step)
-    shared = None  # sums and weights of the rows that the last row of tiles shares with this one
-    for y, next_y in pairwise([*rows, height]):
-        h = min(tile, height - y)
-        sums, weights = None, torch.zeros(h, width, device=image.device)
-        for x in columns:
-            part = image[:, y : y + h, x : x + tile]
-            (logits,) = predict_logits(net, part.unsqueeze(0), part.shape[-2:], tta)
-            if sums is None:
-                sums = torch.zeros(logits.shape[1], h, width, device=image.device)
-            vertical = _tile_weights(y, y + h, height, image.device)
-            window = vertical[:, None] * _tile_weights(x, x + part.shape[-1], width, image.device)
-            sums[:, :, x : x + tile] += logits[0] * window
-            weights[:, x : x + tile] += window
-        if shared is not None:
-            sums[:, : shared[0].shape[1]] += shared[0]
-            weights[: len(shared[1])] += shared[1]
-        done = next_y - y
-        yield sums[:, :done] / weights[:done]
-        shared = sums[:, done:].clone(), weights[done:].clone()
+    bands = blend_tiles(lambda part: _logits_of(net, part, part.shape[-2:], tta), image, tile, step)
+    yield from bands if (h, w) == (height, width) else upsample_bands(bands, h, height, width)
 
 
-def _upsampled(bands: Iterator[Tensor], h: int, height: int, width: int) -> Iterator[Tensor]:
-    """Bands of the rows of (C, h, w), in bands of those of (C, height, width).
-
-    As `F.interpolate` upsamples bilinearly, to rounding, without the whole in memory.
-    """
-    position = ((torch.arange(height) + 0.5) * h / height - 0.5).clamp(0, h - 1)  # of source rows
-    upper, fraction = position.long(), position.frac()
-    kept, first, done = None, 0, 0  # source rows, the number of the first, and output rows
-    for band in bands:
-        kept = band if kept is None else torch.cat([kept, band], 1)
-        there = first + kept.shape[1]
-        stop = height if there == h else int((upper + 1 < there).sum())
-        for out in range(done, stop, 256):
-            rows = slice(out, min(out + 256, stop))
-            above = (upper[rows] - first).to(kept.device)
-            below = (above + 1).clamp(max=kept.shape[1] - 1)
-            t = fraction[rows].to(kept.device).unsqueeze(1)
-            mixed = torch.lerp(kept[:, above], kept[:, below], t)
-            yield F.interpolate(mixed[None], (mixed.shape[1], width), mode="bilinear")[0]
-        done = stop
-        if done < height:  # forget the rows above those that the next output row lies between
-            over = min(int(upper[done]) - first, kept.shape[1])
-            kept, first = kept[:, over:], first + over
-
-
-def _tile_starts(size: int, tile: int, step: int) -> list[int]:
-    """Where tiles begin, at multiples of `step`, to cover `size` pixels evenly.
-
-    Neighbours have at least `OVERLAP` in common.
-    """
-    if size <= tile:
-        return [0]
-    last = -(-(size - tile) // step)
-    count = -(-last // ((tile - OVERLAP) // step)) + 1
-    return [i * last // (count - 1) * step for i in range(count)]
-
-
-def _tile_weights(start: int, stop: int, size: int, device: torch.device) -> Tensor:
-    """How much the pixels `start` to `stop` of `size` count in their tile: (stop - start,) float32.
-
-    The fourth power of the distance from the tile's edges, where its context ends; those that are
-    the image's edges aside.
-    """
-    i = torch.arange(start, stop, device=device)
-    before = i - start + 1 if start else torch.full_like(i, size)
-    after = stop - i if stop < size else torch.full_like(i, size)
-    return (torch.minimum(before, after) / size) ** 4
+def _logits_of(net: nn.Module, image: Tensor, size: tuple[int, int], tta: bool) -> Tensor:
+    """(3, H, W) uint8 -> (num_classes, *size)."""
+    (logits,) = predict_logits(net, image.unsqueeze(0), size, tta)
+    return logits[0]
 
 
 def check_view(scale: float, tile: int | None) -> None:
@@ -295,9 +169,9 @@ def predict(
     """The class of every pixel of an image of any size.
 
     Args:
-        model: as `load_model` returns it, or one that is being trained, of which a copy is
-            folded. It sees the image downscaled by `model.downscale`, as in its training, and its
-            logits are upsampled.
+        model: as `load_model` returns it, or one that is being trained, which stays as it is. It
+            sees the image downscaled by `model.downscale`, as in its training, and its logits are
+            upsampled.
         image: a file or a Pillow image, which are made RGB and upright (see `to_rgb`); or a uint8
             tensor (3, H, W).
         probabilities: also return how probable each pixel's class is.
@@ -328,10 +202,13 @@ def predict(
             f"Pillow image, not {found}"
         )
     check_view(scale, tile)
+    model = unwrap(model)
     net = inference_net(model, precision)
     labels, confidence = [], []
     for logits in predict_rows(net, image, scale / model.downscale, tile, tta):
         labels.append(label_map(logits.unsqueeze(0))[0].cpu())
         if probabilities:
-            confidence.append(logits.float().softmax(0).amax(0).cpu())
+            parts = (part.float().softmax(0).amax(0).cpu() for part in logits.split(BAND, 1))
+            confidence += parts
+        del logits  # room for the next band
     return (torch.cat(labels), torch.cat(confidence)) if probabilities else torch.cat(labels)

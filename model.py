@@ -80,7 +80,7 @@ class Up(nn.Module):
         return self.convs(self.join(skip, x))  # 2C channels in, C out
 
     def join(self, skip: Tensor, x: Tensor) -> Tensor:
-        """Concatenate; `inference.fold_batch_norm` hands both on to a layer that takes two."""
+        """Concatenate: (N, C, h, w) and (N, C, h, w) -> (N, 2C, h, w)."""
         return torch.cat([skip, x], dim=1)
 
 

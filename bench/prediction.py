@@ -18,7 +18,7 @@ from bench.peers import make
 from bench.plain import copy_weights, plain_input
 from bench.timing import Row, table, take_turns
 from dataset import Cityscapes
-from inference import fold_batch_norm, load_model, predict
+from inference import load_model, predict
 from prepare.streets import draw_tree
 from runtime.precision import cpu_has_bf16, pick_precision
 from utils import CITYSCAPES
@@ -39,7 +39,7 @@ def our_model() -> torch.nn.Module:
     """As `load_model` returns it."""
     model = make("ours")
     model.classes = CITYSCAPES
-    return fold_batch_norm(model.eval())
+    return model.eval()
 
 
 def ours(precision: str = "auto") -> Callable:

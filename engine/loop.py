@@ -226,18 +226,12 @@ def fit(
     Under `torchrun` all processes train and yield; the main one writes. A network without
     `classes` gets the data's.
 
-    Raises ValueError if `run_dir` holds a run of another recipe, the device cannot do what the
-    recipe asks for, or `model` is for prediction only (of `load_model`), BlockingIOError if another
-    process trains there, OSError if it cannot be written, ChildProcessError (an OSError) if a
-    loader worker is lost, FloatingPointError if the loss is not finite; what is in `run_dir` is
-    then still the state after the last good epoch.
+    Raises ValueError if `run_dir` holds a run of another recipe or the device cannot do what the
+    recipe asks for, BlockingIOError if another process trains there, OSError if it cannot be
+    written, ChildProcessError (an OSError) if a loader worker is lost, FloatingPointError if the
+    loss is not finite; what is in `run_dir` is then still the state after the last good epoch.
     """
     run_dir = Path(run_dir)
-    if getattr(model, "is_folded", False):
-        raise ValueError(
-            "this network is for prediction only, its batch norm is folded: to train on from a "
-            "checkpoint, name it as `init` in the recipe, and take `make_model`"
-        )
     classes = train_loader.dataset.classes
     if model.classes is None and model.settings["num_classes"] == len(classes):
         model.classes = classes

@@ -7,7 +7,7 @@ from torch import Tensor
 from dataset import Cityscapes
 from engine.loaders import make_loader
 from engine.loop import evaluate
-from inference import fold_batch_norm, predict
+from inference import predict
 from model import UNet
 from runtime.console import progress_bar
 from utils import ConfusionMatrix, metrics
@@ -49,7 +49,6 @@ def rank_scenes(model: UNet, scenes: Cityscapes, tta: bool = False) -> list[tupl
     Scenes without a scored pixel are left out.
     """
     ranked = []
-    model = fold_batch_norm(model)  # once, not for each of them
     with progress_bar(len(scenes), "rank") as bar:
         for index in range(len(scenes)):
             image, labels = scenes[index]

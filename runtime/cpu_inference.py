@@ -2,7 +2,7 @@
 
 A convolution of the U-Net is as fast in oneDNN as a matrix product. What is left to save lies
 between: at 512x1024 pixels and width 16, every pass over a feature map of the first level reads
-16 MiB in bf16. `inference.fold_batch_norm` puts these layers into a network. Each computes what
+16 MiB in bf16. `folding.fold` puts these layers into a copy of a network. Each computes what
 the layer of PyTorch computes that it takes the place of, to rounding, and is that layer where its
 own way would not be faster: on a GPU, where gradients are wanted, and under torch.compile, which
 fuses by itself. Only NaN is lost: the ReLU that oneDNN fuses makes 0 of it.

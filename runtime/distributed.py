@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 from torch.utils.data import BatchSampler, Sampler
 
-from runtime.precision import Autocast
+from runtime.precision import Autocast, Evaluation
 
 
 @contextmanager
@@ -204,8 +204,8 @@ def data_parallel(net: nn.Module) -> nn.Module:
 
 
 def unwrap(net: nn.Module) -> nn.Module:
-    """The network itself, without what `wrap_model` put around it."""
-    while isinstance(net, Autocast | nn.DataParallel | DistributedDataParallel):
+    """The network itself, without what `wrap_model` or prediction put around it."""
+    while isinstance(net, Autocast | Evaluation | nn.DataParallel | DistributedDataParallel):
         net = net.module
     return net
 

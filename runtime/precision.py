@@ -90,6 +90,23 @@ def cudnn_benchmark(enabled: bool) -> Iterator[None]:
         torch.backends.cudnn.benchmark = before
 
 
+class Evaluation(nn.Module):
+    """A network that computes in evaluation mode, and is in its own mode before and after."""
+
+    def __init__(self, module: nn.Module):
+        super().__init__()
+        self.module = module
+
+    def forward(self, images: Tensor, **options) -> Tensor:
+        training = [module for module in self.module.modules() if module.training]
+        self.module.eval()
+        try:
+            return self.module(images, **options)
+        finally:
+            for module in training:
+                module.training = True
+
+
 class Autocast(nn.Module):
     """A network whose forward pass runs under autocast.
 

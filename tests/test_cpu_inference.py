@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from inference import fold_batch_norm
+from folding import fold
 from model import UNet
 from runtime.cpu import UpConv2x2
 from runtime.cpu_inference import Conv1x1, ConvReLU, MaxPool2x2
@@ -136,7 +136,7 @@ def test_a_cpu_computes_convolution_and_relu_at_once_in_inference_alone():
 @needs_onednn
 def test_a_network_predicts_without_concatenating_its_maps():
     x = torch.randint(0, 256, (1, 3, 64, 64), dtype=torch.uint8)
-    folded = fold_batch_norm(UNet(width=4, depth=2))
+    folded = fold(UNet(width=4, depth=2))
     with torch.inference_mode():
         found = operators(folded, x)
     assert "mkldnn::_convolution_pointwise_" in found

@@ -27,7 +27,7 @@ from engine import (
     train_one_epoch,
 )
 from engine.optimizer import lr_factor
-from inference import fold_batch_norm, load_model, predict
+from inference import load_model, predict
 from model import UNet
 from runtime.checkpoint import load_checkpoint
 from runtime.precision import Autocast
@@ -361,13 +361,6 @@ def test_workers_read_ahead_for_the_gpus_that_compute(monkeypatch):
     monkeypatch.setattr(engine.loaders, "available_cores", lambda: 100)
     found = [engine.loaders.pick_workers(torch.device(d)) for d in ("cpu", "cuda:1", "cuda")]
     assert found == [0, 8, 32]
-
-
-def test_a_network_for_prediction_is_not_trained(streets, tmp_path):
-    recipe = tiny(streets)
-    model = fold_batch_norm(make_model(recipe))
-    with pytest.raises(ValueError, match="`init`"):
-        next(fit(model, *make_loaders(recipe), recipe, tmp_path))
 
 
 def test_a_network_without_classes_gets_those_of_the_data(streets, tmp_path):

@@ -1,6 +1,5 @@
-"""From a checkpoint to label maps: loading, folding, predicting."""
+"""From a checkpoint to label maps: loading and predicting."""
 
-import copy
 import subprocess
 import sys
 from pathlib import Path
@@ -12,10 +11,9 @@ from torch import nn
 from torch.nn import functional as F
 
 from engine import Recipe
-from inference import fold_batch_norm, inference_net, load_model, predict, predict_logits
+from inference import inference_net, load_model, predict, predict_logits
 from model import UNet
 from runtime.checkpoint import load_checkpoint, save_checkpoint
-from runtime.cpu import convert
 from utils import CITYSCAPES, Classes
 
 CHECKPOINTS = Path(__file__).resolve().parent.parent / "checkpoints"
@@ -36,162 +34,6 @@ def network(**settings) -> UNet:
     return model
 
 
-def has_batch_norm(model: nn.Module) -> bool:
-    return any("Norm" in type(module).__name__ for module in model.modules())
-
-
-# Folding
-
-
-def converted_for_avx2(model: UNet) -> UNet:
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(torch.backends.cpu, "get_cpu_capability", lambda: "AVX2")
-        return convert(model)
-
-
-@pytest.mark.parametrize(
-    "settings", [{}, {"padding": "valid"}, {"batch_norm": False}, {"width": 32, "depth": 1}]
-)
-@pytest.mark.parametrize(
-    "change", [lambda model: model, nn.SyncBatchNorm.convert_sync_batchnorm, converted_for_avx2]
-)
-def test_folding_batch_norm_changes_no_logit_beyond_rounding(settings, change):
-    model = change(network(**settings)).double()
-    images = torch.randint(0, 256, (2, 3, 44, 60), dtype=torch.uint8).double() / 64 - 2
-    folded = fold_batch_norm(model)
-    assert not has_batch_norm(folded)
-    assert not folded.training
-    with torch.inference_mode():
-        torch.testing.assert_close(folded(images, whole=True), model.eval()(images, whole=True))
-
-
-def test_folding_in_fp32_changes_no_logit_beyond_rounding():
-    """In fp32 other layers compute than in float64: those of `runtime.cpu_inference`."""
-    model = network().eval()
-    images = torch.randint(0, 256, (2, 3, 44, 60), dtype=torch.uint8)
-    with torch.inference_mode():
-        torch.testing.assert_close(
-            fold_batch_norm(model)(images), model(images), rtol=1e-4, atol=1e-4
-        )
-
-
-def leaky(model: UNet) -> None:
-    for block in [*model.contracting, *(up.convs for up in model.expansive)]:
-        for i, layer in enumerate(block):
-            if isinstance(layer, nn.ReLU):
-                block[i] = nn.LeakyReLU(0.1)
-
-
-def reflecting(model: UNet) -> None:
-    for module in model.modules():
-        if isinstance(module, nn.Conv2d) and module.kernel_size == (3, 3):
-            module.padding_mode = "reflect"
-
-
-def dropping(model: UNet) -> None:
-    for up in model.expansive:
-        up.convs.insert(0, nn.Dropout2d())
-
-
-def averaging(model: UNet) -> None:
-    model.pool = nn.AvgPool2d(2)
-
-
-def without_bias(model: UNet) -> None:
-    model.conv_1x1 = nn.Conv2d(4, 19, 1, bias=False)
-
-
-def with_3x3(model: UNet) -> None:
-    model.conv_1x1 = nn.Conv2d(4, 19, 3, padding=1)
-
-
-@pytest.mark.parametrize("change", [leaky, reflecting, dropping, averaging, without_bias, with_3x3])
-@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
-def test_a_network_whose_layers_somebody_changed_is_folded_too(change, dtype):
-    model = network()
-    change(model)
-    model.eval()
-    images = torch.randint(0, 256, (2, 3, 32, 44), dtype=torch.uint8)
-    with torch.inference_mode(), torch.autocast("cpu", dtype, enabled=dtype == torch.bfloat16):
-        found, expected = fold_batch_norm(model)(images), model(images)
-    tolerance = 1e-4 if dtype == torch.float32 else 0.05 * expected.abs().max().item()
-    torch.testing.assert_close(found, expected, rtol=tolerance, atol=tolerance)
-
-
-def test_a_network_in_training_is_copied_and_goes_on_as_it_was():
-    model = network().train()
-    before = {name: value.clone() for name, value in model.state_dict().items()}
-    image = torch.randint(0, 256, (3, 40, 56), dtype=torch.uint8)
-    found = predict(model, image, precision="fp32")
-    assert all(module.training for module in model.modules())
-    assert has_batch_norm(model)
-    for name, value in model.state_dict().items():
-        assert torch.equal(value, before[name]), name
-    with torch.inference_mode():
-        plain = copy.deepcopy(model).eval()(image.unsqueeze(0))[0].argmax(0)
-    assert (found == plain).float().mean() > 0.999
-
-
-def test_a_network_that_is_folded_already_is_not_copied():
-    folded = fold_batch_norm(network())
-    assert fold_batch_norm(folded) is folded
-    assert fold_batch_norm(fold_batch_norm(network(batch_norm=False)).train()).training is False
-
-
-@pytest.mark.parametrize(
-    "block",
-    [
-        [nn.Conv2d(3, 4, 3), nn.ReLU(), nn.BatchNorm2d(4), nn.ReLU()],
-        [nn.Conv2d(3, 4, 3), nn.LeakyReLU(), nn.Conv2d(4, 4, 1), nn.Dropout(), nn.ReLU()],
-        [nn.Conv2d(3, 4, 3, padding=1, padding_mode="reflect"), nn.BatchNorm2d(4), nn.ReLU()],
-        [nn.Conv2d(3, 6, 3, stride=2, groups=3, padding=2), nn.ReLU(), nn.Conv2d(6, 4, 1)],
-        [nn.Conv2d(3, 4, (2, 4), padding="same"), nn.ReLU()],
-        [nn.ReLU(), nn.BatchNorm2d(3), nn.Conv2d(3, 4, 1), nn.BatchNorm2d(4), nn.LeakyReLU()],
-    ],
-)
-def test_folding_computes_the_same_whatever_the_order_of_the_layers(block):
-    torch.manual_seed(0)
-    model = nn.Sequential(*block)
-    for module in model.modules():
-        if isinstance(module, nn.BatchNorm2d):
-            module.running_mean.uniform_(-1, 1)
-            module.weight.data.uniform_(-1, 1)
-    images = torch.randn(2, 3, 9, 9)
-    with torch.inference_mode():
-        expected = model.eval()(images)
-        torch.testing.assert_close(fold_batch_norm(model)(images), expected)
-
-
-def test_a_layer_that_is_used_elsewhere_is_not_changed_there():
-    conv = nn.Conv2d(3, 3, 3, padding="same")
-    model = nn.Sequential(conv, nn.ReLU(), conv)
-    images = torch.randn(1, 3, 8, 8)
-    with torch.inference_mode():
-        torch.testing.assert_close(fold_batch_norm(model)(images), model(images))
-
-
-def test_a_network_with_layers_that_cannot_be_folded_is_copied_once():
-    block = nn.Sequential(nn.Conv2d(3, 4, 3), nn.GroupNorm(2, 4), nn.ReLU())
-    folded = fold_batch_norm(block)
-    assert folded is not block and fold_batch_norm(folded) is folded
-
-
-@pytest.mark.parametrize("precision", ["fp32", "auto"])
-def test_a_network_in_float64_predicts(precision):
-    image = torch.randint(0, 256, (3, 40, 56), dtype=torch.uint8)
-    model = network().eval()
-    found = predict(copy.deepcopy(model).double(), image, precision=precision)
-    assert (found == predict(model, image, precision="fp32")).float().mean() > 0.99
-
-
-def test_a_folded_network_is_one_graph_to_torch_compile():
-    folded = fold_batch_norm(network())
-    images = torch.randint(0, 256, (1, 3, 32, 32), dtype=torch.uint8)
-    with torch.no_grad():
-        compiled = torch.compile(folded, fullgraph=True, backend="eager")
-        torch.testing.assert_close(compiled(images), folded(images), rtol=1e-3, atol=1e-3)
-
-
 # Checkpoints
 
 
@@ -203,11 +45,10 @@ def saved(tmp_path):
     return path, model
 
 
-def test_a_loaded_network_is_ready_folded_and_predicts_as_the_saved_one(saved):
+def test_a_loaded_network_is_ready_and_is_the_saved_one(saved):
     path, model = saved
     loaded = load_model(path)
     assert not loaded.training
-    assert not has_batch_norm(loaded)
     assert loaded.downscale == 3
     assert loaded.classes == CITYSCAPES
     x = torch.randint(0, 256, (1, 3, 32, 48), dtype=torch.uint8)

@@ -16,6 +16,7 @@ from torchvision.transforms.v2 import functional as F
 
 import inference
 import predict as command
+import tiling
 from data_io.image_io import read_image
 from data_io.video import VideoReader, VideoWriter
 from dataset import resize
@@ -239,6 +240,7 @@ def test_test_time_augmentation_is_the_mean_over_scales_and_mirrored_images(phot
 
 def test_tiles_cover_images_of_any_size_and_weigh_one(monkeypatch):
     monkeypatch.setattr(inference, "OVERLAP", 8)
+    monkeypatch.setattr(tiling, "OVERLAP", 8)
     torch.manual_seed(0)
     local = UNet(width=2, depth=1, num_classes=3).eval()
     constant = torch.nn.Module()
@@ -254,6 +256,7 @@ def test_tiles_cover_images_of_any_size_and_weigh_one(monkeypatch):
 @pytest.mark.parametrize("scale", [0.1, 0.37, 0.5, 1.25, 4.0])
 def test_bands_are_upsampled_as_the_whole_is(monkeypatch, scale):
     monkeypatch.setattr(inference, "OVERLAP", 8)
+    monkeypatch.setattr(tiling, "OVERLAP", 8)
     monkeypatch.setattr(inference, "MAX_UNTILED", 0)
     constant = torch.nn.Module()
     constant.forward = lambda images, whole: images[:, :1].float().expand(-1, 3, -1, -1)
@@ -292,11 +295,11 @@ def test_tiles_have_the_logits_of_the_whole(monkeypatch, padding):
 @pytest.mark.parametrize("tile", [384, 401, 1024])
 @pytest.mark.parametrize("step", [1, 16, 64])
 def test_tiles_cover_an_image_overlap_and_begin_where_poolings_do(size, tile, step):
-    starts = inference._tile_starts(size, tile, step)
+    starts = tiling.tile_starts(size, tile, step)
     assert starts[0] == 0 and starts[-1] + tile >= size > starts[-1]
     assert all(start % step == 0 for start in starts)
     for one, other in pairwise(starts):
-        assert one < other and one + tile - other >= inference.OVERLAP
+        assert one < other and one + tile - other >= tiling.OVERLAP
     assert len(starts) <= 1 or all(start + tile < size + step for start in starts)
 
 

@@ -1,0 +1,183 @@
+"""A faster copy of a network for prediction, which must give what the network itself gives.
+
+In evaluation batch norm multiplies and shifts each channel by constants, which fit into the weights
+and bias of the convolution before it (Jacob et al. 2018, section 3.2,
+https://arxiv.org/abs/1712.05877). That saves a pass over every feature map; the layers of
+`runtime.cpu_inference` save others. Only layers of the exact types that the U-Net is made of are
+replaced. The copy is compared with the network, and where they differ the network itself predicts.
+"""
+
+import copy
+import warnings
+from weakref import WeakKeyDictionary
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+from torch.nn.utils.fusion import fuse_conv_bn_eval
+
+from model import Up
+from runtime.cpu import Conv3x3, is_plain_3x3
+from runtime.cpu_inference import Conv1x1, ConvReLU, MaxPool2x2, is_plain_1x1, is_plain_pooling
+from runtime.precision import DTYPES, Autocast, Evaluation
+
+# Largest error of the logits, as a share of their standard deviation. Rounding stays below it;
+# leaving out a layer costs 10 % or more.
+TOLERANCE = {torch.float64: 1e-5, torch.float32: 5e-3, torch.float16: 0.02, torch.bfloat16: 0.1}
+COMPARED_SIZE = 64, 96  # height and width, in pixels, of the images that both are compared on
+
+_kept = WeakKeyDictionary()  # network -> its state when it was folded, and the folded copy or None
+
+
+def for_prediction(model: nn.Module, precision: str = "fp32") -> nn.Module:
+    """What predicts for `model` in `precision`: a folded copy, or the network itself.
+
+    The network itself, with a warning, where the copy does not give its logits, and without one
+    where `torch.compile` made it faster already. `model` stays as it is. The copy is kept for the
+    next call, until a weight, a layer or a hook of `model` changes.
+    """
+    itself = Evaluation(model)
+    if hasattr(model, "_orig_mod") or getattr(model, "_compiled_call_impl", None):
+        return itself
+    state = _state(model, precision)
+    known_state, folded = _kept.get(model, (None, None))
+    if state is None or state != known_state:
+        folded = _fold_and_compare(model, itself, precision)
+        _kept[model] = state, folded
+    return itself if folded is None else folded
+
+
+def _fold_and_compare(model: nn.Module, itself: nn.Module, precision: str) -> nn.Module | None:
+    """The folded copy if it gives the logits of `itself`; else None, and a warning."""
+    try:
+        folded = fold(model)
+        if gives_the_same(folded, itself, precision):
+            return folded
+        cause = "that would change its predictions"
+    except Exception as error:  # a network that cannot be copied, or is no U-Net
+        cause = f"{type(error).__name__}: {error}"
+    warnings.warn(
+        f"batch norm is not folded into this network's convolutions ({cause}): the network itself "
+        "predicts, which takes longer",
+        stacklevel=4,
+    )
+    return None
+
+
+def fold(model: nn.Module) -> nn.Module:
+    """A copy in evaluation mode with the faster layers in it, not compared with `model`."""
+    model = copy.deepcopy(model).eval()
+    for module in list(model.modules()):
+        if type(module) is nn.Sequential:
+            _fold_block(module)
+    for module in list(model.modules()):
+        for name, child in list(module.named_children()):
+            setattr(module, name, _faster(child))
+    return model
+
+
+def _fold_block(block: nn.Sequential) -> None:
+    """Fold batch norm and ReLU into the convolution that they follow, in place."""
+    at = 0  # of the layer that the next ones may be folded into
+    for i, layer in enumerate(block):
+        conv = block[at]
+        if not (is_untouched(conv) and is_untouched(layer)):
+            at = i
+        elif _has_constants(layer) and type(conv) in (nn.Conv2d, Conv3x3):
+            block[at], block[i] = fuse_conv_bn_eval(conv, layer), nn.Identity()
+        elif type(layer) is nn.ReLU and is_plain_3x3(conv):
+            block[at], block[i] = _as(ConvReLU, conv), nn.Identity()
+        else:
+            at = i
+
+
+def _has_constants(layer: nn.Module) -> bool:
+    """Whether a layer is a batch norm that normalises with its running statistics."""
+    is_batch_norm = type(layer) in (nn.BatchNorm2d, nn.SyncBatchNorm)
+    return is_batch_norm and not layer.training and layer.running_mean is not None
+
+
+def _faster(layer: nn.Module) -> nn.Module:
+    """The layer of `runtime.cpu_inference` in place of this one, or this one."""
+    if is_plain_pooling(layer):
+        return _as(MaxPool2x2, layer)
+    if is_plain_1x1(layer):
+        return _as(Conv1x1, layer)
+    if (
+        type(layer) is Up
+        and type(layer.convs) is nn.Sequential
+        and type(layer.convs[0]) is ConvReLU
+    ):
+        return _as(UpFolded, layer)
+    return layer
+
+
+def is_untouched(layer: nn.Module) -> bool:
+    """Whether a layer computes what its class says: no hooks, and no forward pass of its own.
+
+    A parametrised layer has a class of its own.
+    """
+    return not (layer._forward_hooks or layer._forward_pre_hooks or "forward" in vars(layer))
+
+
+def _as(kind: type, layer: nn.Module) -> nn.Module:
+    """A copy of a layer as one of another class, since the layer may be used elsewhere, too."""
+    layer = copy.copy(layer)
+    layer.__class__ = kind
+    return layer
+
+
+class UpFolded(Up):
+    """An `Up` whose first layer is a `ConvReLU`, which takes two maps as they are."""
+
+    def join(self, skip: Tensor, x: Tensor) -> tuple[Tensor, Tensor]:
+        return skip, x
+
+
+@torch.inference_mode()
+def gives_the_same(folded: nn.Module, itself: nn.Module, precision: str) -> bool:
+    """Whether two networks give the same logits, in fp32 and in `precision`, up to rounding.
+
+    On two random images with shapes of several sizes, of `COMPARED_SIZE` pixels.
+    """
+    weight = next(itself.parameters())
+    generator, channels = torch.Generator().manual_seed(0), itself.module.settings["in_channels"]
+    coarse = torch.randint(0, 256, (2, channels, 12, 16), generator=generator).float()
+    fine = torch.randint(0, 256, (2, channels, *COMPARED_SIZE), generator=generator)
+    images = F.interpolate(coarse, COMPARED_SIZE).lerp(fine.float(), 0.2).byte().to(weight.device)
+    for each in dict.fromkeys(("fp32", precision)):
+        found, expected = (
+            Autocast(net, each)(images, whole=True).float() for net in (folded, itself)
+        )
+        error, spread = found - expected, expected - expected.mean((0, 2, 3), keepdim=True)
+        dtype = weight.dtype if each == "fp32" else DTYPES[each]
+        if not error.norm() <= TOLERANCE[dtype] * spread.norm():  # also where one is not finite
+            return False
+    return True
+
+
+def _state(model: nn.Module, precision: str) -> list | None:
+    """What the predictions depend on, to see later whether it changed; None if that is unknown."""
+    tensors = [*model.parameters(), *model.buffers()]
+    if any(tensor.is_inference() for tensor in tensors):  # these do not count their changes
+        return None
+    floats = [tensor.detach() for tensor in tensors if tensor.is_floating_point()]
+    # Changes through `.data` are not counted either, but change the norm.
+    norms = torch.stack([norm.float() for norm in torch._foreach_norm(floats)]).tolist()
+    weights = [(id(tensor), tensor.data_ptr(), tensor._version) for tensor in tensors]
+    layers = [(id(module), _content(module)) for module in model.modules()]
+    kinds = [_content(kind) for kind in dict.fromkeys(map(type, model.modules()))]
+    return [precision, norms, weights, layers, kinds]
+
+
+def _content(owner: object) -> list:
+    """The attributes of a layer or of a class: numbers and names, of others their identity."""
+
+    def identity(value: object) -> object:
+        if isinstance(value, int | float | str):
+            return value
+        if isinstance(value, dict):
+            return [(key, id(each)) for key, each in value.items()]
+        return [id(each) for each in value] if isinstance(value, tuple | list) else id(value)
+
+    return [(name, identity(value)) for name, value in vars(owner).items()]

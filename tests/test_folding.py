@@ -1,0 +1,471 @@
+"""What predicts for a network gives what the network itself gives, whatever was changed in it."""
+
+import copy
+import warnings
+
+import pytest
+import torch
+from torch import nn
+from torch.nn.utils import parametrizations
+from torchmetrics.classification import MulticlassAccuracy
+
+import folding
+import model as model_module
+from engine import Recipe, fit, make_loaders, make_model
+from export_onnx import agreement, export
+from folding import UpFolded, fold, for_prediction
+from inference import inference_net, load_model, predict
+from model import UNet, Up
+from runtime.cpu import convert
+from runtime.cpu_inference import ConvReLU
+from runtime.precision import Evaluation, cpu_has_bf16
+from utils import CITYSCAPES
+
+IMAGES = torch.randint(
+    0, 256, (2, 3, 44, 60), dtype=torch.uint8, generator=torch.Generator().manual_seed(0)
+)
+
+
+def network(seed: int = 0, **settings) -> UNet:
+    """A U-Net whose batch norms have seen data, so that folding them changes something."""
+    torch.manual_seed(seed)
+    model = UNet(**{"width": 4, "depth": 2, **settings})
+    model.classes = CITYSCAPES
+    for module in model.modules():
+        if isinstance(module, nn.BatchNorm2d):
+            nn.init.uniform_(module.weight, 0.5, 2)
+            nn.init.normal_(module.bias)
+    with torch.no_grad():
+        for _ in range(3):
+            model(IMAGES)
+    return model
+
+
+def kinds(net: nn.Module) -> set[type]:
+    return {type(module) for module in net.modules()}
+
+
+def assert_predicts_as_itself(model: nn.Module, precision: str = "fp32") -> nn.Module:
+    """Compare what predicts with `model` in evaluation mode; returns what predicts."""
+    net = for_prediction(model, precision)
+    with torch.inference_mode():
+        found, expected = net(IMAGES, whole=True), copy.copy(Evaluation(model))(IMAGES, whole=True)
+    torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-4 * expected.abs().max().item())
+    return net
+
+
+@pytest.fixture
+def no_warning():
+    """Folding steps aside nowhere in the test."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("error", message="batch norm is not folded")
+        yield
+
+
+# The network as it is
+
+
+def converted_for_avx2(model: UNet) -> UNet:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(torch.backends.cpu, "get_cpu_capability", lambda: "AVX2")
+        return convert(model)
+
+
+@pytest.mark.parametrize(
+    "settings", [{}, {"padding": "valid"}, {"batch_norm": False}, {"width": 32, "depth": 1}]
+)
+@pytest.mark.parametrize(
+    "change", [lambda model: model, nn.SyncBatchNorm.convert_sync_batchnorm, converted_for_avx2]
+)
+def test_every_batch_norm_and_relu_is_folded_and_no_logit_changes(settings, change, no_warning):
+    model = change(network(**settings)).eval()
+    net = assert_predicts_as_itself(model)
+    assert not kinds(net) & {nn.BatchNorm2d, nn.SyncBatchNorm, nn.ReLU, Up}
+    assert assert_predicts_as_itself(model.double()) is not net
+
+
+def test_a_network_in_training_stays_as_it_was(no_warning):
+    model = network().train()
+    model.contracting[0].eval()  # as somebody who freezes a part of it
+    modes = [module.training for module in model.modules()]
+    before = {name: value.clone() for name, value in model.state_dict().items()}
+    labels = predict(model, IMAGES[0], precision="fp32")
+    assert [module.training for module in model.modules()] == modes
+    assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
+    plain = copy.deepcopy(model).eval()(IMAGES[:1])[0].argmax(0)
+    assert (labels == plain).float().mean() > 0.999
+
+
+def test_an_error_inside_leaves_a_network_in_its_mode():
+    model = network().train()
+    with pytest.raises(RuntimeError):
+        Evaluation(model)(torch.zeros(1, 5, 8, 8))
+    assert model.training and all(module.training for module in model.modules())
+
+
+@pytest.mark.skipif(not cpu_has_bf16(), reason="the CPU has no bf16")
+def test_in_bf16_a_network_is_folded_too(no_warning):
+    assert ConvReLU in kinds(for_prediction(network(), "bf16"))
+
+
+@pytest.mark.parametrize("kind", ["half", "bfloat16", "double"])
+def test_a_network_of_another_dtype_is_folded_and_predicts_as_in_fp32(kind, no_warning):
+    model = network()
+    expected = predict(model, IMAGES[0], precision="fp32")
+    found = predict(getattr(copy.deepcopy(model), kind)(), IMAGES[0])
+    assert (found == expected).float().mean() > 0.95
+
+
+def test_a_network_under_dataparallel_predicts_as_it_does_without(no_warning):
+    model = network()
+    assert torch.equal(predict(nn.DataParallel(model), IMAGES[0]), predict(model, IMAGES[0]))
+
+
+def test_a_compiled_network_is_used_as_it_is():
+    model, seen = network(), []
+
+    def backend(graph, _):
+        seen.append(graph)
+        return graph.forward
+
+    expected = predict(model, IMAGES[0], precision="fp32")
+    compiled = torch.compile(copy.deepcopy(model), backend=backend)
+    assert for_prediction(compiled).module is compiled
+    assert (predict(compiled, IMAGES[0], precision="fp32") == expected).float().mean() > 0.999
+    assert seen
+    seen.clear()
+    torch.compiler.reset()  # or the graph serves this one, too
+    model.compile(backend=backend)
+    assert for_prediction(model).module is model
+    assert (predict(model, IMAGES[0], precision="fp32") == expected).float().mean() > 0.999
+    assert seen
+
+
+def test_a_folded_network_is_one_graph_to_torch_compile():
+    folded = fold(network())
+    with torch.no_grad():
+        compiled = torch.compile(folded, fullgraph=True, backend="eager")
+        torch.testing.assert_close(compiled(IMAGES), folded(IMAGES), rtol=1e-3, atol=1e-3)
+
+
+# Layers that somebody changed in a network
+
+
+def leaky(model: UNet) -> None:
+    for block in [*model.contracting, *(up.convs for up in model.expansive)]:
+        for i, layer in enumerate(block):
+            if isinstance(layer, nn.ReLU):
+                block[i] = nn.LeakyReLU(0.1)
+
+
+def reflecting(model: UNet) -> None:
+    for module in model.modules():
+        if isinstance(module, nn.Conv2d) and module.kernel_size == (3, 3):
+            module.padding_mode = "reflect"
+
+
+def dropping(model: UNet) -> None:
+    for up in model.expansive:
+        up.convs.insert(0, nn.Dropout2d())
+
+
+def averaging(model: UNet) -> None:
+    model.pool = nn.AvgPool2d(2)
+
+
+def without_bias(model: UNet) -> None:
+    model.conv_1x1 = nn.Conv2d(4, 19, 1, bias=False)
+
+
+def with_3x3(model: UNet) -> None:
+    model.conv_1x1 = nn.Conv2d(4, 19, 3, padding=1)
+
+
+def hooked(model: UNet) -> None:
+    model.contracting[1][0].register_forward_hook(lambda _, __, output: output.tanh())
+    model.contracting[0][2].register_forward_pre_hook(lambda _, args: (args[0] + 1,))
+    model.conv_1x1.register_forward_hook(
+        lambda _, __, output: output * torch.arange(19)[:, None, None]
+    )
+
+
+def with_own_forward(model: UNet) -> None:
+    layer = model.contracting[0][1]
+    layer.forward = lambda x: nn.BatchNorm2d.forward(layer, x).sin()
+
+
+def parametrised(model: UNet) -> None:
+    parametrizations.weight_norm(model.contracting[1][0])
+    parametrizations.orthogonal(model.expansive[0].convs[0])
+
+
+def without_statistics(model: UNet) -> None:
+    old = model.contracting[0][1]
+    model.contracting[0][1] = nn.BatchNorm2d(old.num_features, track_running_stats=False)
+
+
+CHANGES = [leaky, reflecting, dropping, averaging, without_bias, with_3x3]
+CHANGES += [hooked, with_own_forward, parametrised, without_statistics]
+
+
+@pytest.mark.parametrize("change", CHANGES)
+def test_what_is_changed_in_a_network_is_left_alone_and_the_rest_folded(change, no_warning):
+    model = network().eval()
+    change(model)
+    assert not isinstance(assert_predicts_as_itself(model), Evaluation)
+
+
+def test_hooks_of_the_old_weight_norm_do_not_stop_a_prediction():
+    model = network()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", FutureWarning)
+        nn.utils.weight_norm(model.contracting[0][0])
+    model(IMAGES)  # from here on PyTorch cannot copy it
+    with pytest.warns(UserWarning, match="the network itself predicts"):
+        assert_predicts_as_itself(model)
+
+
+@pytest.mark.parametrize(
+    "block",
+    [
+        [nn.Conv2d(3, 4, 3), nn.ReLU(), nn.BatchNorm2d(4), nn.ReLU()],
+        [nn.Conv2d(3, 4, 3), nn.LeakyReLU(), nn.Conv2d(4, 4, 1), nn.Dropout(), nn.ReLU()],
+        [nn.Conv2d(3, 4, 3, padding=1, padding_mode="reflect"), nn.BatchNorm2d(4), nn.ReLU()],
+        [nn.Conv2d(3, 6, 3, stride=2, groups=3, padding=2), nn.ReLU(), nn.Conv2d(6, 4, 1)],
+        [nn.Conv2d(3, 4, (2, 4), padding="same"), nn.ReLU()],
+        [nn.ReLU(), nn.BatchNorm2d(3), nn.Conv2d(3, 4, 1), nn.BatchNorm2d(4), nn.LeakyReLU()],
+        [nn.Conv2d(3, 4, 3), nn.GroupNorm(2, 4), nn.ReLU()],
+    ],
+)
+def test_folding_computes_the_same_whatever_the_order_of_the_layers(block):
+    torch.manual_seed(0)
+    block = nn.Sequential(*block)
+    for module in block.modules():
+        if isinstance(module, nn.BatchNorm2d):
+            module.running_mean.uniform_(-1, 1)
+            module.weight.data.uniform_(-1, 1)
+    images = torch.randn(2, 3, 9, 9)
+    with torch.inference_mode():
+        expected = block.eval()(images)
+        torch.testing.assert_close(fold(block)(images), expected)
+
+
+def test_a_layer_that_is_used_elsewhere_is_not_changed_there():
+    conv = nn.Conv2d(3, 3, 3, padding="same")
+    block = nn.Sequential(conv, nn.ReLU(), conv)
+    images = torch.randn(1, 3, 8, 8)
+    with torch.inference_mode():
+        torch.testing.assert_close(fold(block)(images), block(images))
+
+
+# A network that somebody wrote anew: what cloning this repository is for
+
+
+class Residual(nn.Sequential):
+    """Adds what the first convolution gives to what the second gives, before the last ReLU."""
+
+    def forward(self, x):
+        *layers, relu = self
+        half = len(self) // 2
+        for layer in layers[:half]:
+            x = layer(x)
+        y = x
+        for layer in layers[half:]:
+            y = layer(y)
+        return relu(x + y)
+
+
+class Standardised(nn.Conv2d):
+    """Weight standardisation (Qiao et al. 2019, https://arxiv.org/abs/1903.10520)."""
+
+    def forward(self, x):
+        mean, std = (f(self.weight, (1, 2, 3), keepdim=True) for f in (torch.mean, torch.std))
+        return self._conv_forward(x, (self.weight - mean) / (std + 1e-5), self.bias)
+
+
+def residual(patch, model=model_module):
+    plain = model.double_conv
+    patch.setattr(model, "double_conv", lambda *args: Residual(*plain(*args)))
+
+
+def residual_contracting_path(patch, model=model_module):
+    plain = model.double_conv
+
+    def block(in_channels, out_channels, *args):
+        layers = plain(in_channels, out_channels, *args)
+        return Residual(*layers) if out_channels > in_channels else layers
+
+    patch.setattr(model, "double_conv", block)
+
+
+def gated(patch, model=model_module):
+    """Attention gates (Oktay et al. 2018, https://arxiv.org/abs/1804.03999)."""
+    init = Up.__init__
+
+    def init_with_gate(self, in_channels, *args, **options):
+        init(self, in_channels, *args, **options)
+        self.gate = nn.Conv2d(in_channels, 1, 1)
+
+    def join(self, skip, x):
+        gate = self.gate(torch.cat([skip, x], 1)).sigmoid()
+        return torch.cat([skip * gate, x], 1)
+
+    patch.setattr(Up, "__init__", init_with_gate)
+    patch.setattr(Up, "join", join)
+
+
+def standardised(patch, model=model_module):
+    plain = model.double_conv
+
+    def block(*args):
+        layers = plain(*args)
+        for layer in layers:
+            if type(layer) is nn.Conv2d:
+                layer.__class__ = Standardised
+        return layers
+
+    patch.setattr(model, "double_conv", block)
+
+
+def random_at_test_time(patch, model=model_module):
+    """Dropout that never rests, as for Monte Carlo estimates (Gal & Ghahramani 2016)."""
+    forward = UNet.layers
+    patch.setattr(UNet, "layers", lambda self, x: nn.functional.dropout(forward(self, x)))
+
+
+ANEW = [residual, residual_contracting_path, gated, standardised]
+
+
+@pytest.mark.parametrize("rewrite", ANEW)
+@pytest.mark.parametrize("batch_norm", [True, False])
+def test_a_rewritten_network_predicts_as_itself(rewrite, batch_norm, monkeypatch):
+    rewrite(monkeypatch)
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        net = assert_predicts_as_itself(network(batch_norm=batch_norm))
+    assert [w for w in caught if "itself predicts" in str(w.message)] == caught
+    assert isinstance(net, Evaluation) == (len(caught) == 1) == (rewrite is gated)
+
+
+def test_a_network_that_folding_would_change_predicts_itself_with_one_warning(monkeypatch):
+    gated(monkeypatch)
+    model = network()
+    with pytest.warns(UserWarning, match="the network itself predicts") as caught:
+        for _ in range(3):
+            predict(model, IMAGES[0], precision="fp32")
+    assert len(caught) == 1
+
+
+def test_a_network_that_is_random_predicts_itself(monkeypatch):
+    random_at_test_time(monkeypatch)
+    with pytest.warns(UserWarning, match="the network itself predicts"):
+        assert isinstance(for_prediction(network()), Evaluation)
+
+
+OPTIONS = [{}, {"padding": "valid"}, {"batch_norm": False}, {"depth": 3}, {"width": 5}]
+
+
+@pytest.mark.filterwarnings("ignore:batch norm is not folded")
+@pytest.mark.parametrize(
+    ("rewrite", "options"),
+    [(None, options) for options in OPTIONS] + [(rewrite, {}) for rewrite in ANEW],
+)
+def test_training_reports_and_saves_the_figures_of_the_network_that_was_trained(
+    rewrite, options, streets, tmp_path, monkeypatch
+):
+    if rewrite:
+        rewrite(monkeypatch)
+    recipe = Recipe(
+        data_root=str(streets),
+        **{"width": 4, "depth": 2, "epochs": 2, "batch_size": 4, "lr": 0.02, **options},
+        precision="fp32",
+    )
+    train, val = make_loaders(recipe)
+    model = make_model(recipe)
+    *_, record = fit(model, train, val, recipe, tmp_path)
+    accuracy = MulticlassAccuracy(19, ignore_index=255, average="micro")
+    model.eval()
+    with torch.no_grad():
+        for images, labels in val:
+            accuracy.update(model(images, whole=True).argmax(1), labels.long())
+    assert record["val_accuracy"] == pytest.approx(accuracy.compute().item(), abs=1e-3)
+
+    loaded = load_model(tmp_path / "last.pt")
+    image = images[0]
+    with torch.no_grad():
+        expected = model(image[None], whole=True)[0].argmax(0)
+    loaded.downscale = 1
+    assert (predict(loaded, image, precision="fp32") == expected).float().mean() > 0.999
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore:batch norm is not folded")
+@pytest.mark.parametrize("rewrite", [None, residual, gated, standardised])
+def test_an_onnx_file_is_compared_with_the_network_itself(rewrite, tmp_path, monkeypatch):
+    pytest.importorskip("onnxscript")
+    pytest.importorskip("onnxruntime")
+    if rewrite:
+        rewrite(monkeypatch)
+    model, path = network().eval(), tmp_path / "x.onnx"
+    export(model, path)
+    assert agreement(model, path, logits=False) > 0.999
+    other = network(seed=1).eval()
+    assert agreement(other, path, logits=False) < 0.9
+    monkeypatch.setattr(folding, "for_prediction", lambda *_: 1 / 0)
+    assert agreement(model, path, logits=False) > 0.999  # folding has no part in it
+
+
+# The copy that is kept
+
+
+def test_the_copy_is_made_once_and_anew_when_the_network_changes(monkeypatch):
+    made = []
+    monkeypatch.setattr(folding, "fold", lambda model: made.append(1) or fold(model))
+    model = network()
+
+    def predictions() -> int:
+        made.clear()
+        for _ in range(2):
+            assert_predicts_as_itself(model)
+        return len(made)
+
+    assert predictions() == 1
+    assert predictions() == 0
+    with torch.no_grad():
+        model.conv_1x1.weight.mul_(2)
+    assert predictions() == 1
+    model.conv_1x1.bias.data[3] += 0.1  # which counts no change
+    assert predictions() == 1
+    with torch.no_grad():
+        model.conv_1x1.weight.neg_()  # which leaves the norm as it was
+    assert predictions() == 1
+    model.contracting[0][1].running_mean.add_(1)
+    assert predictions() == 1
+    model.load_state_dict(network(seed=1).state_dict())
+    assert predictions() == 1
+    model.contracting[0][2] = nn.LeakyReLU()
+    assert predictions() == 1
+    model.contracting[0][2].negative_slope = 0.5
+    assert predictions() == 1
+    handle = model.conv_1x1.register_forward_hook(lambda _, __, output: output.neg())
+    assert predictions() == 1
+    handle.remove()
+    assert predictions() == 1
+    monkeypatch.setattr(Up, "join", lambda self, skip, x: torch.cat([skip / 2, x], 1))
+    with pytest.warns(UserWarning, match="itself predicts"):
+        assert predictions() == 1
+    assert predictions() == 0
+
+
+def test_weights_that_do_not_count_their_changes_are_folded_each_time():
+    with torch.inference_mode():
+        model = network()
+        before = for_prediction(model)(IMAGES)
+        model.conv_1x1.weight.mul_(2)
+        assert_predicts_as_itself(model)
+        assert not torch.equal(for_prediction(model)(IMAGES), before)
+
+
+@pytest.mark.parametrize("depth", [1, 3])
+def test_maps_are_not_concatenated_where_up_is_as_it_was(depth):
+    assert UpFolded in kinds(inference_net(network(depth=depth)))
