@@ -1,9 +1,11 @@
 # `make demo` trains and tests a U-Net on Streets. `make check` runs ruff and the fast tests, `make
-# test` all of them. `make bench` times it beside what one would use instead, `make race` trains
-# against that on CamVid.
+# test` all of them, and where the processor has AVX512 those that depend on it with AVX2 alone, too.
+# `make bench` times it beside what one would use instead, `make race` trains against that on CamVid.
 PYTHON ?= python3
 BIN := .venv/bin
 RUN := runs/demo
+# As on most laptops.
+AVX2 := ATEN_CPU_CAPABILITY=avx2 ONEDNN_MAX_CPU_ISA=AVX2
 
 .PHONY: demo check test bench race
 
@@ -33,6 +35,8 @@ test: .venv/test
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/python -m pytest -n 2 --dist loadfile
+	@if grep -q avx512 /proc/cpuinfo 2>/dev/null; then set -x; $(AVX2) \
+	    $(BIN)/python -m pytest -n 2 -m processor; fi
 
 bench: .venv/bench
 	$(BIN)/python -m bench

@@ -66,12 +66,15 @@ def pick_precision(requested: str, device: torch.device) -> str:
 def cpu_has_bf16() -> bool:
     """Whether the CPU multiplies in bf16: AVX512_BF16 or AMX, or Arm's BF16 instructions.
 
-    Elsewhere PyTorch emulates it, ten times slower than fp32.
+    Elsewhere PyTorch emulates it, ten times slower than fp32. False, too, where oneDNN must not use
+    these instructions (ONEDNN_MAX_CPU_ISA=AVX2).
     """
-    if platform.machine().lower() in ("arm64", "aarch64"):
-        known = torch.backends.mkldnn.is_available()  # not in all of macOS' builds
-        return known and torch.ops.mkldnn._is_mkldnn_bf16_supported()
-    return torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
+    if not torch.backends.mkldnn.is_available():  # as in some of macOS' builds
+        return False
+    if not torch.ops.mkldnn._is_mkldnn_bf16_supported():
+        return False
+    is_arm = platform.machine().lower() in ("arm64", "aarch64")
+    return is_arm or torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
 
 
 @contextmanager

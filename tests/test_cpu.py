@@ -12,6 +12,8 @@ from model import UNet
 from runtime import cpu
 from runtime.cpu import Conv3x3, UpConv2x2, convert
 
+pytestmark = pytest.mark.processor
+
 
 @pytest.fixture(autouse=True)
 def avx2(monkeypatch):

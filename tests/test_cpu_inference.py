@@ -13,6 +13,8 @@ from runtime.cpu_inference import Conv1x1, ConvReLU, MaxPool2x2
 from runtime.precision import cpu_has_bf16
 from utils import label_map
 
+pytestmark = pytest.mark.processor
+
 # Convolution and ReLU in one
 
 

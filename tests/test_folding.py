@@ -21,6 +21,8 @@ from runtime.cpu_inference import ConvReLU
 from runtime.precision import Evaluation, cpu_has_bf16
 from utils import CITYSCAPES
 
+pytestmark = pytest.mark.processor
+
 IMAGES = torch.randint(
     0, 256, (2, 3, 44, 60), dtype=torch.uint8, generator=torch.Generator().manual_seed(0)
 )

@@ -12,6 +12,8 @@ from dataset import Cityscapes
 from engine.loaders import class_shares
 from engine.losses import criterion, dice_loss, lovasz_loss, make_class_weights
 
+pytestmark = pytest.mark.processor
+
 LOSSES = ["cross_entropy", "cross_entropy+dice", "cross_entropy+lovasz"]
 
 

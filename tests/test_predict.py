@@ -269,6 +269,7 @@ def test_bands_are_upsampled_as_the_whole_is(monkeypatch, scale):
     torch.testing.assert_close(rows, expected.expand(3, -1, -1), atol=2e-2, rtol=0)
 
 
+@pytest.mark.processor
 @pytest.mark.slow
 def test_a_tiled_prediction_agrees_with_the_whole_in_999_of_1000_pixels(camvid):
     model = load_model("checkpoints/camvid.pt")
@@ -303,6 +304,7 @@ def test_tiles_cover_an_image_overlap_and_begin_where_poolings_do(size, tile, st
     assert len(starts) <= 1 or all(start + tile < size + step for start in starts)
 
 
+@pytest.mark.processor
 @pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
 @pytest.mark.parametrize("scale", [1, 0.3])
