@@ -3,15 +3,13 @@
 Nothing is shown or saved here.
 """
 
-import copy
-
 import numpy as np
 import torch
 from matplotlib.figure import Figure
-from matplotlib.patches import Patch, Rectangle
+from matplotlib.patches import Patch
 from matplotlib.ticker import MaxNLocator, PercentFormatter
 from PIL import Image, ImageDraw, ImageFont
-from torch import Tensor, nn
+from torch import Tensor
 
 from utils import CITYSCAPES, IGNORE_INDEX, Classes, ConfusionMatrix
 
@@ -158,116 +156,6 @@ def plot_confusion(confusion: ConfusionMatrix, classes: Classes = CITYSCAPES) ->
     ax.set_yticks(range(len(names)), names)
     ax.set(xlabel="predicted", ylabel="true", title="per cent of each true class")
     figure.colorbar(panel, shrink=0.7, format=PercentFormatter(1))
-    return figure
-
-
-def trace_sizes(model: nn.Module, height: int, width: int) -> dict[str, tuple[int, int, int]]:
-    """(C, H, W) of the output of each of a U-Net's convolutions, for an image of that size.
-
-    By the convolution's name, in the order of the network. Nothing is computed: shapes run
-    through a copy on the `meta` device.
-    """
-    shapes = {}
-    meta_model = copy.deepcopy(model).to("meta").eval()
-    for name, module in meta_model.named_modules():
-        if isinstance(module, nn.Conv2d | nn.ConvTranspose2d):
-            module.register_forward_hook(
-                lambda _, __, output, name=name: shapes.update({name: tuple(output.shape[1:])})
-            )
-    meta_model(torch.zeros(1, model.settings["in_channels"], height, width, device="meta"))
-    return shapes
-
-
-def summarize(model: nn.Module, height: int, width: int) -> str:
-    """A table of the levels for an image of that size: channels, feature maps, parameters."""
-    sizes = trace_sizes(model, height, width)
-    count = dict.fromkeys(range(model.depth + 1), 0)
-    for name, parameter in model.named_parameters():
-        path, _, step = name.partition(".")
-        if path == "contracting":
-            level = int(step.split(".")[0])
-        else:
-            level = model.depth - 1 - int(step.split(".")[0]) if path == "expansive" else 0
-        count[level] += parameter.numel()
-    lines = ["level  channels  feature map    parameters"]
-    for level in range(model.depth + 1):
-        _, (c, h, w) = next(x for x in sizes.items() if x[0].startswith(f"contracting.{level}."))
-        lines.append(f"{level:5}  {c:8}  {f'{h} x {w}':12} {count[level]:12,}")
-    return "\n".join([*lines, f"{'':31}{sum(count.values()):12,}"])
-
-
-def plot_unet(model: nn.Module, height: int, width: int) -> Figure:
-    """The network as in the paper's figure 1, with the sizes for an image of that size."""
-    sizes = trace_sizes(model, height, width)
-    depth = model.depth
-    colors = {
-        "conv 3x3" + (", batch norm" if model.settings["batch_norm"] else "") + ", ReLU": "C0",
-        "copy" + (" and crop" if model.padding == "valid" else ""): "0.6",
-        "max pool 2x2": "C3",
-        "up-conv 2x2": "C2",
-        "conv 1x1": "C9",
-    }
-    conv, skip, pool, up, last = colors.values()
-    figure = Figure(figsize=(13, 2.2 + 1.25 * depth), layout="constrained")
-    ax = figure.subplots()
-    ax.axis("off")
-
-    def tall(level: int) -> float:
-        return 1.7 * 0.72**level
-
-    y = [0.0]  # centre of each level
-    for level in range(depth):
-        y.append(y[-1] - tall(level) / 2 - tall(level + 1) / 2 - 1.0)
-
-    def box(x: float, level: int, channels: str | int, size=None, shade="#d6e4f5"):
-        top, bottom = y[level] + tall(level) / 2, y[level] - tall(level) / 2
-        ax.add_patch(Rectangle((x, bottom), 0.26, tall(level), fc=shade, ec="C0"))
-        ax.text(x + 0.13, top + 0.05, channels, ha="center", fontsize=8)
-        if size is not None:
-            label = f"{size[0]}\u00d7{size[1]}"
-            ax.text(x + 0.13, bottom - 0.06, label, ha="center", va="top", fontsize=6.5)
-
-    def arrow(start: tuple, end: tuple, color: str):
-        ax.annotate("", end, start, arrowprops={"arrowstyle": "-|>", "color": color, "lw": 1.6})
-
-    def convolve(x: float, level: int, names: list[str], color: str = conv) -> float:
-        for name in names:
-            arrow((x + 0.3, y[level]), (x + 0.96, y[level]), color)
-            x += 1
-            box(x, level, sizes[name][0], sizes[name][1:])
-        return x
-
-    x, channels = 0.0, model.settings["in_channels"]
-    ends = []  # x of each level's last map, where its skip starts
-    for level in range(depth + 1):
-        names = [n for n in sizes if n.startswith(f"contracting.{level}.")]
-        if level:
-            before = sizes[[n for n in sizes if n.startswith(f"contracting.{level - 1}.")][-1]]
-            channels, size = before[0], (before[1] // 2, before[2] // 2)
-            top = y[level - 1] - tall(level - 1) / 2 - 0.24
-            arrow((x + 0.13, top), (x + 0.13, y[level] + tall(level) / 2 + 0.22), pool)
-        else:
-            size = (height, width)
-        box(x, level, channels, size)
-        x = convolve(x, level, names)
-        ends.append(x)
-    for step in range(depth):
-        level = depth - 1 - step
-        names = [n for n in sizes if n.startswith(f"expansive.{step}.convs")]
-        joined = sizes[f"expansive.{step}.up"]
-        below, above = y[level + 1] + tall(level + 1) / 2, y[level] - tall(level) / 2
-        arrow((x + 0.13, below + 0.24), (x + 0.13, above - 0.24), up)
-        arrow((ends[level] + 0.3, y[level]), (x - 0.3, y[level]), skip)
-        box(x - 0.26, level, "", shade="white")  # the skip's half
-        box(x, level, "", joined[1:])
-        ax.text(x, y[level] + tall(level) / 2 + 0.05, 2 * joined[0], ha="center", fontsize=8)
-        x = convolve(x, level, names)
-    x = convolve(x, 0, ["conv_1x1"], last)
-    for i, (name, color) in enumerate(colors.items()):
-        spot = y[-1] + tall(depth) / 2 + 0.3 - 0.32 * i
-        arrow((x - 2.6, spot), (x - 2.1, spot), color)
-        ax.text(x - 2.0, spot, name, va="center", fontsize=9)
-    ax.set(xlim=(-0.6, x + 1), ylim=(y[-1] - 1.2, tall(0) / 2 + 0.4))
     return figure
 
 

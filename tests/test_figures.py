@@ -1,7 +1,9 @@
 import pytest
 import torch
 from matplotlib.figure import Figure
+from torch import nn
 
+from architecture import plot_unet, summarize, trace_sizes
 from figures import (
     colorize,
     plot_confusion,
@@ -9,9 +11,6 @@ from figures import (
     plot_iou,
     plot_predictions,
     plot_samples,
-    plot_unet,
-    summarize,
-    trace_sizes,
 )
 from model import UNet
 from utils import CITYSCAPES, Classes, ConfusionMatrix
@@ -104,3 +103,20 @@ def test_the_summary_counts_every_parameter():
     assert len(counts) == 4
     assert sum(counts) == int(total.replace(",", ""))
     assert sum(counts) == sum(p.numel() for p in model.parameters())
+
+
+def note(model: UNet) -> str:
+    texts = [text.get_text() for text in plot_unet(model, 32, 32).axes[0].texts]
+    return " ".join(text for text in texts if text.startswith("Not drawn"))
+
+
+def test_the_architecture_names_what_it_does_not_draw():
+    model = UNet(width=4, depth=2)
+    assert note(model) == ""
+    model.contracting[0][2] = nn.LeakyReLU()
+    model.expansive[0].gate = nn.Sequential(nn.Conv2d(8, 1, 1), nn.Sigmoid())
+    model.expansive[1].convs = type("Residual", (nn.Sequential,), {})(*model.expansive[1].convs)
+    model.expansive[0].up = nn.Sequential(nn.Upsample(scale_factor=2), nn.Conv2d(16, 8, 1))
+    for name in ("contracting.0.2: LeakyReLU", "expansive.0.gate: Sequential", "1.convs: Residual"):
+        assert name in note(model)
+    assert "expansive.0.up: Sequential" in note(model) and "gate.0" not in note(model)
