@@ -23,13 +23,14 @@ from torch.amp import GradScaler
 from torch.utils.flop_counter import FlopCounterMode
 
 from bench.peers import LABELS, make
-from bench.plain import plain_step
-from bench.plan import GIB, OneBatch
-from bench.timing import machine, started
+from bench.timing import started
 from bench.training import random_batch
+from docs.plan import GIB, OneBatch
 from engine import Recipe, train_one_epoch
 from engine.optimizer import make_optimizer
+from runtime.machine import machine
 from runtime.precision import DTYPES, Autocast, pick_precision
+from tests.plain import plain_step
 
 SIZE, ROUNDS, WARM_UP, STEPS, GEMM_SIZE = (512, 1024), 3, 5, 20, 8192
 

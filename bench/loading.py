@@ -22,10 +22,10 @@ from torchvision import tv_tensors
 from torchvision.transforms import v2
 
 from bench.peers import make
-from bench.plan import flop
 from bench.timing import Row, table, take_turns
 from bench.training import in_memory, our_epoch
 from dataset import Cityscapes, paired_transforms
+from docs.plan import flop
 from engine import Recipe, make_loader
 from engine.loaders import make_transform
 from model import normalize

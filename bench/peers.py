@@ -3,7 +3,7 @@
 import torch
 from torch import nn
 
-from bench.plain import PlainUNet
+from tests.plain import PlainUNet
 
 LABELS = {
     "ours": "ours",

@@ -15,12 +15,12 @@ import numpy as np
 import torch
 
 from bench.peers import make
-from bench.plain import copy_weights, plain_input
 from bench.timing import Row, table, take_turns
 from dataset import Cityscapes
 from inference import load_model, predict
 from prepare.streets import draw_tree
 from runtime.precision import cpu_has_bf16, pick_precision
+from tests.plain import copy_weights, plain_input
 from utils import CITYSCAPES
 
 ROOT = Path(__file__).resolve().parent.parent

@@ -15,17 +15,15 @@ import statistics
 import subprocess
 import sys
 import time
-from pathlib import Path
 
 from torch import distributed as dist
 
-from bench.timing import machine
 from bench.training import in_memory, our_epoch, random_batch
 from engine import Recipe, make_model
 from runtime.cpu import available_cores
 from runtime.distributed import is_distributed, is_main, process_group, rank, world_size
+from runtime.machine import ROOT, machine
 
-ROOT = Path(__file__).resolve().parent.parent
 WARM_UP = 2  # steps
 
 

@@ -10,11 +10,11 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from bench.peers import LABELS, make
-from bench.plain import plain_step
 from bench.timing import GEMM_FLOP, Row, gemm, table, take_turns
 from bench.training import CPU, in_memory, our_epoch, random_batch
 from engine import Recipe
 from runtime.precision import cpu_has_bf16, pick_precision
+from tests.plain import plain_step
 
 BATCH, SIZE, WIDTH, ROUNDS = 8, (368, 480), 16, 3
 

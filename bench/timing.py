@@ -1,28 +1,17 @@
 """Fair timing: every contender in a process of its own, taking turns within one run."""
 
-import json
 import multiprocessing
-import os
-import platform
 import resource
-import shlex
-import shutil
 import statistics
-import subprocess
-import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from datetime import date
-from pathlib import Path
 from typing import NamedTuple
 
 import torch
 
-from runtime.cpu import available_cores
-from runtime.precision import DTYPES, cpu_has_bf16, pick_precision
-
-ROOT = Path(__file__).resolve().parent.parent
+from runtime.machine import commit, machine
+from runtime.precision import DTYPES, pick_precision
 
 
 def take_turns(contenders: dict[str, Callable], rounds: int, warm_up: int = 1) -> dict[str, dict]:
@@ -131,38 +120,3 @@ def table(rows: list[Row], notes: list[str]) -> str:
         ours, other = (f"{value:.3g} {r.unit}".strip() for value in (r.ours, r.other))
         lines.append(f"| {r.what} | {ours} | {other} | {r.ratio:.2f} | {r.goal} |")
     return "\n\n".join(["\n".join(lines), *notes, f"{machine()}, commit {commit()}"])
-
-
-def machine() -> str:
-    """Cores, processor, the instructions that PyTorch uses of it, PyTorch's version, and date."""
-    names = [s.split(":")[1].strip() for s in _cpuinfo() if s.startswith("model name")]
-    processor = names[0] if names else platform.processor() or platform.machine()
-    processor += f", {torch.backends.cpu.get_cpu_capability()}" + ", bf16" * cpu_has_bf16()
-    return f"{available_cores()} cores ({processor}), PyTorch {torch.__version__}, {date.today()}"
-
-
-def write_record(path: Path, module: str, found: dict) -> None:
-    """Write, and print, what this command of `module` found, with the command and the machine."""
-    command = shlex.join(["python", "-m", module, *sys.argv[1:]])
-    text = json.dumps({**found, "command": command, "machine": machine()}, indent=1) + "\n"
-    path.write_text(text)
-    print(text, end="")
-
-
-def commit() -> str | None:
-    """The commit of this code, with "-dirty" if a module differs from it; None outside of git."""
-
-    def git(*args: str) -> subprocess.CompletedProcess:
-        return subprocess.run(["git", *args], cwd=ROOT, capture_output=True, text=True)
-
-    if shutil.which("git") is None or (head := git("rev-parse", "--short", "HEAD")).returncode:
-        return None
-    changed = git("diff", "--quiet", "HEAD", "--", "*.py").returncode != 0
-    return head.stdout.strip() + "-dirty" * changed
-
-
-def _cpuinfo() -> list[str]:
-    if not os.path.exists("/proc/cpuinfo"):
-        return []
-    with open("/proc/cpuinfo") as file:
-        return file.read().splitlines()

@@ -6,11 +6,13 @@ import sys
 import pytest
 import torch
 
-from bench import gpu, leave_one_out, robustness, soak
+from bench import gpu
 from bench.training import CPU
 from dataset import Cityscapes
 from engine import evaluate, make_loader
 from inference import load_model
+from studies import leave_one_out, robustness
+from tests.stress import soak
 from utils import IGNORE_INDEX
 
 pytestmark = pytest.mark.slow

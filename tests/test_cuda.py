@@ -22,8 +22,8 @@ from torch.amp import GradScaler
 from torch.nn import functional as F
 from torch.nn.parallel import parallel_apply
 
-from bench.plan import GIB, OneBatch, memory
 from dataset import Cityscapes
+from docs.plan import GIB, OneBatch, memory
 from engine import Recipe, evaluate, make_loader, make_model, train_one_epoch
 from engine.optimizer import make_optimizer
 from inference import load_model, predict

@@ -6,8 +6,8 @@ import pytest
 import torch
 from torch import nn
 
-from bench.plain import PlainUNet, copy_weights
 from model import UNet, mirror, normalize
+from tests.plain import PlainUNet, copy_weights
 
 
 def small(**settings) -> UNet:

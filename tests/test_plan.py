@@ -1,4 +1,4 @@
-"""bench.plan against real steps on this CPU, and against sums done by hand."""
+"""docs.plan against real steps on this CPU, and against sums done by hand."""
 
 import subprocess
 import sys
@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch.profiler import ProfilerActivity, profile
 
-from bench.plan import epoch, flop, memory, needed
+from docs.plan import epoch, flop, memory, needed
 from engine import Recipe, make_loaders, make_model, train_one_epoch
 from engine.optimizer import make_optimizer
 from runtime.precision import Autocast
@@ -115,7 +115,7 @@ def test_a_card_must_have_more_than_the_peak():
 
 @pytest.mark.slow
 def test_the_command_prints_its_tables_as_computed():
-    command = [sys.executable, "-m", "bench.plan", "--recipe=recipes/streets.yaml", "--depth=1"]
+    command = [sys.executable, "-m", "docs.plan", "--recipe=recipes/streets.yaml", "--depth=1"]
     command += ["--width=4", "--size=[256,512]", "--images=600", "--tflops=1"]
     options = {"capture_output": True, "text": True, "timeout": 300, "cwd": ROOT}
     out = subprocess.run([*command, "--bandwidth=1"], **options)

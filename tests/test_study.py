@@ -14,11 +14,13 @@ import pytest
 import torch
 
 import engine
-from bench import study, study_figures, study_report
-from bench.study import Run, plan, read, score
 from dataset import Cityscapes
 from engine import Recipe
 from model import UNet
+from studies import figures as study_figures
+from studies import report as study_report
+from studies import study
+from studies.study import Run, plan, read, score
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -32,10 +34,10 @@ SMALL = {
 
 
 def start(folder: Path, streets: Path, *args: str) -> subprocess.Popen:
-    """`python -m bench.study` with the small settings, its records and runs in `folder`."""
+    """`python -m studies.study` with the small settings, its records and runs in `folder`."""
     settings = "".join(f"study.{name} = {value!r}; " for name, value in SMALL.items())
     records = f"study.RECORDS = pathlib.Path({str(folder / 'records')!r}); "
-    code = f"import pathlib; from bench import study; {settings}{records}study.main()"
+    code = f"import pathlib; from studies import study; {settings}{records}study.main()"
     command = [sys.executable, "-c", code, *args, "--streets", streets, "--runs", folder / "runs"]
     return subprocess.Popen(
         [*map(str, command)], cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True

@@ -1,13 +1,13 @@
 """Kill a training at random moments, fill its disk, and check that the result is bit-identical.
 
-    python -m bench.kill_test --kills 100 --full-disks 20
+    python -m tests.stress.kill_test --kills 100 --full-disks 20
 
 A small training (`train.py` on Streets, with loader workers, crops and jitter) is killed with
 SIGKILL and started again until it ends, over and over. Each kill comes at a moment drawn
 uniformly over the length of an undisturbed run; every other one then waits until a file is being
 written. A disk is full from a random byte of `last.pt` on (see `fill_disk`). Both are survived if
 no finished epoch is lost, and if the run ends with exactly the weights, optimizer state and records
-of the undisturbed one. The counts go into bench/kill-test.json; Linux only.
+of the undisturbed one. The counts go into tests/stress/kill-test.json; Linux only.
 tests/test_crash.py does the same for a few kills, and with a small disk that is really full.
 """
 
@@ -28,12 +28,12 @@ from pathlib import Path
 from torch import Tensor
 from tqdm import tqdm
 
-from bench.timing import write_record
 from prepare.streets import draw_tree
 from runtime.checkpoint import load_checkpoint, load_last
+from runtime.machine import write_record
 
 RECORD = Path(__file__).with_name("kill-test.json")
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).resolve().parents[2]
 FIELDS = {  # changes that make recipes/streets.yaml small
     "downscale": 1, "crop": [48, 96], "jitter": 0.2, "width": 4, "depth": 2, "batch_size": 2,
     "epochs": 4, "workers": 2,
@@ -235,7 +235,7 @@ def main() -> None:
         "in last.pt": disks["last.pt"],
         "seed": seed,
     }
-    write_record(RECORD, "bench.kill_test", record)
+    write_record(RECORD, "tests.stress.kill_test", record)
     sys.exit(survived < kills or disks_survived < disks.total())
 
 

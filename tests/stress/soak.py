@@ -1,12 +1,12 @@
 """Train for 10,000 steps, and look whether memory or file handles grow, or the cache changes.
 
-    python -m bench.soak
+    python -m tests.stress.soak
 
 A small network on small scenes of Streets, with what users have: loader workers, the cache, and
 after every epoch of 20 steps an evaluation and the checkpoints. After each epoch the memory and the
 file handles of the process and of its workers are read from /proc (Linux only). The first tenth is
 the warm-up; from there on each process's memory must stay within 2 %, handles and cache as they
-are. Writes bench/soak.json, with the minutes it took; the exit code is 1 if something grew.
+are. Writes tests/stress/soak.json, with the minutes it took; the exit code is 1 if something grew.
 """
 
 import argparse
@@ -21,10 +21,10 @@ from typing import NamedTuple
 
 from tqdm import tqdm
 
-from bench.kill_test import FIELDS, ROOT
-from bench.timing import write_record
 from engine import Recipe, fit, make_loaders, make_model
 from prepare.streets import draw_tree
+from runtime.machine import write_record
+from tests.stress.kill_test import FIELDS, ROOT
 
 RECORD = Path(__file__).with_name("soak.json")
 SCENES = 40  # to train on; with a batch size of 2, 20 steps an epoch
@@ -110,7 +110,7 @@ def main() -> None:
     args = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         found = soak(Path(folder), args.steps)
-    write_record(RECORD, "bench.soak", found)
+    write_record(RECORD, "tests.stress.soak", found)
     sys.exit(not (found["memory flat"] and found["handles flat"] and found["cache unchanged"]))
 
 

@@ -1,7 +1,7 @@
 """Quality for time: three U-Nets train from scratch on CamVid, in turns, equally long.
 
-    python -m bench.race --minutes 9 --seed 0
-    python -m bench.race --minutes 9 --seed 1 --only ours
+    python -m studies.race --minutes 9 --seed 0
+    python -m studies.race --minutes 9 --seed 1 --only ours
 
 Ours trains with recipes/camvid-quick.yaml, and is done before nine minutes are over.
 segmentation-models-pytorch's Unet (resnet18 encoder, no pretrained weights) and MONAI's BasicUNet
@@ -9,7 +9,8 @@ train with the loop of their tutorials: full frames, random flip, batches of 8, 
 cross-entropy. All use the same loader with as many workers, and compute in what the processor is
 fast in (peers in bf16 also in channels-last layout, which is then their fastest). Only training is
 timed, not the evaluation on val, at full resolution, between turns. The result goes to
-bench/race.json, where it replaces one of the same minutes and seed, and images/race.png is drawn.
+studies/records/race.json, where it replaces one of the same minutes and seed. images/race.png shows
+all of them.
 """
 
 import argparse
@@ -21,7 +22,6 @@ import time
 from collections.abc import Callable, Iterator
 from functools import partial
 from operator import itemgetter
-from pathlib import Path
 
 import torch
 from matplotlib.figure import Figure
@@ -30,18 +30,18 @@ from torch import nn
 from torch.nn import functional as F
 
 from bench.peers import LABELS, make
-from bench.plain import plain_input, plain_step
-from bench.timing import machine, started
-from bench.training import CPU, our_epoch
+from bench.timing import started
+from bench.training import our_epoch
 from dataset import Cityscapes
 from engine import Recipe, evaluate_split, make_loaders, make_model
 from engine.loaders import set_epoch
+from runtime.machine import ROOT, machine
 from runtime.precision import DTYPES, pick_precision
+from tests.plain import plain_input, plain_step
 from utils import CITYSCAPES, IGNORE_INDEX, ConfusionMatrix
 
-ROOT = Path(__file__).resolve().parent.parent
 RECIPE = ROOT / "recipes" / "camvid-quick.yaml"
-RESULT, FIGURE = ROOT / "bench" / "race.json", ROOT / "images" / "race.png"
+RESULT, FIGURE = ROOT / "studies/records/race.json", ROOT / "images/race.png"
 NAMES = ("ours", "smp", "monai")
 TURN = 60  # seconds that a peer trains between two evaluations; ours trains an epoch
 GOAL = 0.4  # mIoU
@@ -75,7 +75,7 @@ def train_ours(recipe: Recipe) -> Iterator[tuple[float, float]]:
 
 def train_peer(model: nn.Module, recipe: Recipe) -> Iterator[tuple[float, float]]:
     train_loader, val_loader = make_loaders(recipe)
-    dtype = DTYPES[pick_precision("auto", CPU)]
+    dtype = DTYPES[pick_precision("auto", torch.device("cpu"))]
     if dtype == torch.bfloat16:
         model = model.to(memory_format=torch.channels_last)
     optimizer = torch.optim.Adam(model.parameters(), 1e-3)
@@ -175,7 +175,7 @@ def main() -> None:
     run = {
         "seed": args.seed,
         "minutes": args.minutes,
-        "command": " ".join(["python -m bench.race", *sys.argv[1:]]),
+        "command": " ".join(["python -m studies.race", *sys.argv[1:]]),
         "machine": machine(),
         f"minutes to {GOAL:.0%} mIoU": {name: reached(curve) for name, curve in curves.items()},
         "curves": curves,

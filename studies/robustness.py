@@ -1,10 +1,10 @@
 """How robust a network is to blur, noise, compression, light, and another size of the images.
 
-    python -m bench.robustness checkpoints/camvid.pt data/camvid
+    python -m studies.robustness checkpoints/camvid.pt data/camvid
 
 mIoU and pixel accuracy on val, clean and under each corruption; the same random numbers in each
-call. Prints a table, adds it to bench/robustness.json under the checkpoint's checksum, and draws
-images/robustness.png of all that are there: mIoU in per cent of the clean one's.
+call. Prints a table and adds it to studies/records/robustness.json under the checkpoint's checksum.
+Draws images/robustness.png of all that are there: mIoU in per cent of the clean one's.
 """
 
 import argparse
@@ -22,16 +22,15 @@ from torch import Tensor
 from torchvision.transforms.v2 import functional as F
 from torchvision.tv_tensors import Image as ImageTensor
 
-from bench.timing import machine
 from dataset import Cityscapes, resize
 from engine import evaluate, make_loader
 from engine.augment import jpeg, to_bytes
 from inference import load_model
 from model import UNet
+from runtime.machine import ROOT, machine
 from runtime.precision import pick_device
 
-ROOT = Path(__file__).resolve().parent.parent
-RECORD, FIGURE = ROOT / "bench" / "robustness.json", ROOT / "images" / "robustness.png"
+RECORD, FIGURE = ROOT / "studies/records/robustness.json", ROOT / "images/robustness.png"
 
 
 def filtered(kind: ImageFilter.Filter) -> Callable:

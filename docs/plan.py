@@ -1,6 +1,6 @@
 """Plan a training without the hardware: the GPU memory it needs, and how long it would take.
 
-    python -m bench.plan --recipe recipes/cityscapes.yaml --tflops 60 --bandwidth 25
+    python -m docs.plan --recipe recipes/cityscapes.yaml --tflops 60 --bandwidth 25
 
 Nothing here is measured. The real training step runs on fake tensors, which have shapes and no
 data, under PyTorch's memory tracker and FLOP counter; times follow from the given throughput and

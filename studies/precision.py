@@ -1,11 +1,11 @@
 """Whether training in bf16 costs quality: the quick CamVid recipe in fp32 and bf16.
 
-    python -m bench.precision --seeds 0 1 2
+    python -m studies.precision --seeds 0 1 2
 
 Trains recipes/camvid-quick.yaml in both precisions with each seed, 3 minutes a seed on two cores
-with AVX512_BF16; refuses a CPU without bf16. Each run is added to bench/precision.json when it
-ends and is not repeated; one that was stopped goes on, in runs/precision/. Prints the mean and
-standard deviation of the last epoch's mIoU and accuracy on val at full resolution, and those of
+with AVX512_BF16; refuses a CPU without bf16. Each run is written to studies/records/precision.json
+when it ends, and is not repeated. One that was stopped goes on, in runs/precision/. Prints the mean
+and standard deviation of the last epoch's mIoU and accuracy on val at full resolution, and those of
 the differences.
 """
 
@@ -16,14 +16,13 @@ from pathlib import Path
 
 import torch
 
-from bench.timing import commit, machine
-from bench.training import CPU
 from engine import Recipe, evaluate_split, fit, make_loaders, make_model
 from runtime.files import atomic_write
+from runtime.machine import ROOT, commit, machine
 from runtime.precision import pick_precision
 
 RECIPE = "recipes/camvid-quick.yaml"
-RECORD = Path(__file__).with_name("precision.json")
+RECORD = ROOT / "studies/records/precision.json"
 
 
 def train(precision: str, seed: int) -> dict:
@@ -61,7 +60,7 @@ def main() -> None:
     seeds = parser.parse_args().seeds
     runs = json.loads(RECORD.read_text()) if RECORD.exists() else []
     try:
-        pick_precision("bf16", CPU)
+        pick_precision("bf16", torch.device("cpu"))
         for seed in seeds:
             for precision in ("fp32", "bf16"):
                 if any((r["precision"], r["seed"]) == (precision, seed) for r in runs):

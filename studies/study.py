@@ -1,13 +1,13 @@
 """The case studies: padding, batch norm, losses and augmentation, over several seeds.
 
-    python -m bench.study padding loss augmentation batchnorm --seeds 0 1 2
-    python -m bench.study padding --seeds 3 --runs /tmp/runs
-    python -m bench.study_figures
+    python -m studies.study padding loss augmentation batchnorm --seeds 0 1 2
+    python -m studies.study padding --seeds 3 --runs /tmp/runs
+    python -m studies.figures
 
 The first trains what is not on record yet; the last prints the tables and draws images/padding.png
 and the others from the records. A study is a dict of arms, of which each changes the setting below
 in one thing. Seed 0 of all arms comes first, then seed 1. A run that ends is written at once into
-bench/studies/<study>.json; one that was stopped goes on from its last epoch, in runs/studies/,
+studies/records/<study>.json; one that was stopped goes on from its last epoch, in runs/studies/,
 with the same command. An arm that another study has run with the same recipe is not trained again.
 
 The setting is the reference recipe's (Adam at 1e-3, halved, pixel-averaged cross-entropy, flip,
@@ -20,7 +20,7 @@ CamVid in bf16 and 3.5 on Streets, and half as long again in fp32. All took seve
 - CamVid: 24 epochs, halved every 12, without the video 0006r0, which every run is judged on too:
   val is of the same video as many of the frames that are trained on.
 - Streets: 10 epochs of its 600 scenes, halved every 5. No town of its val is in its train.
-- The precision that is fast, bf16 where the processor has it (bench/precision.json saw no
+- The precision that is fast, bf16 where the processor has it (studies/records/precision.json saw no
   difference in three seeds of another recipe). Runs of different precisions make no pair.
 - The last epoch is judged, not the best, which would be chosen on val.
 
@@ -35,8 +35,6 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
-from bench.leave_one_out import digest, identity, is_of
-from bench.timing import commit, machine
 from dataset import Cityscapes
 from engine import Recipe, evaluate, fit, make_loader, make_loaders, make_model
 from engine.loaders import class_shares, message
@@ -44,10 +42,12 @@ from figures import percent
 from model import UNet
 from prepare.streets import ensure_streets
 from runtime.files import atomic_write
+from runtime.machine import commit, machine
 from runtime.precision import pick_device
+from studies.leave_one_out import digest, identity, is_of
 from utils import ConfusionMatrix, metrics
 
-RECORDS = Path(__file__).with_name("studies")
+RECORDS = Path(__file__).with_name("records")
 
 BASE = {"downscale": 2, "width": 16, "depth": 3}
 DATA = {
@@ -128,7 +128,7 @@ def add(entry: dict) -> None:
     """Write a finished run into its study's record, whole or not at all, a line for each run."""
     study = entry["study"]
     lines = ",\n".join(json.dumps(run, ensure_ascii=False) for run in [*read(study), entry])
-    repeat = f"python -m bench.study {study} --seeds 0 1 2"
+    repeat = f"python -m studies.study {study} --seeds 0 1 2"
     RECORDS.mkdir(parents=True, exist_ok=True)
     text = f'{{"repeat": "{repeat}", "runs": [\n{lines}\n]}}\n'
     atomic_write(RECORDS / f"{study}.json", text.encode())
@@ -281,7 +281,7 @@ def main() -> None:
         sys.exit(f"error: {message(error)}")
     except KeyboardInterrupt:
         sys.exit("stopped; run the same command to go on")
-    print(f"all {len(runs)} runs are on record; now: python -m bench.study_figures")
+    print(f"all {len(runs)} runs are on record; now: python -m studies.figures")
 
 
 def carry_out(run: Run, runs: list[Run], data_root: str, folder: Path) -> None:

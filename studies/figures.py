@@ -1,8 +1,8 @@
-"""The figures of the case studies, from the records of `bench.study`.
+"""The figures of the case studies, from the records of `studies.study`.
 
-    python -m bench.study_figures
+    python -m studies.figures
 
-Prints the tables and answers of `bench.study_report`, and draws images/padding.png, batchnorm.png,
+Prints the tables and answers of `studies.report`, and draws images/padding.png, batchnorm.png,
 loss.png and augmentation.png, of whatever is on record; `studies.ipynb` shows both with its story.
 """
 
@@ -13,8 +13,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, PercentFormatter
 
-from bench.study import DATA, STUDIES, read
-from bench.study_report import MIOU, NAMES, RARE, UNSEEN, arms, counted, judged, report, values
+from studies.report import MIOU, NAMES, RARE, UNSEEN, arms, counted, judged, report, values
+from studies.study import DATA, STUDIES, read
 
 IMAGES = Path(__file__).resolve().parent.parent / "images"
 

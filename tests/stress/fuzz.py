@@ -1,13 +1,13 @@
 """Feed damaged files to everything that reads files from outside, and look what it does.
 
-    python -m bench.fuzz --seconds 300
+    python -m tests.stress.fuzz --seconds 300
 
-Whole files of every kind that users hand over are damaged at random (`bench/mutations.py`) and read
-by the functions behind the commands, in a process that may die or hang alone. A reader may return,
-or raise what its docstring names; anything else is a failure: another exception, the end of the
-process, `LONGEST` seconds, `MOST_MEMORY`, a file outside of the data set. A file with checksums
-must give what it held before, or be refused. Failures are kept in runs/fuzz, and bench/fuzz.json
-gets the counts, also if Ctrl-C ends it. The same seed gives the same files; tests/test_fuzz.py runs
+Whole files of every kind that users hand over are damaged at random (tests/stress/mutations.py).
+The functions behind the commands read them, in a process that may die or hang alone. A reader may
+return, or raise what its docstring names. Anything else is a failure: another exception, the end of
+the process, `LONGEST` seconds, `MOST_MEMORY`, a file outside of the data set. A file with checksums
+must give what it held before, or be refused. Failures are kept in runs/fuzz. tests/stress/fuzz.json
+gets the counts, also if Ctrl-C ends it. The same seed gives the same files. tests/test_fuzz.py runs
 it for ten seconds.
 """
 
@@ -32,10 +32,10 @@ from pathlib import Path
 import torch
 from tqdm import tqdm
 
-from bench.fuzz_kinds import KINDS, Kind
-from bench.timing import write_record
+from runtime.machine import write_record
+from tests.stress.fuzz_kinds import KINDS, Kind
 
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).resolve().parents[2]
 RECORD = Path(__file__).with_name("fuzz.json")
 LONGEST = 30  # seconds for one file
 MOST_MEMORY = 2**30  # bytes that reading the small files may take
@@ -191,7 +191,7 @@ def main() -> None:
         "seconds": round(time.monotonic() - start),
         "seed": seed,
     }
-    write_record(RECORD, "bench.fuzz", record)
+    write_record(RECORD, "tests.stress.fuzz", record)
     sys.exit(record["failed"] > 0)
 
 

@@ -1,4 +1,4 @@
-"""What `bench.fuzz` damages: whole files of each kind, who reads them, and what may be raised."""
+"""What `fuzz` damages: whole files of each kind, who reads them, and what may be raised."""
 
 import hashlib
 import io
@@ -16,7 +16,6 @@ import torch
 from PIL import Image
 
 import prepare.camvid
-from bench.mutations import damage, edit, mend_png, replace
 from data_io.cache import Cache
 from data_io.image_io import image_size, read_image
 from dataset import Cityscapes, read_labels
@@ -28,11 +27,12 @@ from prepare.archives import zip_state
 from prepare.own import read_record
 from prepare.pairs import Pair, assign_splits
 from runtime.checkpoint import CHECKSUM_SIZE, _checksum, load_last, save_checkpoint
+from tests.stress.mutations import damage, edit, mend_png, replace
 from utils import CITYSCAPES, Classes
 
 NOISE = np.random.default_rng(0).integers(0, 256, (9, 12, 3), dtype=np.uint8)
 IDS = NOISE[..., 0] % 34
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).resolve().parents[2]
 FRAME = "a/a_000000_000000"  # of the data sets: city/city_sequence_frame
 
 
@@ -44,7 +44,7 @@ class Kind:
         whole: makes the files that are damaged.
         readers: each a function of the file's path, and the exceptions that its docstring names.
         sealed: the files have checksums, so that a reader gives what it held before, or refuses.
-        change: damages a file, see `bench.mutations.damage`.
+        change: damages a file, see `tests.stress.mutations.damage`.
         mend: called with the damaged file, to give it the right checksums again.
     """
 

@@ -1,4 +1,4 @@
-"""What the case studies found, in words and tables, from the records of `bench.study`.
+"""What the case studies found, in words and tables, from the records of `studies.study`.
 
 A difference is that of two arms with the same seed. Its 95 % interval is by Student's t
 distribution, which with three seeds is wide, and is not widened for the number of comparisons.
@@ -9,7 +9,7 @@ import statistics
 from collections.abc import Callable
 from typing import NamedTuple
 
-from bench.study import DATA, STUDIES
+from studies.study import DATA, STUDIES
 
 NAMES = {"camvid": "CamVid", "streets": "Streets"}
 RARE = 0.02  # share of the pixels below which a class is small
@@ -30,7 +30,7 @@ class Measure(NamedTuple):
 
 
 def judged(figure: str, place: str = "val", pixels: str = "all") -> Callable:
-    """A figure of `bench.study.score`, on `val` or `unseen`, of `all` pixels or the `inner`."""
+    """A figure of `studies.study.score`, on `val` or `unseen`, of `all` pixels or the `inner`."""
     return lambda run: run["scores"].get(place, {}).get(pixels, {}).get(figure)
 
 
@@ -162,7 +162,7 @@ def arms(runs: list[dict], study: str, data: str) -> list[str]:
 def status(study: str, runs: list[dict]) -> str:
     """Which runs are on record, where they were trained, and which learning rates were tried."""
     if not runs:
-        return f"Nothing has been run yet: `python -m bench.study {study} --seeds 0 1 2`"
+        return f"Nothing has been run yet: `python -m studies.study {study} --seeds 0 1 2`"
     lines = []
     for data, arm in ((data, arm) for data in DATA for arm in STUDIES[study]):
         mine = [run for run in runs if (run["data"], run["arm"]) == (data, arm)]

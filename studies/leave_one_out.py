@@ -1,13 +1,13 @@
 """Leave one sequence out: how well a recipe does on streets that it never saw.
 
-    python -m bench.leave_one_out --recipe recipes/camvid.yaml --epochs 4 --scale "[0.5, 2]"
+    python -m studies.leave_one_out --recipe recipes/camvid.yaml --epochs 4 --scale "[0.5, 2]"
 
 Trains the recipe once for each city (of CamVid: video) of the training split, without it, and
 evaluates the last epoch on that city's training images, at full resolution. The mean over the
 cities is what recipes are chosen by: CamVid's val lies in the same video as half of train, and its
-test split is not to be tuned on. Each run adds a line to bench/leave-one-out.jsonl; one that is
-there is not repeated, and one that was stopped goes on, in runs/leave-one-out/. Takes any field of
-a recipe, as train.py.
+test split is not to be tuned on. Each run adds a line to studies/records/leave-one-out.jsonl. A run
+that is on record is not repeated. One that was stopped goes on, in runs/leave-one-out/. The command
+takes any field of a recipe, as train.py does.
 """
 
 import hashlib
@@ -18,14 +18,14 @@ from pathlib import Path
 
 from torch.utils.data import DataLoader
 
-from bench.timing import commit, machine
 from dataset import Cityscapes
 from engine import Recipe, evaluate, fit, make_loader, make_loaders, make_model
 from engine.recipe import parse_recipe, recipe_parser
 from runtime.checkpoint import MAY_CHANGE
+from runtime.machine import ROOT, commit, machine
 from utils import metrics
 
-RECORD = Path(__file__).with_name("leave-one-out.jsonl")
+RECORD = ROOT / "studies/records/leave-one-out.jsonl"
 
 
 def identity(recipe: Recipe) -> dict:
