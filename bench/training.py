@@ -1,21 +1,26 @@
-"""Our training step, as every benchmark here takes it; the baseline's is `plain.plain_step`."""
+"""Our training step, as every benchmark here takes it; `tests.plain` has the baseline's."""
 
 from collections.abc import Callable
 from functools import partial
 
 import torch
-from torch import Tensor
-from torch.utils.data import DataLoader
+from torch import Tensor, nn
+from torch.amp import GradScaler
 
 from engine import Recipe, train_one_epoch
 from engine.loop import class_weights_of
 from engine.optimizer import make_optimizer
-from model import UNet
 from runtime.cpu import convert, keep_freed_memory
 from runtime.distributed import wrap_model
 from runtime.precision import pick_precision
 
 CPU = torch.device("cpu")
+
+
+class Batches(list):
+    """Batches in memory. A `DataLoader` would copy them, and draw random numbers."""
+
+    dataset = ()
 
 
 def random_batch(batch: int, size: tuple[int, int]) -> tuple[Tensor, Tensor]:
@@ -27,18 +32,21 @@ def random_batch(batch: int, size: tuple[int, int]) -> tuple[Tensor, Tensor]:
     return images, labels
 
 
-def in_memory(images: Tensor, labels: Tensor) -> DataLoader:
-    """A loader of this one batch."""
-    return DataLoader(list(zip(images, labels, strict=True)), len(images))
+def our_epoch(
+    recipe: Recipe, model: nn.Module, loader, device: torch.device = CPU, converted: bool = True
+) -> Callable:
+    """Prepare `model` on `device` as `engine.fit` does; returns a function that trains an epoch.
 
-
-def our_epoch(recipe: Recipe, model: UNet, loader: DataLoader, converted: bool = True) -> Callable:
-    """Prepare `model` as `engine.fit` does on a CPU; returns a function that trains an epoch.
-
-    `converted`: with the layers of `runtime.cpu.convert`.
+    `converted`: on a CPU, with the layers of `runtime.cpu.convert`.
     """
     keep_freed_memory()
-    net = wrap_model(convert(model) if converted else model, pick_precision(recipe.precision, CPU))
+    precision = pick_precision(recipe.precision, device)
+    converted = converted and device.type == "cpu"
+    net = wrap_model(convert(model) if converted else model, precision)
     optimizer, scheduler = make_optimizer(recipe, model, len(loader))
-    options = {"class_weights": class_weights_of(recipe, loader, CPU), "whole": recipe.crop is None}
-    return partial(train_one_epoch, net, loader, optimizer, scheduler, CPU, recipe.loss, **options)
+    return partial(
+        *(train_one_epoch, net, loader, optimizer, scheduler, device, recipe.loss),
+        scaler=GradScaler(device.type, enabled=precision == "fp16"),
+        class_weights=class_weights_of(recipe, loader, device),
+        whole=recipe.crop is None,
+    )
