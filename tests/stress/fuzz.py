@@ -11,7 +11,6 @@ gets the counts, also if Ctrl-C ends it. The same seed gives the same files. tes
 it for ten seconds.
 """
 
-import argparse
 import hashlib
 import multiprocessing
 import os
@@ -32,10 +31,10 @@ from pathlib import Path
 import torch
 from tqdm import tqdm
 
-from runtime.machine import write_record
+from runtime.console import command_line
+from runtime.machine import ROOT, write_record
 from tests.stress.fuzz_kinds import KINDS, Kind
 
-ROOT = Path(__file__).resolve().parents[2]
 RECORD = Path(__file__).with_name("fuzz.json")
 LONGEST = 30  # seconds for one file
 MOST_MEMORY = 2**30  # bytes that reading the small files may take
@@ -116,7 +115,7 @@ def _serve(pipe: Connection, seed: int) -> None:
     with tempfile.TemporaryDirectory() as folder:
         os.chdir(folder)
         expected = {
-            name: [outcomes(kind, content, Path(folder)) for content in kind.whole()]
+            name: [outcomes(kind, content, Path(folder)) for content in kind.whole]
             for name, kind in KINDS.items()
         }
         for name, results in expected.items():
@@ -175,9 +174,7 @@ def outcomes(kind: Kind, content: bytes, folder: Path) -> list[str | None]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = command_line(__doc__)
     parser.add_argument("--seconds", type=float, default=300, help="how long (300)")
     parser.add_argument("--seed", type=int, help="of the damage (default: random)")
     args = parser.parse_args()
