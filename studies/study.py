@@ -225,14 +225,15 @@ def seconds_left(run: Run, runs: list[Run], pace: float) -> float:
 
     `pace` is the seconds of a run where there is none. Runs of one recipe count once.
     """
+
+    def key(of: Run) -> str:
+        fields = changes(of)
+        return f"{of.data} {fields if fields.get('lr', 0) is not None else of}"
+
     done = [entry for study in STUDIES for entry in read(study)]
-    later = {}
-    for other in runs:
-        if find(other) is None and other != run:
-            fields = changes(other)
-            chosen = fields.get("lr", 0) is not None
-            later[f"{other.data} {fields if chosen else other}"] = other.data
     known = {data: [entry["seconds"] for entry in done if entry["data"] == data] for data in DATA}
+    later = {key(other): other.data for other in runs if find(other) is None}
+    later.pop(key(run), None)
     return sum(mean(known[data] or [pace]) for data in later.values())
 
 

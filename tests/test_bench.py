@@ -26,12 +26,8 @@ def test_the_gpus_benchmark_takes_turns_and_writes_a_row_for_each_mode():
     assert done.returncode == 0, done.stderr
     assert done.stderr.count("round 1 of 1") == 5  # four modes, and the matrix products
     rows = [line.split(" | ") for line in done.stdout.splitlines() if "TFLOP/im" in line]
-    assert [row[1] for row in rows] == [
-        "fp32, channels-last",
-        "TF32, channels-last",
-        "fp32",
-        "TF32",
-    ]
+    modes = ["fp32, channels-last", "TF32, channels-last", "fp32", "TF32"]
+    assert [row[1] for row in rows] == modes
     assert len({row[0].split("(")[1] for row in rows}) == 1  # the same work
     flop = float(rows[0][0].split(", ")[1].split(" TFLOP")[0])
     for row in rows:
