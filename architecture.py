@@ -70,7 +70,7 @@ def summarize(model: nn.Module, height: int, width: int) -> str:
     for level in range(model.depth + 1):
         _, (c, h, w) = next(x for x in sizes.items() if x[0].startswith(f"contracting.{level}."))
         lines.append(f"{level:5}  {c:8}  {f'{h} x {w}':12} {count[level]:12,}")
-    return "\n".join([*lines, f"{'':31}{sum(count.values()):12,}"])
+    return "\n".join([*lines, f"{'':30}{sum(count.values()):12,}"])
 
 
 def plot_unet(model: nn.Module, height: int, width: int) -> Figure:

@@ -107,7 +107,9 @@ def plot_curves(history: list[dict]) -> Figure:
                 values = [record[key] for record in history]
                 ax.plot(epochs, values, color=color, label=name, marker=".", ms=4)
         ax.set(title=title, xlabel="epoch")
-        ax.xaxis.set_major_locator(MaxNLocator(integer=True))
+        ax.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
+        if epochs:
+            ax.set_xlim(0.5, max(epochs) + 0.5)
         if title != "loss":
             ax.set_ylim(0, 1)
             ax.yaxis.set_major_formatter(PercentFormatter(1))
@@ -125,9 +127,11 @@ def plot_iou(iou: dict[str, float | None], classes: Classes = CITYSCAPES) -> Fig
     ax = figure.subplots()
     colors = [classes.palette[classes.names.index(name)].numpy() / 255 for _, name in known]
     bars = ax.barh([n for _, n in known], [v for v, _ in known], color=colors, ec="0.4", lw=0.5)
-    ax.bar_label(bars, [f"{v:.1%}" for v, _ in known], padding=3, fontsize=8)
     mean = sum(v for v, _ in known) / len(known)
-    ax.axvline(mean, color="0.2", ls="--", lw=1)
+    ax.axvline(mean, color="0.2", ls="--", lw=1, zorder=1)
+    numbers = ax.bar_label(bars, [f"{v:.1%}" for v, _ in known], padding=3, fontsize=8)
+    for number in numbers:  # on white, so that the line does not run through them
+        number.set(zorder=3, bbox={"fc": "white", "ec": "none", "pad": 1})
     ax.text(mean, 1.01, f"mean {mean:.1%}", ha="center", transform=ax.get_xaxis_transform())
     ax.set(xlim=(0, 1.08), xlabel="intersection over union")
     ax.invert_yaxis()

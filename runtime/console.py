@@ -5,7 +5,7 @@ from argparse import ArgumentParser, RawDescriptionHelpFormatter
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from tqdm.auto import tqdm
+from tqdm import tqdm
 
 from runtime.distributed import is_main
 
@@ -21,17 +21,42 @@ def escape_output() -> None:
 
 
 @contextmanager
-def progress_bar(images: int, description: str) -> Iterator[tqdm]:
-    """A bar that counts images; shown by the main process, in a terminal or a notebook."""
-    disable = None if is_main() else True
-    bar = tqdm(total=images, desc=description, unit="img", leave=False, disable=disable)
-    try:
-        with bar:
-            yield bar
-    finally:
-        # In a notebook a bar's `disp` refers to the bar. It would wait for the garbage collector,
-        # and an interrupt that comes while that calls `tqdm.__del__` is lost.
-        bar.disp = None
+def progress_bar(total: int, description: str, unit: str = "img") -> Iterator[tqdm]:
+    """A bar of the main process, in a terminal or a notebook; it leaves nothing behind."""
+    notebook = is_notebook()
+    file, disable = (_CellLine(), False) if notebook else (sys.stderr, None)
+    disable = disable if is_main() else True
+    options = {"ncols": 80, "file": file, "leave": False, "disable": disable}
+    with tqdm(total=total, desc=description, unit=unit, **options) as bar:
+        yield bar
+
+
+def is_notebook() -> bool:
+    """Whether this process is the kernel of a notebook."""
+    ipython = sys.modules.get("IPython")
+    return ipython is not None and getattr(ipython.get_ipython(), "kernel", None) is not None
+
+
+class _CellLine:
+    """A line of a notebook's cell, which `write` replaces.
+
+    A bar of ipywidgets would stay in the saved notebook as text, one for each epoch.
+    """
+
+    def __init__(self):
+        self.display = None
+
+    def write(self, text: str) -> None:
+        from IPython.display import display
+
+        data = {"text/plain": text.strip()}
+        if self.display is None:
+            self.display = display(data, raw=True, display_id=True)
+        else:
+            self.display.update(data, raw=True)
+
+    def flush(self) -> None:
+        pass
 
 
 def command_line(doc: str) -> ArgumentParser:

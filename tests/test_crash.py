@@ -1,7 +1,6 @@
 """Runs that are killed, interrupted, damaged, starved of disk: nothing is lost, no bit differs."""
 
 import contextlib
-import gc
 import multiprocessing
 import os
 import random
@@ -10,7 +9,6 @@ import signal
 import subprocess
 import sys
 import time
-import weakref
 from itertools import count
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -19,7 +17,6 @@ import numpy
 import pytest
 import torch
 import torchvision
-import tqdm.notebook
 import yaml
 from jupyter_client.manager import start_new_kernel
 from papermill.iorw import load_notebook_node
@@ -27,7 +24,6 @@ from papermill.parameterize import parameterize_notebook
 from test_bad_input import without_rights_of_root
 
 import engine.loop
-import runtime.console
 from engine import Recipe, fit, make_loaders, make_model
 from engine.loaders import leave_interrupts
 from runtime.checkpoint import load_checkpoint
@@ -350,30 +346,6 @@ def test_an_interrupted_cell_of_the_notebook_goes_on_when_it_is_run_again(recipe
         client.stop_channels()
         manager.shutdown_kernel(now=True)
     assert not differences(whole, run)
-
-
-@pytest.mark.parametrize("interrupted", [False, True])
-def test_a_closed_progress_bar_of_a_notebook_does_not_wait_for_the_garbage_collector(
-    interrupted, monkeypatch
-):
-    """Which calls `tqdm.__del__`, where an interrupt would be lost."""
-    monkeypatch.setattr(
-        runtime.console,
-        "tqdm",
-        lambda **options: tqdm.notebook.tqdm(**options | {"disable": False, "display": False}),
-    )
-    gc.disable()
-    try:
-        with contextlib.suppress(KeyboardInterrupt):
-            with runtime.console.progress_bar(3, "count") as bar:
-                bar.update(3)
-                if interrupted:
-                    raise KeyboardInterrupt
-        closed = weakref.ref(bar)
-        del bar
-        assert closed() is None
-    finally:
-        gc.enable()
 
 
 def test_a_loader_worker_ignores_ctrl_c(recipe):

@@ -52,6 +52,11 @@ def trained(streets, tmp_path_factory) -> tuple[Path, nbformat.NotebookNode]:
     return run, papermill("trainer.ipynb", out, recipe=recipe, run=run, data_root=streets, lr=0.002)
 
 
+def test_progress_bars_leave_nothing_in_a_saved_notebook(trained):
+    _, notebook = trained
+    assert "%|" not in outputs(notebook) and "it/s" not in outputs(notebook)
+
+
 def test_the_trainer_leaves_checkpoints_history_and_figures(trained):
     run, notebook = trained
     assert {path.name for path in run.iterdir()} == {
