@@ -1,10 +1,11 @@
-"""The class table of a data set, and the confusion matrix from which every metric follows."""
+"""The class table of a data set, the confusion matrix from which every metric follows, settings."""
 
 import math
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field, fields
 from functools import cached_property
 from pathlib import Path
+from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 import torch
 import torchvision
@@ -269,3 +270,24 @@ def _bytes(labels: Tensor, name: str) -> Tensor:
 
 def _range(labels: Tensor) -> str:
     return f"{labels.min()}..{labels.max()}"
+
+
+def bounded(default: Any, low: float, high: float = math.inf) -> Any:
+    """A field of a dataclass with a default, whose values are at least `low` and at most `high`."""
+    return field(default=default, metadata={"bounds": (low, high)})
+
+
+def check_fields(settings: Any) -> None:
+    """Raise ValueError for a field of a dataclass outside of its bounds or its `Literal`."""
+    kinds = get_type_hints(type(settings))
+    for each in fields(settings):
+        value, kind = getattr(settings, each.name), kinds[each.name]
+        if get_origin(kind) is Literal and value not in get_args(kind):
+            options = " or ".join(map(repr, get_args(kind)))
+            raise ValueError(f"{each.name} must be {options}, not {value!r}")
+        if value is None or "bounds" not in each.metadata:
+            continue
+        low, high = each.metadata["bounds"]
+        for number in value if isinstance(value, tuple) else (value,):
+            if not low <= number <= high:  # also refuses nan
+                raise ValueError(f"{each.name} must be between {low} and {high}, not {value}")

@@ -1,33 +1,28 @@
 """Recipes: all settings of a training, from a file and the command line."""
 
-import math
 from argparse import Namespace
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, fields
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Any, Literal, get_args, get_type_hints
+from typing import Literal, get_args, get_type_hints
 
 import torch
 import yaml
 from jsonargparse import ArgumentError, ArgumentParser, DefaultHelpFormatter
 
-from model import UNet
+from model import NetworkSettings, UNet, check_settings
 from runtime.checkpoint import checkpoint_classes, load_checkpoint
 from runtime.distributed import is_main
-from utils import CITYSCAPES, Classes
+from utils import CITYSCAPES, Classes, bounded
 
 
-def bounded(default: float | None, low: float, high: float = math.inf) -> Any:
-    """A field of a recipe with a default, whose values are at least `low` and at most `high`."""
-    return field(default=default, metadata={"bounds": (low, high)})
-
-
-@dataclass(frozen=True)
-class Recipe:
+@dataclass(frozen=True, kw_only=True)
+class Recipe(NetworkSettings):
     """All settings that determine the result of a training, on a given machine.
 
     The defaults are the reference recipe for Cityscapes. A new field is a line below, with its
-    bounds, and a line here; the command line, the checks and the checkpoints follow.
+    bounds, and a line here; the command line, the checks and the checkpoints follow. The network's
+    are in `model.NetworkSettings`.
 
     Args:
         data_root: directory of the data set, in Cityscapes' format; may name a variable of the
@@ -53,12 +48,6 @@ class Recipe:
         hold_out: cities of the training split that are left out, for example to evaluate on them.
         init: a checkpoint whose weights the training starts from; null draws them. With other
             classes than the data's, all but the last layer's.
-        width: channels of the U-Net's first level.
-        depth: poolings of the U-Net.
-        padding: of the convolutions. With `valid`, full frames are extended by reflection, as in
-            the paper, so that all their pixels are trained on; of a crop, those that the network
-            sees are.
-        batch_norm: normalise after every convolution.
         loss: pixel-averaged cross-entropy, alone or plus the soft Dice or the Lovász-softmax loss
             (see engine/losses.py).
         class_weights: of the cross-entropy, by the classes' shares of the training pixels.
@@ -99,10 +88,6 @@ class Recipe:
     degrade: float = bounded(0.0, 0, 1)
     hold_out: tuple[str, ...] = ()
     init: str | None = None
-    width: int = bounded(64, 1, 4096)
-    depth: int = bounded(4, 1, 8)
-    padding: Literal["same", "valid"] = "same"
-    batch_norm: bool = True
     loss: Literal["cross_entropy", "cross_entropy+dice", "cross_entropy+lovasz"] = "cross_entropy"
     class_weights: Literal["median_frequency", "enet"] | None = None
     label_smoothing: float = bounded(0.0, 0, 0.99)
@@ -152,16 +137,7 @@ class Recipe:
             if value == "None" and optional:  # Python's word for null, as in `--cache None`
                 value = None
             object.__setattr__(self, name, value)  # a list from a file is now a tuple
-        for each in fields(self):
-            value = getattr(self, each.name)
-            low, high = each.metadata.get("bounds", (None, None))
-            if low is None or value is None:
-                continue
-            for number in value if isinstance(value, tuple) else (value,):
-                if not low <= number <= high:  # also refuses nan
-                    raise ValueError(
-                        f"recipe: {each.name} must be between {low} and {high}, not {value}"
-                    )
+        super().__post_init__()
         if self.crop_start < 1 and (self.crop is None or self.padding == "valid"):
             raise ValueError(
                 f"recipe: crop_start {self.crop_start} lets crops grow, which needs a crop and "
@@ -257,7 +233,7 @@ def make_model(recipe: Recipe, classes: Classes = CITYSCAPES) -> UNet:
     checkpoint of another network.
     """
     torch.manual_seed(recipe.seed)
-    model = UNet(3, len(classes), recipe.width, recipe.depth, recipe.padding, recipe.batch_norm)
+    model = UNet(3, len(classes), **recipe.network())
     model.classes, model.downscale = classes, recipe.downscale
     if recipe.init is not None:
         _load_weights(model, recipe.init)
@@ -266,6 +242,7 @@ def make_model(recipe: Recipe, classes: Classes = CITYSCAPES) -> UNet:
 
 def _load_weights(model: UNet, path: str) -> None:
     checkpoint = load_checkpoint(path)
+    check_settings(checkpoint["settings"], path)
     try:
         with torch.device("meta"):  # takes no memory, whatever the settings ask for
             settings = UNet(**checkpoint["settings"]).settings  # with the defaults of today

@@ -213,7 +213,7 @@ def test_each_epoch_draws_anew(streets):
 @pytest.mark.parametrize("workers", [0, 2])
 def test_crops_grow_from_epoch_to_epoch_and_stay_whole_in_the_last(streets, workers):
     fields = {"downscale": 1, "crop": (40, 60), "crop_start": 0.4, "depth": 2, "epochs": 3}
-    recipe = Recipe(str(streets), workers=workers, **fields)
+    recipe = Recipe(data_root=str(streets), workers=workers, **fields)
     loader, val_loader = make_loaders(recipe)
     sizes = []
     for epoch in (1, 2, 3, 4):

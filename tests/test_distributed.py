@@ -74,7 +74,7 @@ def take_steps(streets: str) -> dict:
     """
     found = {}
     for loss, parts in (("cross_entropy", 1), ("cross_entropy+dice", 1), ("cross_entropy", 2)):
-        recipe = Recipe(streets, **FIELDS)
+        recipe = Recipe(data_root=streets, **FIELDS)
         train, val = make_loaders(recipe)
         val.batch_sampler.batch_size = 2  # three batches of the five images
         model = make_model(recipe)
@@ -98,7 +98,7 @@ def take_steps(streets: str) -> dict:
 
 def go_on(streets: str | Path, run: str | Path, epoch: int) -> None:
     """Train the run in `run` until this epoch."""
-    recipe = Recipe(str(streets), **FIELDS, epochs=3, precision="fp32")
+    recipe = Recipe(data_root=str(streets), **FIELDS, epochs=3, precision="fp32")
     for record in fit(make_model(recipe), *make_loaders(recipe), recipe, run):
         if record["epoch"] == epoch:
             break

@@ -327,6 +327,22 @@ def test_a_run_from_before_a_field_was_there_goes_on(streets, tmp_path):
     assert [record["epoch"] for record in run(recipe, tmp_path)] == [1, 2]
 
 
+def test_a_checkpoint_with_options_of_a_newer_version_says_so(streets, tmp_path):
+    recipe = tiny(streets, epochs=1)
+    run(recipe, tmp_path)
+    state = torch.load(tmp_path / "last.pt", weights_only=True)
+    state["settings"]["residual"] = state["recipe"]["residual"] = True
+    del state["sealed"]
+    torch.save(state, tmp_path / "last.pt")
+    for load in (
+        lambda: load_model(tmp_path / "last.pt"),
+        lambda: make_model(dataclasses.replace(recipe, init=str(tmp_path / "last.pt"))),
+        lambda: run(recipe, tmp_path),
+    ):
+        with pytest.raises(ValueError, match="needs a newer version: `residual`"):
+            load()
+
+
 def test_a_loss_that_is_not_finite_stops_and_leaves_the_last_good_state(streets, tmp_path):
     recipe = tiny(streets, epochs=5)
     run(recipe, tmp_path, stop_after=1)
