@@ -291,3 +291,10 @@ def check_fields(settings: Any) -> None:
         for number in value if isinstance(value, tuple) else (value,):
             if not low <= number <= high:  # also refuses nan
                 raise ValueError(f"{each.name} must be between {low} and {high}, not {value}")
+
+
+def pick(table: dict, name: str, field: str) -> Any:
+    """`table[name]`. Raises ValueError for a name without code, though the recipe may list it."""
+    if name not in table:
+        raise ValueError(f"{field}: {name} is not implemented, only {', '.join(table)}")
+    return table[name]

@@ -27,7 +27,7 @@ from bench.plain import plain_step
 from bench.plan import GIB, OneBatch
 from bench.timing import machine, started
 from bench.training import random_batch
-from engine import Recipe, train_one_epoch
+from engine import Loss, Recipe, Trainer, train_one_epoch
 from engine.optimizer import make_optimizer
 from runtime.precision import DTYPES, Autocast, pick_precision
 
@@ -78,12 +78,12 @@ def contenders(fast: str) -> list[tuple[str, Mode]]:
 def our_steps(model: nn.Module, mode: Mode, setting: Setting, batch: tuple) -> Callable:
     """A function of n that takes n steps as `engine.fit` does on one GPU."""
     optimizer, scheduler = make_optimizer(Recipe(), model, 1)
-    net, device = Autocast(model, mode.precision), setting.device
-    scaler = GradScaler(device.type, enabled=mode.precision == "fp16")
+    scaler = GradScaler(setting.device.type, enabled=mode.precision == "fp16")
+    net = Autocast(model, mode.precision)
+    trainer = Trainer(net, Loss(), optimizer, scheduler, scaler)
 
     def run(n: int) -> None:
-        loader = OneBatch([batch] * n)
-        train_one_epoch(net, loader, optimizer, scheduler, device, scaler=scaler)
+        train_one_epoch(trainer, OneBatch([batch] * n))
 
     return run
 

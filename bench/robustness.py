@@ -70,7 +70,6 @@ CORRUPTIONS: dict[str, Callable[[Tensor], Tensor]] = {
 
 def measure(model: UNet, data_root: str) -> dict[str, dict[str, float]]:
     """mIoU and accuracy, 0..1, on val under each corruption; printed as they come."""
-    device = next(model.parameters()).device
     found = {}
     for name, corrupt in CORRUPTIONS.items():
 
@@ -79,7 +78,7 @@ def measure(model: UNet, data_root: str) -> dict[str, dict[str, float]]:
 
         scenes = Cityscapes(data_root, "val", transforms=transform, seed=0)
         loader = make_loader(scenes, 1, train=False, workers=0)
-        confusion = evaluate(model, loader, device, description=name)[1]
+        confusion = evaluate(model, loader, description=name)[1]
         found[name] = {"mIoU": confusion.mean_iou, "accuracy": confusion.pixel_accuracy}
         of_clean = confusion.mean_iou / found["clean"]["mIoU"]
         print(f"{name:26}{confusion.mean_iou:7.1%}{of_clean:7.0%} of clean", flush=True)

@@ -39,12 +39,11 @@ from bench.leave_one_out import digest, identity, is_of
 from bench.timing import commit, machine
 from dataset import Cityscapes
 from engine import Recipe, evaluate, fit, make_loader, make_loaders, make_model
-from engine.loaders import class_shares, message
+from engine.loaders import class_frequencies, message
 from figures import percent
 from model import UNet
 from prepare.streets import ensure_streets
 from runtime.files import atomic_write
-from runtime.precision import pick_device
 from utils import ConfusionMatrix, metrics
 
 RECORDS = Path(__file__).with_name("studies")
@@ -192,7 +191,7 @@ def perform(recipe: Recipe, run_dir: Path, show: Callable[[dict], None]) -> dict
     train, val = train_loader.dataset, val_loader.dataset
     model, history, seconds = make_model(recipe, train.classes), [], 0.0
     names = train.classes.names
-    found = {"shares": dict(zip(names, class_shares(train).tolist(), strict=True))}
+    found = {"shares": dict(zip(names, class_frequencies(train).tolist(), strict=True))}
     try:
         for record in fit(model, train_loader, val_loader, recipe, run_dir):
             history.append({name: record[name] for name in KEPT})
@@ -227,7 +226,7 @@ def score(model: UNet, scenes: Cityscapes, recipe: Recipe) -> dict[str, dict]:
 
     loader = make_loader(scenes, recipe.batch_size, train=False, workers=recipe.workers)
     loss, confusion = evaluate(
-        *(model, loader, pick_device(recipe.device)),
+        *(model, loader),
         precision=recipe.precision,
         description="judge",
         on_prediction=count,

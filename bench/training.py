@@ -8,11 +8,9 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 
 from engine import Recipe, train_one_epoch
-from engine.loop import class_weights_of
-from engine.optimizer import make_optimizer
+from engine.run import make_trainer
 from model import UNet
 from runtime.cpu import convert, keep_freed_memory
-from runtime.distributed import wrap_model
 from runtime.precision import pick_precision
 
 CPU = torch.device("cpu")
@@ -38,7 +36,7 @@ def our_epoch(recipe: Recipe, model: UNet, loader: DataLoader, converted: bool =
     `converted`: with the layers of `runtime.cpu.convert`.
     """
     keep_freed_memory()
-    net = wrap_model(convert(model) if converted else model, pick_precision(recipe.precision, CPU))
-    optimizer, scheduler = make_optimizer(recipe, model, len(loader))
-    options = {"class_weights": class_weights_of(recipe, loader, CPU), "whole": recipe.crop is None}
-    return partial(train_one_epoch, net, loader, optimizer, scheduler, CPU, recipe.loss, **options)
+    if converted:
+        convert(model)
+    trainer = make_trainer(recipe, model, loader, pick_precision(recipe.precision, CPU))
+    return partial(train_one_epoch, trainer, loader)

@@ -79,8 +79,8 @@ def require_scored_pixels(scenes: Cityscapes, most: int = 50) -> None:
     )
 
 
-def class_shares(scenes: Cityscapes) -> Tensor:
-    """Each class's share of the scored pixels of all labels, 0..1: (num_classes,) float64."""
+def class_frequencies(scenes: Cityscapes) -> Tensor:
+    """How frequent each class is among all labelled pixels, 0..1: (num_classes,) float64."""
 
     def count(target: str) -> Tensor:
         return read_labels(target, scenes.classes).flatten().bincount(minlength=IGNORE_INDEX + 1)

@@ -34,11 +34,9 @@ def evaluate_split(
     scenes = Cityscapes(
         data_root, split, downscale=model.downscale, downscale_labels=not full_resolution
     )
-    device = next(model.parameters()).device
-    loader = make_loader(scenes, batch_size, False, workers, device)
-    loss, confusion = evaluate(
-        *(model, loader, device), precision=precision, description=f"evaluate {split}", tta=tta
-    )
+    loader = make_loader(scenes, batch_size, False, workers, next(model.parameters()).device)
+    options = {"precision": precision, "tta": tta, "description": f"evaluate {split}"}
+    loss, confusion = evaluate(model, loader, **options)
     loss = loss if confusion.matrix.any() else None
     return confusion, {"cross_entropy": loss, **metrics(confusion, scenes.classes)}
 

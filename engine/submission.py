@@ -112,14 +112,9 @@ def write_submission(
         Image.fromarray(model.classes.label_ids[train_ids.int()].numpy()).save(png, "png")
         atomic_write(next(paths), png.getvalue())
 
-    device = next(model.parameters()).device
-    loader = make_loader(images, batch_size, False, workers, device)
-    evaluate(
-        *(model, loader, device),
-        **{"precision": precision, "tta": tta},
-        description=f"predict {split}",
-        on_prediction=save,
-    )
+    loader = make_loader(images, batch_size, False, workers, next(model.parameters()).device)
+    options = {"precision": precision, "tta": tta, "description": f"predict {split}"}
+    evaluate(model, loader, on_prediction=save, **options)
     if not pack:
         return out
     packed = io.BytesIO()

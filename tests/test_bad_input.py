@@ -505,7 +505,7 @@ def test_a_network_of_other_classes_than_the_labels_is_refused(tree):
     model = network(num_classes=2)
     model.classes = Classes(("paved", "grass"), (7, 22), ((1, 2, 3), (4, 5, 6)))
     with refuses(ValueError, "classes", "paved", "road"):
-        evaluate(model, loader, torch.device("cpu"))
+        evaluate(model, loader)
 
 
 # What predict takes

@@ -7,7 +7,6 @@ import pytest
 import torch
 
 from bench import gpu, leave_one_out, robustness, soak
-from bench.training import CPU
 from dataset import Cityscapes
 from engine import evaluate, make_loader
 from inference import load_model
@@ -34,7 +33,7 @@ def test_leave_one_out_trains_without_each_city_and_records_a_run_once(
         (run,) = (tmp_path / "runs" / "leave-one-out").glob(f"*-{city}")
         scenes = Cityscapes(streets, cities=[city], downscale=2, downscale_labels=False)
         assert len(scenes) > 1  # all of them are judged at the end
-        _, confusion = evaluate(load_model(run / "last.pt"), make_loader(scenes, 8, False), CPU)
+        _, confusion = evaluate(load_model(run / "last.pt"), make_loader(scenes, 8, False))
         assert line["accuracy"][city] == pytest.approx(confusion.pixel_accuracy, abs=1e-3)
     with pytest.raises(SystemExit, match="already"):
         leave_one_out.main()

@@ -26,10 +26,9 @@ from papermill.iorw import load_notebook_node
 from papermill.parameterize import parameterize_notebook
 from test_bad_input import without_rights_of_root
 
-import engine.loop
 import runtime.console
 from bench.kill_test import FIELDS, ROOT, differences, finish, kill_to_the_end, start
-from engine import Recipe, fit, make_loaders, make_model
+from engine import Loss, Recipe, fit, make_loaders, make_model
 from engine.loaders import leave_interrupts
 from runtime.checkpoint import load_checkpoint
 
@@ -241,14 +240,14 @@ def test_what_cannot_be_written_leaves_the_old_state_and_says_so(
 
 def interrupt_step(patch: pytest.MonkeyPatch, calls: int) -> None:
     """Ctrl-C when the loss is computed for the `calls`-th time."""
-    criterion, counter = engine.loop.criterion, count(1)
+    compute, counter = Loss.__call__, count(1)
 
     def interrupted(*args, **options):
         if next(counter) == calls:
             raise KeyboardInterrupt
-        return criterion(*args, **options)
+        return compute(*args, **options)
 
-    patch.setattr(engine.loop, "criterion", interrupted)
+    patch.setattr(Loss, "__call__", interrupted)
 
 
 def interrupt_message(patch: pytest.MonkeyPatch, calls: int) -> None:

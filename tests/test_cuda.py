@@ -24,7 +24,7 @@ from torch.nn.parallel import parallel_apply
 
 from bench.plan import GIB, OneBatch, memory
 from dataset import Cityscapes
-from engine import Recipe, evaluate, make_loader, make_model, train_one_epoch
+from engine import Loss, Recipe, Trainer, evaluate, make_loader, make_model, train_one_epoch
 from engine.optimizer import make_optimizer
 from inference import load_model, predict
 from model import UNet
@@ -81,7 +81,7 @@ def gradient(device: torch.device, precision: str) -> tuple[float, torch.Tensor]
     schedule = torch.optim.lr_scheduler.ConstantLR(optimizer, 1.0)
     scaler = GradScaler(device.type, init_scale=2.0**10, enabled=precision == "fp16")
     net, loader = Autocast(model, precision), OneBatch([batch(CPU)])
-    loss, _ = train_one_epoch(net, loader, optimizer, schedule, device, scaler=scaler)
+    loss, _ = train_one_epoch(Trainer(net, Loss(), optimizer, schedule, scaler), loader)
     return loss, before - vector(model.parameters())
 
 
@@ -261,8 +261,7 @@ def test_a_run_moves_from_the_gpu_to_the_cpu_and_back(optimizer, streets, tmp_pa
 
 def evaluated(model: UNet, streets: Path, precision: str) -> tuple[float, torch.Tensor]:
     loader = make_loader(Cityscapes(streets, "val", downscale=model.downscale), 4, False, 0)
-    device = next(model.parameters()).device
-    loss, confusion = evaluate(model, loader, device, precision=precision)
+    loss, confusion = evaluate(model, loader, precision=precision)
     return loss, confusion.matrix.cpu()
 
 
@@ -306,7 +305,6 @@ def test_a_step_of_the_reference_recipe_takes_the_memory_that_was_computed(preci
     images = torch.zeros(2, 3, *size, dtype=torch.uint8)
     loader = OneBatch([(images, images[:, 0])] * 2)
     scaler = GradScaler("cuda", enabled=precision == "fp16")
-    train_one_epoch(
-        Autocast(model, precision), loader, optimizer, scheduler, GPU, recipe.loss, scaler
-    )
+    net = Autocast(model, precision)
+    train_one_epoch(Trainer(net, Loss(recipe.loss), optimizer, scheduler, scaler), loader)
     assert torch.cuda.max_memory_allocated() - before == pytest.approx(computed, rel=0.15)

@@ -2,6 +2,8 @@
 
 import dataclasses
 import json
+from collections.abc import Callable
+from typing import Literal
 
 import pytest
 import torch
@@ -10,12 +12,14 @@ from torch.utils.data import DataLoader, TensorDataset
 from torchmetrics.classification import MulticlassJaccardIndex
 
 import engine.loaders
-import engine.loop
+import engine.run
 import runtime.distributed
 from bench.plain import PlainUNet, copy_weights, plain_step
 from dataset import Cityscapes, read_labels
 from engine import (
+    Loss,
     Recipe,
+    Trainer,
     best_median_worst,
     evaluate,
     evaluate_split,
@@ -26,7 +30,7 @@ from engine import (
     rank_scenes,
     train_one_epoch,
 )
-from engine.optimizer import lr_factor
+from engine.optimizer import make_optimizer
 from inference import load_model, predict
 from model import UNet
 from runtime.checkpoint import load_checkpoint
@@ -58,14 +62,19 @@ def untrained() -> UNet:
 # The schedule
 
 
+def schedule(recipe: Recipe, steps_per_epoch: int) -> Callable[[int], float]:
+    (factor,) = make_optimizer(recipe, UNet(width=1, depth=1), steps_per_epoch)[1].lr_lambdas
+    return factor
+
+
 def test_the_reference_schedule_halves_the_rate_every_ten_epochs():
-    factor = lr_factor(Recipe(epochs=25), steps_per_epoch=7)
+    factor = schedule(Recipe(epochs=25), steps_per_epoch=7)
     assert [factor(7 * epoch) for epoch in (0, 9, 10, 19, 20)] == [1, 1, 0.5, 0.5, 0.25]
     assert factor(7 * 10 - 1) == 1
 
 
 def test_the_cosine_rises_for_a_twentieth_and_falls_to_zero():
-    factor = lr_factor(Recipe(schedule="cosine", epochs=10), steps_per_epoch=40)
+    factor = schedule(Recipe(schedule="cosine", epochs=10), steps_per_epoch=40)
     values = [factor(step) for step in range(401)]
     assert max(values) == max(values[15:25]) > 0.98
     assert values[0] == pytest.approx(0.05, abs=0.01)
@@ -91,7 +100,7 @@ def test_training_takes_the_steps_of_a_tutorials_loop():
     losses = []
     for batch in zip(images, labels.to(torch.uint8), strict=True):
         loader = DataLoader(TensorDataset(*batch), batch_size=2)
-        loss, _ = train_one_epoch(ours, loader, optimizer, scheduler, CPU)
+        loss, _ = train_one_epoch(Trainer(ours, Loss(), optimizer, scheduler), loader)
         losses.append(loss)
     assert losses == pytest.approx(expected, rel=1e-4)
     assert losses[0] != pytest.approx(losses[-1], rel=1e-2)  # it did train
@@ -108,12 +117,11 @@ def test_a_batch_in_parts_takes_the_step_of_the_whole_batch(weighted):
         torch.manual_seed(0)
         net = Autocast(UNet(3, 4, width=4, depth=2, batch_norm=False), "fp32")
         optimizer = torch.optim.SGD(net.parameters(), 0.1)
-        means = train_one_epoch(
-            *(net, DataLoader(TensorDataset(images, labels), 5), optimizer),
-            *(torch.optim.lr_scheduler.ConstantLR(optimizer), CPU),
-            accumulate=parts,
-            class_weights=torch.tensor([1.0, 2.0, 5.0, 0.5]) if weighted else None,
-        )
+        weights = torch.tensor([1.0, 2.0, 5.0, 0.5]) if weighted else None
+        schedule = torch.optim.lr_scheduler.ConstantLR(optimizer)
+        loss = Loss(class_weights=weights, label_smoothing=0.1)
+        trainer = Trainer(net, loss, optimizer, schedule, accumulate=parts)
+        means = train_one_epoch(trainer, DataLoader(TensorDataset(images, labels), 5))
         found[parts] = means, net.state_dict()
     assert found[3][0] == pytest.approx(found[1][0])
     torch.testing.assert_close(found[3][1], found[1][1])
@@ -132,16 +140,26 @@ def test_a_handful_of_scenes_is_learnt_by_heart(streets, tmp_path):
 def test_a_record_holds_what_the_notebook_draws(streets, tmp_path):
     records = run(tiny(streets, epochs=2, halve_every=1), tmp_path)
     assert [r["epoch"] for r in records] == [1, 2]
-    assert [r["lr"] for r in records] == [5e-4, 2.5e-4]  # at the end of the epoch
-    assert set(records[0]) == {
-        "epoch", "lr", "train_loss", "train_accuracy", "val_loss", "val_accuracy", "mIoU", "iou",
-        "category_mIoU", "category_iou", "precision", "seconds",
+    assert [r["lr"] for r in records] == [1e-3, 5e-4]  # of the epoch's last step
+    assert set(records[0]) >= {
+        "train_loss", "train_accuracy", "val_loss", "val_accuracy", "mIoU", "iou", "category_mIoU",
+        "category_iou", "precision", "seconds",
     }  # fmt: skip
+    assert not any(record.pop("resumed") for record in records)
     assert tuple(records[0]["iou"]) == CITYSCAPES.names
     assert json.loads((tmp_path / "history.json").read_text()) == records
-    assert {p.name for p in tmp_path.iterdir()} == {
-        "best.pt", "history.json", "last.pt", "lock", "previous.pt",
-    }  # fmt: skip
+    assert {p.name for p in tmp_path.iterdir()} >= {"best.pt", "history.json", "last.pt"}
+
+
+@pytest.mark.parametrize("name", ["loss", "class_weights", "optimizer", "schedule"])
+def test_a_choice_that_nobody_has_implemented_does_not_train_as_another_one(
+    name, streets, tmp_path
+):
+    namespace = {"__annotations__": {name: Literal["newest"]}, name: "newest"}
+    newer = dataclasses.dataclass(frozen=True, kw_only=True)(type("Newer", (Recipe,), namespace))
+    recipe = newer(data_root=str(streets), width=4, depth=2)
+    with pytest.raises(ValueError, match=f"{name}: newest"):
+        run(recipe, tmp_path)
 
 
 @pytest.mark.parametrize("kind", ["median_frequency", "enet"])
@@ -169,7 +187,7 @@ def test_classes_are_weighted_by_their_share_of_the_training_pixels(streets, tmp
 def test_a_loss_that_needs_the_whole_batch_is_refused_under_torchrun(
     streets, tmp_path, monkeypatch
 ):
-    monkeypatch.setattr(engine.loop, "world_size", lambda: 2)
+    monkeypatch.setattr(engine.run, "world_size", lambda: 2)
     with pytest.raises(ValueError, match="Lovász"):
         run(tiny(streets, loss="cross_entropy+lovasz"), tmp_path)
 
@@ -193,7 +211,7 @@ def test_every_kind_of_network_trains(streets, tmp_path, settings):
     assert records[1]["train_loss"] < records[0]["train_loss"]
     loaded = load_model(tmp_path / "best.pt")
     loader = make_loaders(recipe)[1]
-    loss, confusion = evaluate(loaded, loader, CPU)
+    loss, confusion = evaluate(loaded, loader)
     best = max(records, key=lambda r: r["mIoU"])
     assert confusion.mean_iou == pytest.approx(best["mIoU"], abs=1e-4)  # it is folded
     assert loss == pytest.approx(best["val_loss"], rel=1e-5)
@@ -208,7 +226,7 @@ def test_valid_padding_trains_on_all_pixels_of_full_frames_and_on_the_inner_ones
     frames = tiny(streets, **still, flip=0.0, precision="fp32")
     scenes = Cityscapes(streets, downscale=2)
     loader = make_loader(scenes, 4, train=False, workers=0)
-    everywhere, _ = evaluate(make_model(frames), loader, CPU, precision="fp32")
+    everywhere, _ = evaluate(make_model(frames), loader, precision="fp32")
     (found,) = run(frames, tmp_path / "frames")
     assert found["train_loss"] == pytest.approx(everywhere, rel=1e-4)
 
@@ -244,7 +262,7 @@ def test_resumed_training_equals_one_that_was_never_interrupted(optimizer, stree
     run(recipe, tmp_path / "parts", stop_after=1)
     torch.rand(11)
     resumed = run(recipe, tmp_path / "parts")
-    assert [r["epoch"] for r in resumed] == [1, 2]
+    assert [(r["epoch"], r["resumed"]) for r in resumed] == [(1, True), (2, False)]
     same_state(tmp_path / "whole", tmp_path / "parts")
 
 
@@ -276,7 +294,7 @@ def test_an_interrupted_run_goes_on_in_the_same_notebook(
     workers, when, whole, tmp_path, monkeypatch
 ):
     recipe, whole_run = dataclasses.replace(whole[0], workers=workers), whole[1]
-    calls, real = [], engine.loop.criterion
+    calls, real = [], Loss.__call__
 
     def interrupted(*args, **options):
         calls.append(1)
@@ -286,7 +304,7 @@ def test_an_interrupted_run_goes_on_in_the_same_notebook(
 
     loaders = make_loaders(recipe)  # an earlier cell made them
     with monkeypatch.context() as patch:
-        patch.setattr(engine.loop, "criterion", interrupted)
+        patch.setattr(Loss, "__call__", interrupted)
         with pytest.raises(KeyboardInterrupt):
             run(recipe, tmp_path, loaders=loaders)
     # A real one may come in the middle of a message from a worker: no worker is used again.
@@ -401,7 +419,7 @@ def test_weights_that_are_not_finite_are_no_evaluation_whatever_their_layer(stre
     with torch.no_grad():
         model.contracting[0][0].weight[0] = float("nan")
     with pytest.raises(FloatingPointError, match="`lr`"):
-        evaluate(model, make_loaders(recipe)[1], torch.device("cpu"), precision=precision)
+        evaluate(model, make_loaders(recipe)[1], precision=precision)
 
 
 def test_evaluation_equals_torchmetrics_at_both_resolutions(streets):
@@ -409,7 +427,7 @@ def test_evaluation_equals_torchmetrics_at_both_resolutions(streets):
     for downscale_labels in (True, False):
         scenes = Cityscapes(streets, "val", downscale=2, downscale_labels=downscale_labels)
         loader = make_loader(scenes, 2, False, 0)
-        loss, confusion = evaluate(model, loader, CPU, precision="fp32")
+        loss, confusion = evaluate(model, loader, precision="fp32")
         metric = MulticlassJaccardIndex(19, average="none", ignore_index=255)
         total, pixels = 0.0, 0
         for image, mask in scenes:
@@ -432,7 +450,7 @@ def test_predict_is_the_same_as_evaluation_at_full_resolution(streets):
     model.downscale = 2
     scenes, seen = Cityscapes(streets, "val"), []
     small = Cityscapes(streets, "val", downscale=2, downscale_labels=False)
-    evaluate(model, make_loader(small, 2, False, 0), CPU, on_prediction=seen.append)
+    evaluate(model, make_loader(small, 2, False, 0), on_prediction=seen.append)
     predicted = [predict(model, image) for image, _ in scenes]
     agree = [(a == b).float().mean() for a, b in zip(seen, predicted, strict=True)]
     assert min(agree) > 0.999  # a batch of two may round otherwise than one image
@@ -441,7 +459,7 @@ def test_predict_is_the_same_as_evaluation_at_full_resolution(streets):
 def test_a_network_of_other_classes_than_the_labels_is_refused(streets):
     loader = make_loader(Cityscapes(streets, "val"), 2, False, 0)
     with pytest.raises(ValueError, match=r"classes.*checkpoint"):
-        evaluate(UNet(num_classes=5, width=4, depth=2), loader, CPU)
+        evaluate(UNet(num_classes=5, width=4, depth=2), loader)
 
 
 def test_a_split_is_evaluated_at_the_resolution_that_is_asked_for(streets):
@@ -450,7 +468,7 @@ def test_a_split_is_evaluated_at_the_resolution_that_is_asked_for(streets):
     for full_resolution in (True, False):
         confusion, figures = evaluate_split(model, streets, full_resolution=full_resolution)
         scenes = Cityscapes(streets, "val", downscale=2, downscale_labels=not full_resolution)
-        loss, expected = evaluate(model, make_loader(scenes, 8, False, 0), CPU)
+        loss, expected = evaluate(model, make_loader(scenes, 8, False, 0))
         assert torch.equal(confusion.matrix, expected.matrix)
         assert figures["cross_entropy"] == loss
         assert figures["mIoU"] == expected.mean_iou

@@ -9,8 +9,8 @@ from torch.nn import functional as F
 from torchmetrics import JaccardIndex
 
 from dataset import Cityscapes
-from engine.loaders import class_shares
-from engine.losses import criterion, dice_loss, lovasz_loss, make_class_weights
+from engine.loaders import class_frequencies
+from engine.losses import Loss, dice_loss, lovasz_loss, make_class_weights
 
 pytestmark = pytest.mark.processor
 
@@ -32,7 +32,7 @@ def test_cross_entropy_is_averaged_over_the_scored_pixels(ignored):
         expected = F.cross_entropy(logits, labels, ignore_index=255)
     else:
         expected = torch.tensor(0.0)  # where PyTorch says nan
-    torch.testing.assert_close(criterion(logits, labels), expected)
+    torch.testing.assert_close(Loss()(logits, labels), expected)
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
@@ -43,13 +43,13 @@ def test_a_large_image_has_the_loss_and_gradient_that_all_its_pixels_have_at_onc
     labels = torch.randint(0, 5, (1, 250, 300))
     labels[0, :30] = 255
     ours, whole = logits.clone().requires_grad_(), logits.clone().requires_grad_()
-    criterion(ours, labels, loss).backward()
+    Loss(loss)(ours, labels).backward()
     expected = F.cross_entropy(whole.float(), labels, ignore_index=255)
     if loss != "cross_entropy":
         other = dice_loss if loss == "cross_entropy+dice" else lovasz_loss
         expected = expected + other(*rows(whole.float(), labels))
     expected.backward()
-    torch.testing.assert_close(criterion(logits, labels, loss), expected)
+    torch.testing.assert_close(Loss(loss)(logits, labels), expected)
     torch.testing.assert_close(ours.grad, whole.grad, atol=1e-9, rtol=1e-2)
 
 
@@ -66,7 +66,7 @@ def test_dice_loss_is_its_formula_over_the_classes_of_the_batch():
         dice.append(2 * hits / ((p[:, c] * kept).sum() + truth.sum()))
     expected = 1 - sum(dice) / 3
     torch.testing.assert_close(dice_loss(*rows(logits, labels)), expected)
-    both = criterion(logits, labels, "cross_entropy+dice")
+    both = Loss("cross_entropy+dice")(logits, labels)
     torch.testing.assert_close(both, F.cross_entropy(logits, labels, ignore_index=255) + expected)
 
 
@@ -78,7 +78,7 @@ def test_dice_loss_is_0_when_all_is_right_and_heeds_rare_classes_more_than_cross
     missed = right.clone()
     missed[0, :, 0, 0] = torch.tensor([20.0, 0.0])  # the only pixel of class 1
     assert dice_loss(*rows(missed, labels)) > 0.49
-    assert criterion(missed, labels) < 0.01
+    assert Loss()(missed, labels) < 0.01
 
 
 @pytest.mark.parametrize("weighted", [False, True])
@@ -88,7 +88,7 @@ def test_label_smoothing_is_that_of_pytorch(weighted):
     labels[0, :3] = 255
     weights = torch.rand(5) if weighted else None
     expected = F.cross_entropy(logits, labels, weights, ignore_index=255, label_smoothing=0.1)
-    found = criterion(logits, labels, class_weights=weights, label_smoothing=0.1)
+    found = Loss(class_weights=weights, label_smoothing=0.1)(logits, labels)
     torch.testing.assert_close(found, expected)
 
 
@@ -98,7 +98,7 @@ def test_class_weights_average_the_cross_entropy_as_pytorch_does():
     labels = torch.randint(0, 5, (2, 8, 9))
     labels[0, :3] = 255
     expected = F.cross_entropy(logits, labels, weights, ignore_index=255)
-    torch.testing.assert_close(criterion(logits, labels, class_weights=weights), expected)
+    torch.testing.assert_close(Loss(class_weights=weights)(logits, labels), expected)
 
 
 def test_classes_weigh_by_median_frequency_or_as_in_enet():
@@ -110,11 +110,11 @@ def test_classes_weigh_by_median_frequency_or_as_in_enet():
     torch.testing.assert_close(enet, torch.tensor(expected))
 
 
-def test_shares_of_the_classes_are_those_of_the_label_files(streets):
+def test_frequencies_of_the_classes_are_those_of_the_label_files(streets):
     scenes = Cityscapes(streets)
     labels = torch.cat([mask.flatten() for _, mask in scenes])
     expected = torch.stack([(labels == c).sum() for c in range(19)]) / (labels != 255).sum()
-    torch.testing.assert_close(class_shares(scenes).float(), expected)
+    torch.testing.assert_close(class_frequencies(scenes).float(), expected)
 
 
 def test_lovasz_loss_of_a_certain_prediction_is_one_minus_its_mean_iou():
@@ -155,7 +155,7 @@ def test_lovasz_loss_and_its_gradient_are_the_extension_of_the_lost_iou():
 @pytest.mark.parametrize("loss", LOSSES)
 def test_a_batch_without_a_scored_pixel_gives_a_number_and_no_gradient(loss):
     logits = torch.randn(1, 5, 4, 4, requires_grad=True)
-    value = criterion(logits, torch.full((1, 4, 4), 255), loss)
+    value = Loss(loss)(logits, torch.full((1, 4, 4), 255))
     value.backward()
     assert value in (0, 1)
     assert not logits.grad.any()
@@ -168,8 +168,8 @@ def test_bytes_and_the_layout_in_memory_change_neither_loss_nor_gradient(loss):
     labels[0, :3] = 255
     plain = torch.randn(2, 5, 8, 9, requires_grad=True)
     ours = plain.detach().to(memory_format=torch.channels_last).requires_grad_()
-    first = criterion(plain, labels, loss)
-    second = criterion(ours, labels.to(torch.uint8), loss)
+    first = Loss(loss)(plain, labels)
+    second = Loss(loss)(ours, labels.to(torch.uint8))
     first.backward()
     second.backward()
     torch.testing.assert_close(first, second)
@@ -182,9 +182,9 @@ def test_half_precision_logits_lose_nothing_in_the_loss(loss, dtype):
     torch.manual_seed(0)
     logits = (8 * torch.randn(2, 5, 40, 50)).to(dtype)
     labels = torch.randint(0, 5, (2, 40, 50))
-    value = criterion(logits, labels, loss)
+    value = Loss(loss)(logits, labels)
     assert value.dtype == torch.float32
-    assert torch.equal(value, criterion(logits.float(), labels, loss))
+    assert torch.equal(value, Loss(loss)(logits.float(), labels))
 
 
 @pytest.mark.parametrize("loss", LOSSES[:2])  # Lovász sorts the whole batch
@@ -199,7 +199,7 @@ def test_sums_over_two_parts_of_a_batch_give_the_loss_of_the_whole(loss):
         sums.append(x)
         return x
 
-    criterion(logits[1:], labels[1:], loss, record)
-    value = criterion(logits[:1], labels[:1], loss, lambda x: x + sums.pop(0))
-    torch.testing.assert_close(value, criterion(logits, labels, loss))
+    Loss(loss, reduce=record)(logits[1:], labels[1:])
+    value = Loss(loss, reduce=lambda x: x + sums.pop(0))(logits[:1], labels[:1])
+    torch.testing.assert_close(value, Loss(loss)(logits, labels))
     assert not sums

@@ -7,7 +7,7 @@ import torch
 from torch import nn
 from torch.amp import GradScaler
 
-from engine.losses import criterion
+from engine import Loss
 from engine.muon import Muon, orthogonal
 from model import UNet
 
@@ -69,7 +69,7 @@ def test_all_parameters_move_and_the_last_layer_and_norms_as_by_adamw(batch):
         (model, Muon(model, 0.01, 0.1)),
         (plain, torch.optim.AdamW(plain.parameters(), 0.01, weight_decay=0.1)),
     ):
-        criterion(net(images), labels).backward()
+        Loss()(net(images), labels).backward()
         optimizer.step()
     for (name, p), old, other in zip(
         model.named_parameters(), before, plain.parameters(), strict=True
@@ -84,7 +84,7 @@ def test_all_parameters_move_and_the_last_layer_and_norms_as_by_adamw(batch):
 
 def scaled_step(model, optimizer, scaler, batch, spoil=False) -> None:
     optimizer.zero_grad()
-    scaler.scale(criterion(model(batch[0]), batch[1])).backward()
+    scaler.scale(Loss()(model(batch[0]), batch[1])).backward()
     if spoil:  # what an overflow leaves, of one weight alone
         model.contracting[0][0].weight.grad[0, 0, 0, 0] = float("inf")
     scaler.step(optimizer)
@@ -123,7 +123,7 @@ def test_gradients_that_were_unscaled_before_the_step_are_not_divided_again(batc
         scaler = GradScaler("cpu", init_scale=2.0**10)
         for _ in range(2):
             optimizer.zero_grad()
-            scaler.scale(criterion(model(batch[0]), batch[1])).backward()
+            scaler.scale(Loss()(model(batch[0]), batch[1])).backward()
             if unscale:  # as for clipping
                 scaler.unscale_(optimizer)
             scaler.step(optimizer)
@@ -154,14 +154,14 @@ def test_an_overflow_changes_neither_weights_nor_momentum_and_lowers_the_scale(b
 
 def test_a_state_that_is_loaded_goes_on_with_the_same_steps(batch):
     model, optimizer = network()
-    criterion(model(batch[0]), batch[1]).backward()
+    Loss()(model(batch[0]), batch[1]).backward()
     optimizer.step()
     other = copy.deepcopy(model)
     second = Muon(other, 0.5, 0.5)
     second.load_state_dict(copy.deepcopy(optimizer.state_dict()))
     for net, steps in ((model, optimizer), (other, second)):
         net.zero_grad()
-        criterion(net(batch[0]), batch[1]).backward()
+        Loss()(net(batch[0]), batch[1]).backward()
         steps.step()
     for a, b in zip(model.parameters(), other.parameters(), strict=True):
         assert torch.equal(a, b)
