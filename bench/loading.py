@@ -27,7 +27,7 @@ from bench.timing import Row, table, take_turns
 from bench.training import in_memory, our_epoch
 from dataset import Cityscapes, paired_transforms
 from engine import Recipe, make_loader
-from engine.loaders import make_transform
+from engine.augment import make_transforms
 from model import normalize
 from prepare.streets import draw_tree
 from runtime.cpu import available_cores
@@ -92,7 +92,7 @@ def later_epochs(root: Path, normalized: bool) -> Callable:
 
 def training(root: Path, workers: int | None) -> Callable:
     """An epoch at 368x480 from the cache; for None, of a batch that is in memory."""
-    augment = paired_transforms(flip=0.5, crop=(368, 480), jitter=0.3)
+    augment = make_transforms(Recipe(crop=(368, 480), jitter=0.3))
     scenes = Cityscapes(root, "train", transforms=augment, seed=0, downscale=2, cache="training")
     loader = make_loader(scenes, FRAMES, train=True, workers=workers or 0)
     if workers is None:
@@ -102,8 +102,8 @@ def training(root: Path, workers: int | None) -> Callable:
 
 def augmented(root: Path, workers: int | None) -> Callable:
     """Crops of 512x512 from the cache, as recipes with `scale` take them."""
-    recipe = Recipe(crop=(512, 512), scale=(0.5, 2), jitter=0.3, degrade=0.6)
-    transform = make_transform(recipe, recipe.crop)
+    recipe = Recipe(crop=(512, 512), scale=(0.5, 2), jitter=0.3, corrupt=0.6)
+    transform = make_transforms(recipe)
     scenes = Cityscapes(root, "train", transforms=transform, seed=0, downscale=2, cache="augmented")
     loader = make_loader(scenes, 2, train=True, workers=workers)
     read(loader)
@@ -159,7 +159,7 @@ def measure() -> tuple[list[Row], list[str]]:
     rate, work = 1e3 / ms["augmented"], flop(Recipe(), (512, 512))
     fed = ", ".join(f"{rate * work / 1e12 / tflops:.2g} {card}" for card, tflops in GPUS.items())
     notes = [
-        f"With the strong augmentation (scale, colour, degradation), {cores} cores read {rate:.0f} "
+        f"With the strong augmentation (scale, colour, corruption), {cores} cores read {rate:.0f} "
         f"crops of 512x512 a second from the cache. That feeds {fed} at width 64, if these "
         f"sustain {' and '.join(f'{tflops} TFLOP/s' for tflops in GPUS.values())}, which is "
         "assumed (40 % of their data sheets' rates), not measured."

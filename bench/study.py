@@ -70,7 +70,7 @@ STUDIES = {
         "flip": {},
         "+ scale and crop": SCALE,
         "+ photometric": {**SCALE, "jitter": 0.3},
-        "+ blur, noise, JPEG": {**SCALE, "jitter": 0.3, "degrade": 0.6},
+        "+ blur, noise, JPEG": {**SCALE, "jitter": 0.3, "corrupt": 0.6},
     },
 }
 LEARNING_RATES = {"batchnorm": (3e-4, 1e-3, 3e-3)}

@@ -230,7 +230,7 @@ def test_valid_padding_trains_on_all_pixels_of_full_frames_and_on_the_inner_ones
     (found,) = run(frames, tmp_path / "frames")
     assert found["train_loss"] == pytest.approx(everywhere, rel=1e-4)
 
-    crops = dataclasses.replace(frames, crop=(32, 64), scale=(1.0, 1.0), keep_scale=1.0)
+    crops = dataclasses.replace(frames, crop=(32, 64))
     total, pixels, model = 0.0, 0, make_model(crops)
     for image, labels in scenes:  # the crop is the frame
         inner = labels[8:-8, 8:-8].long()  # two convolutions, twice those of the level below
@@ -256,7 +256,7 @@ def same_state(one, other) -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("optimizer", ["adam", "muon"])
 def test_resumed_training_equals_one_that_was_never_interrupted(optimizer, streets, tmp_path):
-    fields = {"crop": (32, 64), "crop_start": 0.5, "jitter": 0.2, "schedule": "cosine"}
+    fields = {"crop": (32, 64), "scale": (0.5, 2), "jitter": 0.2, "schedule": "cosine"}
     recipe = tiny(streets, epochs=2, optimizer=optimizer, **fields)
     run(recipe, tmp_path / "whole")
     run(recipe, tmp_path / "parts", stop_after=1)
@@ -337,12 +337,18 @@ def test_a_run_from_before_a_field_was_there_goes_on(streets, tmp_path):
     recipe = tiny(streets, epochs=2)
     run(recipe, tmp_path, stop_after=1)
     state = torch.load(tmp_path / "last.pt", weights_only=True)
-    for name in ("crop_start", "optimizer", "precision", "device"):
+    for name in ("label_smoothing", "optimizer", "precision", "device"):
         del state["recipe"][name]
+    state["recipe"]["degrade"] = state["recipe"].pop("corrupt")
+    state["recipe"] |= {"crop_area": (0.25, 1.0), "crop_start": 1.0}
     del state["sealed"], state["classes"], state["training"]["scaler"]
     del state["history"][0]["precision"]
     torch.save(state, tmp_path / "last.pt")
     assert [record["epoch"] for record in run(recipe, tmp_path)] == [1, 2]
+    state["recipe"]["crop_start"] = 0.5
+    torch.save(state, tmp_path / "last.pt")
+    with pytest.raises(ValueError, match="uses crop_start, which this version does not have"):
+        run(recipe, tmp_path)
 
 
 def test_a_checkpoint_with_options_of_a_newer_version_says_so(streets, tmp_path):

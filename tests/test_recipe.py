@@ -88,15 +88,14 @@ def test_a_value_just_outside_of_its_bounds_is_refused_by_name(name, value):
 
 
 # Of other fields, so that one of them may have any value that its own bounds allow.
-NEEDS = {"batch_norm": False}
+NEEDS = {"crop": (64, 64), "batch_norm": False}
 
 
 @pytest.mark.parametrize("each", BOUNDED, ids=lambda each: each.name)
 def test_the_bounds_themselves_are_allowed(each):
     for bound in filter(math.isfinite, each.metadata["bounds"]):
         value = (bound, bound) if has(each, "tuple") else bound
-        needs = {**NEEDS, "scale": (1, 1)} if each.name in ("degrade", "keep_scale") else NEEDS
-        recipe = Recipe(**{"crop": (64, 64), **needs, each.name: value})
+        recipe = Recipe(**{**NEEDS, "scale": (0.5, 2), each.name: value})
         assert getattr(recipe, each.name) == value
 
 
@@ -122,9 +121,8 @@ def test_every_number_has_bounds():
         ("crop", [0, 10]),
         ("crop", [10]),
         ("crop", 10),
-        ("crop_area", [0.9, 0.1]),
+        ("scale", [0.9, 0.5]),
         ("data_root", ["a", "b"]),
-        ("crop_start", 0.5),  # without a crop
     ],
 )
 def test_a_value_of_another_kind_is_refused_by_name(name, value):
@@ -141,11 +139,37 @@ def test_null_is_only_for_fields_that_may_be_null():
                 Recipe(**{each.name: None})
 
 
-def test_growing_crops_need_a_crop_and_same_padding():
-    Recipe(crop=(64, 64), crop_start=0.5)
-    for settings in ({"crop": None}, {"crop": (64, 64), "padding": "valid"}):
-        with pytest.raises(ValueError, match="crop_start"):
-            Recipe(crop_start=0.5, **settings)
+@pytest.mark.parametrize(
+    ("name", "value", "others"),
+    [
+        ("scale", (0.5, 2), {}),
+        ("keep_scale", 0.5, {"crop": (64, 64)}),
+        ("keep_scale", 0.5, {"crop": (64, 64), "scale": (1, 1)}),
+        ("halve_every", 5, {"schedule": "cosine"}),
+        ("accumulate", 2, {"loss": "cross_entropy+dice"}),
+        ("accumulate", 4, {"batch_size": 3}),
+        ("crop", (16, 16), {}),
+    ],
+)
+def test_a_field_without_effect_is_refused_unless_it_has_its_default(name, value, others):
+    with pytest.raises(ValueError, match=rf"\b{name}\b"):
+        Recipe(**others, **{name: value})
+    default = Recipe.__dataclass_fields__[name].default
+    assert getattr(Recipe(**others, **{name: default}), name) == default
+
+
+def test_the_fields_of_an_earlier_version_are_read_where_they_were_not_used(tmp_path):
+    path, old = tmp_path / "old.yaml", "degrade: 0.3\ncrop_area: [0.25, 1.0]\ncrop_start: 1.0\n"
+    for text in (old, f"{old}crop: [32, 64]\nscale: [0.5, 2]\n"):
+        path.write_text(text)
+        assert Recipe.from_file(path).corrupt == 0.3
+    for text in ("crop_start: 0.5\n", f"{old}crop: [32, 64]\n"):
+        path.write_text(text)
+        with pytest.raises(ValueError, match=rf"{path} uses .*crop_start.*`scale`"):
+            Recipe.from_file(path)
+    path.write_text(f"{old}corrupt: 0.4\n")
+    with pytest.raises(ValueError, match="twice"):
+        Recipe.from_file(path)
 
 
 # Files

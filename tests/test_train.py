@@ -99,7 +99,7 @@ def test_ctrl_c_says_that_the_same_command_goes_on(main, monkeypatch, tmp_path):
         ("--padding=full", "padding"),
         ("--precision=fp8", "precision"),
         ("--crop=[0,10]", "crop"),
-        ("--crop_area=[0.9,0.1]", "crop_area"),
+        ("--scale=[0.9,0.5]", "scale"),
         ("--data_root=/nowhere/at/all", "/nowhere/at/all"),
         ("--recipe=recipes/none.yaml", "recipes/none.yaml"),
     ],
