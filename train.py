@@ -18,7 +18,6 @@ from engine import Recipe, fit, make_loaders, make_model
 from engine.loaders import message
 from engine.recipe import parse_recipe, recipe_parser
 from figures import percent
-from prepare.streets import ensure_streets
 from runtime.console import escape_output
 from runtime.distributed import first_here, is_distributed, is_main, process_group
 from runtime.shared_memory import lost_workers_named
@@ -55,6 +54,8 @@ def main() -> None:
 
 def train(recipe: Recipe, run: Path) -> None:
     """Train in `run`, or go on there; the main process prints a line for each epoch."""
+    from prepare.streets import ensure_streets  # here, so that `--help` need not wait for it
+
     with first_here() as first:
         if first:  # draws or unpacks the data, once on each machine
             ensure_streets(recipe.data_root)
@@ -65,8 +66,16 @@ def train(recipe: Recipe, run: Path) -> None:
     counts = len(train_loader.dataset), len(val_loader.dataset)
     show(f"{counts[0]} images to train on, {counts[1]} to validate on{trained_on}")
     model = make_model(recipe, train_loader.dataset.classes)
+    resumed = 0
     for epoch in fit(model, train_loader, val_loader, recipe, run):
+        if epoch["resumed"]:
+            resumed = epoch["epoch"]
+            continue
+        if epoch["epoch"] == resumed + 1 > 1:
+            show(f"resumed after epoch {resumed} of {recipe.epochs}")
         show(summary(epoch), flush=True)
+    if resumed == recipe.epochs:
+        show(f"all {resumed} epochs were trained before")
     show(f"best and last checkpoint, and history.json: {run}")
 
 

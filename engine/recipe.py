@@ -4,7 +4,7 @@ from argparse import Namespace
 from dataclasses import dataclass, fields
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Literal, get_args, get_type_hints
+from typing import Literal, NoReturn, get_args, get_type_hints
 
 import torch
 import yaml
@@ -234,6 +234,17 @@ def _read_fields(path: str | Path) -> dict:
     return Recipe.updated(content, path)
 
 
+class _Parser(ArgumentParser):
+    def error(self, message: str, ex: Exception | None = None) -> NoReturn:
+        """End with one line, and the option that was meant, instead of a list of all options."""
+        known = [option for action in self._actions for option in action.option_strings]
+        words = [word.partition("=")[0] for word in message.split()]
+        unknown = [word for word in words if word.startswith("--") and word not in known]
+        meant = [like for word in unknown for like in get_close_matches(word, known, 1)]
+        hint = f"did you mean {meant[0]}?" if meant else f"see `{self.prog} --help`"
+        self.exit(2, f"error: {' '.join(message.split())}: {hint}\n")
+
+
 class _Formatter(DefaultHelpFormatter):
     """Keeps the lines of the description as they are written."""
 
@@ -243,7 +254,7 @@ class _Formatter(DefaultHelpFormatter):
 
 def recipe_parser(description: str) -> ArgumentParser:
     """A command line of `--recipe FILE` and an option for each field; more can be added."""
-    parser = ArgumentParser(description=description, formatter_class=_Formatter)
+    parser = _Parser(description=description, formatter_class=_Formatter)
     parser.add_argument("--recipe", metavar="FILE", help="a YAML file with the fields below")
     parser.add_class_arguments(Recipe)
     return parser
