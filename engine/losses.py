@@ -15,8 +15,6 @@ from torch.nn import functional as F
 
 from utils import CACHED_PIXELS, IGNORE_INDEX, pick
 
-Reduce = Callable[[Tensor], Tensor]
-
 
 def identity(x: Tensor) -> Tensor:
     return x
@@ -26,12 +24,8 @@ def identity(x: Tensor) -> Tensor:
 class Loss:
     """A recipe's loss: made once, called with logits and labels.
 
-    A new one is a function of logits (pixels, C), labels (pixels,) and `reduce` in `ADDED`, at the
-    end of this file, and its name in `Recipe.loss`.
-
     Args:
-        kind: `cross_entropy`, averaged over the labelled pixels (0 if there is none), or
-            `cross_entropy+dice`, plus `dice_loss`, or `cross_entropy+lovasz`, plus `lovasz_loss`.
+        kind: names from `TERMS`, joined by "+", whose losses are added up.
         class_weights: (C,) float32; the cross-entropy is then averaged with the weight of each
             pixel's class.
         label_smoothing: share of the target that the cross-entropy spreads over all classes
@@ -45,10 +39,11 @@ class Loss:
     kind: str = "cross_entropy"
     class_weights: Tensor | None = None
     label_smoothing: float = 0.0
-    reduce: Reduce = identity
+    reduce: Callable[[Tensor], Tensor] = identity
 
     def __post_init__(self):
-        pick(ADDED, self.kind, "loss")
+        for name in self.kind.split("+"):
+            pick(TERMS, name, "loss")
 
     def __call__(self, logits: Tensor, labels: Tensor, weight: Tensor | None = None) -> Tensor:
         """A scalar, differentiable in `logits`.
@@ -63,14 +58,7 @@ class Loss:
         labels = labels.reshape(-1).long()
         if weight is None:
             weight = self.weight(labels)
-        options = {"ignore_index": IGNORE_INDEX, "label_smoothing": self.label_smoothing}
-        total = sum(
-            F.cross_entropy(x, y, self.class_weights, reduction="sum", **options)
-            for x, y in _parts(logits, labels)
-        )
-        value = self.reduce(total) / weight.clamp(min=1e-6)
-        added = ADDED[self.kind]
-        return value if added is None else value + added(logits.float(), labels, self.reduce)
+        return sum(TERMS[name](self, logits, labels, weight) for name in self.kind.split("+"))
 
     def weight(self, labels: Tensor) -> Tensor:
         """What the cross-entropy's sum is divided by, of the whole batch: a scalar.
@@ -86,17 +74,6 @@ class Loss:
 def count_pixels(labels: Tensor) -> Tensor:
     """How many pixels are labelled, that is, are not `IGNORE_INDEX`: a scalar."""
     return (labels != IGNORE_INDEX).sum()
-
-
-def _parts(logits: Tensor, labels: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
-    """Logits (pixels, C) in float32 and labels (pixels,), on a CPU in parts that its cache holds.
-
-    In bf16 that takes a third off the cross-entropy's time: the float32 copies of all pixels would
-    go to memory and back. A GPU is faster with all at once.
-    """
-    pixels = CACHED_PIXELS if logits.device.type == "cpu" else max(len(logits), 1)
-    for x, y in zip(logits.split(pixels), labels.split(pixels), strict=True):
-        yield x.float(), y
 
 
 def median_frequency(frequencies: Tensor) -> Tensor:
@@ -129,46 +106,64 @@ def make_class_weights(kind: str, frequencies: Tensor) -> Tensor:
     return torch.where(frequencies > 0, weights, 0).float()
 
 
-def dice_loss(logits: Tensor, labels: Tensor, reduce: Reduce = identity) -> Tensor:
+# The terms: of logits (pixels, C) and labels (pixels,) int64, with the weight of the whole batch.
+
+
+def cross_entropy(loss: Loss, logits: Tensor, labels: Tensor, weight: Tensor) -> Tensor:
+    """The mean over the labelled pixels, weighted by their classes; 0 if there is none."""
+    options = {"ignore_index": IGNORE_INDEX, "label_smoothing": loss.label_smoothing}
+    total = sum(
+        F.cross_entropy(x, y, loss.class_weights, reduction="sum", **options)
+        for x, y in _parts(logits, labels)
+    )
+    return loss.reduce(total) / weight.clamp(min=1e-6)
+
+
+def _parts(logits: Tensor, labels: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
+    """Logits (pixels, C) in float32 and labels (pixels,), on a CPU in parts that its cache holds.
+
+    In bf16 that takes a third off the cross-entropy's time: the float32 copies of all pixels would
+    go to memory and back. A GPU is faster with all at once.
+    """
+    pixels = CACHED_PIXELS if logits.device.type == "cpu" else max(len(logits), 1)
+    for x, y in zip(logits.split(pixels), labels.split(pixels), strict=True):
+        yield x.float(), y
+
+
+def dice(loss: Loss, logits: Tensor, labels: Tensor, weight: Tensor) -> Tensor:
     """Soft Dice loss (Milletari et al. 2016, https://arxiv.org/abs/1606.04797): a scalar, 0..1.
 
     One minus the mean, over the classes that `labels` contain, of
-    2 sum(p t) / (sum(p) + sum(t)), p the softmax of `logits` (pixels, C) float32 and t the one-hot
-    `labels` (pixels,) int64. Every class counts alike, however few pixels it has. `reduce` as in
-    `Loss`.
+    2 sum(p t) / (sum(p) + sum(t)), p the softmax of the logits and t the one-hot labels. Every
+    class counts alike, however few pixels it has.
     """
-    counts = labels != IGNORE_INDEX
-    index = labels.masked_fill(~counts, 0)
-    weight = counts.to(logits.dtype)
-    p = logits.softmax(1)
-    p_true = p.gather(1, index.unsqueeze(1)).squeeze(1) * weight
-    zeros = logits.new_zeros(logits.shape[1])
+    labelled = labels != IGNORE_INDEX
+    index = labels.masked_fill(~labelled, 0)
+    p = logits.float().softmax(1)
+    counted = labelled.to(p.dtype)
+    p_true = p.gather(1, index.unsqueeze(1)).squeeze(1) * counted
+    zeros = p.new_zeros(p.shape[1])
     hits = zeros.index_add(0, index, p_true)
-    size = zeros.index_add(0, index, weight)
-    predicted = weight @ p  # sums over the pixels that count
-    hits, size, predicted = reduce(torch.stack([hits, size, predicted]))
-    dice = 2 * hits / (predicted + size).clamp(min=1e-6)
+    size = zeros.index_add(0, index, counted)
+    predicted = counted @ p  # sums over the labelled pixels
+    hits, size, predicted = loss.reduce(torch.stack([hits, size, predicted]))
+    scores = 2 * hits / (predicted + size).clamp(min=1e-6)
     present = size > 0
-    return 1 - (dice * present).sum() / present.sum().clamp(min=1)
+    return 1 - (scores * present).sum() / present.sum().clamp(min=1)
 
 
-def lovasz_loss(logits: Tensor, labels: Tensor, reduce: Reduce = identity) -> Tensor:
+def lovasz(loss: Loss, logits: Tensor, labels: Tensor, weight: Tensor) -> Tensor:
     """The Lovász-softmax loss (Berman et al. 2018, https://arxiv.org/abs/1705.08790): 0..1.
 
     A surrogate of one minus the mean IoU of the classes that `labels` contain: the errors of the
     pixels, sorted from the largest, each times what the IoU loses if the pixels up to there are
-    wrong.
-
-    Args:
-        logits: (pixels, C) float32.
-        labels: (pixels,) int64.
-        reduce: not used: the pixels of all parts would have to be sorted together.
+    wrong. It sorts all pixels of a batch, so that its values for parts do not add up.
     """
-    counts = labels != IGNORE_INDEX
+    labelled = labels != IGNORE_INDEX
     # Of each class. Ignored pixels have no error, and so no part in the sums.
-    p = (logits.t().contiguous().softmax(0) * counts).unbind()
-    losses = [0 * logits.sum()]  # of no class, where no pixel counts
-    for label in labels[counts].unique().tolist():
+    p = (logits.float().t().contiguous().softmax(0) * labelled).unbind()
+    losses = [0 * logits.float().sum()]  # of no class, where no pixel is labelled
+    for label in labels[labelled].unique().tolist():
         truth = (labels == label).float()
         errors = (truth - p[label]).abs()
         with torch.no_grad():  # the order is constant where it does not change
@@ -184,8 +179,4 @@ def lovasz_loss(logits: Tensor, labels: Tensor, reduce: Reduce = identity) -> Te
     return torch.stack(losses).sum() / max(len(losses) - 1, 1)
 
 
-ADDED = {  # kind -> what is added to the cross-entropy
-    "cross_entropy": None,
-    "cross_entropy+dice": dice_loss,
-    "cross_entropy+lovasz": lovasz_loss,
-}
+TERMS = {"cross_entropy": cross_entropy, "dice": dice, "lovasz": lovasz}

@@ -106,7 +106,7 @@ def make_trainer(recipe: Recipe, model: UNet, loader: DataLoader, precision: str
 
 def make_loss(recipe: Recipe, loader: DataLoader, device: torch.device) -> Loss:
     """The recipe's loss, with the weights that it gives the classes of the training data."""
-    if world_size() > 1 and recipe.loss == "cross_entropy+lovasz":
+    if world_size() > 1 and "lovasz" in recipe.loss:
         raise ValueError(
             "recipe: the Lovász loss sorts the pixels of the whole batch, which processes do not "
             "see: train with one process, or with cross_entropy+dice"

@@ -10,7 +10,7 @@ from torchmetrics import JaccardIndex
 
 from dataset import Cityscapes
 from engine.loaders import class_frequencies
-from engine.losses import Loss, dice_loss, lovasz_loss, make_class_weights
+from engine.losses import Loss, make_class_weights
 
 pytestmark = pytest.mark.processor
 
@@ -18,8 +18,8 @@ LOSSES = ["cross_entropy", "cross_entropy+dice", "cross_entropy+lovasz"]
 
 
 def rows(logits, labels):
-    """As `dice_loss` wants them: a row of logits a pixel, made without the module under test."""
-    return torch.stack([c.flatten() for c in logits.unbind(1)], 1), labels.flatten()
+    """As `Loss` takes them, of (pixels, C) and (pixels,)."""
+    return logits.t()[None, :, None], labels[None, None]
 
 
 @pytest.mark.parametrize("ignored", [0.0, 0.3, 1.0])
@@ -46,8 +46,7 @@ def test_a_large_image_has_the_loss_and_gradient_that_all_its_pixels_have_at_onc
     Loss(loss)(ours, labels).backward()
     expected = F.cross_entropy(whole.float(), labels, ignore_index=255)
     if loss != "cross_entropy":
-        other = dice_loss if loss == "cross_entropy+dice" else lovasz_loss
-        expected = expected + other(*rows(whole.float(), labels))
+        expected = expected + Loss(loss.removeprefix("cross_entropy+"))(whole, labels)
     expected.backward()
     torch.testing.assert_close(Loss(loss)(logits, labels), expected)
     torch.testing.assert_close(ours.grad, whole.grad, atol=1e-9, rtol=1e-2)
@@ -65,7 +64,7 @@ def test_dice_loss_is_its_formula_over_the_classes_of_the_batch():
         hits = (p[:, c] * truth).sum()
         dice.append(2 * hits / ((p[:, c] * kept).sum() + truth.sum()))
     expected = 1 - sum(dice) / 3
-    torch.testing.assert_close(dice_loss(*rows(logits, labels)), expected)
+    torch.testing.assert_close(Loss("dice")(logits, labels), expected)
     both = Loss("cross_entropy+dice")(logits, labels)
     torch.testing.assert_close(both, F.cross_entropy(logits, labels, ignore_index=255) + expected)
 
@@ -74,10 +73,10 @@ def test_dice_loss_is_0_when_all_is_right_and_heeds_rare_classes_more_than_cross
     labels = torch.zeros(1, 50, 50, dtype=torch.long)
     labels[0, 0, 0] = 1
     right = 20 * F.one_hot(labels, 2).permute(0, 3, 1, 2).float()
-    assert dice_loss(*rows(right, labels)) < 1e-3
+    assert Loss("dice")(right, labels) < 1e-3
     missed = right.clone()
     missed[0, :, 0, 0] = torch.tensor([20.0, 0.0])  # the only pixel of class 1
-    assert dice_loss(*rows(missed, labels)) > 0.49
+    assert Loss("dice")(missed, labels) > 0.49
     assert Loss()(missed, labels) < 0.01
 
 
@@ -124,7 +123,7 @@ def test_lovasz_loss_of_a_certain_prediction_is_one_minus_its_mean_iou():
     certain = 100 * F.one_hot(predicted, 5).float()
     truth, predicted = labels[50:], predicted[50:]
     iou = JaccardIndex("multiclass", num_classes=4)(predicted, truth)
-    torch.testing.assert_close(lovasz_loss(certain, labels), 1 - iou)
+    torch.testing.assert_close(Loss("lovasz")(*rows(certain, labels)), 1 - iou)
 
 
 def test_lovasz_loss_and_its_gradient_are_the_extension_of_the_lost_iou():
@@ -145,7 +144,7 @@ def test_lovasz_loss_and_its_gradient_are_the_extension_of_the_lost_iou():
             hits, union = (truth & ~wrong).sum(), (truth | wrong).sum()
             value += (high - low) * (1 - hits / union)
         losses.append(value)
-    expected, found = torch.stack(losses).mean(), lovasz_loss(logits, labels)
+    expected, found = torch.stack(losses).mean(), Loss("lovasz")(*rows(logits, labels))
     torch.testing.assert_close(found, expected)
     gradients = [torch.autograd.grad(loss, logits)[0] for loss in (found, expected)]
     torch.testing.assert_close(*gradients)
