@@ -32,7 +32,7 @@ class Cityscapes(Dataset):
     """Pairs of an image and its labels, in the same order on every machine.
 
     An item is a `tv_tensors.Image` (3, H, W) uint8 RGB and a `tv_tensors.Mask` (H, W) uint8 of
-    train ids, or 255 for what is not scored.
+    train ids, or 255 for what is ignored.
 
     Args:
         root: directory of the data set, or of Cityscapes' archives as downloaded.

@@ -79,7 +79,7 @@ def measure(model: UNet, root: str, split: str, **options) -> tuple[dict, Confus
         found[name] = numbers
         if not confusion.matrix.any():
             raise ValueError(
-                f"{split} of {root} has no labels that are scored: choose another split; "
+                f"{split} of {root} has no labels: choose another split; "
                 "`predict.py --submission` writes its predictions for the benchmark"
             )
         accuracy, miou = percent(found[name]["val_accuracy"]), percent(found[name]["mIoU"])

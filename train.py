@@ -19,7 +19,7 @@ from engine.loaders import message
 from engine.recipe import parse_recipe, recipe_parser
 from figures import percent
 from runtime.console import escape_output
-from runtime.distributed import first_here, is_distributed, is_main, process_group
+from runtime.distributed import is_distributed, is_main, local_main_first, process_group
 from runtime.shared_memory import lost_workers_named
 
 
@@ -56,7 +56,7 @@ def train(recipe: Recipe, run: Path) -> None:
     """Train in `run`, or go on there; the main process prints a line for each epoch."""
     from prepare.streets import ensure_streets  # here, so that `--help` need not wait for it
 
-    with first_here() as first:
+    with local_main_first() as first:
         if first:  # draws or unpacks the data, once on each machine
             ensure_streets(recipe.data_root)
             Cityscapes(recipe.data_root, recipe.train_split, recipe.mode)

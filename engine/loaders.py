@@ -33,7 +33,7 @@ def make_loaders(recipe: Recipe) -> tuple[DataLoader, DataLoader]:
     """Training and validation batches as the recipe wants them.
 
     Raises as `Cityscapes`, and ValueError for data that cannot be trained on: labels without a
-    scored pixel, or images of several sizes without a crop.
+    labelled pixel, or images of several sizes without a crop.
     """
     read = {"downscale": recipe.downscale, "cache": recipe.cache}
     train = Cityscapes(
@@ -43,7 +43,7 @@ def make_loaders(recipe: Recipe) -> tuple[DataLoader, DataLoader]:
     )
     val = Cityscapes(recipe.data_root, "val", "fine", **read)
     for scenes in (train, val):
-        require_scored_pixels(scenes)
+        require_labels(scenes)
     if recipe.crop is None and recipe.batch_size > 1:
         require_one_size(train)
     device = pick_device(recipe.device)
@@ -54,7 +54,7 @@ def make_loaders(recipe: Recipe) -> tuple[DataLoader, DataLoader]:
     )
 
 
-def require_scored_pixels(scenes: Cityscapes, most: int = 50) -> None:
+def require_labels(scenes: Cityscapes, most: int = 50) -> None:
     """Raise ValueError if no pixel of any label file belongs to a class; looks at a few first."""
     sample = scenes.targets[:: -(-len(scenes) // most)]
     for target in [*sample, *scenes.targets]:

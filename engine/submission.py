@@ -31,7 +31,7 @@ class UnlabelledImages(Dataset):
     """The images of a split without their labels, which the benchmark keeps secret for `test`.
 
     An item is an image (3, H // factor, W // factor) uint8 RGB and, in place of its labels,
-    (H, W) uint8 of `IGNORE_INDEX`, of its original size: nothing in it is scored.
+    (H, W) uint8 of `IGNORE_INDEX`, of its original size.
 
     Raises FileNotFoundError if `root` has no such images; of an item, as `read_image`.
     """
@@ -94,7 +94,7 @@ def write_submission(
     """
     if model.classes is None or model.classes.ids != CITYSCAPES.ids:
         raise ValueError(
-            f"the benchmark judges the {len(CITYSCAPES)} classes of Cityscapes, this model has "
+            f"the benchmark has the {len(CITYSCAPES)} classes of Cityscapes, this model has "
             f"{model.settings['num_classes']} of its own: take one that was trained on Cityscapes"
         )
     images = UnlabelledImages(data_root, split, model.downscale)

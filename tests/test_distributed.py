@@ -241,7 +241,7 @@ def test_one_process_works_without_a_group():
     assert distributed.all_reduce_sum(x) is x
     assert distributed.broadcast_from_main(max, 3, 7) == 7
     assert (distributed.rank(), distributed.world_size(), distributed.is_main()) == (0, 1, True)
-    with distributed.process_group(), distributed.first_here() as first:
+    with distributed.process_group(), distributed.local_main_first() as first:
         assert first
     model = nn.Sequential(nn.Conv2d(3, 4, 1), nn.BatchNorm2d(4))
     before = {name: value.clone() for name, value in model.state_dict().items()}
