@@ -115,16 +115,6 @@ def test_weights_start_as_the_paper_says():
             assert not module.bias.any()
 
 
-def test_batch_norm_follows_every_3x3_convolution_or_none():
-    def kinds(model):
-        return [type(m) for m in model.modules()]
-
-    with_norm, without = kinds(UNet(width=2)), kinds(UNet(width=2, batch_norm=False))
-    assert with_norm.count(nn.BatchNorm2d) == 18
-    assert without.count(nn.BatchNorm2d) == 0
-    assert with_norm.count(nn.Conv2d) == without.count(nn.Conv2d) == 18 + 1  # the last is 1x1
-
-
 def test_no_image_at_all_passes_through_as_a_short_last_batch_may_need():
     for settings in ({}, {"padding": "valid"}):
         model = small(width=2, depth=2, **settings).train()

@@ -205,14 +205,6 @@ def test_the_network_of_an_evaluation_computes_in_a_thread_of_its_own():
         assert torch.equal(in_thread(torch.no_grad()(lambda: net(images))), net(images))
 
 
-def test_an_autocast_around_a_thread_does_not_reach_into_it():
-    # Why `Autocast` is entered in the forward pass. If this fails, it may have become needless.
-    model = network()
-    with torch.autocast("cpu", torch.bfloat16):
-        assert model(IMAGES).dtype == torch.bfloat16
-        assert in_thread(lambda: model(IMAGES)).dtype == torch.float32
-
-
 @pytest.mark.parametrize("name", ["fp32", "bf16"])
 def test_no_precision_warns(name):
     with warnings.catch_warnings():
@@ -323,15 +315,6 @@ def test_cudnn_times_its_algorithms_where_sizes_stay_and_results_may_differ(
         torch.use_deterministic_algorithms(False)
     assert seen == [expected and not repeatable, False]
     assert not torch.backends.cudnn.benchmark
-
-
-@pytest.mark.slow
-def test_a_run_resumed_in_bf16_equals_one_that_was_never_interrupted(recipe, bf16_cpu, tmp_path):
-    run(recipe, tmp_path / "whole")
-    run(recipe, tmp_path / "parts", stop_after=1)
-    run(recipe, tmp_path / "parts")
-    whole, parts = (load_checkpoint(tmp_path / name / "last.pt") for name in ("whole", "parts"))
-    assert all(torch.equal(v, parts["model"][name]) for name, v in whole["model"].items())
 
 
 @pytest.mark.parametrize(("first", "then"), [("bf16", "fp32"), ("fp32", "bf16")])

@@ -47,13 +47,7 @@ def test_the_recipe_for_cityscapes_is_that_of_the_defaults():
 @pytest.mark.parametrize("path", sorted(RECIPES.glob("*.yaml")), ids=lambda path: path.stem)
 def test_a_delivered_recipe_is_its_file_over_the_defaults(path):
     content = yaml.safe_load(path.read_text())
-    recipe = dataclasses.asdict(Recipe.from_file(path))
-    for each in fields(Recipe):
-        expected = content.get(each.name, each.default)
-        found = recipe[each.name]
-        assert (list(found) if isinstance(found, tuple) else found) == (
-            list(expected) if isinstance(expected, tuple) else expected
-        ), each.name
+    assert Recipe.from_file(path) == Recipe(**content) and len(content) > 5
 
 
 # Values
@@ -200,9 +194,9 @@ def test_given_drops_what_is_none_and_nothing_else(file):
     ("text", "fragments"),
     [
         ("leraning_rate: 0.1\n", ["leraning_rate", "--help"]),
-        ("epoch: 3\n", ["epochs"]),  # what was meant
+        ("epoch: 3\n", ["no epoch: epochs?"]),
         ("1: 3\n", ["1"]),
-        ("epochs: 3\nlr: 0.1\nepochs: 4\n", ["epochs"]),
+        ("epochs: 3\nlr: 0.1\nepochs: 4\n", ["epochs twice", "keep one"]),
         ("a: [unclosed\n", ["recipes/"]),
         ("- epochs\n", ["recipes/"]),
         ("", ["recipes/"]),
