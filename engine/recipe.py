@@ -114,13 +114,16 @@ class Recipe(NetworkSettings):
         """
         found = {RENAMED.get(name, name): value for name, value in old.items()}
         gone = {name: found.pop(name) for name in GONE if name in found}
-        used = [k for k, v in gone.items() if (list(v) if k == "crop_area" else v) != GONE[k]]
-        if found.get("crop") and not found.get("scale"):  # which was their only use
-            used = list(gone)
+        used = [k for k, v in gone.items() if v not in GONE[k]]
+        if gone and not found.get("scale"):
+            if found.get("crop"):  # their only use
+                used = list(gone)
+            if found.get("jitter"):  # which left gamma and hue alone
+                used.append("jitter without scale")
         if used:
             raise ValueError(
                 f"{where} uses {' and '.join(used)}, which this version does not have: give `crop` "
-                "a `scale` instead (see recipes/camvid.yaml); a run can only be started anew"
+                "and `scale` instead (see recipes/camvid.yaml), and start a run anew"
             )
         return found
 
@@ -198,7 +201,7 @@ WRONG = [
     ),
 ]
 RENAMED = {"degrade": "corrupt"}  # fields of earlier versions
-GONE = {"crop_area": [0.25, 1.0], "crop_start": 1.0}  # and what they were by default
+GONE = {"crop_area": ([0.25, 1.0], (0.25, 1.0)), "crop_start": (1.0,)}  # by default
 
 
 def given(**fields) -> dict:

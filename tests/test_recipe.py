@@ -157,9 +157,9 @@ def test_the_fields_of_an_earlier_version_are_read_where_they_were_not_used(tmp_
     for text in (old, f"{old}crop: [32, 64]\nscale: [0.5, 2]\n"):
         path.write_text(text)
         assert Recipe.from_file(path).corrupt == 0.3
-    for text in ("crop_start: 0.5\n", f"{old}crop: [32, 64]\n"):
+    for text in ("crop_start: 0.5\n", f"{old}crop: [32, 64]\n", f"{old}jitter: 0.3\n"):
         path.write_text(text)
-        with pytest.raises(ValueError, match=rf"{path} uses .*crop_start.*`scale`"):
+        with pytest.raises(ValueError, match=rf"{path} uses .*`scale`"):
             Recipe.from_file(path)
     path.write_text(f"{old}corrupt: 0.4\n")
     with pytest.raises(ValueError, match="twice"):
