@@ -33,7 +33,7 @@ def make_loaders(recipe: Recipe) -> tuple[DataLoader, DataLoader]:
     """Training and validation batches as the recipe wants them.
 
     Raises as `Cityscapes`, and ValueError for data that cannot be trained on: labels without a
-    labelled pixel, or images of several sizes without a crop.
+    pixel of any class, or images of several sizes without a crop.
     """
     read = {"downscale": recipe.downscale, "cache": recipe.cache}
     train = Cityscapes(
