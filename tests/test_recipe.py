@@ -268,3 +268,8 @@ def test_the_network_is_that_of_the_recipe_and_its_seed():
     assert torch.equal(again.conv_1x1.weight, model.conv_1x1.weight)
     assert not torch.equal(other.conv_1x1.weight, model.conv_1x1.weight)
     assert make_model(Recipe(width=2)).classes == CITYSCAPES
+
+
+def test_a_run_may_be_given_more_epochs_where_its_learning_rate_does_not_depend_on_them():
+    assert Recipe(epochs=3).extends(2) and not Recipe(epochs=1).extends(2)
+    assert not Recipe(epochs=3, schedule="cosine").extends(2)
