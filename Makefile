@@ -42,7 +42,7 @@ bench: .venv/bench
 	$(BIN)/python -m bench
 
 race: .venv/bench
-	$(BIN)/python -m bench.race
+	$(BIN)/python -m studies.race
 
 .venv/demo: requirements.txt
 	$(PYTHON) -m venv .venv

@@ -49,7 +49,7 @@ def stepping(optimizer: torch.optim.Optimizer, parameters: list[nn.Parameter]) -
 def measure() -> tuple[list[Row], list[str]]:
     """Rows and notes for `table`."""
     found = take_turns({"ours": ours, "theirs": theirs}, ROUNDS, warm_up=2)
-    ms = {name: 1e3 * times["median"] for name, times in found.items()}
+    ms = {name: 1e3 * timing.seconds for name, timing in found.items()}
     weights = sum(p.numel() for p in unet().parameters())
     what = f"A step of Muon, {weights / 1e6:.1f} M parameters, against torch.optim.Muon in bf16"
     return [Row(what, ms["ours"], ms["theirs"], "ms", ms["theirs"] / ms["ours"])], []

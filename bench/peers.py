@@ -2,8 +2,10 @@
 
 import torch
 from torch import nn
+from torch.utils.flop_counter import FlopCounterMode
 
-from bench.plain import PlainUNet
+from model import UNet
+from tests.plain import PlainUNet
 
 LABELS = {
     "ours": "ours",
@@ -19,12 +21,8 @@ def make(name: str, width: int = 16, seed: int = 0) -> nn.Module:
     `width` is for ours and the baseline; the libraries' come with their defaults.
     """
     torch.manual_seed(seed)
-    if name == "ours":
-        from model import UNet
-
-        return UNet(width=width)
-    if name == "baseline":
-        return PlainUNet(width=width)
+    if name in ("ours", "baseline"):
+        return (UNet if name == "ours" else PlainUNet)(width=width)
     if name == "smp":
         import segmentation_models_pytorch
 
@@ -32,3 +30,12 @@ def make(name: str, width: int = 16, seed: int = 0) -> nn.Module:
     from monai.networks.nets import BasicUNet
 
     return BasicUNet(spatial_dims=2, in_channels=3, out_channels=19)
+
+
+def count(name: str, width: int, size: tuple[int, int]) -> tuple[int, int]:
+    """A contender's parameters, and the floating-point operations of a step on one image."""
+    with torch.device("meta"):  # shapes without data
+        model, images = make(name, width), torch.empty(1, 3, *size)
+        with FlopCounterMode(display=False) as counter:
+            model(images).sum().backward()
+    return sum(p.numel() for p in model.parameters()), counter.get_total_flops()

@@ -15,24 +15,22 @@ import numpy as np
 import torch
 
 from bench.peers import make
-from bench.plain import copy_weights, plain_input
 from bench.timing import Row, table, take_turns
 from dataset import Cityscapes
 from inference import load_model, predict
 from prepare.streets import draw_tree
+from runtime.machine import ROOT
 from runtime.precision import cpu_has_bf16, pick_precision
-from utils import CITYSCAPES
-
-ROOT = Path(__file__).resolve().parent.parent
+from tests.plain import copy_weights, plain_input
+from utils import CITYSCAPES, ConfusionMatrix
 
 SIZE, ROUNDS, UPDATES = (512, 1024), 7, 50  # UPDATES: of a confusion matrix, in a turn
 
 
 def random_image() -> torch.Tensor:
     """uint8 (3, 512, 1024)."""
-    return torch.randint(
-        0, 256, (3, *SIZE), dtype=torch.uint8, generator=torch.Generator().manual_seed(0)
-    )
+    generator = torch.Generator().manual_seed(0)
+    return torch.randint(0, 256, (3, *SIZE), dtype=torch.uint8, generator=generator)
 
 
 def our_model() -> torch.nn.Module:
@@ -44,6 +42,19 @@ def our_model() -> torch.nn.Module:
 
 def ours(precision: str = "auto") -> Callable:
     return partial(predict, our_model(), random_image(), precision=precision)
+
+
+def baseline() -> Callable:
+    model = make("baseline")
+    copy_weights(make("ours"), model)
+    model.eval()
+    image = random_image().unsqueeze(0)
+
+    def run() -> torch.Tensor:
+        with torch.no_grad():
+            return model(plain_input(image)).argmax(1)[0]
+
+    return run
 
 
 def onnxruntime_session(file: Path) -> Callable:
@@ -70,25 +81,12 @@ def openvino_model(file: Path, precision: str) -> Callable:
 
 def share_as_in_fp32() -> float:
     """Of the pixels of drawn scenes, those that a trained network labels as it does in fp32."""
-    model = load_model(ROOT / "checkpoints" / "streets.pt")
+    model = load_model(ROOT / "checkpoints/streets.pt")
     with tempfile.TemporaryDirectory() as folder:
         draw_tree(Path(folder), train=0, val=4, size=(1024, 512), quiet=True)
         images = [image for image, _ in Cityscapes(folder, "val")]
     same = [predict(model, image) == predict(model, image, precision="fp32") for image in images]
     return torch.stack(same).float().mean().item()
-
-
-def baseline() -> Callable:
-    model = make("baseline")
-    copy_weights(make("ours"), model)
-    model.eval()
-    image = random_image().unsqueeze(0)
-
-    def run() -> torch.Tensor:
-        with torch.no_grad():
-            return model(plain_input(image)).argmax(1)[0]
-
-    return run
 
 
 def maps() -> tuple[torch.Tensor, torch.Tensor]:
@@ -101,8 +99,6 @@ def maps() -> tuple[torch.Tensor, torch.Tensor]:
 
 
 def our_matrix() -> Callable:
-    from utils import ConfusionMatrix
-
     return partial(ConfusionMatrix(19).update, *maps())
 
 
@@ -121,16 +117,13 @@ def official_matrix() -> Callable:
 
     ids = np.array([trainId2label[i].id for i in range(19)], dtype=np.uint8)
     truth, prediction = (ids[labels.numpy()] for labels in maps())
-    official.args.evalLabels = sorted(official.id2label)
+    official.args.evalLabels = labels = sorted(official.id2label)
     matrix = official.generateMatrix(official.args)
+    if official.CSUPPORT:
+        add = official.addToConfusionMatrix.cEvaluatePair
+        return partial(add, prediction, truth, matrix, labels)
 
-    def run() -> None:
-        if official.CSUPPORT:
-            official.addToConfusionMatrix.cEvaluatePair(
-                prediction, truth, matrix, official.args.evalLabels
-            )
-            return
-        # As in its evaluatePair, where no C extension was built.
+    def run() -> None:  # as in its `evaluatePair`, where no C extension was built
         values = np.unique(truth.astype(np.int32) * 256 + prediction, return_counts=True)
         for value, count in zip(*values, strict=True):
             matrix[value // 256][value % 256] += count
@@ -153,25 +146,22 @@ def measure() -> tuple[list[Row], list[str]]:
     """Rows and notes for `table`."""
     from export_onnx import export
 
-    bf16 = cpu_has_bf16()
+    contenders = {"ours": ours, "baseline": baseline}
+    notes = []
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "unet.onnx"
         export(our_model(), file)
-        contenders = {
-            "ours": ours,
-            "baseline": baseline,
-            "ONNX Runtime, fp32": partial(onnxruntime_session, file),
-            "OpenVINO, fp32": partial(openvino_model, file, "f32"),
-        }
-        if bf16:
+        contenders["ONNX Runtime, fp32"] = partial(onnxruntime_session, file)
+        contenders["OpenVINO, fp32"] = partial(openvino_model, file, "f32")
+        if bf16 := cpu_has_bf16():
             contenders["ours in fp32"] = partial(ours, "fp32")
             contenders["OpenVINO, bf16"] = partial(openvino_model, file, "bf16")
+            notes = [
+                f"In bf16, {share_as_in_fp32():.3%} of the pixels of four scenes are labelled as "
+                "in fp32 (checkpoints/streets.pt, 512x1024)."
+            ]
         found = take_turns(contenders, ROUNDS, warm_up=2)
-    makers = {"ours": our_matrix, "torchmetrics": torchmetrics_matrix, "official": official_matrix}
-    contenders = {name: partial(repeated, maker) for name, maker in makers.items()}
-    matrices = take_turns(contenders, ROUNDS)
-    ms = {name: 1e3 * times["median"] / UPDATES for name, times in matrices.items()}
-    seconds = {name: times["median"] for name, times in found.items()}
+    seconds = {name: timing.seconds for name, timing in found.items()}
     mine, precision = seconds["ours"], pick_precision("auto", torch.device("cpu"))
     goals = {"baseline": "≥ 4.5" if bf16 else "≥ 2.3", "OpenVINO, bf16": "≥ 0.95 (1 / 1.05)"}
     rows = [
@@ -182,17 +172,19 @@ def measure() -> tuple[list[Row], list[str]]:
         for name, other in seconds.items()
         if name != "ours"
     ]
-    notes = []
-    if bf16:
-        notes = [
-            f"In bf16, {share_as_in_fp32():.3%} of the pixels of four scenes are labelled as "
-            "in fp32 (checkpoints/streets.pt, 512x1024)."
-        ]
-    for name, label in (("torchmetrics", "torchmetrics"), ("official", "the official evaluator")):
-        what = f"Confusion matrix of a 512x1024 label map against {label}"
-        rows.append(Row(what, ms["ours"], ms[name], "ms", ms[name] / ms["ours"], "≥ 5"))
+    makers = {
+        "ours": our_matrix,
+        "torchmetrics": torchmetrics_matrix,
+        "the official evaluator": official_matrix,
+    }
+    found = take_turns({name: partial(repeated, maker) for name, maker in makers.items()}, ROUNDS)
+    ms = {name: 1e3 * timing.seconds / UPDATES for name, timing in found.items()}
+    matrix = ms.pop("ours")
+    for name, other in ms.items():
+        what = f"Confusion matrix of a 512x1024 label map against {name}"
+        rows.append(Row(what, matrix, other, "ms", other / matrix, "≥ 5"))
     what = "Confusion matrix as a share of predicting the image (less is better)"
-    rows.append(Row(what, ms["ours"], 1e3 * mine, "ms", ms["ours"] / mine / 1e3, "≤ 0.02"))
+    rows.append(Row(what, matrix, 1e3 * mine, "ms", matrix / mine / 1e3, "≤ 0.02"))
     return rows, notes
 
 

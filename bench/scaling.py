@@ -15,29 +15,27 @@ import statistics
 import subprocess
 import sys
 import time
-from pathlib import Path
 
 from torch import distributed as dist
 
-from bench.timing import machine
-from bench.training import in_memory, our_epoch, random_batch
+from bench.training import Batches, our_epoch, random_batch
 from engine import Recipe, make_model
+from runtime.console import command_line
 from runtime.cpu import available_cores
 from runtime.distributed import is_distributed, is_main, process_group, rank, world_size
+from runtime.machine import ROOT, machine
 
-ROOT = Path(__file__).resolve().parent.parent
-WARM_UP = 2  # steps
+BATCH, SIZE, ROUNDS, WARM_UP = 8, (240, 320), 3, 2
 
 
-def work(width: int, batch: int, size: tuple[int, int], steps: int) -> None:
+def work(width: int, steps: int) -> None:
     """Train `steps` steps on random images; the main process prints its times as JSON."""
     with process_group():
         recipe = Recipe(width=width, loss="cross_entropy+dice")
         model = make_model(recipe)
-        sent = 4 * sum(p.numel() for p in model.parameters()) if is_distributed() else 0
-        images, labels = random_batch(batch, size)
+        images, labels = random_batch(BATCH, SIZE)
         mine = slice(rank(), None, world_size())
-        step = our_epoch(recipe, model, in_memory(images[mine], labels[mine]))
+        step = our_epoch(recipe, model, Batches([(images[mine], labels[mine])]))
         seconds = []
         for _ in range(WARM_UP + steps):
             if is_distributed():
@@ -46,6 +44,8 @@ def work(width: int, batch: int, size: tuple[int, int], steps: int) -> None:
             step()
             seconds.append(time.perf_counter() - start)
         if is_main():
+            n = world_size()  # a ring all-reduce sends 2 (n - 1) / n of the gradients
+            sent = 4 * sum(p.numel() for p in model.parameters()) * 2 * (n - 1) / n
             print(json.dumps({"seconds": seconds[WARM_UP:], "bytes": sent}))
 
 
@@ -54,10 +54,9 @@ def launch(processes: int, threads: int, args: list[str]) -> dict:
     command = [sys.executable, "-m"]
     if processes:
         command += ["torch.distributed.run", "--standalone", f"--nproc-per-node={processes}", "-m"]
-    environment = {**os.environ, "OMP_NUM_THREADS": str(threads)}
     done = subprocess.run(
         [*command, "bench.scaling", "--work", *args],
-        env=environment,
+        env={**os.environ, "OMP_NUM_THREADS": str(threads)},
         cwd=ROOT,
         capture_output=True,
         text=True,
@@ -68,46 +67,38 @@ def launch(processes: int, threads: int, args: list[str]) -> dict:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = command_line(__doc__)
     parser.add_argument("--width", type=int, default=16)
-    parser.add_argument("--batch", type=int, default=8, help="images a step, of all processes")
-    parser.add_argument("--size", type=int, nargs=2, default=(240, 320))
     parser.add_argument("--steps", type=int, default=10, help="in each round")
-    parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--work", action="store_true", help=argparse.SUPPRESS)
     args = parser.parse_args()
     if args.work:
-        return work(args.width, args.batch, tuple(args.size), args.steps)
+        return work(args.width, args.steps)
 
-    passed = [f"--width={args.width}", f"--batch={args.batch}", f"--steps={args.steps}"]
-    passed += ["--size", *map(str, args.size)]
     cores = available_cores()
     contenders = {
         f"one process, {cores} threads": (0, cores),
         f"the same under DDP, {cores} threads": (1, cores),
         f"{cores} processes of 1 thread": (cores, 1),
     }
-    found = {name: [] for name in contenders}
-    sent = {}
-    for _ in range(args.rounds):
+    found, sent = {name: [] for name in contenders}, {}
+    for _ in range(ROUNDS):
         for name, (processes, threads) in contenders.items():
+            passed = [f"--width={args.width}", f"--steps={args.steps}"]
             result = launch(processes, threads, passed)
             found[name] += result["seconds"]
-            sent[name] = result["bytes"] * 2 * (processes - 1) / processes if processes else 0
-    medians = [statistics.median(seconds) for seconds in found.values()]
-    alone, ddp, divided = medians
+            sent[name] = result["bytes"] / 1e6
+    alone, ddp, divided = medians = [statistics.median(seconds) for seconds in found.values()]
     print("| | s per step | images/s | against the first | MB that a process sends a step |")
     print("|---|---|---|---|---|")
     for (name, seconds), median in zip(found.items(), medians, strict=True):
         print(
             f"| {name} | {median:.3f} ({min(seconds):.3f}..{max(seconds):.3f}) | "
-            f"{args.batch / median:.1f} | {alone / median:.2f} x | {sent[name] / 1e6:.1f} |"
+            f"{BATCH / median:.1f} | {alone / median:.2f} x | {sent[name]:.1f} |"
         )
     print(
-        f"\nU-Net of width {args.width}, {args.batch} images of {args.size[0]}x{args.size[1]} a "
-        f"step, {args.rounds} rounds of {args.steps} steps; {machine()}\n"
+        f"\nU-Net of width {args.width}, {BATCH} images of {SIZE[0]}x{SIZE[1]} a step, "
+        f"{ROUNDS} rounds of {args.steps} steps; {machine()}\n"
     )
     for goal, met, ratio in (
         ("a step under DDP costs at most 1.05 of one without", ddp <= 1.05 * alone, ddp / alone),

@@ -1,40 +1,34 @@
 """Fair timing: every contender in a process of its own, taking turns within one run."""
 
-import json
 import multiprocessing
-import os
-import platform
 import resource
-import shlex
-import shutil
 import statistics
-import subprocess
-import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from datetime import date
-from pathlib import Path
 from typing import NamedTuple
 
 import torch
 
-from runtime.cpu import available_cores
-from runtime.precision import DTYPES, cpu_has_bf16, pick_precision
+from runtime.machine import commit, machine
+from runtime.precision import DTYPES, pick_precision
 
-ROOT = Path(__file__).resolve().parent.parent
+GEMM_FLOP = 10 * 2 * 2048**3
 
 
-def take_turns(contenders: dict[str, Callable], rounds: int, warm_up: int = 1) -> dict[str, dict]:
+class Timing(NamedTuple):
+    """The median of a contender's turns, and the largest resident set of its process."""
+
+    seconds: float
+    peak_memory: int  # bytes
+
+
+def take_turns(contenders: dict[str, Callable], rounds: int, warm_up: int = 1) -> dict[str, Timing]:
     """Time each contender `rounds` times, in alternation, so that a slow spell hits them all.
 
     Args:
         contenders: as `started` takes them.
         warm_up: turns before the first one that counts.
-
-    Returns:
-        name -> seconds (of all rounds), median, and peak_memory, the process's largest resident
-        set in bytes.
     """
     seconds, peaks = {name: [] for name in contenders}, {}
     with started(contenders) as turn:
@@ -45,10 +39,7 @@ def take_turns(contenders: dict[str, Callable], rounds: int, warm_up: int = 1) -
             for name in contenders:
                 spent, peaks[name], _ = turn(name)
                 seconds[name].append(spent)
-    return {
-        name: {"seconds": s, "median": statistics.median(s), "peak_memory": peaks[name]}
-        for name, s in seconds.items()
-    }
+    return {name: Timing(statistics.median(s), peaks[name]) for name, s in seconds.items()}
 
 
 @contextmanager
@@ -58,10 +49,10 @@ def started(contenders: dict[str, Callable]) -> Iterator[Callable]:
     Args:
         contenders: name -> a picklable function that prepares, and returns the function of no
             arguments that is timed. Each has a process of its own, so that none inherits
-            another's allocator, threads or caches; only one of them works at a time.
+            another's allocator, threads or caches. Only one of them works at a time.
 
-    Yields `turn(name) -> (seconds, peak memory in bytes, what the timed function returned)`, which
-    raises EOFError if the contender died; its own message is on standard error.
+    Yields `turn(name) -> (seconds, peak memory in bytes, what the timed function returned)`. It
+    raises EOFError if the contender died; the contender's own message is on standard error.
     """
     context = multiprocessing.get_context("spawn")
     pipes, processes = {}, []
@@ -110,9 +101,6 @@ def gemm() -> Callable:
     return run
 
 
-GEMM_FLOP = 10 * 2 * 2048**3
-
-
 class Row(NamedTuple):
     """A line of the table: `ratio` is how many times better ours is, unless `what` says more."""
 
@@ -128,41 +116,6 @@ def table(rows: list[Row], notes: list[str]) -> str:
     """Markdown, with the notes, the machine and the commit below."""
     lines = ["| what | ours | the other | ratio | goal |", "|---|---:|---:|---:|---:|"]
     for r in rows:
-        ours, other = (f"{value:.3g} {r.unit}".strip() for value in (r.ours, r.other))
+        ours, other = (f"{value:.3g} {r.unit}" for value in (r.ours, r.other))
         lines.append(f"| {r.what} | {ours} | {other} | {r.ratio:.2f} | {r.goal} |")
     return "\n\n".join(["\n".join(lines), *notes, f"{machine()}, commit {commit()}"])
-
-
-def machine() -> str:
-    """Cores, processor, the instructions that PyTorch uses of it, PyTorch's version, and date."""
-    names = [s.split(":")[1].strip() for s in _cpuinfo() if s.startswith("model name")]
-    processor = names[0] if names else platform.processor() or platform.machine()
-    processor += f", {torch.backends.cpu.get_cpu_capability()}" + ", bf16" * cpu_has_bf16()
-    return f"{available_cores()} cores ({processor}), PyTorch {torch.__version__}, {date.today()}"
-
-
-def write_record(path: Path, module: str, found: dict) -> None:
-    """Write, and print, what this command of `module` found, with the command and the machine."""
-    command = shlex.join(["python", "-m", module, *sys.argv[1:]])
-    text = json.dumps({**found, "command": command, "machine": machine()}, indent=1) + "\n"
-    path.write_text(text)
-    print(text, end="")
-
-
-def commit() -> str | None:
-    """The commit of this code, with "-dirty" if a module differs from it; None outside of git."""
-
-    def git(*args: str) -> subprocess.CompletedProcess:
-        return subprocess.run(["git", *args], cwd=ROOT, capture_output=True, text=True)
-
-    if shutil.which("git") is None or (head := git("rev-parse", "--short", "HEAD")).returncode:
-        return None
-    changed = git("diff", "--quiet", "HEAD", "--", "*.py").returncode != 0
-    return head.stdout.strip() + "-dirty" * changed
-
-
-def _cpuinfo() -> list[str]:
-    if not os.path.exists("/proc/cpuinfo"):
-        return []
-    with open("/proc/cpuinfo") as file:
-        return file.read().splitlines()

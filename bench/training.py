@@ -1,19 +1,23 @@
-"""Our training step, as every benchmark here takes it; the baseline's is `plain.plain_step`."""
+"""Our training step, as every benchmark here takes it; `tests.plain` has the baseline's."""
 
 from collections.abc import Callable
 from functools import partial
 
 import torch
-from torch import Tensor
-from torch.utils.data import DataLoader
+from torch import Tensor, nn
 
 from engine import Recipe, train_one_epoch
 from engine.run import make_trainer
-from model import UNet
 from runtime.cpu import convert, keep_freed_memory
 from runtime.precision import pick_precision
 
 CPU = torch.device("cpu")
+
+
+class Batches(list):
+    """Batches in memory. A `DataLoader` would copy them, and draw random numbers."""
+
+    dataset = ()
 
 
 def random_batch(batch: int, size: tuple[int, int]) -> tuple[Tensor, Tensor]:
@@ -25,18 +29,15 @@ def random_batch(batch: int, size: tuple[int, int]) -> tuple[Tensor, Tensor]:
     return images, labels
 
 
-def in_memory(images: Tensor, labels: Tensor) -> DataLoader:
-    """A loader of this one batch."""
-    return DataLoader(list(zip(images, labels, strict=True)), len(images))
+def our_epoch(
+    recipe: Recipe, model: nn.Module, loader, device: torch.device = CPU, converted: bool = True
+) -> Callable:
+    """Prepare `model` on `device` as `engine.fit` does; returns a function that trains an epoch.
 
-
-def our_epoch(recipe: Recipe, model: UNet, loader: DataLoader, converted: bool = True) -> Callable:
-    """Prepare `model` as `engine.fit` does on a CPU; returns a function that trains an epoch.
-
-    `converted`: with the layers of `runtime.cpu.convert`.
+    `converted`: on a CPU, with the layers of `runtime.cpu.convert`.
     """
     keep_freed_memory()
-    if converted:
+    if converted and device.type == "cpu":
         convert(model)
-    trainer = make_trainer(recipe, model, loader, pick_precision(recipe.precision, CPU))
+    trainer = make_trainer(recipe, model, loader, pick_precision(recipe.precision, device))
     return partial(train_one_epoch, trainer, loader)

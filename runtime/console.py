@@ -1,6 +1,7 @@
 """What is printed, to a terminal or into a file."""
 
 import sys
+from argparse import ArgumentParser, RawDescriptionHelpFormatter
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -31,3 +32,8 @@ def progress_bar(images: int, description: str) -> Iterator[tqdm]:
         # In a notebook a bar's `disp` refers to the bar. It would wait for the garbage collector,
         # and an interrupt that comes while that calls `tqdm.__del__` is lost.
         bar.disp = None
+
+
+def command_line(doc: str) -> ArgumentParser:
+    """A parser of options, whose `--help` shows `doc` as it is written."""
+    return ArgumentParser(description=doc, formatter_class=RawDescriptionHelpFormatter)

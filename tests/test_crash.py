@@ -27,10 +27,10 @@ from papermill.parameterize import parameterize_notebook
 from test_bad_input import without_rights_of_root
 
 import runtime.console
-from bench.kill_test import FIELDS, ROOT, differences, finish, kill_to_the_end, start
 from engine import Loss, Recipe, Stopped, fit, make_loaders, make_model
 from engine.loaders import leave_interrupts
 from runtime.checkpoint import load_checkpoint
+from tests.stress.kill_test import FIELDS, ROOT, differences, finish, kill_to_the_end, start
 
 resource = pytest.importorskip("resource")  # not on Windows
 pytestmark = pytest.mark.slow
@@ -57,7 +57,7 @@ def surroundings():
 
 
 def small_recipe(streets: Path) -> Recipe:
-    """What `bench.kill_test` trains, without loader workers."""
+    """What `tests.stress.kill_test` trains, without loader workers."""
     fields = {**FIELDS, "data_root": str(streets), "workers": 0}
     return Recipe.from_file(ROOT / "recipes/streets.yaml", **fields)
 

@@ -21,9 +21,10 @@ from torch import nn
 from torch.amp import GradScaler
 from torch.nn import functional as F
 from torch.nn.parallel import parallel_apply
+from torch.utils.data import DataLoader
 
-from bench.plan import GIB, OneBatch, memory
 from dataset import Cityscapes
+from docs.plan import GIB, memory
 from engine import Loss, Recipe, Trainer, evaluate, make_loader, make_model, train_one_epoch
 from engine.optimizer import make_optimizer
 from inference import load_model, predict
@@ -80,7 +81,7 @@ def gradient(device: torch.device, precision: str) -> tuple[float, torch.Tensor]
     optimizer = torch.optim.SGD(model.parameters(), 1.0)
     schedule = torch.optim.lr_scheduler.ConstantLR(optimizer, 1.0)
     scaler = GradScaler(device.type, init_scale=2.0**10, enabled=precision == "fp16")
-    net, loader = Autocast(model, precision), OneBatch([batch(CPU)])
+    net, loader = Autocast(model, precision), DataLoader(list(zip(*batch(CPU), strict=True)), 4)
     loss, _ = train_one_epoch(Trainer(net, Loss(), optimizer, schedule, scaler), loader)
     return loss, before - vector(model.parameters())
 
@@ -303,7 +304,7 @@ def test_a_step_of_the_reference_recipe_takes_the_memory_that_was_computed(preci
     model = make_model(recipe).to(GPU)
     optimizer, scheduler = make_optimizer(recipe, model, 1)
     images = torch.zeros(2, 3, *size, dtype=torch.uint8)
-    loader = OneBatch([(images, images[:, 0])] * 2)
+    loader = DataLoader(list(zip(images, images[:, 0], strict=True)) * 2, 2)
     scaler = GradScaler("cuda", enabled=precision == "fp16")
     net = Autocast(model, precision)
     train_one_epoch(Trainer(net, Loss(recipe.loss), optimizer, scheduler, scaler), loader)

@@ -14,7 +14,6 @@ from torchmetrics.classification import MulticlassJaccardIndex
 import engine.loaders
 import engine.run
 import runtime.distributed
-from bench.plain import PlainUNet, copy_weights, plain_step
 from dataset import Cityscapes, read_labels
 from engine import (
     Loss,
@@ -35,6 +34,7 @@ from inference import load_model, predict
 from model import UNet
 from runtime.checkpoint import load_checkpoint
 from runtime.precision import Autocast
+from tests.plain import PlainUNet, copy_weights, plain_step
 from utils import CITYSCAPES
 
 CPU = torch.device("cpu")

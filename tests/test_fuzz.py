@@ -1,4 +1,4 @@
-"""What damaged and malicious files did before they were refused; `bench.fuzz` found most of it."""
+"""What damaged and malicious files did before they were refused; `stress.fuzz` found most of it."""
 
 import io
 import multiprocessing
@@ -17,8 +17,6 @@ import pytest
 import torch
 from PIL import EpsImagePlugin
 
-from bench import fuzz, fuzz_kinds
-from bench.fuzz_kinds import NOISE, save
 from data_io.image_io import image_size, read_image
 from dataset import Cityscapes
 from engine import Recipe, make_model
@@ -26,6 +24,8 @@ from inference import load_model
 from prepare import masks
 from prepare.archives import zip_state
 from prepare.own import read_record
+from tests.stress import fuzz, fuzz_kinds
+from tests.stress.fuzz_kinds import NOISE, save
 from utils import Classes
 
 # The fuzzing itself

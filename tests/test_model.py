@@ -7,10 +7,10 @@ import pytest
 import torch
 from torch import nn
 
-from bench.plain import PlainUNet, copy_weights
 from engine import Recipe
 from model import NetworkSettings, UNet, normalize
 from padding import mirror
+from tests.plain import PlainUNet, copy_weights
 
 
 def small(**settings) -> UNet:

@@ -1,4 +1,4 @@
-"""bench.plan against real steps on this CPU, and against sums done by hand."""
+"""docs/plan.py against real steps on this CPU, and against sums done by hand."""
 
 import subprocess
 import sys
@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch.profiler import ProfilerActivity, profile
 
-from bench.plan import epoch, flop, memory, needed
+from docs.plan import epoch, flop, memory, needed
 from engine import Loss, Recipe, Trainer, make_loaders, make_model, train_one_epoch
 from engine.optimizer import make_optimizer
 from runtime.precision import Autocast
@@ -29,18 +29,19 @@ def live_peak(work: Callable) -> int:
     return peak
 
 
-def train(recipe: Recipe, precision: str) -> None:
+def train(recipe: Recipe) -> None:
     """An epoch as `fit` trains it, but with PyTorch's own convolutions."""
     model = make_model(recipe)
     loader, _ = make_loaders(recipe)
     optimizer, scheduler = make_optimizer(recipe, model, len(loader))
-    net, loss = Autocast(model, precision), Loss(recipe.loss)
+    net, loss = Autocast(model, recipe.precision), Loss(recipe.loss)
     train_one_epoch(Trainer(net, loss, optimizer, scheduler, whole=True), loader)
 
 
-def small(streets, **fields) -> Recipe:
-    sizes = {"downscale": 1, "width": 16, "depth": 3, "batch_size": 4}
-    return Recipe(**{"data_root": str(streets), "workers": 0, **sizes, **fields})
+in_bf16 = pytest.mark.skipif(
+    not torch.ops.mkldnn._is_mkldnn_bf16_supported(),
+    reason="without AVX512, PyTorch's convolutions in bf16 unfold their input",
+)
 
 
 @pytest.mark.slow
@@ -51,35 +52,20 @@ def small(streets, **fields) -> Recipe:
         {"batch_size": 2, "loss": "cross_entropy+dice", "optimizer": "muon", "depth": 2},
         {"batch_norm": False},
         {"padding": "valid", "depth": 1},
+        pytest.param({"precision": "bf16"}, marks=in_bf16),
     ],
     ids=lambda fields: " ".join(f"{name}={value}" for name, value in fields.items()),
 )
 def test_the_computed_peak_is_within_15_per_cent_of_a_real_step(streets, fields):
-    recipe = small(streets, **fields)
-    computed = memory(recipe, recipe.batch_size, (64, 128), "fp32")
-    assert computed["peak"] == pytest.approx(live_peak(lambda: train(recipe, "fp32")), rel=0.15)
+    small = {"downscale": 1, "width": 16, "depth": 3, "batch_size": 4, "workers": 0}
+    recipe = Recipe(**{"data_root": str(streets), "precision": "fp32", **small, **fields})
+    computed = memory(recipe, recipe.batch_size, (64, 128), recipe.precision)
+    assert computed["peak"] == pytest.approx(live_peak(lambda: train(recipe)), rel=0.15)
+    assert needed(computed) > computed["peak"] + 2**30
     parameters = sum(p.numel() for p in make_model(recipe).parameters())
     assert computed["parameters"] == 4 * parameters
     if recipe.optimizer == "adam":
         assert computed["optimizer"] == pytest.approx(8 * parameters, rel=0.01)
-
-
-@pytest.mark.slow
-@pytest.mark.skipif(
-    not torch.ops.mkldnn._is_mkldnn_bf16_supported(),
-    reason="without AVX512, PyTorch's convolutions in bf16 unfold their input",
-)
-def test_in_bf16_too(streets):
-    recipe = small(streets)
-    computed = memory(recipe, recipe.batch_size, (64, 128), "bf16")
-    assert computed["peak"] == pytest.approx(live_peak(lambda: train(recipe, "bf16")), rel=0.15)
-
-
-@pytest.mark.slow
-def test_bf16_takes_less_than_seven_tenths_of_fp32():
-    recipe = Recipe(width=16, depth=3)
-    fp32, bf16 = (memory(recipe, 4, (64, 128), name)["peak"] for name in ("fp32", "bf16"))
-    assert bf16 < 0.7 * fp32
 
 
 def test_operations_are_those_of_the_convolutions_counted_by_hand():
@@ -100,22 +86,16 @@ def test_operations_are_those_of_the_convolutions_counted_by_hand():
 
 
 def test_an_epoch_takes_its_operations_and_the_bytes_of_its_gradients():
-    alone, share = epoch(100, 4, 1, flop=2e9, gradients=10**6, rate=1e10, bandwidth=1e6)
-    assert (alone, share) == (25 * 4 * 0.2, 0)
-    seconds, share = epoch(100, 4, 2, flop=2e9, gradients=10**6, rate=1e10, bandwidth=1e6)
+    options = {"flop": 2e9, "gradients": 10**6, "rate": 1e10, "bandwidth": 1e6}
+    assert epoch(100, 4, 1, **options) == (25 * 4 * 0.2, 0)
+    seconds, share = epoch(100, 4, 2, **options)
     assert seconds == pytest.approx(13 * (0.8 + 1))  # 13 steps; half of the gradients, twice
     assert share == pytest.approx(1 / 1.8)
 
 
 @pytest.mark.slow
-def test_a_card_must_have_more_than_the_peak():
-    found = memory(Recipe(width=4, depth=1), 1, (64, 64), "fp32")
-    assert needed(found) > found["peak"] + 2**30
-
-
-@pytest.mark.slow
 def test_the_command_prints_its_tables_as_computed():
-    command = [sys.executable, "-m", "bench.plan", "--recipe=recipes/streets.yaml", "--depth=1"]
+    command = [sys.executable, "-m", "docs.plan", "--recipe=recipes/streets.yaml", "--depth=1"]
     command += ["--width=4", "--size=[256,512]", "--images=600", "--tflops=1"]
     options = {"capture_output": True, "text": True, "timeout": 300, "cwd": ROOT}
     out = subprocess.run([*command, "--bandwidth=1"], **options)

@@ -14,15 +14,17 @@ import pytest
 import torch
 
 import engine
-from bench import study, study_figures, study_report
-from bench.study import Run, plan, read, score
 from dataset import Cityscapes
-from engine import Recipe
+from engine import Recipe, evaluate, make_loader
+from inference import load_model
 from model import UNet
+from studies import figures, leave_one_out, report, robustness, study
+from studies.common import is_of
+from studies.study import Run, plan, read, score
 
 ROOT = Path(__file__).resolve().parent.parent
 
-# The command, made small
+# The case studies' command, made small
 
 SMALL = {
     "DATA": {"streets": {"epochs": 6, "halve_every": 3, "hold_out": ("kastell",)}},
@@ -32,10 +34,10 @@ SMALL = {
 
 
 def start(folder: Path, streets: Path, *args: str) -> subprocess.Popen:
-    """`python -m bench.study` with the small settings, its records and runs in `folder`."""
+    """`python -m studies.study` with the small settings, its records and runs in `folder`."""
     settings = "".join(f"study.{name} = {value!r}; " for name, value in SMALL.items())
     records = f"study.RECORDS = pathlib.Path({str(folder / 'records')!r}); "
-    code = f"import pathlib; from bench import study; {settings}{records}study.main()"
+    code = f"import pathlib; from studies import study; {settings}{records}study.main()"
     command = [sys.executable, "-c", code, *args, "--streets", streets, "--runs", folder / "runs"]
     return subprocess.Popen(
         [*map(str, command)], cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
@@ -100,12 +102,8 @@ def test_after_a_kill_only_the_unfinished_run_goes_on_and_ends_as_if_never_stopp
 @pytest.mark.slow
 def test_a_record_holds_recipe_seed_history_scores_machine_and_commit(killed, streets):
     run = killed[2][1]
-    assert (run["study"], run["data"], run["arm"], run["seed"]) == (
-        "padding",
-        "streets",
-        "valid",
-        0,
-    )
+    wanted = Run("padding", "streets", "valid", 0)
+    assert Run(*(run[key] for key in Run._fields)) == wanted
     recipe = Recipe(data_root=str(streets), **run["recipe"])
     assert (recipe.padding, recipe.seed, recipe.precision) == ("valid", 0, "fp32")
     assert [record["epoch"] for record in run["history"]] == list(range(1, 7))
@@ -141,7 +139,7 @@ def test_a_learning_rate_is_chosen_on_another_seed_and_a_run_of_the_same_recipe_
     best = {run["tried"]: run["scores"]["val"]["all"]["mIoU"] for run in runs[:2] if run["scores"]}
     assert counted["with"]["recipe"]["lr"] == max(best, key=best.get)
     assert counted["without"]["recipe"]["lr"] == 1e-3
-    assert "diverged with seed 100, lr 1000" in study_report.status("batchnorm", runs)
+    assert "diverged with seed 100, lr 1000" in report.status("batchnorm", runs)
 
     capsys.readouterr()
     small("loss", "--seeds", 0, "--streets", streets, "--runs", killed[0] / "runs")
@@ -163,28 +161,23 @@ def test_seed_0_of_all_arms_comes_first_and_every_run_differs_in_its_arm_alone()
     for data in ("camvid", "streets"):
         first = runs.index(Run("batchnorm", data, "with", 0))
         assert all(runs.index(run) < first for run in tries if run.data == data)
-    base = Recipe(data_root="x", **study.BASE, **study.DATA["camvid"])
-    reference = Recipe(data_root="x")
-    assert (base.optimizer, base.lr, base.loss) == ("adam", 1e-3, "cross_entropy")
-    for name in ("flip", "batch_size", "schedule", "crop", "batch_norm", "padding", "downscale"):
-        assert getattr(base, name) == getattr(reference, name)
+    setting = {*study.BASE, "epochs", "halve_every", "hold_out", "seed"}
     for run in counted:
         if run.study != "batchnorm":
-            recipe = Recipe(data_root="x", **study.changes(run))
-            arm = {k: getattr(recipe, k) for k in study.STUDIES[run.study][run.arm]}
-            assert arm == study.STUDIES[run.study][run.arm]
+            arm = study.STUDIES[run.study][run.arm]
+            changed = {k: v for k, v in study.changes(run).items() if k not in setting}
+            assert changed == {**arm, **({"crop": study.CROPS[run.data]} if "scale" in arm else {})}
+            Recipe(data_root="x", **study.changes(run))  # is accepted
 
 
-def test_time_left_counts_runs_of_the_same_recipe_once():
-    runs = [run for run in plan(["padding", "loss"], [0]) if run.data == "camvid"]
-    assert len(runs) == 7 and len(study.distinct(runs)) == 6
-    done = [
-        {"study": "padding", "data": "camvid", "arm": "same", "seconds": 10},
-        {"study": "padding", "data": "camvid", "arm": "valid", "seconds": 30},
-    ]
-    assert study.expected_seconds(runs[1], done, 5) == 30
-    assert study.expected_seconds(Run("loss", "camvid", "+ Dice", 0), done, 5) == 20
-    assert study.expected_seconds(Run("loss", "streets", "+ Dice", 0), done, 5) == 5
+def test_time_left_counts_runs_of_the_same_recipe_once(monkeypatch):
+    runs = plan(["padding", "loss"], [0])  # of both, the first arm is the same
+    monkeypatch.setattr(study, "RECORDS", Path("nowhere"))
+    assert study.seconds_left(runs[0], runs, 5) == 5 * (2 * 6 - 1)
+    done = [entry("padding", arm, 0, seconds=s) for arm, s in (("same", 10), ("valid", 30))]
+    monkeypatch.setattr(study, "read", lambda name: done if name == "padding" else [])
+    loss = Run("loss", "camvid", "+ Dice", 0)
+    assert study.seconds_left(loss, runs, 5) == 4 * 20 + 6 * 5
 
 
 def test_the_seed_that_chooses_is_not_counted(monkeypatch):
@@ -220,7 +213,84 @@ def test_inner_pixels_are_those_that_valid_padding_sees_without_reflection(stree
     assert hits["all"] / pixels["all"] != pytest.approx(hits["inner"] / pixels["inner"], abs=3e-3)
 
 
-# What is made of the records
+# Other studies
+
+
+@pytest.mark.slow
+def test_leave_one_out_trains_without_each_city_and_records_a_run_once(
+    streets, tmp_path, monkeypatch
+):
+    monkeypatch.setattr(leave_one_out, "RECORD", tmp_path / "record.jsonl")
+    monkeypatch.chdir(tmp_path)
+    fields = {"data_root": streets, "width": 2, "depth": 1, "epochs": 1}  # downscale 2
+    command = ["x", *(f"--{name}={value}" for name, value in fields.items()), "--workers=0"]
+    monkeypatch.setattr(sys, "argv", command)
+    leave_one_out.main()
+    (line,) = map(json.loads, (tmp_path / "record.jsonl").read_text().splitlines())
+    cities = {image.split("/")[-2] for image in Cityscapes(streets).images}
+    assert set(line["mIoU"]) == cities and len(cities) == 6
+    assert line["mean"] == pytest.approx(sum(line["mIoU"].values()) / 6, abs=1e-3)
+    assert line["run"] == {"file": None, "width": 2, "depth": 1, "epochs": 1}
+    for city in cities:
+        (run,) = (tmp_path / "runs" / "leave-one-out").glob(f"*-{city}")
+        scenes = Cityscapes(streets, cities=[city], downscale=2, downscale_labels=False)
+        assert len(scenes) > 1  # all of them are evaluated at the end
+        model, loader = load_model(run / "last.pt"), make_loader(scenes, 8, False)
+        _, confusion = evaluate(model, loader)
+        assert line["accuracy"][city] == pytest.approx(confusion.pixel_accuracy, abs=1e-3)
+    with pytest.raises(SystemExit, match="already"):
+        leave_one_out.main()
+
+
+@pytest.mark.parametrize("recorded", [{}, {"crop_area": [0.25, 1.0], "crop_start": 1.0}])
+def test_a_record_of_other_fields_is_the_recipes_if_they_have_their_defaults(recorded):
+    recipe = Recipe(data_root="x", width=8)
+    assert is_of({"width": 8, **recorded}, recipe)
+    assert not is_of({"width": 9, **recorded}, recipe)
+    assert not is_of({"width": 8, **recorded, "crop_area": [0.7, 1.0]}, recipe)
+
+
+def test_every_recorded_run_is_of_the_recipe_that_its_study_would_train():
+    for name in study.STUDIES:
+        for run in read(name):
+            fields = study.changes(Run(*(run[key] for key in Run._fields)))
+            assert is_of(run["recipe"], Recipe(**fields)), (name, run["arm"], run["seed"])
+
+
+def test_a_held_out_city_is_not_trained_on_and_no_image_is_lost(streets):
+    whole = Cityscapes(streets, "train").images
+    without = Cityscapes(streets, "train", hold_out=["kastell"]).images
+    alone = Cityscapes(streets, "train", cities=["kastell"]).images
+    assert sorted(without + alone) == sorted(whole) and alone
+    with pytest.raises(ValueError, match="no city atlantis"):
+        Cityscapes(streets, "train", hold_out=["atlantis"])
+
+
+def test_corruptions_keep_the_image_uint8_and_change_it():
+    image = torch.randint(40, 200, (3, 40, 60), dtype=torch.uint8)
+    for name, corrupt in robustness.CORRUPTIONS.items():
+        torch.manual_seed(0)
+        got = corrupt(image)
+        assert got.dtype == torch.uint8
+        assert (got.shape == image.shape) != name.startswith("scale")
+        assert name.startswith("scale") or torch.equal(got, image) == (name == "clean"), name
+
+
+@pytest.mark.slow
+def test_robustness_measures_every_corruption_against_the_clean_images(streets, monkeypatch):
+    some = ("clean", "fog 40 %", "scale 0.5")
+    chosen = {name: robustness.CORRUPTIONS[name] for name in some}
+    monkeypatch.setattr(robustness, "CORRUPTIONS", chosen)
+    model = load_model("checkpoints/streets.pt")
+    model.downscale = 1
+    found = robustness.measure(model, streets)
+    assert set(found) == set(some)
+    assert set(robustness.relative(found)) == {"fog 40 %", "scale 0.5"}
+    run = {"checkpoint": "streets.pt", "found": found}
+    assert len(robustness.plot({"a": run, "b": run}).axes[0].patches) == 4
+
+
+# What is made of the case studies' records
 
 
 def entry(name: str, arm: str, seed: int, data: str = "camvid", **fields) -> dict:
@@ -257,7 +327,7 @@ def all_runs(name: str, seeds=(0, 1, 2), **fields) -> list[dict]:
 
 @pytest.mark.parametrize("df", range(1, 10))
 def test_the_quantiles_are_those_of_students_t(df):
-    t = torch.linspace(0, study_report.T975[df - 1], 200_001, dtype=torch.float64)
+    t = torch.linspace(0, report.T975[df - 1], 200_001, dtype=torch.float64)
     constant = math.gamma((df + 1) / 2) / math.sqrt(df * math.pi) / math.gamma(df / 2)
     inside = 2 * torch.trapezoid(constant * (1 + t**2 / df) ** (-(df + 1) / 2), t).item()
     assert inside == pytest.approx(0.95, abs=1e-5)
@@ -265,22 +335,22 @@ def test_the_quantiles_are_those_of_students_t(df):
 
 def test_a_difference_is_paired_by_seed_and_has_its_interval():
     one, other = {0: 0.10, 1: 0.50, 2: 0.30, 7: 0.9}, {2: 0.33, 0: 0.11, 1: 0.52}
-    found = study_report.difference(one, other)
+    found = report.difference(one, other)
     assert found.mean == pytest.approx(0.02) and found.seeds == 3
     half = 4.3027 * 0.01 / math.sqrt(3)
     assert (found.low, found.high) == pytest.approx((0.02 - half, 0.02 + half))
-    alone = study_report.difference({0: 0.1}, {0: 0.3})
+    alone = report.difference({0: 0.1}, {0: 0.3})
     assert (alone.mean, alone.low, alone.high) == (pytest.approx(0.2), -math.inf, math.inf)
-    assert study_report.difference({0: 0.1}, {1: 0.3}) is None
+    assert report.difference({0: 0.1}, {1: 0.3}) is None
 
 
 def test_runs_of_different_precisions_make_no_pair():
     runs = all_runs("padding", seeds=(0, 1))
     for record in runs[0]["history"]:  # of `same`, seed 0
         record["precision"] = "bf16"
-    text = study_report.table("padding", "camvid", runs)
+    text = report.table("padding", "camvid", runs)
     assert "| 53.50 ± 0.71 (+3.00) |" in text  # of seed 1 alone
-    assert "bf16, fp32" in study_report.status("padding", runs)
+    assert "bf16, fp32" in report.status("padding", runs)
 
 
 @pytest.mark.parametrize(
@@ -295,50 +365,50 @@ def test_runs_of_different_precisions_make_no_pair():
 )
 def test_no_difference_is_said_only_with_the_interval_of_those_that_may_be_there(numbers, said):
     one, other = dict.fromkeys(range(3), 0.0), dict(enumerate(numbers))
-    text = study_report.verdict(study_report.difference(one, other), study_report.MIOU)
+    text = report.verdict(report.difference(one, other), report.MIOU)
     assert text.startswith(said)
 
 
 def test_the_table_has_means_spreads_and_paired_differences():
-    text = study_report.table("padding", "camvid", all_runs("padding"))
+    text = report.table("padding", "camvid", all_runs("padding"))
     head, _, same, valid = text.splitlines()
     assert head.startswith(
         "| CamVid | seeds | accuracy | mIoU | mIoU, unseen video | accuracy, inner"
     )
     assert same.startswith("| same | 0 1 2 | 51.00 ± 1.00 | 46.00 ± 1.00 | 46.00 ± 1.00 | 51.00 ±")
     assert valid.startswith("| valid | 0 1 2 | 54.00 ± 1.00 (+3.00; +3.00 to +3.00) |")
-    assert study_report.table("padding", "streets", all_runs("padding")) == ""
-    one = study_report.table("padding", "camvid", all_runs("padding", seeds=(4,)))
+    assert report.table("padding", "streets", all_runs("padding")) == ""
+    one = report.table("padding", "camvid", all_runs("padding", seeds=(4,)))
     assert "| 57.00 (+3.00) |" in one  # one difference has no interval
 
 
 def test_small_classes_are_averaged_apart_from_the_others_and_absent_ones_left_out():
     run = entry("loss", "+ Dice", 1)
     value = 0.5 + 0.01 + 0.09
-    assert study_report.group_miou(True)(run) == pytest.approx(value - 0.4)
-    assert study_report.group_miou(False)(run) == pytest.approx(value + 0.3)
+    assert report.group_miou(True)(run) == pytest.approx(value - 0.4)
+    assert report.group_miou(False)(run) == pytest.approx(value + 0.3)
 
 
 def test_answers_name_each_arm_against_the_first_and_the_best():
-    text = study_report.answers("loss", all_runs("loss"))
+    text = report.answers("loss", all_runs("loss"))
     assert "CamVid, mIoU, + Dice against cross-entropy: higher, +9.00 points" in text
     assert "CamVid, mIoU: the highest mean has + Lovász, 58.00 ± 1.00" in text
 
 
 @pytest.mark.parametrize("name", study.STUDIES)
 def test_nothing_counts_but_finished_runs_and_the_report_says_what_is_missing(name):
-    assert "Nothing has been run yet" in study_report.report(name, [])
-    assert study_figures.figure(name, []) is None
+    assert "Nothing has been run yet" in report.report(name, [])
+    assert figures.figure(name, []) is None
     first = next(iter(study.STUDIES[name]))
     lost = [
         entry(name, first, 0, scores=None, diverged="epoch 2"),
         entry(name, first, 100, tried=1e-3),
     ]
-    assert study_figures.figure(name, lost) is None
-    assert "seeds none yet; diverged with seed 0" in study_report.report(name, lost)
+    assert figures.figure(name, lost) is None
+    assert "seeds none yet; diverged with seed 0" in report.report(name, lost)
     some = [*lost, entry(name, first, 1)]
-    assert f"CamVid, {first}: seeds 1;" in study_report.report(name, some)
-    assert study_figures.figure(name, some) is not None
+    assert f"CamVid, {first}: seeds 1;" in report.report(name, some)
+    assert figures.figure(name, some) is not None
 
 
 def drawn(ax) -> dict[str, np.ndarray]:
@@ -351,7 +421,7 @@ def drawn(ax) -> dict[str, np.ndarray]:
 @pytest.mark.parametrize("name", ["padding", "batchnorm"])
 def test_accuracy_is_drawn_over_the_epochs_as_the_mean_of_the_seeds(name):
     runs = all_runs(name) + all_runs(name, data="streets", seeds=(4,))
-    camvid, streets = study_figures.figure(name, runs).axes
+    camvid, streets = figures.figure(name, runs).axes
     for place, arm in enumerate(study.STUDIES[name]):
         x, y = drawn(camvid)[f"{arm} (3 seeds)"]
         assert list(x) == [1, 2, 3]
@@ -362,7 +432,7 @@ def test_accuracy_is_drawn_over_the_epochs_as_the_mean_of_the_seeds(name):
 
 
 def test_iou_is_drawn_against_the_share_of_the_pixels():
-    (ax,) = study_figures.figure("loss", all_runs("loss")).axes
+    (ax,) = figures.figure("loss", all_runs("loss")).axes
     assert [t.get_text() for t in ax.get_xticklabels()] == ["pole 1.00%", "road 99.00%"]
     points = {bars.get_label(): bars for bars in ax.containers}["median frequency (3 seeds)"]
     x, y = points.lines[0].get_data()
@@ -373,7 +443,7 @@ def test_iou_is_drawn_against_the_share_of_the_pixels():
 
 
 def test_overfitting_is_drawn_as_both_losses_and_the_scores_on_both_sequences():
-    train, val, bars = study_figures.figure("augmentation", all_runs("augmentation")).axes
+    train, val, bars = figures.figure("augmentation", all_runs("augmentation")).axes
     np.testing.assert_allclose(drawn(train)["flip (3 seeds)"][1], [0.99, 0.49, 1 / 3 - 0.01])
     np.testing.assert_allclose(drawn(val)["flip (3 seeds)"][1], [1.2, 0.6, 0.4])
     heights = [patch.get_height() for patch in bars.patches]
@@ -381,7 +451,7 @@ def test_overfitting_is_drawn_as_both_losses_and_the_scores_on_both_sequences():
     streets = all_runs("augmentation", data="streets")
     for run in streets:
         del run["scores"]["unseen"]  # no town of Streets is held out
-    both = study_figures.figure("augmentation", [*all_runs("augmentation"), *streets]).axes
+    both = figures.figure("augmentation", [*all_runs("augmentation"), *streets]).axes
     assert len(both) == 6 and [len(both[i].patches) for i in (2, 5)] == [10, 5]
 
 

@@ -1,15 +1,14 @@
 """Train for 10,000 steps, and look whether memory or file handles grow, or the cache changes.
 
-    python -m bench.soak
+    python -m tests.stress.soak
 
 A small network on small scenes of Streets, with what users have: loader workers, the cache, and
 after every epoch of 20 steps an evaluation and the checkpoints. After each epoch the memory and the
 file handles of the process and of its workers are read from /proc (Linux only). The first tenth is
 the warm-up; from there on each process's memory must stay within 2 %, handles and cache as they
-are. Writes bench/soak.json, with the minutes it took; the exit code is 1 if something grew.
+are. Writes tests/stress/soak.json, with the minutes it took; the exit code is 1 if something grew.
 """
 
-import argparse
 import hashlib
 import multiprocessing
 import os
@@ -21,10 +20,11 @@ from typing import NamedTuple
 
 from tqdm import tqdm
 
-from bench.kill_test import FIELDS, ROOT
-from bench.timing import write_record
 from engine import Recipe, fit, make_loaders, make_model
 from prepare.streets import draw_tree
+from runtime.console import command_line
+from runtime.machine import ROOT, write_record
+from tests.stress.kill_test import FIELDS
 
 RECORD = Path(__file__).with_name("soak.json")
 SCENES = 40  # to train on; with a batch size of 2, 20 steps an epoch
@@ -43,10 +43,8 @@ def sample() -> Sample:
     workers = sorted(worker.pid for worker in multiprocessing.active_children())
     processes = [Path(f"/proc/{pid}") for pid in (os.getpid(), *workers)]
     pages = [int((process / "statm").read_text().split()[1]) for process in processes]
-    return Sample(
-        memory=tuple(n * os.sysconf("SC_PAGE_SIZE") for n in pages),
-        handles=tuple(len(os.listdir(process / "fd")) for process in processes),
-    )
+    memory = tuple(n * os.sysconf("SC_PAGE_SIZE") for n in pages)
+    return Sample(memory, tuple(len(os.listdir(process / "fd")) for process in processes))
 
 
 def content(folder: Path) -> dict[str, tuple]:
@@ -90,8 +88,8 @@ def judge(samples: list[Sample]) -> dict:
     handles = list(zip(*(each.handles for each in after), strict=True))
 
     def numbers(of_one: tuple[int, ...]) -> dict[str, float]:
-        found = {"first": of_one[0], "last": of_one[-1], "least": min(of_one), "most": max(of_one)}
-        return {name: round(value / 1e6, 1) for name, value in found.items()}
+        places = {"first": of_one[0], "last": of_one[-1], "least": min(of_one), "most": max(of_one)}
+        return {name: round(value / 1e6, 1) for name, value in places.items()}
 
     return {
         "MB of the process": numbers(memory[0]),
@@ -103,14 +101,12 @@ def judge(samples: list[Sample]) -> dict:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = command_line(__doc__)
     parser.add_argument("--steps", type=int, default=10_000, help="of training (10000)")
     args = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         found = soak(Path(folder), args.steps)
-    write_record(RECORD, "bench.soak", found)
+    write_record(RECORD, "tests.stress.soak", found)
     sys.exit(not (found["memory flat"] and found["handles flat"] and found["cache unchanged"]))
 
 

@@ -1,29 +1,27 @@
 """Whether training in bf16 costs quality: the quick CamVid recipe in fp32 and bf16.
 
-    python -m bench.precision --seeds 0 1 2
+    python -m studies.precision --seeds 0 1 2
 
 Trains recipes/camvid-quick.yaml in both precisions with each seed, 3 minutes a seed on two cores
-with AVX512_BF16; refuses a CPU without bf16. Each run is added to bench/precision.json when it
-ends and is not repeated; one that was stopped goes on, in runs/precision/. Prints the mean and
-standard deviation of the last epoch's mIoU and accuracy on val at full resolution, and those of
+with AVX512_BF16; refuses a CPU without bf16. Each run is written to studies/records/precision.json
+when it ends, and is not repeated. One that was stopped goes on, in runs/precision/. Prints the mean
+and standard deviation of the last epoch's mIoU and accuracy on val at full resolution, and those of
 the differences.
 """
 
-import argparse
 import json
-import sys
 from pathlib import Path
 
 import torch
 
-from bench.timing import commit, machine
-from bench.training import CPU
 from engine import Recipe, evaluate_split, fit, make_loaders, make_model
+from runtime.console import command_line
 from runtime.files import atomic_write
+from runtime.machine import commit, machine
 from runtime.precision import pick_precision
+from studies.common import RECORDS, errors_shown
 
-RECIPE = "recipes/camvid-quick.yaml"
-RECORD = Path(__file__).with_name("precision.json")
+RECIPE, RECORD = "recipes/camvid-quick.yaml", RECORDS / "precision.json"
 
 
 def train(precision: str, seed: int) -> dict:
@@ -41,38 +39,27 @@ def report(runs: list[dict]) -> str:
     """Mean and standard deviation of each precision, and of bf16 minus fp32, in per cent."""
     lines = []
     for name in ("mIoU", "val_accuracy"):
-        found = {
-            precision: {r["seed"]: 100 * r[name] for r in runs if r["precision"] == precision}
-            for precision in ("fp32", "bf16")
-        }
-        both = sorted(found["fp32"].keys() & found["bf16"].keys())
-        found["bf16 - fp32"] = {s: found["bf16"][s] - found["fp32"][s] for s in both}
-        for what, values in found.items():
-            std, mean = torch.std_mean(torch.tensor([values[seed] for seed in both]))
-            lines.append(f"{name:12} {what:11} {mean:5.1f} ± {std:.1f} ({len(both)} seeds)")
+        found = {(run["precision"], run["seed"]): 100 * run[name] for run in runs}
+        seeds = sorted(s for precision, s in found if precision == "bf16" and ("fp32", s) in found)
+        fp32, bf16 = (torch.tensor([found[p, s] for s in seeds]) for p in ("fp32", "bf16"))
+        for what, values in (("fp32", fp32), ("bf16", bf16), ("bf16 - fp32", bf16 - fp32)):
+            std, mean = torch.std_mean(values)
+            lines.append(f"{name:12} {what:11} {mean:5.1f} ± {std:.1f} ({len(seeds)} seeds)")
     return "\n".join(lines)
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = command_line(__doc__)
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     seeds = parser.parse_args().seeds
     runs = json.loads(RECORD.read_text()) if RECORD.exists() else []
-    try:
-        pick_precision("bf16", CPU)
-        for seed in seeds:
-            for precision in ("fp32", "bf16"):
-                if any((r["precision"], r["seed"]) == (precision, seed) for r in runs):
-                    continue
+    with errors_shown():
+        pick_precision("bf16", torch.device("cpu"))
+        for precision, seed in ((p, s) for s in seeds for p in ("fp32", "bf16")):
+            if not any((r["precision"], r["seed"]) == (precision, seed) for r in runs):
                 runs.append(train(precision, seed))
                 atomic_write(RECORD, json.dumps(runs, indent=1).encode())
                 print(f"seed {seed} in {precision}: mIoU {runs[-1]['mIoU']:.1%}", flush=True)
-    except (OSError, ValueError, FloatingPointError) as error:
-        sys.exit(f"error: {error}")
-    except KeyboardInterrupt:
-        sys.exit("stopped; run the same command to go on")
     print(report(runs))
 
 

@@ -1,14 +1,14 @@
 #!/usr/bin/env bash
 # Two hosts on one machine: network namespaces that a switch joins, a torchrun in each.
 #
-#     sudo PYTHON=.venv/bin/python bench/multinode.sh [seconds that the link is cut, 10]
+#     sudo PYTHON=.venv/bin/python tests/stress/multinode.sh [seconds that the link is cut, 10]
 #
 # Trains Streets on one host, then on two, then on two while the link is cut and while one host is
 # killed and started again, and prints which runs ended with the history of the first, as all must.
 # Needs root and iproute2 with bridges. The addresses exist only inside of the namespaces; these
 # and all files are gone at the end.
 set -euo pipefail
-cd "$(dirname "$0")/.."
+cd "$(dirname "$0")/../.."
 cut=${1:-10}
 python=$(realpath -s "${PYTHON:-python3}")
 id=unet$$ # of the namespaces: $id-switch, $id-1, $id-2

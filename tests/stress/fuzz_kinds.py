@@ -1,4 +1,4 @@
-"""What `bench.fuzz` damages: whole files of each kind, who reads them, and what may be raised."""
+"""What `fuzz` damages: whole files of each kind, who reads them, and what may be raised."""
 
 import hashlib
 import io
@@ -8,7 +8,8 @@ import random
 import tempfile
 import zipfile
 from collections.abc import Callable
-from functools import cache, partial
+from dataclasses import dataclass
+from functools import cache, cached_property, partial
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +17,6 @@ import torch
 from PIL import Image
 
 import prepare.camvid
-from bench.mutations import damage, edit, mend_png, replace
 from data_io.cache import Cache
 from data_io.image_io import image_size, read_image
 from dataset import Cityscapes, read_labels
@@ -28,42 +28,46 @@ from prepare.archives import zip_state
 from prepare.own import read_record
 from prepare.pairs import Pair, assign_splits
 from runtime.checkpoint import CHECKSUM_SIZE, _checksum, load_last, save_checkpoint
+from runtime.machine import ROOT
+from tests.stress.mutations import damage, edit, mend_png, replace
 from utils import CITYSCAPES, Classes
 
 NOISE = np.random.default_rng(0).integers(0, 256, (9, 12, 3), dtype=np.uint8)
 IDS = NOISE[..., 0] % 34
-ROOT = Path(__file__).resolve().parent.parent
 FRAME = "a/a_000000_000000"  # of the data sets: city/city_sequence_frame
 
 
+MISSING = FileNotFoundError, ValueError
+UNREADABLE = FileNotFoundError, OSError, ValueError
+
+
+@dataclass
 class Kind:
     """A kind of files.
 
     Args:
         name: that the file gets.
-        whole: makes the files that are damaged.
+        make: makes the files that are damaged.
         readers: each a function of the file's path, and the exceptions that its docstring names.
         sealed: the files have checksums, so that a reader gives what it held before, or refuses.
-        change: damages a file, see `bench.mutations.damage`.
+        change: damages a file, see `mutations.damage`.
         mend: called with the damaged file, to give it the right checksums again.
     """
 
-    def __init__(
-        self,
-        name: str,
-        whole: Callable[[], list[bytes]],
-        readers: list[tuple[Callable[[Path], object], tuple]],
-        sealed: bool = False,
-        change: Callable = damage,
-        mend: Callable[[bytes], bytes] = bytes,
-    ):
-        self.name, self.whole, self.readers = name, cache(whole), readers
-        self.sealed, self.change, self.mend = sealed, change, mend
+    name: str
+    make: Callable[[], list[bytes]]
+    readers: list[tuple[Callable[[Path], object], tuple]]
+    sealed: bool = False
+    change: Callable = damage
+    mend: Callable[[bytes], bytes] = bytes
+
+    @cached_property
+    def whole(self) -> list[bytes]:
+        return self.make()
 
     def damaged(self, seed: str) -> bytes:
-        """A damaged file."""
-        chance, files = random.Random(seed), self.whole()
-        return self.mend(self.change(chance.choice(files), files, chance))
+        chance = random.Random(seed)
+        return self.mend(self.change(chance.choice(self.whole), self.whole, chance))
 
 
 # Images
@@ -114,15 +118,16 @@ def pixels(read: Callable, path: Path) -> object:
     return found.shape, found.dtype, hashlib.sha256(found.data).hexdigest()
 
 
-IMAGE = [
-    (partial(pixels, read_image), (FileNotFoundError, ValueError)),
-    (image_size, ()),
-]
+def read_mask(colors: bool) -> Callable:
+    return partial(pixels, partial(masks.read_values, colors=colors))
+
+
+IMAGE = [(partial(pixels, read_image), MISSING), (image_size, ())]
 MASK = [
-    (partial(pixels, partial(masks.read_values, colors=False)), (FileNotFoundError, ValueError)),
-    (partial(pixels, partial(masks.read_values, colors=True)), (FileNotFoundError, ValueError)),
-    (masks.palette_of, (FileNotFoundError, ValueError)),
-    (partial(pixels, prepare.camvid.read_labels), (FileNotFoundError, ValueError)),
+    (read_mask(colors=False), MISSING),
+    (read_mask(colors=True), MISSING),
+    (masks.palette_of, MISSING),
+    (partial(pixels, prepare.camvid.read_labels), MISSING),
 ]
 
 
@@ -172,21 +177,15 @@ def checkpoint(sealed: bool, seed: int = 0) -> bytes:
     torch.manual_seed(seed)
     model = UNet(width=1, depth=1)
     model.classes = CITYSCAPES
-    recipe = Recipe(width=1, depth=1, data_root="x")
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "a.pt"
+        recipe = Recipe(width=1, depth=1, data_root="x")
         save_checkpoint(path, model, recipe, [{"epoch": 1, "mIoU": 0.5}])
-        content = path.read_bytes()
-    return content if sealed else unsealed(content)
-
-
-def unsealed(content: bytes) -> bytes:
-    """As older versions wrote a checkpoint, which did not say that it had a checksum."""
-    found = torch.load(io.BytesIO(content), weights_only=True)
-    del found["sealed"]
-    data = io.BytesIO()
-    torch.save(found, data)
-    return data.getvalue()
+        if not sealed:
+            found = torch.load(path, weights_only=True)
+            del found["sealed"]
+            torch.save(found, path)
+        return path.read_bytes()
 
 
 def seal(content: bytes) -> bytes:
@@ -200,6 +199,7 @@ def sealed_checkpoints() -> list[bytes]:
 
 
 def plain_checkpoints() -> list[bytes]:
+    """As older versions wrote them, which did not say that they had a checksum."""
     return [checkpoint(False), checkpoint(False, seed=1)]
 
 
@@ -210,7 +210,7 @@ def use_model(path: Path) -> object:
     return model.settings, model.classes, model.downscale, weights, labels.tolist()
 
 
-CHECKPOINT = [(use_model, (FileNotFoundError, OSError, ValueError))]
+CHECKPOINT = [(use_model, UNREADABLE)]
 
 
 def state(path: Path) -> object:
@@ -280,46 +280,30 @@ def read_cached(path: Path) -> object:
     return [(part.shape, part.tobytes()) for part in found]
 
 
+BAD = (ValueError,)
+LABELS = [(partial(pixels, read_labels), MISSING)]
+OTHER_MASK = [*MASK, (lambda path: masks.are_colored([path]), ())]
+CLASSES = [(check_classes, BAD)]
+RECORD = [(lambda path: read_record(path.parent), BAD)]
+ARCHIVE = [(unpack, UNREADABLE), (is_whole, ())]
 KINDS = {
     "PNG images": Kind("a.png", png_images, IMAGE, sealed=True),
     "other images": Kind("a.jpg", other_images, IMAGE, mend=mend_some),
-    "labels": Kind(
-        "a.png",
-        grey_images,
-        [(partial(pixels, read_labels), (FileNotFoundError, ValueError))],
-        sealed=True,
-    ),
+    "labels": Kind("a.png", grey_images, LABELS, sealed=True),
     "masks": Kind("a.png", mask_images, MASK, sealed=True),
     "other masks": Kind(
-        "a.tif",
-        lambda: other_images() + mask_images(),
-        [*MASK, (lambda path: masks.are_colored([path]), ())],
-        mend=mend_some,
+        "a.tif", lambda: other_images() + mask_images(), OTHER_MASK, mend=mend_some
     ),
-    "recipes": Kind("recipe.yaml", recipes, [(Recipe.from_file, (ValueError,))], change=edit),
-    "class tables": Kind(
-        "classes.yaml", class_tables, [(check_classes, (ValueError,))], change=edit
-    ),
-    "lists of colours": Kind(
-        "colors.txt", color_lists, [(check_classes, (ValueError,))], change=edit
-    ),
-    "records of prepare.own": Kind(
-        "own.json", records, [(lambda path: read_record(path.parent), (ValueError,))], change=edit
-    ),
-    "lists of names": Kind("val.txt", names, [(assign, (ValueError,))]),
+    "recipes": Kind("recipe.yaml", recipes, [(Recipe.from_file, BAD)], change=edit),
+    "class tables": Kind("classes.yaml", class_tables, CLASSES, change=edit),
+    "lists of colours": Kind("colors.txt", color_lists, CLASSES, change=edit),
+    "records of prepare.own": Kind("own.json", records, RECORD, change=edit),
+    "lists of names": Kind("val.txt", names, [(assign, BAD)]),
     "checkpoints": Kind("a.pt", sealed_checkpoints, CHECKPOINT, sealed=True),
     "checkpoints without a checksum": Kind("a.pt", plain_checkpoints, CHECKPOINT),
     "checkpoints with a new checksum": Kind("a.pt", sealed_checkpoints, CHECKPOINT, mend=seal),
     "checkpoints of other content": Kind("a.pt", plain_checkpoints, CHECKPOINT, change=replace),
     "runs": Kind("last.pt", sealed_checkpoints, [(state, ())], sealed=True),
-    "archives": Kind(
-        "gtFine_trainvaltest.zip",
-        archives,
-        [
-            (unpack, (FileNotFoundError, OSError, ValueError)),
-            (is_whole, ()),
-        ],
-        sealed=True,
-    ),
+    "archives": Kind("gtFine_trainvaltest.zip", archives, ARCHIVE, sealed=True),
     "cache": Kind("item.cache", cached, [(read_cached, ())], sealed=True),
 }

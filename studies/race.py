@@ -1,7 +1,7 @@
 """Quality for time: three U-Nets train from scratch on CamVid, in turns, equally long.
 
-    python -m bench.race --minutes 9 --seed 0
-    python -m bench.race --minutes 9 --seed 1 --only ours
+    python -m studies.race --minutes 9 --seed 0
+    python -m studies.race --minutes 9 --seed 1 --only ours
 
 Ours trains with recipes/camvid-quick.yaml, and is done before nine minutes are over.
 segmentation-models-pytorch's Unet (resnet18 encoder, no pretrained weights) and MONAI's BasicUNet
@@ -9,10 +9,10 @@ train with the loop of their tutorials: full frames, random flip, batches of 8, 
 cross-entropy. All use the same loader with as many workers, and compute in what the processor is
 fast in (peers in bf16 also in channels-last layout, which is then their fastest). Only training is
 timed, not the evaluation on val, at full resolution, between turns. The result goes to
-bench/race.json, where it replaces one of the same minutes and seed, and images/race.png is drawn.
+studies/records/race.json, where it replaces one of the same minutes and seed. images/race.png shows
+all of them.
 """
 
-import argparse
 import copy
 import itertools
 import json
@@ -20,8 +20,6 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from functools import partial
-from operator import itemgetter
-from pathlib import Path
 
 import torch
 from matplotlib.figure import Figure
@@ -30,38 +28,37 @@ from torch import nn
 from torch.nn import functional as F
 
 from bench.peers import LABELS, make
-from bench.plain import plain_input, plain_step
-from bench.timing import machine, started
-from bench.training import CPU, our_epoch
+from bench.timing import started
+from bench.training import our_epoch
 from dataset import Cityscapes
 from engine import Recipe, evaluate_split, make_loaders, make_model
 from engine.loaders import set_epoch
+from runtime.console import command_line
+from runtime.machine import ROOT, machine
 from runtime.precision import DTYPES, pick_precision
+from studies.common import RECORDS
+from tests.plain import plain_input, plain_step
 from utils import CITYSCAPES, IGNORE_INDEX, ConfusionMatrix
 
-ROOT = Path(__file__).resolve().parent.parent
-RECIPE = ROOT / "recipes" / "camvid-quick.yaml"
-RESULT, FIGURE = ROOT / "bench" / "race.json", ROOT / "images" / "race.png"
+RECIPE = ROOT / "recipes/camvid-quick.yaml"
+RECORD, FIGURE = RECORDS / "race.json", ROOT / "images/race.png"
 NAMES = ("ours", "smp", "monai")
 TURN = 60  # seconds that a peer trains between two evaluations; ours trains an epoch
 GOAL = 0.4  # mIoU
 
 
-def turns(run: Iterator[tuple[float, float]]) -> Callable:
-    """For `started`: a function that returns the next (seconds of training, mIoU), or None."""
-    return partial(next, run, None)
-
-
 def contender(name: str, data_root: str, seed: int) -> Callable:
-    """Ours trains an epoch a turn, a peer about `TURN` seconds."""
+    """For `started`: a function that returns the next (seconds of training, mIoU), or None."""
     if name == "ours":
-        recipe = Recipe.from_file(RECIPE, data_root=data_root, seed=seed)
-        return turns(train_ours(recipe))
-    plain = Recipe(data_root=data_root, downscale=1, seed=seed)  # full frames, flip, batches of 8
-    return turns(train_peer(make(name, seed=seed), plain))
+        turns = train_ours(Recipe.from_file(RECIPE, data_root=data_root, seed=seed))
+    else:  # full frames, flip, batches of 8
+        plain = Recipe(data_root=data_root, downscale=1, seed=seed)
+        turns = train_peer(make(name, seed=seed), plain)
+    return partial(next, turns, None)
 
 
 def train_ours(recipe: Recipe) -> Iterator[tuple[float, float]]:
+    """An epoch a turn."""
     model = make_model(recipe)
     train_loader, _ = make_loaders(recipe)
     train = our_epoch(recipe, model, train_loader)
@@ -74,8 +71,9 @@ def train_ours(recipe: Recipe) -> Iterator[tuple[float, float]]:
 
 
 def train_peer(model: nn.Module, recipe: Recipe) -> Iterator[tuple[float, float]]:
+    """About `TURN` seconds a turn."""
     train_loader, val_loader = make_loaders(recipe)
-    dtype = DTYPES[pick_precision("auto", CPU)]
+    dtype = DTYPES[pick_precision("auto", torch.device("cpu"))]
     if dtype == torch.bfloat16:
         model = model.to(memory_format=torch.channels_last)
     optimizer = torch.optim.Adam(model.parameters(), 1e-3)
@@ -148,19 +146,8 @@ def plot(runs: list[dict]) -> Figure:
     return figure
 
 
-def record(run: dict) -> list[dict]:
-    """Add a run to the file; returns all runs of as many minutes."""
-    runs = json.loads(RESULT.read_text())["runs"] if RESULT.exists() else []
-    key = itemgetter("minutes", "seed")
-    runs = sorted([*(other for other in runs if key(other) != key(run)), run], key=key)
-    RESULT.write_text(json.dumps({"runs": runs}, indent=1))
-    return [other for other in runs if other["minutes"] == run["minutes"]]
-
-
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = command_line(__doc__)
     parser.add_argument("--data_root", default="data/camvid", help="made by prepare.camvid")
     parser.add_argument("--minutes", type=float, default=9, help="of training, for each")
     parser.add_argument("--seed", type=int, default=0, help="of weights, order and augmentation")
@@ -175,14 +162,18 @@ def main() -> None:
     run = {
         "seed": args.seed,
         "minutes": args.minutes,
-        "command": " ".join(["python -m bench.race", *sys.argv[1:]]),
+        "command": " ".join(["python -m studies.race", *sys.argv[1:]]),
         "machine": machine(),
         f"minutes to {GOAL:.0%} mIoU": {name: reached(curve) for name, curve in curves.items()},
         "curves": curves,
     }
-    runs = record(run)
-    plot(runs).savefig(FIGURE, dpi=120)
-    for run in runs:
+    runs = json.loads(RECORD.read_text())["runs"] if RECORD.exists() else []
+    runs = {(each["minutes"], each["seed"]): each for each in [*runs, run]}
+    runs = [runs[key] for key in sorted(runs)]
+    RECORD.write_text(json.dumps({"runs": runs}, indent=1))
+    alike = [each for each in runs if each["minutes"] == args.minutes]
+    plot(alike).savefig(FIGURE, dpi=120)
+    for run in alike:
         for name, curve in run["curves"].items():
             minutes = reached(curve)
             when = f"after {minutes:.1f} minutes" if minutes else "not reached"

@@ -1,17 +1,16 @@
 """Kill a training at random moments, fill its disk, and check that the result is bit-identical.
 
-    python -m bench.kill_test --kills 100 --full-disks 20
+    python -m tests.stress.kill_test --kills 100 --full-disks 20
 
 A small training (`train.py` on Streets, with loader workers, crops and jitter) is killed with
 SIGKILL and started again until it ends, over and over. Each kill comes at a moment drawn
 uniformly over the length of an undisturbed run; every other one then waits until a file is being
 written. A disk is full from a random byte of `last.pt` on (see `fill_disk`). Both are survived if
 no finished epoch is lost, and if the run ends with exactly the weights, optimizer state and records
-of the undisturbed one. The counts go into bench/kill-test.json; Linux only.
+of the undisturbed one. The counts go into tests/stress/kill-test.json; Linux only.
 tests/test_crash.py does the same for a few kills, and with a small disk that is really full.
 """
 
-import argparse
 import json
 import random
 import re
@@ -26,14 +25,13 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from torch import Tensor
-from tqdm import tqdm
 
-from bench.timing import write_record
 from prepare.streets import draw_tree
 from runtime.checkpoint import load_checkpoint, load_last
+from runtime.console import command_line
+from runtime.machine import ROOT, write_record
 
 RECORD = Path(__file__).with_name("kill-test.json")
-ROOT = Path(__file__).resolve().parent.parent
 FIELDS = {  # changes that make recipes/streets.yaml small
     "downscale": 1, "crop": [48, 96], "jitter": 0.2, "width": 4, "depth": 2, "batch_size": 2,
     "epochs": 4, "workers": 2,
@@ -187,56 +185,42 @@ def _differ(a: object, b: object, where: str) -> Iterator[str]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = command_line(__doc__)
     parser.add_argument("--kills", type=int, default=100, help="how many (100)")
     parser.add_argument("--full-disks", type=int, default=20, help="how many, in last.pt (20)")
     parser.add_argument("--seed", type=int, help="of the moments (default: random, printed)")
     args = parser.parse_args()
     seed = random.randrange(10**6) if args.seed is None else args.seed
     chance = random.Random(seed)
-    kills = writes = survived = 0
-    disks = Counter()  # file that was not written -> how often
-    disks_survived = 0
-    total = args.kills + args.full_disks
-    with tempfile.TemporaryDirectory() as folder, tqdm(total=total) as bar:
+    found = Counter()
+    with tempfile.TemporaryDirectory() as folder:
         folder = Path(folder)
         data, whole = folder / "streets", folder / "whole"
         draw_tree(data, train=12, val=5, size=(128, 64), quiet=True)
         lengths = [finish(start(data, whole), whole)]
-        bar.write(f"seed {seed}; an undisturbed run trains for {lengths[0]:.1f} s")
-        while kills < args.kills:
-            run = Path(tempfile.mkdtemp(dir=folder))
-            hit, in_write = kill_to_the_end(data, run, lengths, chance, args.kills - kills)
-            found = differences(whole, run)
-            for difference in found:
-                bar.write(f"after kill {kills + hit}: {difference}")
-            kills, writes = kills + hit, writes + in_write
-            survived += 0 if found else hit
-            bar.update(hit)
+        print(f"seed {seed}; an undisturbed run trains for {lengths[0]:.1f} s")
         size = (whole / "previous.pt").stat().st_size
-        while disks["last.pt"] < args.full_disks:
+
+        def survived(run: Path, what: str) -> bool:
+            different = differences(whole, run)
+            print("\n".join(f"after {what}: {each}" for each in different) or f"survived {what}")
+            return not different
+
+        while found["kills"] < args.kills:
             run = Path(tempfile.mkdtemp(dir=folder))
-            byte = chance.randrange(size)
-            name = fill_disk(data, run, byte)
-            found = differences(whole, run)
-            for difference in found:
-                bar.write(f"after a disk full at byte {byte} of {name}: {difference}")
-            disks[name] += bool(name)
-            disks_survived += bool(name) and not found
-            bar.update(name == "last.pt")
-    record = {
-        "kills": kills,
-        "survived": survived,
-        "in the middle of a write": writes,
-        "full disks": disks.total(),
-        "full disks survived": disks_survived,
-        "in last.pt": disks["last.pt"],
-        "seed": seed,
-    }
-    write_record(RECORD, "bench.kill_test", record)
-    sys.exit(survived < kills or disks_survived < disks.total())
+            hit, in_write = kill_to_the_end(data, run, lengths, chance, args.kills - found["kills"])
+            found["kills"] += hit
+            found["survived"] += hit * survived(run, f"{hit} kills")
+            found["in the middle of a write"] += in_write
+        while found["in last.pt"] < args.full_disks:
+            run, byte = Path(tempfile.mkdtemp(dir=folder)), chance.randrange(size)
+            if name := fill_disk(data, run, byte):
+                found["full disks"] += 1
+                found["full disks survived"] += survived(run, f"a disk full at {byte} of {name}")
+                found["in last.pt"] += name == "last.pt"
+    write_record(RECORD, "tests.stress.kill_test", {**found, "seed": seed})
+    lost = found["kills"] - found["survived"] + found["full disks"] - found["full disks survived"]
+    sys.exit(lost > 0)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""What the case studies found, in words and tables, from the records of `bench.study`.
+"""What the case studies found, in words and tables, from the records of `studies.study`.
 
 A difference is that of two arms with the same seed. Its 95 % interval is by Student's t
 distribution, which with three seeds is wide, and is not widened for the number of comparisons.
@@ -9,7 +9,7 @@ import statistics
 from collections.abc import Callable
 from typing import NamedTuple
 
-from bench.study import DATA, STUDIES
+from studies.study import DATA, STUDIES
 
 NAMES = {"camvid": "CamVid", "streets": "Streets"}
 RARE = 0.02  # share of the pixels below which a class is small
@@ -30,24 +30,17 @@ class Measure(NamedTuple):
 
 
 def judged(figure: str, place: str = "val", pixels: str = "all") -> Callable:
-    """A figure of `bench.study.score`, on `val` or `unseen`, of `all` pixels or the `inner`."""
+    """A figure of `studies.study.score`, on `val` or `unseen`, of `all` pixels or the `inner`."""
     return lambda run: run["scores"].get(place, {}).get(pixels, {}).get(figure)
 
 
-def small_classes(run: dict) -> dict[str, bool]:
-    """Of the classes that were trained on, whether they are below 2 % of the pixels."""
-    return {name: share < RARE for name, share in run["shares"].items() if share > 0}
-
-
 def group_miou(small: bool, place: str = "val") -> Callable:
-    """The mean IoU of the small classes, or of the others."""
+    """The mean IoU of the classes below `RARE` of the pixels trained on, or of the others."""
 
     def of(run: dict) -> float | None:
         iou = judged("iou", place)(run) or {}
-        found = [
-            iou.get(name) for name, is_small in small_classes(run).items() if is_small == small
-        ]
-        known = [value for value in found if value is not None]
+        names = [name for name, share in run["shares"].items() if share and (share < RARE) == small]
+        known = [iou[name] for name in names if iou.get(name) is not None]
         return statistics.mean(known) if known else None
 
     return of
@@ -55,6 +48,11 @@ def group_miou(small: bool, place: str = "val") -> Callable:
 
 def lowest_loss_epoch(run: dict) -> float:
     return min(run["history"], key=lambda record: record["val_loss"])["epoch"]
+
+
+def last(name: str) -> Callable:
+    """A number of the last epoch's record."""
+    return lambda run: run["history"][-1][name]
 
 
 MIOU, ACCURACY = Measure("mIoU", judged("mIoU")), Measure("accuracy", judged("val_accuracy"))
@@ -84,8 +82,8 @@ MEASURES = {  # of val, where nothing else is said
     "augmentation": [
         UNSEEN,
         MIOU,
-        Measure("loss in training", lambda run: run["history"][-1]["train_loss"], False, 3),
-        Measure("loss", lambda run: run["history"][-1]["val_loss"], False, 3),
+        Measure("loss in training", last("train_loss"), False, 3),
+        Measure("loss", last("val_loss"), False, 3),
         Measure("loss, unseen video", judged("loss", "unseen"), False, 3),
         Measure("epoch of the lowest loss", lowest_loss_epoch, False, 1),
     ],
@@ -154,6 +152,20 @@ def verdict(found: Difference | None, measure: Measure) -> str:
 # Text
 
 
+def spread(numbers) -> tuple[float, float]:
+    """Mean and standard deviation over the seeds; 0 of a single one, which draws no bar."""
+    numbers = list(numbers)
+    return statistics.mean(numbers), statistics.stdev(numbers) if len(numbers) > 1 else 0
+
+
+def shown(found: dict, measure: Measure) -> str:
+    """Mean ± standard deviation over the seeds."""
+    if not found:
+        return "-"
+    mean, deviation = map(measure.show, spread(found.values()))
+    return f"{mean} ± {deviation}" if len(found) > 1 else mean
+
+
 def arms(runs: list[dict], study: str, data: str) -> list[str]:
     """The arms of a study that have a counted run on a data set, in the study's order."""
     return [arm for arm in STUDIES[study] if counted(runs, data, arm)]
@@ -162,27 +174,29 @@ def arms(runs: list[dict], study: str, data: str) -> list[str]:
 def status(study: str, runs: list[dict]) -> str:
     """Which runs are on record, where they were trained, and which learning rates were tried."""
     if not runs:
-        return f"Nothing has been run yet: `python -m bench.study {study} --seeds 0 1 2`"
+        return f"Nothing has been run yet: `python -m studies.study {study} --seeds 0 1 2`"
     lines = []
     for data, arm in ((data, arm) for data in DATA for arm in STUDIES[study]):
         mine = [run for run in runs if (run["data"], run["arm"]) == (data, arm)]
         if not mine:
             continue
-        seeds = [run["seed"] for run in mine if run["tried"] is None and run["scores"]]
-        text = f"{NAMES[data]}, {arm}: seeds {' '.join(map(str, sorted(seeds))) or 'none yet'}"
+        seeds = " ".join(map(str, sorted(counted(runs, data, arm)))) or "none yet"
+        parts = [f"{NAMES[data]}, {arm}: seeds {seeds}"]
         for run in mine:
             lr = f"lr {run['recipe']['lr']:g}"
             if not run["scores"]:
-                text += f"; diverged with seed {run['seed']}, {lr}"
+                parts.append(f"diverged with seed {run['seed']}, {lr}")
             elif run["tried"] is not None:
-                text += f"; tried {lr}: mIoU {MIOU.show(MIOU.of(run))}"
-        used = sorted({run["recipe"]["lr"] for run in mine if run["tried"] is None})
-        lines.append(text + f"; lr {', '.join(f'{lr:g}' for lr in used)}" * bool(used))
+                parts.append(f"tried {lr}: mIoU {MIOU.show(MIOU.of(run))}")
+        if used := sorted({run["recipe"]["lr"] for run in mine if run["tried"] is None}):
+            parts.append(f"lr {', '.join(f'{lr:g}' for lr in used)}")
+        lines.append("; ".join(parts))
     minutes = statistics.mean(run["seconds"] for run in runs) / 60
-    lines.append(f"{minutes:.1f} minutes a run; {'; '.join(sorted({r['machine'] for r in runs}))}")
-    precisions = sorted({precision(run) for run in runs})
-    lines.append(f"precision {', '.join(precisions)}")
-    lines.append(f"commits {', '.join(sorted({str(r['commit']) for r in runs}))}")
+    lines += [
+        f"{minutes:.1f} minutes a run; {'; '.join(sorted({run['machine'] for run in runs}))}",
+        f"precision {', '.join(sorted({precision(run) for run in runs}))}",
+        f"commits {', '.join(sorted({str(run['commit']) for run in runs}))}",
+    ]
     return "\n".join(f"- {line}" for line in lines)
 
 
@@ -198,7 +212,7 @@ def table(study: str, data: str, runs: list[dict]) -> str:
     for arm in there:
         cells = [arm, " ".join(map(str, sorted(counted(runs, data, arm))))]
         for measure in columns:
-            cells.append(spread(found[measure][arm], measure))
+            cells.append(shown(found[measure][arm], measure))
             delta = difference(found[measure].get(first, {}), found[measure][arm])
             if arm != first and delta:
                 mean, low, high = (measure.show(value, "+") for value in delta[:3])
@@ -213,14 +227,6 @@ def tables(study: str, runs: list[dict]) -> str:
     return "\n\n".join(there) or "No run counts yet."
 
 
-def spread(found: dict, measure: Measure) -> str:
-    """Mean ± standard deviation over the seeds."""
-    if not found:
-        return "-"
-    text = measure.show(statistics.mean(found.values()))
-    return f"{text} ± {measure.show(statistics.stdev(found.values()))}" if len(found) > 1 else text
-
-
 def answers(study: str, runs: list[dict]) -> str:
     """The study's answers as a list in Markdown: its first measures against its first arm.
 
@@ -228,20 +234,18 @@ def answers(study: str, runs: list[dict]) -> str:
     """
     lines = []
     first, *others = STUDIES[study]
-    for data in DATA:
-        there = arms(runs, study, data)
-        for measure in MEASURES[study][:ANSWERED]:
-            found = {arm: values(runs, data, arm, measure) for arm in there}
-            found = {arm: by_seed for arm, by_seed in found.items() if by_seed}
-            for arm in others:
-                if arm in found:
-                    said = verdict(difference(found.get(first, {}), found[arm]), measure)
-                    lines.append(f"{NAMES[data]}, {measure.name}, {arm} against {first}: {said}")
-            if len(found) > 2 and measure.share and min(map(len, found.values())) > 1:
-                best = max(found, key=lambda arm: statistics.mean(found[arm].values()))
-                text = spread(found[best], measure)
-                lines.append(f"{NAMES[data]}, {measure.name}: the highest mean has {best}, {text}")
-    return "\n".join(f"- {line}" for line in lines) or "No answer yet."
+    for data, measure in ((data, m) for data in DATA for m in MEASURES[study][:ANSWERED]):
+        found = {arm: values(runs, data, arm, measure) for arm in arms(runs, study, data)}
+        found = {arm: by_seed for arm, by_seed in found.items() if by_seed}
+        what = f"- {NAMES[data]}, {measure.name}"
+        for arm in others:
+            if arm in found:
+                said = verdict(difference(found.get(first, {}), found[arm]), measure)
+                lines.append(f"{what}, {arm} against {first}: {said}")
+        if len(found) > 2 and measure.share and min(map(len, found.values())) > 1:
+            best = max(found, key=lambda arm: spread(found[arm].values()))
+            lines.append(f"{what}: the highest mean has {best}, {shown(found[best], measure)}")
+    return "\n".join(lines) or "No answer yet."
 
 
 def report(study: str, runs: list[dict]) -> str:

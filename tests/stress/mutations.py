@@ -50,15 +50,10 @@ def _flip(data: bytearray, _: list[bytes], chance: random.Random) -> None:
         data[chance.randrange(len(data))] ^= 1 << chance.randrange(8)
 
 
-def _set(data: bytearray, _: list[bytes], chance: random.Random) -> None:
-    if data:
-        data[chance.randrange(len(data))] = chance.choice([0, 255, chance.randrange(256)])
-
-
 def _number(data: bytearray, _: list[bytes], chance: random.Random) -> None:
-    size = chance.choice([1, 2, 4, 8])
+    size = chance.choice([1, 1, 2, 4, 8])
     start = chance.randrange(max(len(data) - size, 0) + 1)
-    number = chance.choice(NUMBERS) % 256**size
+    number = chance.choice([*NUMBERS, chance.randrange(256)]) % 256**size
     data[start : start + size] = number.to_bytes(size, chance.choice(["little", "big"]))
 
 
@@ -66,18 +61,12 @@ def _cut(data: bytearray, _: list[bytes], chance: random.Random) -> None:
     del data[chance.randrange(len(data) + 1) :]
 
 
-def _delete(data: bytearray, _: list[bytes], chance: random.Random) -> None:
-    del data[_chunk(data, chance)]
-
-
-def _zero(data: bytearray, _: list[bytes], chance: random.Random) -> None:
-    place = _chunk(data, chance)
-    data[place] = bytes(len(data[place]))
-
-
-def _double(data: bytearray, _: list[bytes], chance: random.Random) -> None:
-    place = _chunk(data, chance)
-    data[place.start : place.start] = data[place]
+def _replace(data: bytearray, others: list[bytes], chance: random.Random) -> None:
+    """A chunk becomes nothing, zeros, itself twice, random, or a chunk of another file."""
+    place, other = _chunk(data, chance), chance.choice(others)
+    old, noise = data[place], chance.randbytes(chance.choice([1, 4, 64]))
+    kinds = b"", bytes(len(old)), old * 2, noise, old + noise, other[_chunk(other, chance)]
+    data[place] = chance.choice(kinds)
 
 
 def _swap(data: bytearray, _: list[bytes], chance: random.Random) -> None:
@@ -90,17 +79,7 @@ def _swap(data: bytearray, _: list[bytes], chance: random.Random) -> None:
         data[a:c] = data[b:c] + data[a:b]
 
 
-def _insert(data: bytearray, _: list[bytes], chance: random.Random) -> None:
-    start = chance.randrange(len(data) + 1)
-    data[start:start] = chance.randbytes(chance.choice([1, 4, 64]))
-
-
-def _splice(data: bytearray, others: list[bytes], chance: random.Random) -> None:
-    other = chance.choice(others)
-    data[_chunk(data, chance)] = other[_chunk(other, chance)]
-
-
-DAMAGES = _flip, _flip, _set, _number, _cut, _delete, _zero, _double, _swap, _insert, _splice
+DAMAGES = _flip, _flip, _number, _cut, _swap, _replace, _replace, _replace, _replace
 
 
 def edit(content: bytes, others: list[bytes], chance: random.Random) -> bytes:

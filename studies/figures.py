@@ -1,22 +1,18 @@
-"""The figures of the case studies, from the records of `bench.study`.
+"""The figures of the case studies, from the records of `studies.study`.
 
-    python -m bench.study_figures
+    python -m studies.figures
 
-Prints the tables and answers of `bench.study_report`, and draws images/padding.png, batchnorm.png,
+Prints the tables and answers of `studies.report`, and draws images/padding.png, batchnorm.png,
 loss.png and augmentation.png, of whatever is on record; `studies.ipynb` shows both with its story.
 """
-
-import statistics
-from pathlib import Path
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, PercentFormatter
 
-from bench.study import DATA, STUDIES, read
-from bench.study_report import MIOU, NAMES, RARE, UNSEEN, arms, counted, judged, report, values
-
-IMAGES = Path(__file__).resolve().parent.parent / "images"
+from runtime.machine import ROOT
+from studies.report import MIOU, NAMES, RARE, UNSEEN, arms, counted, judged, report, spread, values
+from studies.study import DATA, STUDIES, read
 
 
 def panels(runs: list[dict], study: str, height: float = 3.9) -> tuple[Figure, dict[str, Axes]]:
@@ -30,27 +26,22 @@ def panels(runs: list[dict], study: str, height: float = 3.9) -> tuple[Figure, d
     return figure, dict(zip(there, axes, strict=True))
 
 
-def seeds(runs: list) -> str:
-    return f"{len(runs)} seed{'s' * (len(runs) > 1)}"
-
-
-def deviation(numbers: list[float]) -> float:
-    """The standard deviation over the seeds; 0 of a single one, which draws no bar."""
-    return statistics.stdev(numbers) if len(numbers) > 1 else 0
+def labelled(arm: str, runs: list) -> str:
+    return f"{arm} ({len(runs)} seed{'s' * (len(runs) > 1)})"
 
 
 def draw_curves(ax: Axes, runs: list[dict], study: str, data: str, name: str) -> None:
-    """A figure of the history over the epochs: a thick line for the mean, a thin one a seed."""
+    """A number of the history over the epochs: a thick line for the mean, a thin one a seed."""
     for i, arm in enumerate(STUDIES[study]):
         histories = [run["history"] for run in counted(runs, data, arm).values()]
         if not histories:
             continue
-        lines = [[record[name] for record in history] for history in histories]
         epochs = [record["epoch"] for record in histories[0]]
-        for line in lines:
-            ax.plot(epochs, line, color=f"C{i}", lw=0.7, alpha=0.4)
-        mean = [statistics.mean(column) for column in zip(*lines, strict=True)]
-        ax.plot(epochs, mean, color=f"C{i}", lw=2, label=f"{arm} ({seeds(lines)})")
+        lines = [[record[name] for record in history] for history in histories]
+        columns = list(zip(*lines, strict=True))
+        ax.plot(epochs, columns, color=f"C{i}", lw=0.7, alpha=0.4)
+        means = [spread(column)[0] for column in columns]
+        ax.plot(epochs, means, color=f"C{i}", lw=2, label=labelled(arm, lines))
     ax.set_xlabel("epoch")
     ax.xaxis.set_major_locator(MaxNLocator(integer=True))
 
@@ -66,7 +57,7 @@ def plot_accuracy(study: str, runs: list[dict]) -> Figure:
     return figure
 
 
-def plot_shares(study: str, runs: list[dict]) -> Figure:
+def plot_frequencies(study: str, runs: list[dict]) -> Figure:
     """IoU of each class on val, mean ± standard deviation over the seeds, the rarest class first.
 
     The dashed line parts the classes below 2 % of the pixels that were trained on from the others.
@@ -79,14 +70,12 @@ def plot_shares(study: str, runs: list[dict]) -> Figure:
             shares = {name: share for name, share in mine[0]["shares"].items() if share > 0}
             names = sorted(shares, key=shares.get)
             points = []
-            for place, name in enumerate(names):
+            for x, name in enumerate(names):
                 known = [v for run in mine if (v := judged("iou")(run).get(name)) is not None]
-                if known:
-                    offset = 0.15 * (i - (len(there) - 1) / 2)  # the arms side by side
-                    points.append((place + offset, statistics.mean(known), deviation(known)))
-            color = f"C{list(STUDIES[study]).index(arm)}"
-            x, means, errors = zip(*points, strict=True)
-            ax.errorbar(x, means, errors, fmt=".", color=color, label=f"{arm} ({seeds(mine)})")
+                if known:  # the arms side by side
+                    points.append((x + 0.15 * (i - (len(there) - 1) / 2), *spread(known)))
+            color, label = f"C{list(STUDIES[study]).index(arm)}", labelled(arm, mine)
+            ax.errorbar(*zip(*points, strict=True), fmt=".", color=color, label=label)
         labels = [f"{name} {shares[name]:.2%}" for name in names]
         ax.set_xticks(range(len(names)), labels, rotation=50, ha="right", fontsize=8)
         ax.axvline(sum(shares[name] < RARE for name in names) - 0.5, color="0.6", ls="--", lw=1)
@@ -100,8 +89,9 @@ def plot_overfitting(study: str, runs: list[dict]) -> Figure:
     """A row for each data set: loss in training and on val over the epochs, and the last mIoU."""
     rows = [data for data in DATA if arms(runs, study, data)]
     figure = Figure(figsize=(13, 4 * len(rows)), layout="constrained")
-    panels = figure.subplots(len(rows), 3, squeeze=False)
-    for data, (train, val, bars) in zip(rows, panels, strict=True):
+    for data, (train, val, bars) in zip(
+        rows, figure.subplots(len(rows), 3, squeeze=False), strict=True
+    ):
         for ax, name, title in ((train, "train_loss", "training"), (val, "val_loss", "validation")):
             draw_curves(ax, runs, study, data, name)
             ax.set(title=f"{NAMES[data]}: {title}", ylabel="cross-entropy", ylim=(0, None))
@@ -116,18 +106,15 @@ def draw_scores(ax: Axes, runs: list[dict], study: str, data: str) -> None:
     there = arms(runs, study, data)
     shown = []
     for measure, name, color in ((MIOU, "val", "0.75"), (UNSEEN, "unseen video", "0.4")):
-        found = {arm: list(values(runs, data, arm, measure).values()) for arm in there}
-        if any(found.values()):
+        found = [list(values(runs, data, arm, measure).values()) for arm in there]
+        if any(found):
             shown.append((found, name, color))
     for i, (found, name, color) in enumerate(shown):
-        places = [there.index(arm) + 0.4 * i for arm in there if found[arm]]
-        means = [statistics.mean(v) for v in found.values() if v]
-        errors = [deviation(v) for v in found.values() if v]
-        ax.bar(places, means, 0.38, yerr=errors, color=color, label=name, capsize=3)
-    middle = 0.2 * (len(shown) - 1)
-    ax.set_xticks(
-        [x + middle for x in range(len(there))], there, rotation=20, ha="right", fontsize=8
-    )
+        bars = [(x + 0.4 * i, *spread(v)) for x, v in enumerate(found) if v]
+        x, means, errors = zip(*bars, strict=True)
+        ax.bar(x, means, 0.38, yerr=errors, color=color, label=name, capsize=3)
+    middles = [x + 0.2 * (len(shown) - 1) for x in range(len(there))]
+    ax.set_xticks(middles, there, rotation=20, ha="right", fontsize=8)
     ax.set(title=f"{NAMES[data]}: last epoch, ± std. dev.", ylabel="mIoU")
     ax.yaxis.set_major_formatter(PercentFormatter(1))
     ax.legend(frameon=False)
@@ -136,7 +123,7 @@ def draw_scores(ax: Axes, runs: list[dict], study: str, data: str) -> None:
 FIGURES = {
     "padding": plot_accuracy,
     "batchnorm": plot_accuracy,
-    "loss": plot_shares,
+    "loss": plot_frequencies,
     "augmentation": plot_overfitting,
 }
 
@@ -152,7 +139,7 @@ def main() -> None:
         runs = read(study)
         print(f"# {study}\n\n{report(study, runs)}\n")
         if drawn := figure(study, runs):
-            drawn.savefig(IMAGES / f"{study}.png", dpi=120)
+            drawn.savefig(ROOT / "images" / f"{study}.png", dpi=120)
 
 
 if __name__ == "__main__":

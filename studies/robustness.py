@@ -1,45 +1,41 @@
 """How robust a network is to blur, noise, compression, light, and another size of the images.
 
-    python -m bench.robustness checkpoints/camvid.pt data/camvid
+    python -m studies.robustness checkpoints/camvid.pt data/camvid
 
 mIoU and pixel accuracy on val, clean and under each corruption; the same random numbers in each
-call. Prints a table, adds it to bench/robustness.json under the checkpoint's checksum, and draws
-images/robustness.png of all that are there: mIoU in per cent of the clean one's.
+call. Prints a table and adds it to studies/records/robustness.json under the checkpoint's checksum.
+Draws images/robustness.png of all that are there: mIoU in per cent of the clean one's.
 """
 
-import argparse
 import hashlib
 import json
-import sys
+import statistics
 from collections.abc import Callable
 from pathlib import Path
 
 import torch
 from matplotlib.figure import Figure
 from matplotlib.ticker import PercentFormatter
-from PIL import Image, ImageFilter
+from PIL import ImageFilter
 from torch import Tensor
 from torchvision.transforms.v2 import functional as F
 from torchvision.tv_tensors import Image as ImageTensor
 
-from bench.timing import machine
 from dataset import Cityscapes, resize
 from engine import evaluate, make_loader
-from engine.augment import jpeg, to_bytes
+from engine.augment import to_bytes
 from inference import load_model
 from model import UNet
+from runtime.console import command_line
+from runtime.machine import ROOT, machine
 from runtime.precision import pick_device
+from studies.common import RECORDS, errors_shown
 
-ROOT = Path(__file__).resolve().parent.parent
-RECORD, FIGURE = ROOT / "bench" / "robustness.json", ROOT / "images" / "robustness.png"
+RECORD, FIGURE = RECORDS / "robustness.json", ROOT / "images/robustness.png"
 
 
 def filtered(kind: ImageFilter.Filter) -> Callable:
-    return lambda image: by_pillow(image, lambda pil: pil.filter(kind))
-
-
-def by_pillow(image: Tensor, change: Callable[[Image.Image], Image.Image]) -> Tensor:
-    return F.pil_to_tensor(change(F.to_pil_image(image)))
+    return lambda image: F.pil_to_tensor(F.to_pil_image(image).filter(kind))
 
 
 def noisy(level: float) -> Callable:
@@ -50,20 +46,16 @@ def scaled(factor: float) -> Callable:
     return lambda image: resize(image, [round(n * factor) for n in image.shape[-2:]])
 
 
-def foggy(share: float, grey: int) -> Callable:
-    return lambda image: to_bytes(image, image * (1 - share) + grey * share)
-
-
 CORRUPTIONS: dict[str, Callable[[Tensor], Tensor]] = {
-    "clean": lambda image: image,
+    "clean": torch.clone,
     **{f"Gaussian blur {r} px": filtered(ImageFilter.GaussianBlur(r)) for r in (0.5, 1, 2)},
     "unsharp mask 2 px, 150 %": filtered(ImageFilter.UnsharpMask(2, 150, 0)),
     **{f"Gaussian noise {level}": noisy(level) for level in (8, 16)},
-    **{f"JPEG quality {q}": lambda image, q=q: jpeg(image, q) for q in (30, 15)},
+    **{f"JPEG quality {q}": lambda image, q=q: F.jpeg(image, q) for q in (30, 15)},
     **{f"brightness x {f}": lambda x, f=f: F.adjust_brightness(x, f) for f in (0.5, 1.5)},
     **{f"contrast x {f}": lambda x, f=f: F.adjust_contrast(x, f) for f in (0.5, 1.5)},
     **{f"gamma {g}": lambda x, g=g: F.adjust_gamma(x, g) for g in (0.6, 1.6)},
-    "fog 40 %": foggy(0.4, 200),
+    "fog 40 %": lambda image: to_bytes(image, image * 0.6 + 200 * 0.4),
     **{f"scale {f}": scaled(f) for f in (0.5, 0.75, 1.5)},
 }
 
@@ -98,8 +90,7 @@ def plot(runs: dict[str, dict]) -> Figure:
     height = 0.8 / len(runs)
     for i, run in enumerate(runs.values()):
         shares = relative(run["found"])
-        clean = run["found"]["clean"]["mIoU"]
-        label = f"{run['checkpoint']}, clean {clean:.1%}"
+        label = f"{run['checkpoint']}, clean {run['found']['clean']['mIoU']:.1%}"
         ax.barh([n + i * height for n in range(len(shares))], shares.values(), height, label=label)
     ax.set_yticks([n + 0.4 - height / 2 for n in range(len(shares))], shares)
     ax.invert_yaxis()
@@ -111,22 +102,18 @@ def plot(runs: dict[str, dict]) -> Figure:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = command_line(__doc__)
     parser.add_argument("checkpoint", type=Path)
     parser.add_argument("data_root", nargs="?", default="data/camvid")
     args = parser.parse_args()
-    try:
+    with errors_shown():
         model = load_model(args.checkpoint, pick_device())
         if model.downscale > 1:
             raise ValueError(f"{args.checkpoint} sees downscaled images: take one that does not")
         found = measure(model, args.data_root)
-    except (OSError, ValueError) as error:
-        sys.exit(f"error: {error}")
     shares = relative(found)
     worst = min(shares, key=shares.get)
-    mean = sum(shares.values()) / len(shares)
+    mean = statistics.mean(shares.values())
     print(f"mean {mean:.1%} of clean, worst {shares[worst]:.1%} ({worst})")
     runs = json.loads(RECORD.read_text()) if RECORD.exists() else {}
     digest = hashlib.sha256(args.checkpoint.read_bytes()).hexdigest()[:12]

@@ -1,9 +1,9 @@
 """Plan a training without the hardware: the GPU memory it needs, and how long it would take.
 
-    python -m bench.plan --recipe recipes/cityscapes.yaml --tflops 60 --bandwidth 25
+    python -m docs.plan --recipe recipes/cityscapes.yaml --tflops 60 --bandwidth 25
 
 Nothing here is measured. The real training step runs on fake tensors, which have shapes and no
-data, under PyTorch's memory tracker and FLOP counter; times follow from the given throughput and
+data, under PyTorch's memory tracker and FLOP counter. Times follow from the given throughput and
 bandwidth. tests/test_plan.py compares the memory with that of real steps on a CPU.
 """
 
@@ -16,51 +16,33 @@ from torch._subclasses.fake_tensor import DataDependentOutputException, FakeTens
 from torch.distributed._tools.mem_tracker import MemTracker
 from torch.utils.flop_counter import FlopCounterMode
 
+from bench.training import Batches
 from engine import Loss, Recipe, Trainer, make_model, train_one_epoch
 from engine.optimizer import make_optimizer
 from engine.recipe import parse_recipe, recipe_parser
-from model import UNet
 from runtime.precision import Autocast
 
 BATCHES = 1, 2, 4, 8  # images per GPU
 CARDS = 12, 16, 24, 40, 80  # GB
 GPUS = 1, 8, 32, 256
 GIB = 2**30
+CPU = torch.device("cpu")
 
 
-class OneBatch(list):
-    """A loader of one batch; a `DataLoader` would draw random numbers, which fake tensors lack."""
-
-    dataset = ()
-
-
-def meta_model(recipe: Recipe) -> UNet:
+def meta_model(recipe: Recipe) -> nn.Module:
     """The recipe's network on the `meta` device, which takes no memory for weights."""
     with torch.device("meta"):
         return make_model(recipe)
 
 
-def make_fake(model: UNet) -> UNet:
-    """Replace a meta model's weights by fake tensors; call it within a FakeTensorMode.
-
-    They are on a fake CPU: autograd asks the driver about a GPU, even about a fake one.
-    """
+def make_fake(model: nn.Module) -> None:
+    """Give a meta model fake weights on the CPU; call it within a FakeTensorMode."""
     for module in model.modules():
         for name, value in module.named_parameters(recurse=False):
             empty = torch.empty_strided(value.shape, value.stride(), dtype=value.dtype)
             module._parameters[name] = nn.Parameter(empty)
         for name, value in module.named_buffers(recurse=False):
             module._buffers[name] = torch.empty(value.shape, dtype=value.dtype)
-    return model
-
-
-def parameter_bytes(model: nn.Module) -> int:
-    return sum(p.numel() * p.element_size() for p in model.parameters())
-
-
-def image_size(recipe: Recipe, height: int, width: int) -> tuple[int, int]:
-    """Height and width of what the network trains on, for images of that size on disk."""
-    return recipe.crop or (height // recipe.downscale, width // recipe.downscale)
 
 
 def memory(recipe: Recipe, batch: int, size: tuple[int, int], precision: str) -> dict[str, int]:
@@ -74,13 +56,13 @@ def memory(recipe: Recipe, batch: int, size: tuple[int, int], precision: str) ->
         size: their height and width.
         precision: `fp32` or `bf16`.
     """
-    cpu, model = torch.device("cpu"), meta_model(recipe)
+    model = meta_model(recipe)
     with FakeTensorMode():
         make_fake(model)
         optimizer, scheduler = make_optimizer(recipe, model, 1)
         images = torch.empty(batch, 3, *size, dtype=torch.uint8)
         labels = torch.empty(batch, *size, dtype=torch.uint8)
-        net, loader = Autocast(model, precision), OneBatch([(images, labels)])
+        net, loader = Autocast(model, precision), Batches([(images, labels)])
         whole = recipe.crop is None
         trainer = Trainer(net, Loss(recipe.loss), optimizer, scheduler, whole=whole)
         tracker = MemTracker()
@@ -91,21 +73,18 @@ def memory(recipe: Recipe, batch: int, size: tuple[int, int], precision: str) ->
                 with suppress(DataDependentOutputException):
                     train_one_epoch(trainer, loader)
                 tracker.reset_mod_stats()
-        peak = tracker.get_tracker_snapshot("peak")[cpu]
-        found = {getattr(kind, "name", kind): count for kind, count in peak.items()}
-    parts = {"parameters": parameter_bytes(model)}
+        peak = tracker.get_tracker_snapshot("peak")[CPU]
+    found = {getattr(kind, "name", kind): count for kind, count in peak.items()}
+    parts = {"parameters": sum(p.numel() * p.element_size() for p in model.parameters())}
     parts |= {"gradients": found["GRAD"], "optimizer": found["OPT"]}
     return {**parts, "activations": found["Total"] - sum(parts.values()), "peak": found["Total"]}
 
 
 def flop(recipe: Recipe, size: tuple[int, int]) -> int:
     """Floating-point operations of a training step on one image; a multiply-add counts as two."""
-    model = meta_model(recipe)
-    with FakeTensorMode():
-        make_fake(model)
-        images = torch.empty(1, 3, *size, dtype=torch.uint8)
-        with FlopCounterMode(display=False) as counter:
-            model(images, whole=recipe.crop is None).sum().backward()
+    images = torch.empty(1, 3, *size, dtype=torch.uint8, device="meta")
+    with FlopCounterMode(display=False) as counter:
+        meta_model(recipe)(images, whole=recipe.crop is None).sum().backward()
     return counter.get_total_flops()
 
 
@@ -140,47 +119,6 @@ def epoch(
     return compute + talk, talk / (compute + talk)
 
 
-def memory_table(recipe: Recipe, size: tuple[int, int]) -> list[str]:
-    """Markdown: memory and operations per batch and precision, and the GPUs that suffice."""
-    tflop = flop(recipe, size) / 1e12
-    lines = [
-        "| images per GPU | | parameters | activations | peak memory | TFLOP per image | fits on |",
-        "|---|---|---|---|---|---|---|",
-    ]
-    for precision in ("fp32", "bf16"):
-        for batch in BATCHES:
-            found = memory(recipe, batch, size, precision)
-            cards = [f"{card}" for card in CARDS if needed(found) <= card * GIB]
-            gib = {name: f"{count / GIB:.2f} GiB" for name, count in found.items()}
-            lines.append(
-                f"| {batch} | {precision} | {gib['parameters']} "
-                f"| {gib['activations']} | {gib['peak']} | {tflop:.2f} "
-                f"| {', '.join(cards) + ' GB' if cards else 'none of these'} |"
-            )
-    return lines
-
-
-def epochs_table(
-    recipe: Recipe, size: tuple[int, int], images: int, tflops: float, bandwidth: float
-) -> list[str]:
-    """Markdown: the time of an epoch and the share of communication, per number of GPUs."""
-    gradients = parameter_bytes(meta_model(recipe))
-    work = flop(recipe, size)
-    lines = [
-        "| GPUs | " + " | ".join(f"{batch} per GPU" for batch in BATCHES) + " |",
-        "|---" * (len(BATCHES) + 1) + "|",
-    ]
-    for gpus in GPUS:
-        cells = []
-        for batch in BATCHES:
-            seconds, share = epoch(
-                images, batch, gpus, work, gradients, tflops * 1e12, bandwidth * 1e9
-            )
-            cells.append(f"{seconds:.3g} s, {share:.0%}")
-        lines.append(f"| {gpus} | " + " | ".join(cells) + " |")
-    return lines
-
-
 def main() -> None:
     parser = recipe_parser(__doc__)
     parser.add_argument(
@@ -191,32 +129,46 @@ def main() -> None:
     parser.add_argument("--bandwidth", type=float, help="that one GPU sends at, in 1e9 bytes/s")
     try:
         recipe, args = parse_recipe(parser)
-        tflops, bandwidth = args.tflops, args.bandwidth
-        if (tflops is None) != (bandwidth is None):
+        if (args.tflops is None) != (args.bandwidth is None):
             raise ValueError("--tflops and --bandwidth go together: give both, or neither")
         for name in ("images", "tflops", "bandwidth"):
             value = getattr(args, name)
             if value is not None and not value > 0:
                 raise ValueError(f"--{name} must be above 0, not {value}")
-        size = image_size(recipe, *args.size)
-        print(
-            f"Computed, not measured: a training step of a U-Net of width {recipe.width} on "
-            f"images of {size[0]}x{size[1]}.\n"
-        )
-        print("\n".join(memory_table(recipe, size)))
     except ValueError as error:
         sys.exit(f"error: {error}")
+    size = recipe.crop or tuple(side // recipe.downscale for side in args.size)
+    work = flop(recipe, size)
+    print(
+        f"Computed, not measured: a training step of a U-Net of width {recipe.width} on images "
+        f"of {size[0]}x{size[1]}.\n\n| images per GPU | | parameters | activations | peak memory "
+        "| TFLOP per image | fits on |\n|---|---|---|---|---|---|---|"
+    )
+    for precision in ("fp32", "bf16"):
+        for batch in BATCHES:
+            found = memory(recipe, batch, size, precision)
+            cards = ", ".join(f"{card}" for card in CARDS if needed(found) <= card * GIB)
+            gib = [f"{found[k] / GIB:.2f} GiB" for k in ("parameters", "activations", "peak")]
+            fits = f"{cards} GB" if cards else "none of these"
+            cells = f"{batch}", precision, *gib, f"{work / 1e12:.2f}", fits
+            print(f"| {' | '.join(cells)} |", flush=True)
     print(
         "\n`fits on` adds to the peak the gradient buckets of DistributedDataParallel, 10 % for "
         "fragmentation\nand workspaces, and 1 GiB for CUDA."
     )
-    if tflops:
-        print(
-            f"\nComputed, not measured: the training time of an epoch of {args.images} images, and "
-            "the largest share\nof it that communication can take, with "
-            f"{tflops:g} TFLOP/s and {bandwidth:g} GB/s per GPU:\n"
-        )
-        print("\n".join(epochs_table(recipe, size, args.images, tflops, bandwidth)))
+    if args.tflops is None:
+        return
+    print(
+        f"\nComputed, not measured: the training time of an epoch of {args.images} images, and "
+        "the largest share\nof it that communication can take, with "
+        f"{args.tflops:g} TFLOP/s and {args.bandwidth:g} GB/s per GPU:\n\n"
+        f"| GPUs | {' | '.join(f'{batch} per GPU' for batch in BATCHES)} |\n"
+        f"{'|---' * (len(BATCHES) + 1)}|"
+    )
+    rates = args.tflops * 1e12, args.bandwidth * 1e9
+    for gpus in GPUS:
+        times = (epoch(args.images, b, gpus, work, found["parameters"], *rates) for b in BATCHES)
+        print(f"| {gpus} | {' | '.join(f'{s:.3g} s, {share:.0%}' for s, share in times)} |")
 
 
 if __name__ == "__main__":

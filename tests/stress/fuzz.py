@@ -1,17 +1,16 @@
 """Feed damaged files to everything that reads files from outside, and look what it does.
 
-    python -m bench.fuzz --seconds 300
+    python -m tests.stress.fuzz --seconds 300
 
-Whole files of every kind that users hand over are damaged at random (`bench/mutations.py`) and read
-by the functions behind the commands, in a process that may die or hang alone. A reader may return,
-or raise what its docstring names; anything else is a failure: another exception, the end of the
-process, `LONGEST` seconds, `MOST_MEMORY`, a file outside of the data set. A file with checksums
-must give what it held before, or be refused. Failures are kept in runs/fuzz, and bench/fuzz.json
-gets the counts, also if Ctrl-C ends it. The same seed gives the same files; tests/test_fuzz.py runs
+Whole files of every kind that users hand over are damaged at random (tests/stress/mutations.py).
+The functions behind the commands read them, in a process that may die or hang alone. A reader may
+return, or raise what its docstring names. Anything else is a failure: another exception, the end of
+the process, `LONGEST` seconds, `MOST_MEMORY`, a file outside of the data set. A file with checksums
+must give what it held before, or be refused. Failures are kept in runs/fuzz. tests/stress/fuzz.json
+gets the counts, also if Ctrl-C ends it. The same seed gives the same files. tests/test_fuzz.py runs
 it for ten seconds.
 """
 
-import argparse
 import hashlib
 import multiprocessing
 import os
@@ -32,10 +31,10 @@ from pathlib import Path
 import torch
 from tqdm import tqdm
 
-from bench.fuzz_kinds import KINDS, Kind
-from bench.timing import write_record
+from runtime.console import command_line
+from runtime.machine import ROOT, write_record
+from tests.stress.fuzz_kinds import KINDS, Kind
 
-ROOT = Path(__file__).resolve().parent.parent
 RECORD = Path(__file__).with_name("fuzz.json")
 LONGEST = 30  # seconds for one file
 MOST_MEMORY = 2**30  # bytes that reading the small files may take
@@ -116,7 +115,7 @@ def _serve(pipe: Connection, seed: int) -> None:
     with tempfile.TemporaryDirectory() as folder:
         os.chdir(folder)
         expected = {
-            name: [outcomes(kind, content, Path(folder)) for content in kind.whole()]
+            name: [outcomes(kind, content, Path(folder)) for content in kind.whole]
             for name, kind in KINDS.items()
         }
         for name, results in expected.items():
@@ -175,9 +174,7 @@ def outcomes(kind: Kind, content: bytes, folder: Path) -> list[str | None]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = command_line(__doc__)
     parser.add_argument("--seconds", type=float, default=300, help="how long (300)")
     parser.add_argument("--seed", type=int, help="of the damage (default: random)")
     args = parser.parse_args()
@@ -191,7 +188,7 @@ def main() -> None:
         "seconds": round(time.monotonic() - start),
         "seed": seed,
     }
-    write_record(RECORD, "bench.fuzz", record)
+    write_record(RECORD, "tests.stress.fuzz", record)
     sys.exit(record["failed"] > 0)
 
 

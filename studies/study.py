@@ -1,52 +1,47 @@
 """The case studies: padding, batch norm, losses and augmentation, over several seeds.
 
-    python -m bench.study padding loss augmentation batchnorm --seeds 0 1 2
-    python -m bench.study padding --seeds 3 --runs /tmp/runs
-    python -m bench.study_figures
+    python -m studies.study padding loss augmentation batchnorm --seeds 0 1 2
+    python -m studies.figures
 
-The first trains what is not on record yet; the last prints the tables and draws images/padding.png
-and the others from the records. A study is a dict of arms, of which each changes the setting below
-in one thing. Seed 0 of all arms comes first, then seed 1. A run that ends is written at once into
-bench/studies/<study>.json; one that was stopped goes on from its last epoch, in runs/studies/,
-with the same command. An arm that another study has run with the same recipe is not trained again.
+The first trains what is not on record yet. The second prints the tables and draws the figures. A
+study is a dict of arms, of which each changes the setting below in one thing; an arm that another
+study has run with the same recipe is not trained again. Seed 0 of all arms comes first, then seed
+1. A run that ends is written at once into studies/records/<study>.json. One that was stopped goes
+on from its last epoch, in runs/studies/, with the same command.
 
-The setting is the reference recipe's (Adam at 1e-3, halved, pixel-averaged cross-entropy, flip,
-batch 8, half resolution, full frames), at a size that two cores can afford. It was chosen before
-any result was known, by the time that it takes on two cores with AVX512: some 5 minutes a run on
-CamVid in bf16 and 3.5 on Streets, and half as long again in fp32. All took seven hours in bf16:
+The setting is the reference recipe's at a size that two cores can afford. It was chosen before any
+result was known, by its time: on two cores with AVX512 a run takes some 5 minutes on CamVid in bf16
+and 3.5 on Streets, and half as long again in fp32.
 
 - Width 16. Depth 3, since at depth 4 `valid` padding sees nothing of a frame of 180x240 without
   reflection, and at 3 the inner 92x148.
-- CamVid: 24 epochs, halved every 12, without the video 0006r0, which every run is judged on too:
-  val is of the same video as many of the frames that are trained on.
-- Streets: 10 epochs of its 600 scenes, halved every 5. No town of its val is in its train.
-- The precision that is fast, bf16 where the processor has it (bench/precision.json saw no
-  difference in three seeds of another recipe). Runs of different precisions make no pair.
-- The last epoch is judged, not the best, which would be chosen on val.
+- CamVid: without the video 0006r0, on which every run is evaluated too. Val is of the same video as
+  many of the frames that are trained on.
+- Streets: no town of its val is in its train.
+- The precision that is fast. Runs of different precisions make no pair.
+- The last epoch is evaluated, not the best, which would be chosen on val.
 
 With and without batch norm the learning rate is the best of three, by mIoU on val with a seed that
 is not counted, 100, on each data set for itself.
 """
 
-import argparse
 import json
-import sys
 from collections.abc import Callable
 from pathlib import Path
+from statistics import mean
 from typing import NamedTuple
 
-from bench.leave_one_out import digest, identity, is_of
-from bench.timing import commit, machine
 from dataset import Cityscapes
 from engine import Recipe, evaluate, fit, make_loader, make_loaders, make_model
-from engine.loaders import class_frequencies, message
+from engine.loaders import class_frequencies
 from figures import percent
 from model import UNet
 from prepare.streets import ensure_streets
+from runtime.console import command_line
 from runtime.files import atomic_write
+from runtime.machine import commit, machine
+from studies.common import RECORDS, digest, errors_shown, identity, is_of
 from utils import ConfusionMatrix, metrics
-
-RECORDS = Path(__file__).with_name("studies")
 
 BASE = {"downscale": 2, "width": 16, "depth": 3}
 DATA = {
@@ -75,16 +70,7 @@ STUDIES = {
 }
 LEARNING_RATES = {"batchnorm": (3e-4, 1e-3, 3e-3)}
 TUNING_SEED = 100
-KEPT = (
-    "epoch",
-    "lr",
-    "train_loss",
-    "train_accuracy",
-    "val_loss",
-    "val_accuracy",
-    "mIoU",
-    "precision",
-)
+KEPT = "epoch lr train_loss train_accuracy val_loss val_accuracy mIoU precision".split()
 
 
 class Run(NamedTuple):
@@ -127,7 +113,7 @@ def add(entry: dict) -> None:
     """Write a finished run into its study's record, whole or not at all, a line for each run."""
     study = entry["study"]
     lines = ",\n".join(json.dumps(run, ensure_ascii=False) for run in [*read(study), entry])
-    repeat = f"python -m bench.study {study} --seeds 0 1 2"
+    repeat = f"python -m studies.study {study} --seeds 0 1 2"
     RECORDS.mkdir(parents=True, exist_ok=True)
     text = f'{{"repeat": "{repeat}", "runs": [\n{lines}\n]}}\n'
     atomic_write(RECORDS / f"{study}.json", text.encode())
@@ -176,11 +162,11 @@ def twin(run: Run, recipe: Recipe) -> dict | None:
 
 
 def perform(recipe: Recipe, run_dir: Path, show: Callable[[dict], None]) -> dict:
-    """Train, or go on, in `run_dir`, and judge the last epoch.
+    """Train, or go on, in `run_dir`, and evaluate the last epoch.
 
     `show` is called with each epoch's record. Returns
 
-    - shares: class name -> its share of the scored pixels that were trained on, 0..1,
+    - shares: class name -> its share of the labelled pixels that were trained on, 0..1,
     - history: of each epoch what `KEPT` names,
     - seconds: of all epochs,
     - scores: `score` on `val`, and, if the recipe holds out cities, on these as `unseen`; None if
@@ -225,62 +211,29 @@ def score(model: UNet, scenes: Cityscapes, recipe: Recipe) -> dict[str, dict]:
         inner.update(next(truths)[rows, columns], prediction[rows, columns])
 
     loader = make_loader(scenes, recipe.batch_size, train=False, workers=recipe.workers)
-    loss, confusion = evaluate(
-        *(model, loader),
-        precision=recipe.precision,
-        description="judge",
-        on_prediction=count,
-    )
+    options = {"precision": recipe.precision, "description": "evaluate", "on_prediction": count}
+    loss, confusion = evaluate(model, loader, **options)
     return {
         "all": {"loss": loss, **metrics(confusion, scenes.classes)},
         "inner": metrics(inner, scenes.classes),
     }
 
 
-def expected_seconds(run: Run, done: list[dict], otherwise: float) -> float:
-    """How long a run will take, by the mean of those of the same arm, else of the same data."""
-    same_data = [e for e in done if e["data"] == run.data]
-    same_arm = [e for e in same_data if (e["study"], e["arm"]) == (run.study, run.arm)]
-    known = [e["seconds"] for e in same_arm or same_data]
-    return sum(known) / len(known) if known else otherwise
+def seconds_left(run: Run, runs: list[Run], pace: float) -> float:
+    """How long the runs after this one will take, by those of the same data on record.
 
+    `pace` is the seconds of a run where there is none. Runs of one recipe count once.
+    """
 
-def distinct(runs: list[Run]) -> list[Run]:
-    """Of runs that are to be trained with the same settings, the first."""
-    first = {}
-    for run in runs:
-        fields = changes(run)
-        key = (run.data, fields) if fields.get("lr", 0) is not None else run
-        first.setdefault(repr(key), run)
-    return list(first.values())
+    def key(of: Run) -> str:
+        fields = changes(of)
+        return f"{of.data} {fields if fields.get('lr', 0) is not None else of}"
 
-
-def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument(
-        "studies", nargs="+", choices=STUDIES, metavar="study", help=", ".join(STUDIES)
-    )
-    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2], help="default: 0 1 2")
-    parser.add_argument("--camvid", default="data/camvid", help="made by prepare.camvid")
-    parser.add_argument("--streets", default="data/streets", help="drawn if it is not there")
-    parser.add_argument("--runs", type=Path, default=Path("runs/studies"), help="of checkpoints")
-    args = parser.parse_args()
-    roots = {"camvid": args.camvid, "streets": args.streets}
-    try:
-        if TUNING_SEED in args.seeds:
-            raise ValueError(f"seed {TUNING_SEED} chose the learning rates: count another")
-        ensure_streets(args.streets)
-        runs = plan(args.studies, args.seeds)
-        for run in runs:
-            if find(run) is None:
-                carry_out(run, runs, roots[run.data], args.runs)
-    except (OSError, ValueError) as error:
-        sys.exit(f"error: {message(error)}")
-    except KeyboardInterrupt:
-        sys.exit("stopped; run the same command to go on")
-    print(f"all {len(runs)} runs are on record; now: python -m bench.study_figures")
+    done = [entry for study in STUDIES for entry in read(study)]
+    known = {data: [entry["seconds"] for entry in done if entry["data"] == data] for data in DATA}
+    later = {key(other): other.data for other in runs if find(other) is None}
+    later.pop(key(run), None)
+    return sum(mean(known[data] or [pace]) for data in later.values())
 
 
 def carry_out(run: Run, runs: list[Run], data_root: str, folder: Path) -> None:
@@ -288,17 +241,14 @@ def carry_out(run: Run, runs: list[Run], data_root: str, folder: Path) -> None:
     recipe = Recipe(data_root=data_root, **changes(run))
     entry = twin(run, recipe)
     if entry is None:
-        todo = [other for other in runs if find(other) is None]
-        later = [other for other in distinct(todo) if other != run]
-        done = [entry for study in STUDIES for entry in read(study)]
+        number = sum(find(other) is not None for other in runs) + 1
 
         def show(record: dict) -> None:
-            pace = record["seconds"] * recipe.epochs
             left = record["seconds"] * (recipe.epochs - record["epoch"])
-            left += sum(expected_seconds(other, done, pace) for other in later)
+            left += seconds_left(run, runs, record["seconds"] * recipe.epochs)
             print(
-                f"{len(runs) - len(todo) + 1}/{len(runs)}: {run}: epoch {record['epoch']} of "
-                f"{recipe.epochs}, mIoU {percent(record['mIoU'])}, {record['seconds']:.0f} s; "
+                f"{number}/{len(runs)}: {run}: epoch {record['epoch']} of {recipe.epochs}, "
+                f"mIoU {percent(record['mIoU'])}, {record['seconds']:.0f} s; "
                 f"about {left / 3600:.1f} h left",
                 flush=True,
             )
@@ -306,6 +256,28 @@ def carry_out(run: Run, runs: list[Run], data_root: str, folder: Path) -> None:
         entry = perform(recipe, folder / f"{run.data}-{digest(recipe)}", show)
         entry |= {"recipe": identity(recipe), "machine": machine(), "commit": commit()}
     add({**entry, **run._asdict()})
+
+
+def main() -> None:
+    parser = command_line(__doc__)
+    parser.add_argument(
+        "studies", nargs="+", choices=STUDIES, metavar="study", help=f"{[*STUDIES]}"
+    )
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2], help="default: 0 1 2")
+    parser.add_argument("--camvid", default="data/camvid", help="made by prepare.camvid")
+    parser.add_argument("--streets", default="data/streets", help="drawn if it is not there")
+    parser.add_argument("--runs", type=Path, default=Path("runs/studies"), help="of checkpoints")
+    args = parser.parse_args()
+    roots = {"camvid": args.camvid, "streets": args.streets}
+    with errors_shown():
+        if TUNING_SEED in args.seeds:
+            raise ValueError(f"seed {TUNING_SEED} chose the learning rates: count another")
+        ensure_streets(args.streets)
+        runs = plan(args.studies, args.seeds)
+        for run in runs:
+            if find(run) is None:
+                carry_out(run, runs, roots[run.data], args.runs)
+    print(f"all {len(runs)} runs are on record; now: python -m studies.figures")
 
 
 if __name__ == "__main__":

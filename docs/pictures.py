@@ -1,0 +1,103 @@
+"""The README's first pictures, made by the published network.
+
+    python -m docs.pictures checkpoints/camvid.pt data/camvid
+
+images/banner.png: drawn scenes at full resolution, with the network's labels over their right half,
+and label maps of CamVid's val. images/drive.gif: the label maps of all 101 frames of that drive. No
+photograph of CamVid is in them.
+"""
+
+import argparse
+import tempfile
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image, ImageDraw, ImageFont
+from tqdm import tqdm
+
+from dataset import Cityscapes
+from figures import colorize
+from inference import load_model, predict
+from prepare.streets import draw_tree
+
+IMAGES = Path(__file__).resolve().parent.parent / "images"
+WIDTH, GAP, SCENE = 1660, 12, (1024, 512)  # pixels; GitHub shows half of this width
+GREY = (128, 134, 144)  # that can be read on white and on black
+
+
+def half_labelled(image: torch.Tensor, labels: torch.Tensor) -> Image.Image:
+    """An image (3, H, W) whose right half is under the colours of its labels (H, W)."""
+    pixels = image.permute(1, 2, 0).float()
+    middle = pixels.shape[1] // 2
+    pixels[:, middle:] = pixels[:, middle:].lerp(colorize(labels)[:, middle:].float(), 0.75)
+    pixels[:, middle - 1 : middle + 1] = 255
+    return Image.fromarray(pixels.byte().numpy())
+
+
+def label_map(labels: torch.Tensor) -> Image.Image:
+    return Image.fromarray(colorize(labels).numpy())
+
+
+def legend(classes, present: list[int]) -> Image.Image:
+    """Two rows of class names, on nothing, so that it suits light and dark pages."""
+    strip = Image.new("RGBA", (WIDTH, 116))
+    draw, font = ImageDraw.Draw(strip), ImageFont.load_default(34)
+    columns = -(-len(present) // 2)
+    for place, index in enumerate(present):
+        x, y = place % columns * WIDTH // columns, place // columns * 58 + 10
+        draw.rounded_rectangle((x, y, x + 34, y + 34), 6, fill=classes.colors[index])
+        draw.text((x + 46, y - 4), classes.names[index], fill=GREY, font=font)
+    return strip
+
+
+def banner(scenes: list[Image.Image], maps: list[Image.Image], names: Image.Image) -> Image.Image:
+    """Scenes above, label maps below, then the names."""
+
+    def row(pictures: list[Image.Image]) -> list[Image.Image]:
+        width = (WIDTH - GAP * (len(pictures) - 1)) // len(pictures)
+        return [p.resize((width, p.height * width // p.width), Image.LANCZOS) for p in pictures]
+
+    rows = [row(scenes), row(maps), [names]]
+    height = sum(pictures[0].height + GAP for pictures in rows)
+    sheet, y = Image.new("RGBA", (WIDTH, height)), 0
+    for pictures in rows:
+        x = 0
+        for picture in pictures:
+            sheet.paste(picture, (x, y))
+            x += picture.width + GAP
+        y += pictures[0].height + GAP
+    return sheet
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("checkpoint", type=Path)
+    parser.add_argument("camvid", type=Path, help="as python -m prepare.camvid wrote it")
+    parser.add_argument("--scenes", type=int, nargs=2, default=(0, 1), help="of 40 that are drawn")
+    parser.add_argument("--frames", type=int, nargs=3, default=(0, 45, 100), help="of CamVid's val")
+    args = parser.parse_args()
+    model = load_model(args.checkpoint)
+    with tempfile.TemporaryDirectory() as folder:
+        draw_tree(Path(folder), train=0, val=40, size=SCENE, quiet=True)
+        drawn = Cityscapes(folder, "val")
+        images = [drawn[index][0] for index in args.scenes]
+    scenes = [half_labelled(image, predict(model, image, scale=0.6)) for image in images]
+    drive = Cityscapes(args.camvid, "val")
+    found = [predict(model, drive[i][0]) for i in tqdm(range(len(drive)), desc="drive")]
+    present = torch.stack(found).unique().tolist()
+    maps = [label_map(labels) for labels in found]
+    names = legend(drive.classes, present)
+    banner(scenes, [maps[i] for i in args.frames], names).save(IMAGES / "banner.png", optimize=True)
+    palette = Image.new("P", (1, 1))
+    palette.putpalette(np.array(drive.classes.colors, dtype=np.uint8).tobytes())
+    frames = [picture.quantize(palette=palette, dither=Image.Dither.NONE) for picture in maps]
+    frames[0].save(
+        IMAGES / "drive.gif", save_all=True, append_images=frames[1:], duration=67, loop=0
+    )
+
+
+if __name__ == "__main__":
+    main()
