@@ -8,7 +8,7 @@ import hashlib
 import json
 import os
 import shlex
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -32,14 +32,13 @@ class Cityscapes(Dataset):
     """Pairs of an image and its labels, in the same order on every machine.
 
     An item is a `tv_tensors.Image` (3, H, W) uint8 RGB and a `tv_tensors.Mask` (H, W) uint8 of
-    train ids, or 255 for what is not scored.
+    train ids, or 255 for what is ignored.
 
     Args:
         root: directory of the data set, or of Cityscapes' archives as downloaded.
         split: `train`, `val`, `trainval` (both), `test`, or `train_extra` (coarse only).
         mode: `fine` or `coarse` labels.
-        transforms: called with the pair, returns the pair; see `paired_transforms`. A list has one
-            for each epoch, the last also for those after it.
+        transforms: called with the pair, returns the pair; see `paired_transforms`.
         seed: with a seed, what `transforms` draws for an item depends on this, on the item and
             on the epoch (see `set_epoch`) and on nothing else: not on the number of workers.
         downscale: divide height and width by this, as `resize`.
@@ -67,7 +66,7 @@ class Cityscapes(Dataset):
         root: str | Path,
         split: str = "train",
         mode: str = "fine",
-        transforms: v2.Transform | list[v2.Transform] | None = None,
+        transforms: Callable | None = None,
         seed: int | None = None,
         downscale: int = 1,
         downscale_labels: bool = True,
@@ -116,19 +115,16 @@ class Cityscapes(Dataset):
         return [self._transform(index, *pair) for index, pair in zip(indices, pairs, strict=True)]
 
     def _transform(self, index: int, image: Tensor, mask: Tensor) -> tuple:
-        transforms = self.transforms
-        if isinstance(transforms, list):
-            transforms = transforms[min(max(int(self.epoch), 1), len(transforms)) - 1]
-        if transforms is None:
+        if self.transforms is None:
             return image, mask
         if self.seed is None:
-            return transforms(image, mask)
+            return self.transforms(image, mask)
         generator = torch.default_generator  # the one that torchvision's transforms draw from
         state = generator.get_state()
         # One number for seed, epoch and item: 20 bits each for seed and epoch, 24 for the item.
         generator.manual_seed(((self.seed << 20) + int(self.epoch) << 24) + index)
         try:
-            return transforms(image, mask)
+            return self.transforms(image, mask)
         finally:
             generator.set_state(state)
 
@@ -258,27 +254,9 @@ def resize(image: Tensor, size: list[int]) -> Tensor:
     return F.resize(image, size, antialias=True)
 
 
-def paired_transforms(
-    flip: float = 0.0,
-    crop: tuple[int, int] | None = None,
-    crop_area: tuple[float, float] = (0.25, 1.0),
-    jitter: float = 0.0,
-) -> v2.Transform:
-    """What happens to an image and its mask, to both alike: a function of the pair.
+def paired_transforms(flip: float = 0.5) -> v2.Transform:
+    """A horizontal flip with this probability, of an image and its mask, both alike.
 
-    Args:
-        flip: probability of a horizontal flip.
-        crop: height and width of what is cut from a random place, or None for the full frame.
-        crop_area: a crop shows between these shares of the frame, and is resized to `crop`: so
-            things are seen at many sizes (Szegedy et al. 2014, torchvision's RandomResizedCrop).
-        jitter: brightness, contrast and saturation are multiplied by up to 1 -+ this.
+    What more a recipe asks for is in `engine/augment.py`.
     """
-    steps = []
-    if crop is not None:
-        aspect = crop[1] / crop[0]
-        steps.append(v2.RandomResizedCrop(crop, crop_area, (aspect * 0.8, aspect * 1.25)))
-    if flip:
-        steps.append(v2.RandomHorizontalFlip(flip))
-    if jitter:
-        steps.append(v2.ColorJitter(jitter, jitter, jitter))
-    return v2.Compose(steps or [v2.Identity()])
+    return v2.RandomHorizontalFlip(flip)

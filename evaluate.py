@@ -19,7 +19,6 @@ from engine.loaders import message
 from figures import percent, plot_confusion, plot_curves, plot_iou, plot_predictions
 from inference import load_model
 from model import UNet
-from prepare.streets import ensure_streets
 from runtime.checkpoint import load_checkpoint
 from runtime.console import escape_output
 from runtime.precision import pick_device
@@ -52,6 +51,8 @@ def main() -> None:
     args = parser.parse_args()
     run = args.checkpoint.resolve().parent.name  # every run has a best.pt
     out = args.out or Path("runs") / f"{run}-{args.checkpoint.stem}-{args.split}"
+    from prepare.streets import ensure_streets  # here, so that `--help` need not wait for it
+
     try:
         model = load_model(args.checkpoint, pick_device(args.device))
         trained = load_checkpoint(args.checkpoint)
@@ -78,7 +79,7 @@ def measure(model: UNet, root: str, split: str, **options) -> tuple[dict, Confus
         found[name] = numbers
         if not confusion.matrix.any():
             raise ValueError(
-                f"{split} of {root} has no labels that are scored: choose another split; "
+                f"{split} of {root} has no labels: choose another split; "
                 "`predict.py --submission` writes its predictions for the benchmark"
             )
         accuracy, miou = percent(found[name]["val_accuracy"]), percent(found[name]["mIoU"])

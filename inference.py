@@ -12,7 +12,7 @@ from torch.nn import functional as F
 from data_io.image_io import read_image, to_rgb
 from dataset import resize
 from folding import for_prediction
-from model import UNet
+from model import UNet, check_settings
 from runtime.checkpoint import checkpoint_classes, load_checkpoint
 from runtime.cpu import keep_freed_memory
 from runtime.distributed import data_parallel, unwrap
@@ -32,6 +32,7 @@ def load_model(path: str | Path, device: str | torch.device = "cpu") -> UNet:
     """
     checkpoint = load_checkpoint(path)
     settings, recipe = checkpoint["settings"], checkpoint["recipe"]
+    check_settings(settings, path)
     try:
         with torch.device("meta"):  # takes no memory, whatever the settings ask for
             UNet(**settings).load_state_dict(checkpoint["model"], assign=True)

@@ -18,9 +18,8 @@ from engine import Recipe, fit, make_loaders, make_model
 from engine.loaders import message
 from engine.recipe import parse_recipe, recipe_parser
 from figures import percent
-from prepare.streets import ensure_streets
 from runtime.console import escape_output
-from runtime.distributed import first_here, is_distributed, is_main, process_group
+from runtime.distributed import is_distributed, is_main, local_main_first, process_group
 from runtime.shared_memory import lost_workers_named
 
 
@@ -55,7 +54,9 @@ def main() -> None:
 
 def train(recipe: Recipe, run: Path) -> None:
     """Train in `run`, or go on there; the main process prints a line for each epoch."""
-    with first_here() as first:
+    from prepare.streets import ensure_streets  # here, so that `--help` need not wait for it
+
+    with local_main_first() as first:
         if first:  # draws or unpacks the data, once on each machine
             ensure_streets(recipe.data_root)
             Cityscapes(recipe.data_root, recipe.train_split, recipe.mode)
@@ -65,8 +66,16 @@ def train(recipe: Recipe, run: Path) -> None:
     counts = len(train_loader.dataset), len(val_loader.dataset)
     show(f"{counts[0]} images to train on, {counts[1]} to validate on{trained_on}")
     model = make_model(recipe, train_loader.dataset.classes)
+    resumed = 0
     for epoch in fit(model, train_loader, val_loader, recipe, run):
+        if epoch["resumed"]:
+            resumed = epoch["epoch"]
+            continue
+        if epoch["epoch"] == resumed + 1 > 1:
+            show(f"resumed after epoch {resumed} of {recipe.epochs}")
         show(summary(epoch), flush=True)
+    if resumed == recipe.epochs:
+        show(f"all {resumed} epochs were trained before")
     show(f"best and last checkpoint, and history.json: {run}")
 
 

@@ -1,17 +1,18 @@
-"""The class table of a data set, and the confusion matrix from which every metric follows."""
+"""The class table of a data set, the confusion matrix from which every metric follows, settings."""
 
 import math
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field, fields
 from functools import cached_property
 from pathlib import Path
+from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 import torch
 import torchvision
 import yaml
 from torch import Tensor
 
-IGNORE_INDEX = 255  # train id of the pixels that are not scored
+IGNORE_INDEX = 255  # train id of the pixels that no loss and no metric counts
 CACHED_PIXELS = 2**15  # whose logits of all classes a CPU's caches hold, of some 20 classes
 
 
@@ -24,7 +25,7 @@ class Classes:
         ids: what stands for each class in the label files, 0..255.
         colors: RGB of each class, 0..255, for figures.
         categories: the coarser class that each belongs to; empty where there are none.
-        ignored: further ids that may stand in label files and are not scored. An id that is
+        ignored: further ids that may stand in label files, of ignored pixels. An id that is
             neither a class nor ignored is an error; None ignores all that are no class.
 
     Raises ValueError or TypeError for anything else, and for a name or an id of two classes.
@@ -58,7 +59,7 @@ class Classes:
     def from_file(cls, path: str | Path) -> "Classes":
         """The classes that a YAML file lists: for each `name`, `id` (0..255) and `color` (RGB).
 
-        Their train ids are their places in the list; ids that it leaves out are not scored.
+        Their train ids are their order in the list; pixels of other ids are ignored.
         Raises ValueError, with the file's name, for anything else.
         """
         try:
@@ -122,12 +123,12 @@ def _as_text(name: object) -> str:
 
 def _cityscapes() -> Classes:
     table = torchvision.datasets.Cityscapes.classes
-    scored = sorted((c for c in table if not c.ignore_in_eval), key=lambda c: c.train_id)
+    known = sorted((c for c in table if not c.ignore_in_eval), key=lambda c: c.train_id)
     return Classes(
-        names=tuple(c.name for c in scored),
-        ids=tuple(c.id for c in scored),
-        colors=tuple(c.color for c in scored),
-        categories=tuple(c.category for c in scored),
+        names=tuple(c.name for c in known),
+        ids=tuple(c.id for c in known),
+        colors=tuple(c.color for c in known),
+        categories=tuple(c.category for c in known),
         ignored=tuple(c.id % 256 for c in table if c.ignore_in_eval),  # -1, licence plate: 255
     )
 
@@ -165,7 +166,7 @@ class ConfusionMatrix:
 
     `matrix[t, p]` counts the pixels of true class t that were predicted as p: int64
     (num_classes, num_classes), on the device of the first batch. Matrices of parts of the data
-    add up to the matrix of the whole, over batches and over processes.
+    add up to the matrix of all, over batches and over processes.
     """
 
     def __init__(self, num_classes: int):
@@ -235,7 +236,7 @@ class ConfusionMatrix:
 def metrics(confusion: ConfusionMatrix, classes: Classes) -> dict:
     """The metrics of a validation as plain numbers, 0..1.
 
-    val_accuracy, mIoU (None if no pixel was scored) and iou (class name -> IoU, None where the
+    val_accuracy, mIoU (None if no pixel is labelled) and iou (class name -> IoU, None where the
     class is absent); and where the classes have categories, category_mIoU and category_iou of
     these. The official evaluator (cityscapesscripts) calls them averageScoreClasses, classScores,
     averageScoreCategories and categoryScores.
@@ -269,3 +270,31 @@ def _bytes(labels: Tensor, name: str) -> Tensor:
 
 def _range(labels: Tensor) -> str:
     return f"{labels.min()}..{labels.max()}"
+
+
+def bounded(default: Any, low: float, high: float = math.inf) -> Any:
+    """A field of a dataclass with a default, whose values are at least `low` and at most `high`."""
+    return field(default=default, metadata={"bounds": (low, high)})
+
+
+def check_fields(settings: Any) -> None:
+    """Raise ValueError for a field of a dataclass outside of its bounds or its `Literal`."""
+    kinds = get_type_hints(type(settings))
+    for each in fields(settings):
+        value, kind = getattr(settings, each.name), kinds[each.name]
+        if get_origin(kind) is Literal and value not in get_args(kind):
+            options = " or ".join(map(repr, get_args(kind)))
+            raise ValueError(f"{each.name} must be {options}, not {value!r}")
+        if value is None or "bounds" not in each.metadata:
+            continue
+        low, high = each.metadata["bounds"]
+        for number in value if isinstance(value, tuple) else (value,):
+            if not low <= number <= high:  # also refuses nan
+                raise ValueError(f"{each.name} must be between {low} and {high}, not {value}")
+
+
+def pick(table: dict, name: str, field: str) -> Any:
+    """`table[name]`. Raises ValueError for a name without code, though the recipe may list it."""
+    if name not in table:
+        raise ValueError(f"{field}: {name} is not implemented, only {', '.join(table)}")
+    return table[name]

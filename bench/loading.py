@@ -97,7 +97,7 @@ def normalized(root: Path) -> Callable:
 
 def augmented(root: Path) -> Callable:
     """Crops of 512x512 from the cache, read by all cores."""
-    fields = {"crop": (512, 512), "degrade": 0.6, **STRONG, "batch_size": 2}
+    fields = {"crop": (512, 512), "corrupt": 0.6, **STRONG, "batch_size": 2}
     return partial(read, our_loader(root, "augmented", **fields, workers=None), PASSES)
 
 
@@ -141,7 +141,7 @@ def measure() -> tuple[list[Row], list[str]]:
     rate, (_, work) = 1e3 / ms["augmented"], count("ours", 64, (512, 512))
     fed = ", ".join(f"{rate * work / 1e12 / tflops:.2g} {card}" for card, tflops in GPUS.items())
     notes = [
-        f"With the strong augmentation (scale, colour, degradation), {available_cores()} cores "
+        f"With the strong augmentation (scale, colour, corruption), {available_cores()} cores "
         f"read {rate:.0f} crops of 512x512 a second from the cache. That feeds {fed} at width 64, "
         f"if these sustain {' and '.join(f'{tflops} TFLOP/s' for tflops in GPUS.values())}, which "
         "is assumed (40 % of their data sheets' rates), not measured."

@@ -5,13 +5,10 @@ from functools import partial
 
 import torch
 from torch import Tensor, nn
-from torch.amp import GradScaler
 
 from engine import Recipe, train_one_epoch
-from engine.loop import class_weights_of
-from engine.optimizer import make_optimizer
+from engine.run import make_trainer
 from runtime.cpu import convert, keep_freed_memory
-from runtime.distributed import wrap_model
 from runtime.precision import pick_precision
 
 CPU = torch.device("cpu")
@@ -40,13 +37,7 @@ def our_epoch(
     `converted`: on a CPU, with the layers of `runtime.cpu.convert`.
     """
     keep_freed_memory()
-    precision = pick_precision(recipe.precision, device)
-    converted = converted and device.type == "cpu"
-    net = wrap_model(convert(model) if converted else model, precision)
-    optimizer, scheduler = make_optimizer(recipe, model, len(loader))
-    return partial(
-        *(train_one_epoch, net, loader, optimizer, scheduler, device, recipe.loss),
-        scaler=GradScaler(device.type, enabled=precision == "fp16"),
-        class_weights=class_weights_of(recipe, loader, device),
-        whole=recipe.crop is None,
-    )
+    if converted and device.type == "cpu":
+        convert(model)
+    trainer = make_trainer(recipe, model, loader, pick_precision(recipe.precision, device))
+    return partial(train_one_epoch, trainer, loader)

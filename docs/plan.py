@@ -17,7 +17,7 @@ from torch.distributed._tools.mem_tracker import MemTracker
 from torch.utils.flop_counter import FlopCounterMode
 
 from bench.training import Batches
-from engine import Recipe, make_model, train_one_epoch
+from engine import Loss, Recipe, Trainer, make_model, train_one_epoch
 from engine.optimizer import make_optimizer
 from engine.recipe import parse_recipe, recipe_parser
 from runtime.precision import Autocast
@@ -63,16 +63,15 @@ def memory(recipe: Recipe, batch: int, size: tuple[int, int], precision: str) ->
         images = torch.empty(batch, 3, *size, dtype=torch.uint8)
         labels = torch.empty(batch, *size, dtype=torch.uint8)
         net, loader = Autocast(model, precision), Batches([(images, labels)])
+        whole = recipe.crop is None
+        trainer = Trainer(net, Loss(recipe.loss), optimizer, scheduler, whole=whole)
         tracker = MemTracker()
         tracker.track_external(model, optimizer, images, labels)
         with tracker:
             for _ in range(2):
                 # Raised after the step, where the loss is read: a fake one has no value.
                 with suppress(DataDependentOutputException):
-                    train_one_epoch(
-                        *(net, loader, optimizer, scheduler, CPU, recipe.loss),
-                        whole=recipe.crop is None,
-                    )
+                    train_one_epoch(trainer, loader)
                 tracker.reset_mod_stats()
         peak = tracker.get_tracker_snapshot("peak")[CPU]
     found = {getattr(kind, "name", kind): count for kind, count in peak.items()}

@@ -1,34 +1,55 @@
 """Augmentation, so that a network generalises to other cameras and other light.
 
-All randomness comes from torch's default generator, as in torchvision's own transforms.
+A step is a transform of torchvision.transforms.v2, or a function of an image and its mask. All
+randomness comes from torch's default generator, as in torchvision's own transforms.
 """
 
-import io
 import math
+from functools import partial
 
-import PIL.Image
 import torch
 from torch import Tensor
+from torchvision.transforms import v2
 from torchvision.transforms.v2 import functional as F
 from torchvision.tv_tensors import Image, Mask, wrap
 
-from dataset import resize
+from dataset import paired_transforms, resize
+from engine.recipe import Recipe
 from utils import IGNORE_INDEX
 
 GREY = 127  # nearly 0 once normalised, with which the convolutions pad
 
 
-def augment(
+def make_transforms(recipe: Recipe) -> v2.Compose:
+    """What happens to an image and its mask in training: a new step is a line here."""
+    steps = []
+    if recipe.crop:
+        crop, scale = recipe.crop, recipe.scale or (1, 1)
+        steps.append(partial(scaled_crop, crop=crop, scale=scale, keep_scale=recipe.keep_scale))
+    steps.append(paired_transforms(recipe.flip))
+    if recipe.jitter:
+        steps.append(v2.Lambda(partial(jitter_colors, jitter=recipe.jitter), Image))
+    if recipe.corrupt:
+        steps.append(v2.RandomApply([v2.Lambda(corrupt, Image)], recipe.corrupt))
+    return v2.Compose(steps)
+
+
+def random_uniform(low: float, high: float) -> float:
+    """A number between the two, uniformly."""
+    return torch.empty(()).uniform_(low, high).item()
+
+
+def scaled_crop(
     image: Image,
     mask: Mask,
     crop: tuple[int, int],
     scale: tuple[float, float],
-    keep_scale: float,
-    flip: float,
-    jitter: float,
-    degrade: float,
+    keep_scale: float = 0,
 ) -> tuple[Image, Mask]:
-    """A random crop of an image and its mask, at another size, with other colours, and degraded.
+    """A random crop of an image and its mask at a random size.
+
+    v2.ScaleJitter and v2.RandomCrop are as fast, but put a resized mask up to half a pixel beside
+    its image (see `dataset.resize`).
 
     Args:
         image: (3, H, W) uint8.
@@ -38,35 +59,15 @@ def augment(
         scale: the frame is resized by a factor between these, log-uniformly.
         keep_scale: probability that it is not resized: resizing blurs, and the images that the
             network is used on are sharp.
-        flip: probability of a horizontal flip.
-        jitter: how much light and colour change; see `jitter_colors`.
-        degrade: probability of blur, sharpening, noise or JPEG; see `degrade_image`.
     """
-    factor = 1 if random_bool(keep_scale) else math.exp(random_uniform(*map(math.log, scale)))
+    keep = random_uniform(0, 1) < keep_scale
+    factor = 1 if keep else math.exp(random_uniform(*map(math.log, scale)))
     # Cut out of the frame what will be the crop, and resize only that.
     height, width = (max(round(n / factor), 1) for n in crop)
     position = random_uniform(0, 1), random_uniform(0, 1)
     image = crop_or_pad(image, height, width, position, GREY)
     mask = crop_or_pad(mask, height, width, position, IGNORE_INDEX)
-    if (height, width) != tuple(crop):
-        image, mask = resize(image, crop), resize(mask, crop)
-    if random_bool(flip):
-        image, mask = F.horizontal_flip(image), F.horizontal_flip(mask)
-    if jitter:
-        image = jitter_colors(image, jitter)
-    if random_bool(degrade):
-        image = degrade_image(image)
-    return image, mask
-
-
-def random_uniform(low: float, high: float) -> float:
-    """A number between the two, uniformly."""
-    return torch.empty(()).uniform_(low, high).item()
-
-
-def random_bool(probability: float) -> bool:
-    """True with this probability."""
-    return random_uniform(0, 1) < probability
+    return resize(image, crop), resize(mask, crop)
 
 
 def crop_or_pad(
@@ -88,8 +89,8 @@ def crop_or_pad(
 def jitter_colors(image: Image, jitter: float) -> Image:
     """Change gamma, brightness, contrast and saturation by up to a share, hue by a sixth of it.
 
-    All but gamma are linear in a pixel's colours, and become one matrix, since torchvision's
-    adjust_hue takes fifty times as long. Hue is a rotation about the grey axis.
+    All but gamma are linear in a pixel's colours, and become one matrix: v2.ColorJitter, without
+    gamma, takes five times as long. Hue is a rotation about the grey axis.
     """
     gamma = math.exp(random_uniform(-jitter, jitter))
     brightness, contrast, saturation = (random_uniform(1 - jitter, 1 + jitter) for _ in range(3))
@@ -105,7 +106,7 @@ def jitter_colors(image: Image, jitter: float) -> Image:
     return to_bytes(image, colors.mul_(255 * brightness).view(image.shape))
 
 
-def degrade_image(image: Image) -> Image:
+def corrupt(image: Image) -> Image:
     """Gaussian blur of up to 2 pixels, sharpening, noise of up to 16 grey levels, or JPEG.
 
     JPEG's quality is 15 to 80.
@@ -118,15 +119,7 @@ def degrade_image(image: Image) -> Image:
     if kind == 2:
         noise = torch.randn(image.shape).mul_(16 * strength)
         return to_bytes(image, noise.add_(image.as_subclass(Tensor)))
-    return jpeg(image, 15 + int(65 * strength))
-
-
-def jpeg(image: Image, quality: int) -> Image:
-    """An image after JPEG compression, by Pillow."""
-    data = io.BytesIO()
-    F.to_pil_image(image).save(data, "jpeg", quality=quality)
-    with PIL.Image.open(data) as decoded:
-        return wrap(F.pil_to_tensor(decoded), like=image)
+    return F.jpeg(image, 15 + int(65 * strength))
 
 
 def to_bytes(image: Image, values: Tensor) -> Image:

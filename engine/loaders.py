@@ -2,9 +2,8 @@
 
 import signal
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from functools import partial
 
 import torch
 from torch import Tensor
@@ -17,8 +16,8 @@ from torch.utils.data import (
 )
 
 from data_io.image_io import image_size, read_grey
-from dataset import Cityscapes, paired_transforms, read_labels
-from engine.augment import augment
+from dataset import Cityscapes, read_labels
+from engine.augment import make_transforms
 from engine.recipe import Recipe
 from runtime.console import progress_bar
 from runtime.cpu import available_cores
@@ -28,25 +27,23 @@ from runtime.shared_memory import affordable_workers
 from utils import IGNORE_INDEX
 
 PREFETCH = 2  # batches that a worker reads ahead
-LAST_EPOCH = 2**20 - 1  # larger than any
 
 
 def make_loaders(recipe: Recipe) -> tuple[DataLoader, DataLoader]:
     """Training and validation batches as the recipe wants them.
 
     Raises as `Cityscapes`, and ValueError for data that cannot be trained on: labels without a
-    scored pixel, or images of several sizes without a crop.
+    pixel of any class, or images of several sizes without a crop.
     """
-    transforms = [make_transform(recipe, crop) for crop in crop_sizes(recipe)]
     read = {"downscale": recipe.downscale, "cache": recipe.cache}
     train = Cityscapes(
-        *(recipe.data_root, recipe.train_split, recipe.mode, transforms, recipe.seed),
+        *(recipe.data_root, recipe.train_split, recipe.mode, make_transforms(recipe), recipe.seed),
         **read,
         hold_out=recipe.hold_out,
     )
     val = Cityscapes(recipe.data_root, "val", "fine", **read)
     for scenes in (train, val):
-        require_scored_pixels(scenes)
+        require_labels(scenes)
     if recipe.crop is None and recipe.batch_size > 1:
         require_one_size(train)
     device = pick_device(recipe.device)
@@ -57,15 +54,7 @@ def make_loaders(recipe: Recipe) -> tuple[DataLoader, DataLoader]:
     )
 
 
-def make_transform(recipe: Recipe, crop: tuple[int, int] | None) -> Callable:
-    """What happens to an image and its mask in training, given the size of the crops."""
-    if recipe.scale is None:
-        return paired_transforms(recipe.flip, crop, recipe.crop_area, recipe.jitter)
-    names = "scale", "keep_scale", "flip", "jitter", "degrade"
-    return partial(augment, crop=crop, **{name: getattr(recipe, name) for name in names})
-
-
-def require_scored_pixels(scenes: Cityscapes, most: int = 50) -> None:
+def require_labels(scenes: Cityscapes, most: int = 50) -> None:
     """Raise ValueError if no pixel of any label file belongs to a class; looks at a few first."""
     sample = scenes.targets[:: -(-len(scenes) // most)]
     for target in [*sample, *scenes.targets]:
@@ -79,8 +68,8 @@ def require_scored_pixels(scenes: Cityscapes, most: int = 50) -> None:
     )
 
 
-def class_shares(scenes: Cityscapes) -> Tensor:
-    """Each class's share of the scored pixels of all labels, 0..1: (num_classes,) float64."""
+def class_frequencies(scenes: Cityscapes) -> Tensor:
+    """How frequent each class is among all labelled pixels, 0..1: (num_classes,) float64."""
 
     def count(target: str) -> Tensor:
         return read_labels(target, scenes.classes).flatten().bincount(minlength=IGNORE_INDEX + 1)
@@ -105,22 +94,6 @@ def require_one_size(scenes: Cityscapes) -> None:
             f"{path} and {other_path} are of different sizes ({one} and {other}, height and width)"
             ", which make no batch: give the recipe a crop, or batch_size 1"
         )
-
-
-def crop_sizes(recipe: Recipe) -> list[tuple[int, int] | None]:
-    """Height and width of each epoch's crops, which poolings halve evenly while they grow.
-
-    A single element stands for all epochs; it is None for full frames.
-    """
-    if recipe.crop is None or recipe.crop_start == 1:
-        return [recipe.crop]
-    step = 2**recipe.depth
-    shares = torch.linspace(recipe.crop_start, 1, recipe.epochs).tolist()
-    growing = [
-        tuple(min(max(round(n * share / step), 2) * step, n) for n in recipe.crop)
-        for share in shares[:-1]
-    ]
-    return [*growing, recipe.crop]
 
 
 def make_loader(
@@ -156,7 +129,7 @@ def make_loader(
     workers = -(-workers // local_world_size())
     if workers:
         images = -(-batch_size // world_size()) if train else batch_size
-        size = images * _item_bytes(dataset)
+        size = images * sum(part.nbytes for part in dataset[0])
         workers = affordable_workers(workers, PREFETCH, size, local_world_size())
     # The sampler has a generator of its own: how much is drawn from the loader's and from the
     # global one depends on the workers, and on how often a run was resumed.
@@ -173,17 +146,6 @@ def make_loader(
         pin_memory=device.type == "cuda",
         persistent_workers=workers > 0,
     )
-
-
-def _item_bytes(dataset: Dataset) -> int:
-    """The size of the first item, in the last epoch, whose crops are the largest."""
-    epoch = getattr(dataset, "epoch", torch.zeros(()))
-    before = int(epoch)
-    epoch.fill_(LAST_EPOCH)
-    try:
-        return sum(part.nbytes for part in dataset[0])
-    finally:
-        epoch.fill_(before)
 
 
 def one_size_batches(loader: DataLoader) -> Iterator[tuple[Tensor, Tensor]]:

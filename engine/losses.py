@@ -7,64 +7,116 @@ class.
 """
 
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from utils import CACHED_PIXELS, IGNORE_INDEX
-
-Reduce = Callable[[Tensor], Tensor]
+from utils import CACHED_PIXELS, IGNORE_INDEX, pick
 
 
 def identity(x: Tensor) -> Tensor:
     return x
 
 
-def criterion(
-    logits: Tensor,
-    labels: Tensor,
-    loss: str = "cross_entropy",
-    reduce: Reduce = identity,
-    pixels: Tensor | None = None,
-    class_weights: Tensor | None = None,
-    label_smoothing: float = 0.0,
-) -> Tensor:
-    """The recipe's loss: a scalar, differentiable in `logits`.
+@dataclass(frozen=True, eq=False)
+class Loss:
+    """A recipe's loss: made once, called with logits and labels.
 
     Args:
-        logits: (N, C, H, W), any floating type; the loss is computed in float32.
-        labels: (N, H, W) uint8 or int64, 0..C-1, or `IGNORE_INDEX` for pixels that do not count.
-        loss: `cross_entropy`, averaged over the pixels that count (0 if none does), or
-            `cross_entropy+dice`, plus `dice_loss`, or `cross_entropy+lovasz`, plus `lovasz_loss`.
-        reduce: turns a sum over these pixels into that over the whole batch:
-            `distributed.all_reduce_sum` where the batch is divided among processes.
-        pixels: `count_pixels` of the whole batch, where `labels` are a part of it; the parts'
-            cross-entropies then add up to the batch's.
+        kind: names from `TERMS`, joined by "+", whose losses are added up.
         class_weights: (C,) float32; the cross-entropy is then averaged with the weight of each
             pixel's class.
         label_smoothing: share of the target that the cross-entropy spreads over all classes
             (Szegedy et al. 2015, section 7, https://arxiv.org/abs/1512.00567).
+        reduce: turns a sum over these pixels into that over the whole batch:
+            `distributed.all_reduce_sum` where the batch is divided among processes.
 
-    A loss for `accumulate` must be a sum over pixels divided by `pixels`, as cross-entropy is.
-    Raises ValueError for another loss.
+    Raises ValueError for another kind.
     """
-    if loss not in ("cross_entropy", "cross_entropy+dice", "cross_entropy+lovasz"):
-        raise ValueError(f"there is no loss {loss}")
-    logits = logits.permute(0, 2, 3, 1).reshape(-1, logits.shape[1])  # (pixels, C)
-    labels = labels.reshape(-1).long()
-    if pixels is None:
-        pixels = reduce(count_pixels(labels, class_weights))
+
+    kind: str = "cross_entropy"
+    class_weights: Tensor | None = None
+    label_smoothing: float = 0.0
+    reduce: Callable[[Tensor], Tensor] = identity
+
+    def __post_init__(self):
+        for name in self.kind.split("+"):
+            pick(TERMS, name, "loss")
+
+    def __call__(self, logits: Tensor, labels: Tensor, weight: Tensor | None = None) -> Tensor:
+        """A scalar, differentiable in `logits`.
+
+        Args:
+            logits: (N, C, H, W), any floating type; the loss is computed in float32.
+            labels: (N, H, W) uint8 or int64, 0..C-1, or `IGNORE_INDEX`.
+            weight: `weight` of the whole batch, where `labels` are a part of it; the parts'
+                cross-entropies then add up to the batch's.
+        """
+        logits = logits.permute(0, 2, 3, 1).reshape(-1, logits.shape[1])  # (pixels, C)
+        labels = labels.reshape(-1).long()
+        if weight is None:
+            weight = self.weight(labels)
+        return sum(TERMS[name](self, logits, labels, weight) for name in self.kind.split("+"))
+
+    def weight(self, labels: Tensor) -> Tensor:
+        """What the cross-entropy's sum is divided by, of the whole batch: a scalar.
+
+        The number of the labelled pixels, each times the weight of its class if there are weights.
+        """
+        weights = self.class_weights
+        if weights is None:
+            return self.reduce(count_pixels(labels))
+        return self.reduce(weights[labels[labels != IGNORE_INDEX].long()].sum())
+
+
+def count_pixels(labels: Tensor) -> Tensor:
+    """How many pixels are labelled, that is, are not `IGNORE_INDEX`: a scalar."""
+    return (labels != IGNORE_INDEX).sum()
+
+
+def median_frequency(frequencies: Tensor) -> Tensor:
+    """Median of the frequencies / a class's own, so that all classes have the same weight in all.
+
+    Eigen & Fergus 2015, https://arxiv.org/abs/1411.4734; here of all images, where they count a
+    class only in those that show it.
+    """
+    return frequencies[frequencies > 0].median() / frequencies
+
+
+def enet(frequencies: Tensor) -> Tensor:
+    """1 / ln(1.02 + frequency), 1.4 to 50 (Paszke et al. 2016, https://arxiv.org/abs/1606.02147)."""
+    return 1 / (1.02 + frequencies).log()
+
+
+CLASS_WEIGHTS = {"median_frequency": median_frequency, "enet": enet}
+
+
+def make_class_weights(kind: str, frequencies: Tensor) -> Tensor:
+    """A weight for each class, (C,) float32, by how frequent it is in the training data.
+
+    Args:
+        kind: one of `CLASS_WEIGHTS`.
+        frequencies: (C,), 0..1, of the labelled pixels. Classes that do not occur get no weight.
+
+    Raises ValueError for another kind.
+    """
+    weights = pick(CLASS_WEIGHTS, kind, "class_weights")(frequencies)
+    return torch.where(frequencies > 0, weights, 0).float()
+
+
+# The terms: of logits (pixels, C) and labels (pixels,) int64, with the weight of the whole batch.
+
+
+def cross_entropy(loss: Loss, logits: Tensor, labels: Tensor, weight: Tensor) -> Tensor:
+    """The mean over the labelled pixels, weighted by their classes; 0 if there is none."""
+    options = {"ignore_index": IGNORE_INDEX, "label_smoothing": loss.label_smoothing}
     total = sum(
-        F.cross_entropy(x, y, class_weights, None, IGNORE_INDEX, None, "sum", label_smoothing)
+        F.cross_entropy(x, y, loss.class_weights, reduction="sum", **options)
         for x, y in _parts(logits, labels)
     )
-    value = reduce(total) / pixels.clamp(min=1e-6)
-    if loss == "cross_entropy+dice":
-        value = value + dice_loss(logits.float(), labels, reduce)
-    elif loss == "cross_entropy+lovasz":
-        value = value + lovasz_loss(logits.float(), labels)
-    return value
+    return loss.reduce(total) / weight.clamp(min=1e-6)
 
 
 def _parts(logits: Tensor, labels: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
@@ -78,70 +130,40 @@ def _parts(logits: Tensor, labels: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
         yield x.float(), y
 
 
-def count_pixels(labels: Tensor, class_weights: Tensor | None = None) -> Tensor:
-    """How many `labels` count, each with the weight of its class if there are weights: a scalar."""
-    counts = labels != IGNORE_INDEX
-    return counts.sum() if class_weights is None else class_weights[labels[counts].long()].sum()
-
-
-def make_class_weights(kind: str, shares: Tensor) -> Tensor:
-    """A weight for each class, by its share of the training data's scored pixels.
-
-    Args:
-        kind: `median_frequency`, the median of the shares divided by the class's own, so that all
-            classes have the same weight in all (Eigen & Fergus 2015,
-            https://arxiv.org/abs/1411.4734; of all images, where they count a class only in those
-            that show it), or `enet`,
-            1 / ln(1.02 + share), 1.4 to 50 (Paszke et al. 2016, https://arxiv.org/abs/1606.02147).
-        shares: (C,), 0..1. Classes that do not occur get no weight.
-    """
-    present = shares > 0
-    if kind == "median_frequency":
-        weights = shares[present].median() / shares
-    else:
-        weights = 1 / (1.02 + shares).log()
-    return torch.where(present, weights, 0).float()
-
-
-def dice_loss(logits: Tensor, labels: Tensor, reduce: Reduce = identity) -> Tensor:
+def dice(loss: Loss, logits: Tensor, labels: Tensor, weight: Tensor) -> Tensor:
     """Soft Dice loss (Milletari et al. 2016, https://arxiv.org/abs/1606.04797): a scalar, 0..1.
 
     One minus the mean, over the classes that `labels` contain, of
-    2 sum(p t) / (sum(p) + sum(t)), p the softmax of `logits` (pixels, C) float32 and t the one-hot
-    `labels` (pixels,) int64. Every class counts alike, however few pixels it has. `reduce` as in
-    `criterion`.
+    2 sum(p t) / (sum(p) + sum(t)), p the softmax of the logits and t the one-hot labels. Every
+    class counts alike, however few pixels it has.
     """
-    counts = labels != IGNORE_INDEX
-    index = labels.masked_fill(~counts, 0)
-    weight = counts.to(logits.dtype)
-    p = logits.softmax(1)
-    p_true = p.gather(1, index.unsqueeze(1)).squeeze(1) * weight
-    zeros = logits.new_zeros(logits.shape[1])
+    labelled = labels != IGNORE_INDEX
+    index = labels.masked_fill(~labelled, 0)
+    p = logits.float().softmax(1)
+    counted = labelled.to(p.dtype)
+    p_true = p.gather(1, index.unsqueeze(1)).squeeze(1) * counted
+    zeros = p.new_zeros(p.shape[1])
     hits = zeros.index_add(0, index, p_true)
-    size = zeros.index_add(0, index, weight)
-    predicted = weight @ p  # sums over the pixels that count
-    hits, size, predicted = reduce(torch.stack([hits, size, predicted]))
-    dice = 2 * hits / (predicted + size).clamp(min=1e-6)
+    size = zeros.index_add(0, index, counted)
+    predicted = counted @ p  # sums over the labelled pixels
+    hits, size, predicted = loss.reduce(torch.stack([hits, size, predicted]))
+    scores = 2 * hits / (predicted + size).clamp(min=1e-6)
     present = size > 0
-    return 1 - (dice * present).sum() / present.sum().clamp(min=1)
+    return 1 - (scores * present).sum() / present.sum().clamp(min=1)
 
 
-def lovasz_loss(logits: Tensor, labels: Tensor) -> Tensor:
+def lovasz(loss: Loss, logits: Tensor, labels: Tensor, weight: Tensor) -> Tensor:
     """The Lovász-softmax loss (Berman et al. 2018, https://arxiv.org/abs/1705.08790): 0..1.
 
     A surrogate of one minus the mean IoU of the classes that `labels` contain: the errors of the
     pixels, sorted from the largest, each times what the IoU loses if the pixels up to there are
-    wrong. Since it sorts all pixels of a batch, its sums over parts do not add up.
-
-    Args:
-        logits: (pixels, C) float32.
-        labels: (pixels,) int64.
+    wrong. It sorts all pixels of a batch, so that its values for parts do not add up.
     """
-    counts = labels != IGNORE_INDEX
+    labelled = labels != IGNORE_INDEX
     # Of each class. Ignored pixels have no error, and so no part in the sums.
-    p = (logits.t().contiguous().softmax(0) * counts).unbind()
-    losses = [0 * logits.sum()]  # of no class, where no pixel counts
-    for label in labels[counts].unique().tolist():
+    p = (logits.float().t().contiguous().softmax(0) * labelled).unbind()
+    losses = [0 * logits.float().sum()]  # of no class, where no pixel is labelled
+    for label in labels[labelled].unique().tolist():
         truth = (labels == label).float()
         errors = (truth - p[label]).abs()
         with torch.no_grad():  # the order is constant where it does not change
@@ -155,3 +177,6 @@ def lovasz_loss(logits: Tensor, labels: Tensor) -> Tensor:
             weights = torch.empty_like(steps).scatter_(0, order, steps)
         losses.append((errors * weights).sum())
     return torch.stack(losses).sum() / max(len(losses) - 1, 1)
+
+
+TERMS = {"cross_entropy": cross_entropy, "dice": dice, "lovasz": lovasz}

@@ -1,37 +1,51 @@
 """The optimizer of a recipe, and its learning rate over the steps."""
 
 import math
-from collections.abc import Callable
+from functools import partial
 
-import torch
+from torch.optim import AdamW, Optimizer
+from torch.optim.lr_scheduler import LambdaLR
 
 from engine.muon import Muon
 from engine.recipe import Recipe
 from model import UNet
+from utils import pick
 
 
-def make_optimizer(
-    recipe: Recipe, model: UNet, steps_per_epoch: int
-) -> tuple[torch.optim.Optimizer, torch.optim.lr_scheduler.LRScheduler]:
-    """The optimizer, and the schedule of its learning rate, to be stepped after each batch."""
-    if recipe.optimizer == "muon":
-        optimizer = Muon(model, recipe.lr, recipe.weight_decay)
-    else:
-        decay = recipe.weight_decay
-        optimizer = torch.optim.AdamW(model.parameters(), recipe.lr, weight_decay=decay, fused=True)
-    factor = lr_factor(recipe, steps_per_epoch)
-    return optimizer, torch.optim.lr_scheduler.LambdaLR(optimizer, factor)
+def make_optimizer(recipe: Recipe, model: UNet, steps_per_epoch: int) -> tuple[Optimizer, LambdaLR]:
+    """The optimizer, and the schedule of its learning rate, to be stepped after each batch.
+
+    Raises ValueError for one that is not in `OPTIMIZERS` or `SCHEDULES`.
+    """
+    optimizer = pick(OPTIMIZERS, recipe.optimizer, "optimizer")(model, recipe)
+    schedule = pick(SCHEDULES, recipe.schedule, "schedule")
+    factor = partial(schedule, recipe=recipe, steps_per_epoch=steps_per_epoch)
+    return optimizer, LambdaLR(optimizer, factor)
 
 
-def lr_factor(recipe: Recipe, steps_per_epoch: int) -> Callable[[int], float]:
-    """The schedule: a function of the step, from 0 on, that multiplies the recipe's lr."""
+def adam(model: UNet, recipe: Recipe) -> Optimizer:
+    decay = recipe.weight_decay
+    return AdamW(model.parameters(), recipe.lr, weight_decay=decay, fused=True)
+
+
+def muon(model: UNet, recipe: Recipe) -> Optimizer:
+    return Muon(model, recipe.lr, recipe.weight_decay)
+
+
+# A schedule is a function of the step, from 0 on, that multiplies the recipe's lr.
+
+
+def halve(step: int, recipe: Recipe, steps_per_epoch: int) -> float:
+    """Half as much after every `halve_every` epochs."""
+    return 0.5 ** (step // steps_per_epoch // recipe.halve_every)
+
+
+def cosine(step: int, recipe: Recipe, steps_per_epoch: int) -> float:
+    """Rises over the first twentieth of the steps and falls to 0 as half a cosine."""
     steps = recipe.epochs * steps_per_epoch
-    warmup = max(steps // 20, 1)
+    rise = min((step + 1) / max(steps // 20, 1), 1)
+    return rise * (1 + math.cos(math.pi * min(step / steps, 1))) / 2
 
-    def factor(step: int) -> float:
-        if recipe.schedule == "halve":
-            return 0.5 ** (step // steps_per_epoch // recipe.halve_every)
-        rise = min((step + 1) / warmup, 1)
-        return rise * (1 + math.cos(math.pi * min(step / steps, 1))) / 2
 
-    return factor
+OPTIMIZERS = {"adam": adam, "muon": muon}
+SCHEDULES = {"halve": halve, "cosine": cosine}

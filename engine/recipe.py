@@ -1,33 +1,28 @@
 """Recipes: all settings of a training, from a file and the command line."""
 
-import math
 from argparse import Namespace
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, fields
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Any, Literal, get_args, get_type_hints
+from typing import Literal, NoReturn, get_args, get_type_hints
 
 import torch
 import yaml
 from jsonargparse import ArgumentError, ArgumentParser, DefaultHelpFormatter
 
-from model import UNet
+from model import NetworkSettings, UNet, check_settings
 from runtime.checkpoint import checkpoint_classes, load_checkpoint
 from runtime.distributed import is_main
-from utils import CITYSCAPES, Classes
+from utils import CITYSCAPES, Classes, bounded
 
 
-def bounded(default: float | None, low: float, high: float = math.inf) -> Any:
-    """A field of a recipe with a default, whose values are at least `low` and at most `high`."""
-    return field(default=default, metadata={"bounds": (low, high)})
-
-
-@dataclass(frozen=True)
-class Recipe:
+@dataclass(frozen=True, kw_only=True)
+class Recipe(NetworkSettings):
     """All settings that determine the result of a training, on a given machine.
 
     The defaults are the reference recipe for Cityscapes. A new field is a line below, with its
-    bounds, and a line here; the command line, the checks and the checkpoints follow.
+    bounds, and a line here; the command line, the checks and the checkpoints follow. The network's
+    are in `model.NetworkSettings`.
 
     Args:
         data_root: directory of the data set, in Cityscapes' format; may name a variable of the
@@ -38,30 +33,18 @@ class Recipe:
             the last epoch is kept as the best.
         downscale: divide the images' height and width by this.
         crop: height and width of the training crops; null trains on full frames.
-        crop_area: smallest and largest share of the frame that a crop shows.
-        crop_start: crops grow from this share of `crop`'s height and width in the first epoch to
-            all of it in the last, since epochs on small crops are faster (progressive learning,
-            Tan & Le 2021, section 4, https://arxiv.org/abs/2104.00298).
         scale: frames are resized by a factor between these before a crop is cut out, and padded
-            where they are smaller (engine/augment.py); null crops by `crop_area` instead.
+            where they are smaller (see engine/augment.py); null does not resize them.
         keep_scale: with `scale`, the share of crops that are not resized.
         flip: probability of a horizontal flip.
-        jitter: brightness, contrast and saturation vary by this share; with `scale`, gamma does
-            too, and hue by a sixth of it.
-        degrade: with `scale`, the share of crops that are blurred, sharpened, made noisy or
-            compressed as JPEG.
+        jitter: gamma, brightness, contrast and saturation vary by this share, hue by a sixth of it.
+        corrupt: probability of blur, sharpening, noise or JPEG compression.
         hold_out: cities of the training split that are left out, for example to evaluate on them.
         init: a checkpoint whose weights the training starts from; null draws them. With other
             classes than the data's, all but the last layer's.
-        width: channels of the U-Net's first level.
-        depth: poolings of the U-Net.
-        padding: of the convolutions. With `valid`, full frames are extended by reflection, as in
-            the paper, so that all their pixels are trained on; of a crop, those that the network
-            sees are.
-        batch_norm: normalise after every convolution.
         loss: pixel-averaged cross-entropy, alone or plus the soft Dice or the Lovász-softmax loss
             (see engine/losses.py).
-        class_weights: of the cross-entropy, by the classes' shares of the training pixels.
+        class_weights: of the cross-entropy, by how frequent the classes are in the training data.
         label_smoothing: share of the cross-entropy's target that is spread over all classes, so
             that the network is less sure of every pixel; validation losses are without.
         optimizer: `adam`, or `muon` for the 3x3 convolutions, which learn in fewer steps; see
@@ -90,19 +73,13 @@ class Recipe:
     train_split: Literal["train", "trainval", "train_extra"] = "train"
     downscale: int = bounded(2, 1, 64)
     crop: tuple[int, int] | None = bounded(None, 2)
-    crop_area: tuple[float, float] = bounded((0.25, 1.0), 1e-6, 1)
-    crop_start: float = bounded(1.0, 0.1, 1)
     scale: tuple[float, float] | None = bounded(None, 0.1, 10)
     keep_scale: float = bounded(0.3, 0, 1)
     flip: float = bounded(0.5, 0, 1)
     jitter: float = bounded(0.0, 0, 1)
-    degrade: float = bounded(0.0, 0, 1)
+    corrupt: float = bounded(0.0, 0, 1)
     hold_out: tuple[str, ...] = ()
     init: str | None = None
-    width: int = bounded(64, 1, 4096)
-    depth: int = bounded(4, 1, 8)
-    padding: Literal["same", "valid"] = "same"
-    batch_norm: bool = True
     loss: Literal["cross_entropy", "cross_entropy+dice", "cross_entropy+lovasz"] = "cross_entropy"
     class_weights: Literal["median_frequency", "enet"] | None = None
     label_smoothing: float = bounded(0.0, 0, 0.99)
@@ -129,69 +106,102 @@ class Recipe:
         """
         return cls(**{**_read_fields(path), **changes})
 
+    @staticmethod
+    def updated(old: dict, where: object) -> dict:
+        """Fields of a recipe of an earlier version, as this one has them.
+
+        Raises ValueError, with `where` they are from, if they use a field that is gone.
+        """
+        found = {RENAMED.get(name, name): value for name, value in old.items()}
+        gone = {name: found.pop(name) for name in GONE if name in found}
+        used = [k for k, v in gone.items() if v not in GONE[k]]
+        if gone and not found.get("scale"):
+            if found.get("crop"):  # their only use
+                used = list(gone)
+            if found.get("jitter"):  # which left gamma and hue alone
+                used.append("jitter without scale")
+        if used:
+            raise ValueError(
+                f"{where} uses {' and '.join(used)}, which this version does not have: give `crop` "
+                "and `scale` instead (see recipes/camvid.yaml), and start a run anew"
+            )
+        return found
+
     def extends(self, epochs: int) -> bool:
         """Whether a run of so many epochs may go on with this recipe's, if they are more.
 
-        Not if the learning rate or the crops depend on the number of epochs.
+        Not if the learning rate depends on the number of epochs.
         """
-        return self.epochs >= epochs and self.schedule == "halve" and self.crop_start == 1
+        return self.epochs >= epochs and self.schedule == "halve"
 
     def __post_init__(self):
+        try:
+            self._parse()
+            super().__post_init__()
+            self._check_combinations()
+        except ValueError as error:
+            raise ValueError(f"recipe: {error}") from error
+
+    def _parse(self) -> None:
+        """Give the fields the types that they are declared with; raises ValueError."""
         parser = ArgumentParser(exit_on_error=False)
         parser.add_class_arguments(type(self))
         try:
             values = {k: str(v) if isinstance(v, Path) else v for k, v in vars(self).items()}
             parsed = vars(parser.parse_object(values))
         except ArgumentError as error:
-            raise ValueError(f"recipe: {' '.join(str(error).split())}") from error
+            raise ValueError(" ".join(str(error).split())) from error
         kinds = get_type_hints(type(self))
         for name, value in parsed.items():  # jsonargparse lets null pass for any field
             optional = type(None) in get_args(kinds[name])
             if value is None and not optional:
-                raise ValueError(f"recipe: {name} is null: give it a value, or leave it out")
+                raise ValueError(f"{name} is null: give it a value, or leave it out")
             if value == "None" and optional:  # Python's word for null, as in `--cache None`
                 value = None
             object.__setattr__(self, name, value)  # a list from a file is now a tuple
-        for each in fields(self):
-            value = getattr(self, each.name)
-            low, high = each.metadata.get("bounds", (None, None))
-            if low is None or value is None:
-                continue
-            for number in value if isinstance(value, tuple) else (value,):
-                if not low <= number <= high:  # also refuses nan
-                    raise ValueError(
-                        f"recipe: {each.name} must be between {low} and {high}, not {value}"
-                    )
-        if self.crop_start < 1 and (self.crop is None or self.padding == "valid"):
-            raise ValueError(
-                f"recipe: crop_start {self.crop_start} lets crops grow, which needs a crop and "
-                'padding "same": give both, or leave it at 1'
-            )
-        if self.crop and self.batch_norm and max(self.crop) <= 2**self.depth:
-            raise ValueError(
-                f"recipe: of a crop of {self.crop} the deepest of {self.depth + 1} levels sees one "
-                f"pixel, which batch norm cannot normalise: crop more than {2**self.depth}"
-            )
-        for name in ("crop_area", "scale"):
-            values = getattr(self, name)
-            if values and values[0] > values[1]:
-                raise ValueError(f"recipe: {name} must rise, not {values}")
-        if self.accumulate > 1 and self.loss != "cross_entropy":
-            raise ValueError(
-                "recipe: accumulate is for cross_entropy, the only loss that is a sum over pixels"
-            )
-        if self.accumulate > self.batch_size:
-            raise ValueError(
-                f"recipe: a batch of {self.batch_size} has fewer than {self.accumulate} parts"
-            )
-        if self.crop is None and self.scale is not None:
-            raise ValueError("recipe: scale needs a crop, for images of one size: give both")
-        if self.scale is None and self.degrade:
-            raise ValueError("recipe: degrade needs scale: give both, as in [1, 1]")
-        if self.scale and (self.crop_start < 1 or self.crop_area != (0.25, 1.0)):
-            raise ValueError(
-                "recipe: crop_area and crop_start are not used with scale: leave them out"
-            )
+
+    def _check_combinations(self) -> None:
+        """Raise ValueError for a field that has no effect, and for values that do not go together.
+
+        A field that has its default counts as not given.
+        """
+        defaults = {each.name: each.default for each in fields(self)}
+        for name, (has_effect, other) in NEEDS.items():
+            if getattr(self, name) != defaults[name] and not has_effect(self):
+                raise ValueError(f"{name} needs {other}: give both, or leave {name} out")
+        for is_wrong, message in WRONG:
+            if is_wrong(self):
+                raise ValueError(message.format(**vars(self), smallest=2**self.depth + 1))
+
+
+# What a field needs to have an effect: field -> (whether a recipe has that, its name).
+NEEDS = {
+    "scale": (lambda recipe: recipe.crop, "a crop, for images of one size"),
+    "keep_scale": (lambda recipe: recipe.scale not in (None, (1, 1)), "a scale other than [1, 1]"),
+    "halve_every": (lambda recipe: recipe.schedule == "halve", "schedule: halve"),
+    "accumulate": (
+        lambda recipe: recipe.loss == "cross_entropy",
+        "loss: cross_entropy, the only one that is a sum over pixels",
+    ),
+}
+# Values that do not go together: whether a recipe has them, and what to say of its fields.
+WRONG = [
+    (
+        lambda recipe: recipe.scale and recipe.scale[0] > recipe.scale[1],
+        "scale must rise, not {scale}",
+    ),
+    (
+        lambda recipe: recipe.accumulate > recipe.batch_size,
+        "a batch of {batch_size} has fewer than accumulate: {accumulate} parts",
+    ),
+    (
+        lambda r: r.crop and r.batch_norm and max(r.crop) <= 2**r.depth,
+        "of a crop of {crop} the deepest level sees one pixel, which batch norm cannot normalise: "
+        "crop at least {smallest} pixels, or lower depth: {depth}",
+    ),
+]
+RENAMED = {"degrade": "corrupt"}  # fields of earlier versions
+GONE = {"crop_area": ([0.25, 1.0], (0.25, 1.0)), "crop_start": (1.0,)}  # by default
 
 
 def given(**fields) -> dict:
@@ -213,9 +223,9 @@ def _read_fields(path: str | Path) -> dict:
     if not isinstance(content, dict):
         raise ValueError(f"{path} names no field, as in `lr: 0.001`: see recipes/ for some")
     known = [each.name for each in fields(Recipe)]
-    names = [key.value for key, _ in tree.value]
+    names = [RENAMED.get(key.value, key.value) for key, _ in tree.value]
     for i, name in enumerate(names):
-        if name not in known:
+        if name not in known and name not in GONE:
             like = "".join(f"{meant}? Or " for meant in get_close_matches(str(name), known, 1))
             raise ValueError(f"{path}: a recipe has no {name}: {like}see `train.py --help`")
         if name in names[:i]:
@@ -224,7 +234,18 @@ def _read_fields(path: str | Path) -> dict:
         values = value if isinstance(value, list) else [value]
         if not all(isinstance(each, str | int | float | None) for each in values):
             raise ValueError(f"{path}: {name} is neither a value nor a list of values")
-    return content
+    return Recipe.updated(content, path)
+
+
+class _Parser(ArgumentParser):
+    def error(self, message: str, ex: Exception | None = None) -> NoReturn:
+        """End with one line, and the option that was meant, instead of a list of all options."""
+        known = [option for action in self._actions for option in action.option_strings]
+        words = [word.partition("=")[0] for word in message.split()]
+        unknown = [word for word in words if word.startswith("--") and word not in known]
+        meant = [like for word in unknown for like in get_close_matches(word, known, 1)]
+        hint = f"did you mean {meant[0]}?" if meant else f"see `{self.prog} --help`"
+        self.exit(2, f"error: {' '.join(message.split())}: {hint}\n")
 
 
 class _Formatter(DefaultHelpFormatter):
@@ -236,7 +257,7 @@ class _Formatter(DefaultHelpFormatter):
 
 def recipe_parser(description: str) -> ArgumentParser:
     """A command line of `--recipe FILE` and an option for each field; more can be added."""
-    parser = ArgumentParser(description=description, formatter_class=_Formatter)
+    parser = _Parser(description=description, formatter_class=_Formatter)
     parser.add_argument("--recipe", metavar="FILE", help="a YAML file with the fields below")
     parser.add_class_arguments(Recipe)
     return parser
@@ -257,7 +278,7 @@ def make_model(recipe: Recipe, classes: Classes = CITYSCAPES) -> UNet:
     checkpoint of another network.
     """
     torch.manual_seed(recipe.seed)
-    model = UNet(3, len(classes), recipe.width, recipe.depth, recipe.padding, recipe.batch_norm)
+    model = UNet(3, len(classes), **recipe.network())
     model.classes, model.downscale = classes, recipe.downscale
     if recipe.init is not None:
         _load_weights(model, recipe.init)
@@ -266,6 +287,7 @@ def make_model(recipe: Recipe, classes: Classes = CITYSCAPES) -> UNet:
 
 def _load_weights(model: UNet, path: str) -> None:
     checkpoint = load_checkpoint(path)
+    check_settings(checkpoint["settings"], path)
     try:
         with torch.device("meta"):  # takes no memory, whatever the settings ask for
             settings = UNet(**checkpoint["settings"]).settings  # with the defaults of today

@@ -34,11 +34,9 @@ def evaluate_split(
     scenes = Cityscapes(
         data_root, split, downscale=model.downscale, downscale_labels=not full_resolution
     )
-    device = next(model.parameters()).device
-    loader = make_loader(scenes, batch_size, False, workers, device)
-    loss, confusion = evaluate(
-        *(model, loader, device), precision=precision, description=f"evaluate {split}", tta=tta
-    )
+    loader = make_loader(scenes, batch_size, False, workers, next(model.parameters()).device)
+    options = {"precision": precision, "tta": tta, "description": f"evaluate {split}"}
+    loss, confusion = evaluate(model, loader, **options)
     loss = loss if confusion.matrix.any() else None
     return confusion, {"cross_entropy": loss, **metrics(confusion, scenes.classes)}
 
@@ -46,7 +44,7 @@ def evaluate_split(
 def rank_scenes(model: UNet, scenes: Cityscapes, tta: bool = False) -> list[tuple[float, int]]:
     """(pixel accuracy, index) of every scene at full resolution, the best first.
 
-    Scenes without a scored pixel are left out.
+    Scenes without a labelled pixel are left out.
     """
     ranked = []
     with progress_bar(len(scenes), "rank") as bar:
@@ -66,12 +64,12 @@ def best_median_worst(
     """Rows for `figures.plot_predictions`: the scenes where the network does best and worst.
 
     By pixel accuracy at full resolution, of a data set that is not downscaled; the scene between
-    them is the median. Empty if no scene has a scored pixel.
+    them is the median. Empty if no scene has a labelled pixel.
     """
     ranked, rows = rank_scenes(model, scenes, tta), []
-    places = {"best": 0, "median": len(ranked) // 2, "worst": len(ranked) - 1}
-    for name, place in places.items() if ranked else ():
-        accuracy, index = ranked[place]
+    ranks = {"best": 0, "median": len(ranked) // 2, "worst": len(ranked) - 1}
+    for name, rank in ranks.items() if ranked else ():
+        accuracy, index = ranked[rank]
         image, truth = scenes[index]
         rows.append((f"{name}, {accuracy:.1%}", image, truth, predict(model, image, tta=tta)))
     return rows

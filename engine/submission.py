@@ -31,7 +31,7 @@ class UnlabelledImages(Dataset):
     """The images of a split without their labels, which the benchmark keeps secret for `test`.
 
     An item is an image (3, H // factor, W // factor) uint8 RGB and, in place of its labels,
-    (H, W) uint8 of `IGNORE_INDEX`, of its original size: nothing in it is scored.
+    (H, W) uint8 of `IGNORE_INDEX`, of its original size.
 
     Raises FileNotFoundError if `root` has no such images; of an item, as `read_image`.
     """
@@ -94,7 +94,7 @@ def write_submission(
     """
     if model.classes is None or model.classes.ids != CITYSCAPES.ids:
         raise ValueError(
-            f"the benchmark judges the {len(CITYSCAPES)} classes of Cityscapes, this model has "
+            f"the benchmark has the {len(CITYSCAPES)} classes of Cityscapes, this model has "
             f"{model.settings['num_classes']} of its own: take one that was trained on Cityscapes"
         )
     images = UnlabelledImages(data_root, split, model.downscale)
@@ -112,14 +112,9 @@ def write_submission(
         Image.fromarray(model.classes.label_ids[train_ids.int()].numpy()).save(png, "png")
         atomic_write(next(paths), png.getvalue())
 
-    device = next(model.parameters()).device
-    loader = make_loader(images, batch_size, False, workers, device)
-    evaluate(
-        *(model, loader, device),
-        **{"precision": precision, "tta": tta},
-        description=f"predict {split}",
-        on_prediction=save,
-    )
+    loader = make_loader(images, batch_size, False, workers, next(model.parameters()).device)
+    options = {"precision": precision, "tta": tta, "description": f"predict {split}"}
+    evaluate(model, loader, on_prediction=save, **options)
     if not pack:
         return out
     packed = io.BytesIO()

@@ -199,16 +199,20 @@ def resume(
             f"{run_dir / 'last.pt'} holds weights and no state of a training: choose another run "
             "directory, and start from these weights with `init`"
         )
-    ours = asdict(recipe)
+    ours, theirs = asdict(recipe), recipe.updated(checkpoint["recipe"], run_dir)
+    if unknown := sorted(theirs.keys() - ours.keys()):
+        raise ValueError(
+            f"{run_dir} needs a newer version: `{'`, `'.join(unknown)}` is not known to this one"
+        )
     # A run from before a field existed had its default.
-    theirs = {**{field.name: field.default for field in fields(recipe)}, **checkpoint["recipe"]}
+    theirs = {**{field.name: field.default for field in fields(recipe)}, **theirs}
     used = checkpoint["history"][-1].get("precision") if checkpoint["history"] else None
     may_change = MAY_CHANGE | ({"epochs"} if recipe.extends(theirs["epochs"]) else set())
     may_change |= {"precision"} if used and recipe.precision in ("auto", used) else set()
     differing = [
-        f"{name} is {ours.get(name)!r} here and {theirs.get(name)!r} there"
-        for name in {**ours, **theirs}
-        if name not in may_change and ours.get(name) != theirs.get(name)
+        f"{name} is {ours[name]!r} here and {theirs[name]!r} there"
+        for name in ours
+        if name not in may_change and ours[name] != theirs[name]
     ]
     if checkpoint.get("data", data) != data:
         differing.append(f"{recipe.data_root} has other training images or classes")

@@ -96,7 +96,7 @@ def is_main() -> bool:
 
 
 @contextmanager
-def first_here() -> Iterator[bool]:
+def local_main_first() -> Iterator[bool]:
     """True in one process of each machine; the others go on when it has left the block."""
     yield not is_distributed() or os.environ["LOCAL_RANK"] == "0"
     if is_distributed():
@@ -140,7 +140,7 @@ class DistributedBatchSampler(BatchSampler):
 
     In training each process gets its part of every batch, which may be empty where the last
     batch is short. In evaluation it gets every `world_size()`-th batch, whole: each image is
-    judged once, and in the same batch as by one process.
+    evaluated once, and in the same batch as by one process.
     """
 
     def __init__(self, sampler: Sampler, batch_size: int, train: bool):

@@ -13,8 +13,6 @@ from engine.loaders import message
 from runtime.checkpoint import MAY_CHANGE
 
 RECORDS = Path(__file__).with_name("records")
-# Fields that recipes had, with their defaults: records of before name them.
-FORMER = {"crop_area": [0.25, 1.0], "crop_start": 1.0}
 
 
 def identity(recipe: Recipe) -> dict:
@@ -28,7 +26,10 @@ def is_of(recorded: dict, recipe: Recipe) -> bool:
 
     A field that is in one of them alone, since recipes changed, must have had its default.
     """
-    recorded = {k: v for k, v in recorded.items() if k not in FORMER or v != FORMER[k]}
+    try:
+        recorded = Recipe.updated(recorded, RECORDS)
+    except ValueError:  # of fields that are gone
+        return False
     return {**identity(Recipe()), **recorded} == identity(recipe)
 
 

@@ -43,8 +43,7 @@ def run_fold(recipe: Recipe, city: str, run: Path) -> dict:
     for record in fit(model, train_loader, few, recipe, run):
         seconds += record["seconds"]
         print(f"{city} epoch {record['epoch']}: mIoU {record['mIoU']:.1%}", flush=True)
-    device = next(model.parameters()).device
-    _, confusion = evaluate(model, full, device, precision=record["precision"])
+    _, confusion = evaluate(model, full, precision=record["precision"])
     return {**record, **metrics(confusion, full.dataset.classes), "seconds": seconds}
 
 

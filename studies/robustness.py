@@ -23,7 +23,7 @@ from torchvision.tv_tensors import Image as ImageTensor
 
 from dataset import Cityscapes, resize
 from engine import evaluate, make_loader
-from engine.augment import jpeg, to_bytes
+from engine.augment import to_bytes
 from inference import load_model
 from model import UNet
 from runtime.console import command_line
@@ -51,7 +51,7 @@ CORRUPTIONS: dict[str, Callable[[Tensor], Tensor]] = {
     **{f"Gaussian blur {r} px": filtered(ImageFilter.GaussianBlur(r)) for r in (0.5, 1, 2)},
     "unsharp mask 2 px, 150 %": filtered(ImageFilter.UnsharpMask(2, 150, 0)),
     **{f"Gaussian noise {level}": noisy(level) for level in (8, 16)},
-    **{f"JPEG quality {q}": lambda image, q=q: jpeg(image, q) for q in (30, 15)},
+    **{f"JPEG quality {q}": lambda image, q=q: F.jpeg(image, q) for q in (30, 15)},
     **{f"brightness x {f}": lambda x, f=f: F.adjust_brightness(x, f) for f in (0.5, 1.5)},
     **{f"contrast x {f}": lambda x, f=f: F.adjust_contrast(x, f) for f in (0.5, 1.5)},
     **{f"gamma {g}": lambda x, g=g: F.adjust_gamma(x, g) for g in (0.6, 1.6)},
@@ -62,7 +62,6 @@ CORRUPTIONS: dict[str, Callable[[Tensor], Tensor]] = {
 
 def measure(model: UNet, data_root: str) -> dict[str, dict[str, float]]:
     """mIoU and accuracy, 0..1, on val under each corruption; printed as they come."""
-    device = next(model.parameters()).device
     found = {}
     for name, corrupt in CORRUPTIONS.items():
 
@@ -71,7 +70,7 @@ def measure(model: UNet, data_root: str) -> dict[str, dict[str, float]]:
 
         scenes = Cityscapes(data_root, "val", transforms=transform, seed=0)
         loader = make_loader(scenes, 1, train=False, workers=0)
-        confusion = evaluate(model, loader, device, description=name)[1]
+        confusion = evaluate(model, loader, description=name)[1]
         found[name] = {"mIoU": confusion.mean_iou, "accuracy": confusion.pixel_accuracy}
         of_clean = confusion.mean_iou / found["clean"]["mIoU"]
         print(f"{name:26}{confusion.mean_iou:7.1%}{of_clean:7.0%} of clean", flush=True)

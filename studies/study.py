@@ -33,14 +33,13 @@ from typing import NamedTuple
 
 from dataset import Cityscapes
 from engine import Recipe, evaluate, fit, make_loader, make_loaders, make_model
-from engine.loaders import class_shares
+from engine.loaders import class_frequencies
 from figures import percent
 from model import UNet
 from prepare.streets import ensure_streets
 from runtime.console import command_line
 from runtime.files import atomic_write
 from runtime.machine import commit, machine
-from runtime.precision import pick_device
 from studies.common import RECORDS, digest, errors_shown, identity, is_of
 from utils import ConfusionMatrix, metrics
 
@@ -66,7 +65,7 @@ STUDIES = {
         "flip": {},
         "+ scale and crop": SCALE,
         "+ photometric": {**SCALE, "jitter": 0.3},
-        "+ blur, noise, JPEG": {**SCALE, "jitter": 0.3, "degrade": 0.6},
+        "+ blur, noise, JPEG": {**SCALE, "jitter": 0.3, "corrupt": 0.6},
     },
 }
 LEARNING_RATES = {"batchnorm": (3e-4, 1e-3, 3e-3)}
@@ -178,7 +177,7 @@ def perform(recipe: Recipe, run_dir: Path, show: Callable[[dict], None]) -> dict
     train, val = train_loader.dataset, val_loader.dataset
     model, history, seconds = make_model(recipe, train.classes), [], 0.0
     names = train.classes.names
-    found = {"shares": dict(zip(names, class_shares(train).tolist(), strict=True))}
+    found = {"shares": dict(zip(names, class_frequencies(train).tolist(), strict=True))}
     try:
         for record in fit(model, train_loader, val_loader, recipe, run_dir):
             history.append({name: record[name] for name in KEPT})
@@ -213,7 +212,7 @@ def score(model: UNet, scenes: Cityscapes, recipe: Recipe) -> dict[str, dict]:
 
     loader = make_loader(scenes, recipe.batch_size, train=False, workers=recipe.workers)
     options = {"precision": recipe.precision, "description": "evaluate", "on_prediction": count}
-    loss, confusion = evaluate(model, loader, pick_device(recipe.device), **options)
+    loss, confusion = evaluate(model, loader, **options)
     return {
         "all": {"loss": loss, **metrics(confusion, scenes.classes)},
         "inner": metrics(inner, scenes.classes),

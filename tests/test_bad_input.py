@@ -342,62 +342,6 @@ def test_a_city_that_is_a_link_to_itself_is_refused(tree):
         Cityscapes(tree, "train")
 
 
-# Recipes
-
-
-@pytest.mark.parametrize(
-    ("fields", "fragments"),
-    [
-        ({"epochs": "many"}, ["epochs", "int", "many"]),
-        ({"epochs": 2.5}, ["epochs", "int", "2.5"]),
-        ({"lr": math.nan}, ["lr", "1e-12 and 1000", "nan"]),
-        ({"lr": -1.0}, ["lr", "1e-12 and 1000", "-1"]),
-        ({"lr": None}, ["lr", "null", "give it a value"]),
-        ({"weight_decay": math.inf}, ["weight_decay", "0 and 1000", "inf"]),
-        ({"batch_size": 0}, ["batch_size", "between 1 and", "0"]),
-        ({"crop": [64]}, ["crop", "2 elements"]),
-        ({"crop": [1, 1]}, ["crop", "between 2 and", r"\(1, 1\)"]),
-        ({"crop_area": [math.nan, 1.0]}, ["crop_area", "nan"]),
-        ({"crop_area": [0.9, 0.5]}, ["crop_area", "rise"]),
-        ({"crop_start": 0.5}, ["crop_start", "needs a crop"]),
-        ({"crop_start": 1.5, "crop": [8, 8]}, ["crop_start", "between 0.1 and 1"]),
-        ({"crop_start": 0.5, "crop": [8, 8], "padding": "valid"}, ["crop_start", '"same"']),
-        ({"padding": "full"}, ["padding", "same", "valid", "full"]),
-    ],
-    ids=str,
-)
-def test_a_bad_field_of_a_recipe_is_named(fields, fragments):
-    with refuses(ValueError, *fragments):
-        Recipe(**fields)
-
-
-@pytest.mark.parametrize(
-    ("text", "fragments"),
-    [
-        ("epoch: 3\n", ["no epoch: epochs?", "--help"]),
-        ("lr: 0.1\nlr: 0.2\n", ["twice", "lr", "keep one"]),
-        ("", ["names no field", "see recipes/"]),
-        ("- lr\n- 0.1\n", ["names no field", "see recipes/"]),
-        (bytes(range(256)), ["no recipe", "see recipes/"]),
-        ("crop: [1, 2\n", ["no recipe", "line 2", "see recipes/"]),
-        ("lr: !!python/object/apply:os.mkdir [sprung]\n", ["no recipe", "os.mkdir"]),
-    ],
-    ids=repr,
-)
-def test_a_bad_recipe_file_is_named(tmp_path, monkeypatch, text, fragments):
-    monkeypatch.chdir(tmp_path)
-    path = tmp_path / "recipe.yaml"
-    path.write_bytes(text if isinstance(text, bytes) else text.encode())
-    with refuses(ValueError, str(path), *fragments):
-        Recipe.from_file(path)
-    assert os.listdir() == ["recipe.yaml"]
-
-
-def test_a_recipe_file_that_is_not_there_is_named(tmp_path):
-    with refuses(ValueError, "no.yaml", "name a recipe"):
-        Recipe.from_file(tmp_path / "no.yaml")
-
-
 # CamVid
 
 
@@ -505,7 +449,7 @@ def test_a_network_of_other_classes_than_the_labels_is_refused(tree):
     model = network(num_classes=2)
     model.classes = Classes(("paved", "grass"), (7, 22), ((1, 2, 3), (4, 5, 6)))
     with refuses(ValueError, "classes", "paved", "road"):
-        evaluate(model, loader, torch.device("cpu"))
+        evaluate(model, loader)
 
 
 # What predict takes

@@ -25,7 +25,7 @@ from torch.utils.data import DataLoader
 
 from dataset import Cityscapes
 from docs.plan import GIB, memory
-from engine import Recipe, evaluate, make_loader, make_model, train_one_epoch
+from engine import Loss, Recipe, Trainer, evaluate, make_loader, make_model, train_one_epoch
 from engine.optimizer import make_optimizer
 from inference import load_model, predict
 from model import UNet
@@ -82,7 +82,7 @@ def gradient(device: torch.device, precision: str) -> tuple[float, torch.Tensor]
     schedule = torch.optim.lr_scheduler.ConstantLR(optimizer, 1.0)
     scaler = GradScaler(device.type, init_scale=2.0**10, enabled=precision == "fp16")
     net, loader = Autocast(model, precision), DataLoader(list(zip(*batch(CPU), strict=True)), 4)
-    loss, _ = train_one_epoch(net, loader, optimizer, schedule, device, scaler=scaler)
+    loss, _ = train_one_epoch(Trainer(net, Loss(), optimizer, schedule, scaler), loader)
     return loss, before - vector(model.parameters())
 
 
@@ -262,8 +262,7 @@ def test_a_run_moves_from_the_gpu_to_the_cpu_and_back(optimizer, streets, tmp_pa
 
 def evaluated(model: UNet, streets: Path, precision: str) -> tuple[float, torch.Tensor]:
     loader = make_loader(Cityscapes(streets, "val", downscale=model.downscale), 4, False, 0)
-    device = next(model.parameters()).device
-    loss, confusion = evaluate(model, loader, device, precision=precision)
+    loss, confusion = evaluate(model, loader, precision=precision)
     return loss, confusion.matrix.cpu()
 
 
@@ -307,7 +306,6 @@ def test_a_step_of_the_reference_recipe_takes_the_memory_that_was_computed(preci
     images = torch.zeros(2, 3, *size, dtype=torch.uint8)
     loader = DataLoader(list(zip(images, images[:, 0], strict=True)) * 2, 2)
     scaler = GradScaler("cuda", enabled=precision == "fp16")
-    train_one_epoch(
-        Autocast(model, precision), loader, optimizer, scheduler, GPU, recipe.loss, scaler
-    )
+    net = Autocast(model, precision)
+    train_one_epoch(Trainer(net, Loss(recipe.loss), optimizer, scheduler, scaler), loader)
     assert torch.cuda.max_memory_allocated() - before == pytest.approx(computed, rel=0.15)

@@ -13,8 +13,9 @@ from torchvision import tv_tensors
 from torchvision.transforms.v2.functional import pil_to_tensor, to_pil_image
 
 from dataset import Cityscapes, downscale, paired_transforms, read_labels
-from engine import Recipe, make_loader, make_loaders
-from engine.loaders import crop_sizes, one_size_batches, set_epoch
+from engine import Recipe, make_loader
+from engine.augment import make_transforms
+from engine.loaders import one_size_batches, set_epoch
 
 
 def write_png(path: Path, pixels: np.ndarray) -> Path:
@@ -121,25 +122,6 @@ def test_a_flip_hits_image_and_mask_alike_and_half_of_the_time(seed):
     assert 15 < flipped < 45
 
 
-@pytest.mark.parametrize("seed", range(20))
-def test_a_zooming_crop_keeps_image_and_mask_paired(seed):
-    torch.manual_seed(seed)
-    transforms = paired_transforms(flip=0.5, crop=(32, 40), crop_area=(0.2, 0.9))
-    image, mask = transforms(*coordinates(90, 120))
-    assert image.shape == (3, 32, 40)
-    assert mask.shape == (32, 40)
-    difference = (image[0].int() - mask.int()).abs()
-    assert difference.max() <= 3  # bilinear against nearest, of coordinates
-
-
-def test_jitter_changes_the_image_and_never_the_mask():
-    torch.manual_seed(0)
-    image, mask = coordinates(8, 16)
-    changed, same = paired_transforms(jitter=0.4)(image, mask)
-    assert not torch.equal(changed, image)
-    assert torch.equal(same, mask)
-
-
 @pytest.mark.parametrize("size", [(64, 128), (65, 127), (2, 3), (1, 1)])
 @pytest.mark.parametrize("factor", [1, 2, 3, 4])
 def test_downscaling_is_that_of_pytorch_and_of_pillow(size, factor):
@@ -178,7 +160,8 @@ def test_labels_can_stay_at_full_resolution(streets):
 
 
 def batches(streets, workers: int, epoch: int) -> torch.Tensor:
-    transforms = paired_transforms(flip=0.5, crop=(32, 48), jitter=0.2)
+    recipe = Recipe(crop=(32, 48), scale=(0.5, 2), jitter=0.2, corrupt=0.5)
+    transforms = make_transforms(recipe)
     scenes = Cityscapes(streets, "train", transforms=transforms, seed=3)
     loader = make_loader(scenes, 5, train=True, workers=workers)
     set_epoch(loader, epoch)
@@ -208,25 +191,6 @@ def test_order_and_augmentation_do_not_depend_on_the_number_of_threads(streets):
 
 def test_each_epoch_draws_anew(streets):
     assert not torch.equal(batches(streets, 0, epoch=1), batches(streets, 0, epoch=2))
-
-
-@pytest.mark.parametrize("workers", [0, 2])
-def test_crops_grow_from_epoch_to_epoch_and_stay_whole_in_the_last(streets, workers):
-    fields = {"downscale": 1, "crop": (40, 60), "crop_start": 0.4, "depth": 2, "epochs": 3}
-    recipe = Recipe(str(streets), workers=workers, **fields)
-    loader, val_loader = make_loaders(recipe)
-    sizes = []
-    for epoch in (1, 2, 3, 4):
-        set_epoch(loader, epoch)
-        sizes.append({tuple(images.shape[-2:]) for images, _ in loader})
-    assert sizes == [{(16, 24)}, {(28, 40)}, {(40, 60)}, {(40, 60)}]
-    assert next(iter(val_loader))[0].shape[-2:] == (64, 128)
-
-
-def test_crops_that_do_not_grow_are_of_the_size_that_is_asked_for():
-    assert crop_sizes(Recipe(crop=(41, 63))) == [(41, 63)]
-    assert crop_sizes(Recipe(crop=(41, 63), crop_start=0.1, epochs=1)) == [(41, 63)]
-    assert crop_sizes(Recipe()) == [None]
 
 
 def test_images_of_several_sizes_make_no_batch_in_training_and_batches_of_one_else(tree):

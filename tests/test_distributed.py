@@ -14,10 +14,10 @@ import torch
 from torch import nn
 from torch.utils.data import SequentialSampler
 
-from engine import Recipe, evaluate, fit, make_loaders, make_model, train_one_epoch
+from engine import Loss, Recipe, Trainer, evaluate, fit, make_loaders, make_model, train_one_epoch
 from inference import load_model
 from runtime import distributed
-from runtime.distributed import DistributedBatchSampler, unwrap, wrap_model
+from runtime.distributed import DistributedBatchSampler, all_reduce_sum, unwrap, wrap_model
 
 ROOT = Path(__file__).resolve().parent.parent
 FIELDS = {
@@ -29,7 +29,6 @@ FIELDS = {
     "workers": 0,
 }
 TINY = ["--recipe=recipes/streets.yaml", "--downscale=2", "--width=4", "--depth=2", "--workers=0"]
-CPU = torch.device("cpu")
 
 
 def environment() -> dict[str, str]:
@@ -74,20 +73,21 @@ def take_steps(streets: str) -> dict:
     """
     found = {}
     for loss, parts in (("cross_entropy", 1), ("cross_entropy+dice", 1), ("cross_entropy", 2)):
-        recipe = Recipe(streets, **FIELDS)
+        recipe = Recipe(data_root=streets, **FIELDS)
         train, val = make_loaders(recipe)
         val.batch_sampler.batch_size = 2  # three batches of the five images
         model = make_model(recipe)
         net = wrap_model(model, "fp32")
-        before = evaluate(model, val, CPU, loss, "fp32")
+        before = evaluate(model, val, Loss(loss), precision="fp32")
         optimizer = torch.optim.SGD(net.parameters(), 0.05, momentum=0.9)
         schedule = torch.optim.lr_scheduler.ConstantLR(optimizer)
+        reduced = Loss(loss, reduce=all_reduce_sum)
+        trainer = Trainer(net, reduced, optimizer, schedule, accumulate=parts)
         means = []
         for epoch in (1, 2):
             train.dataset.set_epoch(epoch)
             train.batch_sampler.sampler.generator.manual_seed(epoch)
-            options = {"loss": loss, "accumulate": parts}
-            means += train_one_epoch(net, train, optimizer, schedule, CPU, **options)
+            means += train_one_epoch(trainer, train)
         found[f"{loss} in {parts}"] = {
             "means": [*means, before[0]],
             "matrix": before[1].matrix,
@@ -98,7 +98,7 @@ def take_steps(streets: str) -> dict:
 
 def go_on(streets: str | Path, run: str | Path, epoch: int) -> None:
     """Train the run in `run` until this epoch."""
-    recipe = Recipe(str(streets), **FIELDS, epochs=3, precision="fp32")
+    recipe = Recipe(data_root=str(streets), **FIELDS, epochs=3, precision="fp32")
     for record in fit(make_model(recipe), *make_loaders(recipe), recipe, run):
         if record["epoch"] == epoch:
             break
@@ -241,7 +241,7 @@ def test_one_process_works_without_a_group():
     assert distributed.all_reduce_sum(x) is x
     assert distributed.broadcast_from_main(max, 3, 7) == 7
     assert (distributed.rank(), distributed.world_size(), distributed.is_main()) == (0, 1, True)
-    with distributed.process_group(), distributed.first_here() as first:
+    with distributed.process_group(), distributed.local_main_first() as first:
         assert first
     model = nn.Sequential(nn.Conv2d(3, 4, 1), nn.BatchNorm2d(4))
     before = {name: value.clone() for name, value in model.state_dict().items()}

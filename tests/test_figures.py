@@ -76,7 +76,7 @@ def test_iou_bars_are_sorted_and_leave_absent_classes_out():
 
 @pytest.mark.slow
 def test_the_architecture_is_drawn_with_the_sizes_of_the_paper():
-    paper = UNet(1, 2, 64, padding="valid", batch_norm=False)
+    paper = UNet(1, 2, padding="valid", batch_norm=False)
     sizes = [shape[1] for shape in trace_sizes(paper, 572, 572).values()]
     assert sizes == [570, 568, 282, 280, 138, 136, 66, 64, 30, 28] + [
         56, 54, 52, 104, 102, 100, 200, 198, 196, 392, 390, 388, 388,

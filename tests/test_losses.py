@@ -9,8 +9,8 @@ from torch.nn import functional as F
 from torchmetrics import JaccardIndex
 
 from dataset import Cityscapes
-from engine.loaders import class_shares
-from engine.losses import criterion, dice_loss, lovasz_loss, make_class_weights
+from engine.loaders import class_frequencies
+from engine.losses import Loss, make_class_weights
 
 pytestmark = pytest.mark.processor
 
@@ -18,21 +18,23 @@ LOSSES = ["cross_entropy", "cross_entropy+dice", "cross_entropy+lovasz"]
 
 
 def rows(logits, labels):
-    """As `dice_loss` wants them: a row of logits a pixel, made without the module under test."""
-    return torch.stack([c.flatten() for c in logits.unbind(1)], 1), labels.flatten()
+    """As `Loss` takes them, of (pixels, C) and (pixels,)."""
+    return logits.t()[None, :, None], labels[None, None]
 
 
 @pytest.mark.parametrize("ignored", [0.0, 0.3, 1.0])
-def test_cross_entropy_is_averaged_over_the_scored_pixels(ignored):
+@pytest.mark.parametrize("smoothing", [0.0, 0.1])
+@pytest.mark.parametrize("weights", [None, torch.tensor([0.3, 1.0, 0.0, 2.0, 0.7])])
+def test_cross_entropy_is_pytorchs_over_the_labelled_pixels(ignored, smoothing, weights):
     torch.manual_seed(0)
-    logits = torch.randn(2, 5, 8, 9)
-    labels = torch.randint(0, 5, (2, 8, 9))
+    logits, labels = torch.randn(2, 5, 8, 9), torch.randint(0, 5, (2, 8, 9))
     labels[torch.rand(2, 8, 9) < ignored] = 255
-    if ignored < 1:
-        expected = F.cross_entropy(logits, labels, ignore_index=255)
-    else:
+    options = {"ignore_index": 255, "label_smoothing": smoothing}
+    expected = F.cross_entropy(logits, labels, weights, **options)
+    if ignored == 1:
         expected = torch.tensor(0.0)  # where PyTorch says nan
-    torch.testing.assert_close(criterion(logits, labels), expected)
+    loss = Loss(class_weights=weights, label_smoothing=smoothing)
+    torch.testing.assert_close(loss(logits, labels), expected)
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
@@ -43,13 +45,12 @@ def test_a_large_image_has_the_loss_and_gradient_that_all_its_pixels_have_at_onc
     labels = torch.randint(0, 5, (1, 250, 300))
     labels[0, :30] = 255
     ours, whole = logits.clone().requires_grad_(), logits.clone().requires_grad_()
-    criterion(ours, labels, loss).backward()
+    Loss(loss)(ours, labels).backward()
     expected = F.cross_entropy(whole.float(), labels, ignore_index=255)
     if loss != "cross_entropy":
-        other = dice_loss if loss == "cross_entropy+dice" else lovasz_loss
-        expected = expected + other(*rows(whole.float(), labels))
+        expected = expected + Loss(loss.removeprefix("cross_entropy+"))(whole, labels)
     expected.backward()
-    torch.testing.assert_close(criterion(logits, labels, loss), expected)
+    torch.testing.assert_close(Loss(loss)(logits, labels), expected)
     torch.testing.assert_close(ours.grad, whole.grad, atol=1e-9, rtol=1e-2)
 
 
@@ -65,8 +66,8 @@ def test_dice_loss_is_its_formula_over_the_classes_of_the_batch():
         hits = (p[:, c] * truth).sum()
         dice.append(2 * hits / ((p[:, c] * kept).sum() + truth.sum()))
     expected = 1 - sum(dice) / 3
-    torch.testing.assert_close(dice_loss(*rows(logits, labels)), expected)
-    both = criterion(logits, labels, "cross_entropy+dice")
+    torch.testing.assert_close(Loss("dice")(logits, labels), expected)
+    both = Loss("cross_entropy+dice")(logits, labels)
     torch.testing.assert_close(both, F.cross_entropy(logits, labels, ignore_index=255) + expected)
 
 
@@ -74,31 +75,11 @@ def test_dice_loss_is_0_when_all_is_right_and_heeds_rare_classes_more_than_cross
     labels = torch.zeros(1, 50, 50, dtype=torch.long)
     labels[0, 0, 0] = 1
     right = 20 * F.one_hot(labels, 2).permute(0, 3, 1, 2).float()
-    assert dice_loss(*rows(right, labels)) < 1e-3
+    assert Loss("dice")(right, labels) < 1e-3
     missed = right.clone()
     missed[0, :, 0, 0] = torch.tensor([20.0, 0.0])  # the only pixel of class 1
-    assert dice_loss(*rows(missed, labels)) > 0.49
-    assert criterion(missed, labels) < 0.01
-
-
-@pytest.mark.parametrize("weighted", [False, True])
-def test_label_smoothing_is_that_of_pytorch(weighted):
-    torch.manual_seed(0)
-    logits, labels = torch.randn(2, 5, 8, 9), torch.randint(0, 5, (2, 8, 9))
-    labels[0, :3] = 255
-    weights = torch.rand(5) if weighted else None
-    expected = F.cross_entropy(logits, labels, weights, ignore_index=255, label_smoothing=0.1)
-    found = criterion(logits, labels, class_weights=weights, label_smoothing=0.1)
-    torch.testing.assert_close(found, expected)
-
-
-def test_class_weights_average_the_cross_entropy_as_pytorch_does():
-    torch.manual_seed(0)
-    logits, weights = torch.randn(2, 5, 8, 9), torch.rand(5)
-    labels = torch.randint(0, 5, (2, 8, 9))
-    labels[0, :3] = 255
-    expected = F.cross_entropy(logits, labels, weights, ignore_index=255)
-    torch.testing.assert_close(criterion(logits, labels, class_weights=weights), expected)
+    assert Loss("dice")(missed, labels) > 0.49
+    assert Loss()(missed, labels) < 0.01
 
 
 def test_classes_weigh_by_median_frequency_or_as_in_enet():
@@ -110,11 +91,11 @@ def test_classes_weigh_by_median_frequency_or_as_in_enet():
     torch.testing.assert_close(enet, torch.tensor(expected))
 
 
-def test_shares_of_the_classes_are_those_of_the_label_files(streets):
+def test_frequencies_of_the_classes_are_those_of_the_label_files(streets):
     scenes = Cityscapes(streets)
     labels = torch.cat([mask.flatten() for _, mask in scenes])
     expected = torch.stack([(labels == c).sum() for c in range(19)]) / (labels != 255).sum()
-    torch.testing.assert_close(class_shares(scenes).float(), expected)
+    torch.testing.assert_close(class_frequencies(scenes).float(), expected)
 
 
 def test_lovasz_loss_of_a_certain_prediction_is_one_minus_its_mean_iou():
@@ -124,7 +105,7 @@ def test_lovasz_loss_of_a_certain_prediction_is_one_minus_its_mean_iou():
     certain = 100 * F.one_hot(predicted, 5).float()
     truth, predicted = labels[50:], predicted[50:]
     iou = JaccardIndex("multiclass", num_classes=4)(predicted, truth)
-    torch.testing.assert_close(lovasz_loss(certain, labels), 1 - iou)
+    torch.testing.assert_close(Loss("lovasz")(*rows(certain, labels)), 1 - iou)
 
 
 def test_lovasz_loss_and_its_gradient_are_the_extension_of_the_lost_iou():
@@ -145,7 +126,7 @@ def test_lovasz_loss_and_its_gradient_are_the_extension_of_the_lost_iou():
             hits, union = (truth & ~wrong).sum(), (truth | wrong).sum()
             value += (high - low) * (1 - hits / union)
         losses.append(value)
-    expected, found = torch.stack(losses).mean(), lovasz_loss(logits, labels)
+    expected, found = torch.stack(losses).mean(), Loss("lovasz")(*rows(logits, labels))
     torch.testing.assert_close(found, expected)
     gradients = [torch.autograd.grad(loss, logits)[0] for loss in (found, expected)]
     torch.testing.assert_close(*gradients)
@@ -155,7 +136,7 @@ def test_lovasz_loss_and_its_gradient_are_the_extension_of_the_lost_iou():
 @pytest.mark.parametrize("loss", LOSSES)
 def test_a_batch_without_a_scored_pixel_gives_a_number_and_no_gradient(loss):
     logits = torch.randn(1, 5, 4, 4, requires_grad=True)
-    value = criterion(logits, torch.full((1, 4, 4), 255), loss)
+    value = Loss(loss)(logits, torch.full((1, 4, 4), 255))
     value.backward()
     assert value in (0, 1)
     assert not logits.grad.any()
@@ -168,8 +149,8 @@ def test_bytes_and_the_layout_in_memory_change_neither_loss_nor_gradient(loss):
     labels[0, :3] = 255
     plain = torch.randn(2, 5, 8, 9, requires_grad=True)
     ours = plain.detach().to(memory_format=torch.channels_last).requires_grad_()
-    first = criterion(plain, labels, loss)
-    second = criterion(ours, labels.to(torch.uint8), loss)
+    first = Loss(loss)(plain, labels)
+    second = Loss(loss)(ours, labels.to(torch.uint8))
     first.backward()
     second.backward()
     torch.testing.assert_close(first, second)
@@ -182,9 +163,9 @@ def test_half_precision_logits_lose_nothing_in_the_loss(loss, dtype):
     torch.manual_seed(0)
     logits = (8 * torch.randn(2, 5, 40, 50)).to(dtype)
     labels = torch.randint(0, 5, (2, 40, 50))
-    value = criterion(logits, labels, loss)
+    value = Loss(loss)(logits, labels)
     assert value.dtype == torch.float32
-    assert torch.equal(value, criterion(logits.float(), labels, loss))
+    assert torch.equal(value, Loss(loss)(logits.float(), labels))
 
 
 @pytest.mark.parametrize("loss", LOSSES[:2])  # Lovász sorts the whole batch
@@ -199,7 +180,7 @@ def test_sums_over_two_parts_of_a_batch_give_the_loss_of_the_whole(loss):
         sums.append(x)
         return x
 
-    criterion(logits[1:], labels[1:], loss, record)
-    value = criterion(logits[:1], labels[:1], loss, lambda x: x + sums.pop(0))
-    torch.testing.assert_close(value, criterion(logits, labels, loss))
+    Loss(loss, reduce=record)(logits[1:], labels[1:])
+    value = Loss(loss, reduce=lambda x: x + sums.pop(0))(logits[:1], labels[:1])
+    torch.testing.assert_close(value, Loss(loss)(logits, labels))
     assert not sums

@@ -1,12 +1,15 @@
 """The U-Net against the paper's sizes, and the properties that follow from its form."""
 
 import copy
+from dataclasses import fields
 
 import pytest
 import torch
 from torch import nn
 
-from model import UNet, mirror, normalize
+from engine import Recipe
+from model import NetworkSettings, UNet, normalize
+from padding import mirror
 from tests.plain import PlainUNet, copy_weights
 
 
@@ -24,7 +27,7 @@ def test_valid_padding_turns_572_into_388_as_in_the_paper():
 
 
 def test_the_papers_network_has_its_known_number_of_parameters():
-    paper = UNet(1, 2, 64, padding="valid", batch_norm=False)
+    paper = UNet(1, 2, padding="valid", batch_norm=False)
     assert sum(p.numel() for p in paper.parameters()) == 31_030_658
 
 
@@ -112,16 +115,6 @@ def test_weights_start_as_the_paper_says():
             assert not module.bias.any()
 
 
-def test_batch_norm_follows_every_3x3_convolution_or_none():
-    def kinds(model):
-        return [type(m) for m in model.modules()]
-
-    with_norm, without = kinds(UNet(width=2)), kinds(UNet(width=2, batch_norm=False))
-    assert with_norm.count(nn.BatchNorm2d) == 18
-    assert without.count(nn.BatchNorm2d) == 0
-    assert with_norm.count(nn.Conv2d) == without.count(nn.Conv2d) == 18 + 1  # the last is 1x1
-
-
 def test_no_image_at_all_passes_through_as_a_short_last_batch_may_need():
     for settings in ({}, {"padding": "valid"}):
         model = small(width=2, depth=2, **settings).train()
@@ -140,8 +133,16 @@ def test_a_network_can_be_built_again_from_its_settings_and_copied():
 
 
 @pytest.mark.parametrize(
-    "settings", [{"padding": "full"}, {"width": 0}, {"depth": 0}, {"num_classes": 0}]
+    "settings", [{"padding": "full"}, {"width": 0}, {"depth": 0}, {"depth": 9}, {"num_classes": 0}]
 )
 def test_settings_that_make_no_network_are_refused_by_name(settings):
     with pytest.raises(ValueError, match=next(iter(settings))):
         UNet(**{"width": 2, **settings})
+    with pytest.raises(TypeError, match="witdh"):
+        UNet(witdh=2)
+
+
+def test_a_network_and_a_recipe_have_the_options_that_are_described_once():
+    options = Recipe(width=2, padding="valid").network()
+    assert set(options) == {each.name for each in fields(NetworkSettings)}
+    assert UNet(**options).settings.items() >= options.items()

@@ -12,8 +12,9 @@ from pathlib import Path
 import pytest
 import torch
 
-from dataset import Cityscapes, paired_transforms
+from dataset import Cityscapes
 from engine import Recipe, fit, make_loader, make_loaders, make_model
+from engine.augment import make_transforms
 from engine.loaders import set_epoch
 from runtime.files import expand
 
@@ -67,7 +68,7 @@ def batches(loader, epoch: int) -> list[torch.Tensor]:
 def test_workers_that_are_not_forked_read_the_same_batches(streets, method):
     if method not in multiprocessing.get_all_start_methods():
         pytest.skip(f"this system has no {method}")
-    transforms = paired_transforms(flip=0.5, crop=(32, 48), jitter=0.2)
+    transforms = make_transforms(Recipe(crop=(32, 48), jitter=0.2))
     scenes = Cityscapes(streets, "train", transforms=transforms, seed=3, cache=".cache")
     loader, alone = (make_loader(scenes, 5, train=True, workers=workers) for workers in (1, 0))
     loader.multiprocessing_context = method

@@ -10,7 +10,7 @@ import torch
 from torch.profiler import ProfilerActivity, profile
 
 from docs.plan import epoch, flop, memory, needed
-from engine import Recipe, make_loaders, make_model, train_one_epoch
+from engine import Loss, Recipe, Trainer, make_loaders, make_model, train_one_epoch
 from engine.optimizer import make_optimizer
 from runtime.precision import Autocast
 
@@ -34,8 +34,8 @@ def train(recipe: Recipe) -> None:
     model = make_model(recipe)
     loader, _ = make_loaders(recipe)
     optimizer, scheduler = make_optimizer(recipe, model, len(loader))
-    net, cpu = Autocast(model, recipe.precision), torch.device("cpu")
-    train_one_epoch(net, loader, optimizer, scheduler, cpu, recipe.loss, whole=True)
+    net, loss = Autocast(model, recipe.precision), Loss(recipe.loss)
+    train_one_epoch(Trainer(net, loss, optimizer, scheduler, whole=True), loader)
 
 
 in_bf16 = pytest.mark.skipif(

@@ -10,20 +10,20 @@ import numpy as np
 import pytest
 import torch
 import yaml
-from hypothesis import HealthCheck, assume, given, reject, settings
+from hypothesis import HealthCheck, given, reject, settings
 from hypothesis import strategies as st
 from PIL import Image
-from torchmetrics.classification import MulticlassConfusionMatrix, MulticlassJaccardIndex
 from torchvision import tv_tensors
 
 import prepare.camvid
-from dataset import Cityscapes, paired_transforms
+from dataset import Cityscapes
 from engine import Recipe
+from engine.augment import make_transforms
 from inference import load_model
 from model import UNet
 from prepare.streets import draw_tree
 from runtime.checkpoint import load_checkpoint, save_checkpoint
-from utils import CITYSCAPES, ConfusionMatrix
+from utils import CITYSCAPES
 
 pytestmark = pytest.mark.slow
 
@@ -37,31 +37,6 @@ seeds = st.integers(0, 2**31 - 1)
 sides = st.integers(1, 70)
 
 
-# Metrics
-
-
-@given(seeds, st.integers(2, 25), st.integers(1, 4), st.integers(0, 60), st.floats(0, 1))
-def test_metrics_equal_those_of_torchmetrics(seed, classes, batches, size, ignored):
-    rng = np.random.default_rng(seed)
-    used = rng.permutation(classes)[: rng.integers(1, classes + 1)]  # the others are absent
-    target = torch.from_numpy(rng.choice(used, (batches, size, 3)))
-    prediction = torch.from_numpy(rng.choice(used, (batches, size, 3)))
-    target[torch.from_numpy(rng.random((batches, size, 3)) < ignored)] = 255
-    ours = ConfusionMatrix(classes)
-    for truth, guess in zip(target, prediction, strict=True):
-        ours.update(truth.to(torch.uint8), guess.to(torch.uint8))
-    form = {"num_classes": classes, "ignore_index": 255}
-    theirs = MulticlassConfusionMatrix(**form)(prediction, target)
-    assert torch.equal(ours.matrix, theirs)
-    iou = MulticlassJaccardIndex(**form, average="none")(prediction, target).double()
-    present = theirs.sum(0) + theirs.sum(1) > 0
-    assert torch.equal(ours.iou.isnan(), ~present)
-    torch.testing.assert_close(ours.iou[present], iou[present], atol=1e-6, rtol=1e-5)
-    if present.any():
-        assert ours.mean_iou == pytest.approx(iou[present].mean().item(), abs=1e-6)
-        assert ours.pixel_accuracy == pytest.approx((theirs.trace() / theirs.sum()).item())
-
-
 # Pairs
 
 
@@ -73,17 +48,14 @@ def coordinates(height: int, width: int) -> tuple[tv_tensors.Image, tv_tensors.M
 
 @given(seeds, sides, sides, st.integers(2, 70), st.integers(2, 70), st.floats(0, 1))
 def test_image_and_mask_stay_paired_through_crop_and_flip(seed, height, width, rows, columns, flip):
-    # torchvision cuts nothing at all out of a few pixels for a crop of quite another shape
-    assume(min(height, width) > max(rows / columns, columns / rows))
     torch.manual_seed(seed)
-    transforms = paired_transforms(flip=flip, crop=(rows, columns), crop_area=(0.3, 1.0))
+    transforms = make_transforms(Recipe(crop=(rows, columns), flip=flip, batch_norm=False))
     image, mask = transforms(*coordinates(height, width))
     assert (image.shape, mask.shape) == ((3, rows, columns), (rows, columns))
     assert (image.dtype, mask.dtype) == (torch.uint8, torch.uint8)
-    assert mask.max() < width
-    # Bilinear against nearest: apart by no more than a step between neighbours.
-    step = max(2, -(-width // columns) + 1)
-    assert (image[0].int() - mask.int()).abs().max() <= step
+    inside = mask != 255
+    assert inside.sum() == min(rows, height) * min(columns, width)
+    assert torch.equal(image[0][inside], mask[inside]) and (image[0][~inside] == 127).all()
 
 
 @given(seeds, sides, sides, st.integers(1, 64), st.booleans())
@@ -101,18 +73,6 @@ def test_downscaling_divides_height_and_width_and_invents_no_label(
     assert image.shape == (3, *small)
     assert mask.shape == (small if labels_too else (height, width))
     assert set(mask.unique().tolist()) <= {int(CITYSCAPES.train_ids[i]) for i in np.unique(ids)}
-
-
-# The network
-
-
-@given(sides, sides, st.integers(1, 5))
-def test_same_padding_gives_back_any_height_and_width(height, width, depth):
-    model = UNet(width=1, depth=depth).eval()
-    with torch.inference_mode():
-        logits = model(torch.zeros(1, 3, height, width, dtype=torch.uint8))
-    assert logits.shape == (1, 19, height, width) == (1, 19, *model.output_size(height, width))
-    assert logits.isfinite().all()
 
 
 # Round trips

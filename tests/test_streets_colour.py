@@ -48,6 +48,6 @@ def test_a_lookup_of_colour_and_row_stays_25_points_of_miou_below_the_committed_
     lookup = ConfusionMatrix(n)
     lookup.update(torch.from_numpy(labels), torch.from_numpy(table[keys(images)]))
 
-    _, network = evaluate(model, make_loader(val, 8, train=False, workers=0), torch.device("cpu"))
+    _, network = evaluate(model, make_loader(val, 8, train=False, workers=0))
     assert lookup.mean_iou > 0.1  # a lookup is not worthless either
     assert network.mean_iou - lookup.mean_iou >= 0.25, (network.mean_iou, lookup.mean_iou)

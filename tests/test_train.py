@@ -56,9 +56,15 @@ def test_a_run_prints_its_images_and_epochs_and_the_same_command_goes_on(
     for line, record in zip(epochs, history, strict=True):
         assert f"mIoU {record['mIoU']:.2%}" in line
     before = (tmp_path / "last.pt").read_bytes()
-    assert main(*args) is None  # the run is finished: it tells the same, and trains nothing
-    assert capsys.readouterr().out == first
+    assert main(*args) is None  # the run is finished
+    said = capsys.readouterr().out
+    assert "all 2 epochs were trained before" in said and "mIoU" not in said
     assert (tmp_path / "last.pt").read_bytes() == before
+    assert main(*args, "--schedule=halve", "--epochs=2", "--run", tmp_path / "halved") is None
+    capsys.readouterr()
+    assert main(*args, "--schedule=halve", "--epochs=3", "--run", tmp_path / "halved") is None
+    said = capsys.readouterr().out
+    assert "resumed after epoch 2 of 3" in said and said.count("mIoU") == 1
 
 
 @pytest.mark.parametrize(
@@ -90,16 +96,11 @@ def test_ctrl_c_says_that_the_same_command_goes_on(main, monkeypatch, tmp_path):
     ("argument", "fragment"),
     [
         ("--learning_rate=0.1", "learning_rate"),
+        ("--epohcs=3", "did you mean --epochs?"),
         ("--epochs=many", "epochs"),
-        ("--epochs=2.5", "epochs"),
-        ("--batch_size=0", "batch_size"),
         ("--lr=.nan", "lr"),
-        ("--lr=-1", "lr"),
-        ("--flip=1.5", "flip"),
-        ("--padding=full", "padding"),
-        ("--precision=fp8", "precision"),
         ("--crop=[0,10]", "crop"),
-        ("--crop_area=[0.9,0.1]", "crop_area"),
+        ("--scale=[0.5,2]", "scale needs a crop"),
         ("--data_root=/nowhere/at/all", "/nowhere/at/all"),
         ("--recipe=recipes/none.yaml", "recipes/none.yaml"),
     ],
@@ -111,5 +112,5 @@ def test_a_bad_argument_is_refused_by_name_before_a_run_is_there(
     told = f"{told} {capsys.readouterr().err}"
     assert "error" in told
     assert fragment in told
-    assert "Traceback" not in told
+    assert "Traceback" not in told and told.strip().count("\n") == 0
     assert not (tmp_path / "run").exists()
