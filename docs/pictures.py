@@ -1,10 +1,10 @@
-"""The README's first pictures, made by the published network.
+"""The README's first pictures, made by the published networks.
 
-    python -m docs.pictures checkpoints/camvid.pt data/camvid
+    python -m docs.pictures data/camvid
 
-images/banner.png: drawn scenes at full resolution, with the network's labels over their right half,
-and label maps of CamVid's val. images/drive.gif: the label maps of all 101 frames of that drive. No
-photograph of CamVid is in them.
+images/banner.png: drawn scenes at full resolution, with the labels of checkpoints/streets-512.pt
+over their right half, and label maps of CamVid's val by checkpoints/camvid.pt. images/drive.gif:
+the label maps of all 101 frames of that drive. No photograph of CamVid is in them.
 """
 
 import argparse
@@ -21,7 +21,8 @@ from figures import colorize
 from inference import load_model, predict
 from prepare.streets import draw_tree
 
-IMAGES = Path(__file__).resolve().parent.parent / "images"
+ROOT = Path(__file__).resolve().parent.parent
+IMAGES = ROOT / "images"
 WIDTH, GAP, SCENE = 1660, 12, (1024, 512)  # pixels; GitHub shows half of this width
 GREY = (128, 134, 144)  # that can be read on white and on black
 
@@ -74,23 +75,25 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("checkpoint", type=Path)
     parser.add_argument("camvid", type=Path, help="as python -m prepare.camvid wrote it")
     parser.add_argument("--scenes", type=int, nargs=2, default=(0, 1), help="of 40 that are drawn")
     parser.add_argument("--frames", type=int, nargs=3, default=(0, 45, 100), help="of CamVid's val")
     args = parser.parse_args()
-    model = load_model(args.checkpoint)
+    drawn_only, model = (
+        load_model(ROOT / f"checkpoints/{n}.pt") for n in ("streets-512", "camvid")
+    )
     with tempfile.TemporaryDirectory() as folder:
         draw_tree(Path(folder), train=0, val=40, size=SCENE, quiet=True)
         drawn = Cityscapes(folder, "val")
         images = [drawn[index][0] for index in args.scenes]
-    scenes = [half_labelled(image, predict(model, image, scale=0.6)) for image in images]
+    scenes = [half_labelled(image, predict(drawn_only, image, scale=0.5)) for image in images]
     drive = Cityscapes(args.camvid, "val")
     found = [predict(model, drive[i][0]) for i in tqdm(range(len(drive)), desc="drive")]
     present = torch.stack(found).unique().tolist()
     maps = [label_map(labels) for labels in found]
     names = legend(drive.classes, present)
-    banner(scenes, [maps[i] for i in args.frames], names).save(IMAGES / "banner.png", optimize=True)
+    sheet = banner(scenes, [maps[i] for i in args.frames], names)
+    sheet.quantize(256, Image.Quantize.FASTOCTREE).save(IMAGES / "banner.png", optimize=True)
     palette = Image.new("P", (1, 1))
     palette.putpalette(np.array(drive.classes.colors, dtype=np.uint8).tobytes())
     frames = [picture.quantize(palette=palette, dither=Image.Dither.NONE) for picture in maps]
