@@ -10,6 +10,7 @@ from matplotlib.patches import Patch
 from matplotlib.ticker import MaxNLocator, PercentFormatter
 from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
+from torch.nn import functional as F
 
 from utils import CITYSCAPES, IGNORE_INDEX, Classes, ConfusionMatrix
 
@@ -164,20 +165,43 @@ def plot_confusion(confusion: ConfusionMatrix, classes: Classes = CITYSCAPES) ->
 
 
 def overlay(
-    image: Tensor, labels: Tensor, classes: Classes = CITYSCAPES, legend: list[int] | None = None
+    image: Tensor,
+    labels: Tensor,
+    classes: Classes = CITYSCAPES,
+    legend: list[int] | None = None,
+    alpha: float = 0.5,
 ) -> Tensor:
     """An image (3, H, W) uint8 under the colours of its labels (H, W), a legend below.
 
-    The legend names the classes `legend`, by train id; None takes those that cover at least a
-    thousandth of the image. Returns (H + height of the legend, W, 3) uint8 RGB.
+    Where a class begins its colour is opaque, so that poles and grey buildings can be seen on grey.
+
+    Args:
+        legend: the classes that the legend names, by train id; None takes those that cover at
+            least a thousandth of the image.
+        alpha: how opaque the colours are, 0..1.
+
+    Returns (H + height of the legend, W, 3) uint8 RGB.
     """
     height, width = labels.shape
-    mixed = (image.permute(1, 2, 0).cpu().float() + colorize(labels, classes)) / 2
+    colors, pixels = colorize(labels, classes).float(), image.permute(1, 2, 0).cpu().float()
+    thickness = max(min(height, width) // 400, 1)
+    opacity = torch.where(outlines(labels.cpu(), thickness), max(alpha, 0.9), alpha).unsqueeze(2)
+    mixed = pixels.lerp(colors, opacity)
     if legend is None:
         counts = torch.bincount(labels.flatten().long(), minlength=256)[: len(classes)]
         legend = (counts * 1000 >= labels.numel()).nonzero().flatten().tolist()
     size = max(min(height, width) // 30, 9)  # of the letters, in pixels
     return torch.cat([mixed.byte(), _legend(legend, classes, width, size)])
+
+
+def outlines(labels: Tensor, thickness: int = 1) -> Tensor:
+    """Where one class meets another: (H, W) bool, lines of `thickness` pixels on each side."""
+    edges = torch.zeros(labels.shape)
+    for before, after in ((np.s_[:-1], np.s_[1:]), (np.s_[:, :-1], np.s_[:, 1:])):
+        differ = labels[before] != labels[after]
+        edges[before][differ] = edges[after][differ] = 1
+    wide = 2 * thickness - 1
+    return F.max_pool2d(edges[None], wide, stride=1, padding=thickness - 1)[0] > 0
 
 
 def _legend(present: list[int], classes: Classes, width: int, size: int) -> Tensor:

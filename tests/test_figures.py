@@ -6,6 +6,7 @@ from torch import nn
 from architecture import plot_unet, summarize, trace_sizes
 from figures import (
     colorize,
+    overlay,
     plot_confusion,
     plot_curves,
     plot_iou,
@@ -103,6 +104,18 @@ def test_the_summary_counts_every_parameter():
     assert len(counts) == 4
     assert sum(counts) == int(total.replace(",", ""))
     assert sum(counts) == sum(p.numel() for p in model.parameters())
+
+
+def test_an_overlay_shows_thin_and_grey_things_by_their_outlines():
+    image = torch.full((3, 40, 60), 100, dtype=torch.uint8)
+    labels = torch.full((40, 60), 2, dtype=torch.uint8)  # building
+    labels[:, 30:32] = 5  # a pole of two pixels
+    pole, building = (torch.tensor(CITYSCAPES.colors[i]) for i in (5, 2))
+    for alpha in (0.0, 0.5):
+        drawn = overlay(image, labels, alpha=alpha)[:40].int()
+        assert (drawn[10, 31] - pole).abs().max() < 10
+        assert (drawn[10, 32] - building).abs().max() < 10
+        assert (drawn[10, 10] - (100 + alpha * (building - 100))).abs().max() <= 1
 
 
 def note(model: UNet) -> str:
