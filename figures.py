@@ -14,6 +14,10 @@ from torch.nn import functional as F
 
 from utils import CITYSCAPES, IGNORE_INDEX, Classes, ConfusionMatrix
 
+# Of lines, which colour-blind people can tell apart (Okabe & Ito, https://jfly.uni-koeln.de/color/).
+COLORS = "#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000"
+MARKERS = "osD^vPX"
+
 
 def percent(value: float | None) -> str:
     """0.1234 as "12.34%"; None, for what is absent, as "-"."""
@@ -103,7 +107,7 @@ def plot_curves(history: list[dict]) -> Figure:
     seen = history[-1].get("trained_on_val") if history else False
     names = "train", "validation (trained on, too)" if seen else "validation"
     for ax, (title, keys) in zip(figure.subplots(1, 3), panels, strict=True):
-        for key, name, color in zip(keys, names, ("C0", "C1"), strict=True):
+        for key, name, color in zip(keys, names, COLORS[:2], strict=True):
             if key is not None:
                 values = [record[key] for record in history]
                 ax.plot(epochs, values, color=color, label=name, marker=".", ms=4)

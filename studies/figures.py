@@ -10,6 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, PercentFormatter
 
+from figures import COLORS, MARKERS
 from runtime.machine import ROOT
 from studies.report import MIOU, NAMES, RARE, UNSEEN, arms, counted, judged, report, spread, values
 from studies.study import DATA, STUDIES, read
@@ -39,9 +40,10 @@ def draw_curves(ax: Axes, runs: list[dict], study: str, data: str, name: str) ->
         epochs = [record["epoch"] for record in histories[0]]
         lines = [[record[name] for record in history] for history in histories]
         columns = list(zip(*lines, strict=True))
-        ax.plot(epochs, columns, color=f"C{i}", lw=0.7, alpha=0.4)
+        ax.plot(epochs, columns, color=COLORS[i], lw=0.7, alpha=0.4)
         means = [spread(column)[0] for column in columns]
-        ax.plot(epochs, means, color=f"C{i}", lw=2, label=labelled(arm, lines))
+        style = {"color": COLORS[i], "marker": MARKERS[i], "ms": 5}
+        ax.plot(epochs, means, lw=2, markevery=3, label=labelled(arm, lines), **style)
     ax.set_xlabel("epoch")
     ax.xaxis.set_major_locator(MaxNLocator(integer=True))
 
@@ -74,8 +76,9 @@ def plot_frequencies(study: str, runs: list[dict]) -> Figure:
                 known = [v for run in mine if (v := judged("iou")(run).get(name)) is not None]
                 if known:  # the arms side by side
                     points.append((x + 0.15 * (i - (len(there) - 1) / 2), *spread(known)))
-            color, label = f"C{list(STUDIES[study]).index(arm)}", labelled(arm, mine)
-            ax.errorbar(*zip(*points, strict=True), fmt=".", color=color, label=label)
+            style, label = list(STUDIES[study]).index(arm), labelled(arm, mine)
+            columns = zip(*points, strict=True)
+            ax.errorbar(*columns, fmt=MARKERS[style], ms=5, color=COLORS[style], label=label)
         labels = [f"{name} {shares[name]:.2%}" for name in names]
         ax.set_xticks(range(len(names)), labels, rotation=50, ha="right", fontsize=8)
         ax.axvline(sum(shares[name] < RARE for name in names) - 0.5, color="0.6", ls="--", lw=1)
