@@ -3,6 +3,8 @@
 Nothing is shown or saved here.
 """
 
+import dataclasses
+
 import numpy as np
 import torch
 from matplotlib.figure import Figure
@@ -27,6 +29,17 @@ def percent(value: float | None) -> str:
 def colorize(labels: Tensor, classes: Classes = CITYSCAPES) -> Tensor:
     """Train ids (H, W) in the colours of their classes: (H, W, 3) uint8; black is not scored."""
     return classes.palette[labels.long().cpu()]
+
+
+def with_safe_colors(classes: Classes) -> Classes:
+    """The classes in `COLORS`, then in lighter and darker ones, as colour-blind people need."""
+    shades = []
+    for mix, target in ((0, 0), (0.5, 255), (0.45, 0)):
+        for color in COLORS:
+            rgb = (int(color[i : i + 2], 16) for i in (1, 3, 5))
+            shades.append(tuple(round(v + mix * (target - v)) for v in rgb))
+    colors = tuple(shades[i % len(shades)] for i in range(len(classes)))
+    return dataclasses.replace(classes, colors=colors)
 
 
 def class_legend(figure: Figure, labels: list[Tensor], classes: Classes) -> None:

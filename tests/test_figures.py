@@ -12,6 +12,7 @@ from figures import (
     plot_iou,
     plot_predictions,
     plot_samples,
+    with_safe_colors,
 )
 from model import UNet
 from utils import CITYSCAPES, Classes, ConfusionMatrix
@@ -116,6 +117,12 @@ def test_an_overlay_shows_thin_and_grey_things_by_their_outlines():
         assert (drawn[10, 31] - pole).abs().max() < 10
         assert (drawn[10, 32] - building).abs().max() < 10
         assert (drawn[10, 10] - (100 + alpha * (building - 100))).abs().max() <= 1
+
+
+def test_safe_colors_tell_the_classes_of_cityscapes_apart_and_change_nothing_else():
+    safe = with_safe_colors(CITYSCAPES)
+    assert len(set(safe.colors)) == len(CITYSCAPES)
+    assert (safe.names, safe.ids) == (CITYSCAPES.names, CITYSCAPES.ids)
 
 
 def note(model: UNet) -> str:
