@@ -1,28 +1,19 @@
 """What measures a GPU, tried without one: the command itself, in a process."""
 
-import subprocess
-import sys
-from pathlib import Path
-
 import pytest
+
+from tests.processes import python
 
 pytestmark = pytest.mark.slow
 
-ROOT = Path(__file__).resolve().parent.parent
-
-
-def gpu_bench(*options: str) -> subprocess.CompletedProcess:
-    command = [sys.executable, "-m", "bench.gpu", *options]
-    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=500)
-
 
 def test_the_gpus_benchmark_refuses_clearly_where_there_is_none():
-    done = gpu_bench()
+    done = python("-m", "bench.gpu")
     assert done.returncode == 1 and "NVIDIA GPU, and PyTorch finds none here" in done.stderr
 
 
 def test_the_gpus_benchmark_takes_turns_and_writes_a_row_for_each_mode():
-    done = gpu_bench("--tiny")
+    done = python("-m", "bench.gpu", "--tiny")
     assert done.returncode == 0, done.stderr
     assert done.stderr.count("round 1 of 1") == 5  # four modes, and the matrix products
     rows = [line.split(" | ") for line in done.stdout.splitlines() if "TFLOP/im" in line]

@@ -18,8 +18,8 @@ from engine import Loss, Recipe, Trainer, evaluate, fit, make_loaders, make_mode
 from inference import load_model
 from runtime import distributed
 from runtime.distributed import DistributedBatchSampler, all_reduce_sum, unwrap, wrap_model
+from tests.processes import ROOT, python
 
-ROOT = Path(__file__).resolve().parent.parent
 FIELDS = {
     "downscale": 2,
     "width": 4,
@@ -31,8 +31,7 @@ FIELDS = {
 TINY = ["--recipe=recipes/streets.yaml", "--downscale=2", "--width=4", "--depth=2", "--workers=0"]
 
 
-def environment() -> dict[str, str]:
-    return {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": f"{ROOT}:{ROOT / 'tests'}"}
+VARIABLES = {"OMP_NUM_THREADS": "1", "PYTHONPATH": f"{ROOT}:{ROOT / 'tests'}"}
 
 
 def command(processes: int, *args, restarts: int = 0) -> list[str]:
@@ -42,14 +41,7 @@ def command(processes: int, *args, restarts: int = 0) -> list[str]:
 
 
 def launch(processes: int, *args) -> subprocess.CompletedProcess:
-    return subprocess.run(
-        command(processes, *args),
-        capture_output=True,
-        text=True,
-        timeout=400,
-        env=environment(),
-        cwd=ROOT,
-    )
+    return python(*command(processes, *args)[1:], **VARIABLES)
 
 
 def train(streets: Path, run: Path, *args) -> list[str]:
@@ -187,7 +179,7 @@ def test_a_process_killed_in_mid_epoch_is_restarted_and_nothing_is_lost(
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
-        env=environment(),
+        env={**os.environ, **VARIABLES},
         cwd=ROOT,
     )
     deadline = time.monotonic() + 300

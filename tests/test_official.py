@@ -2,8 +2,6 @@
 
 import json
 import os
-import subprocess
-import sys
 import zipfile
 from pathlib import Path
 
@@ -17,6 +15,7 @@ from engine import evaluate_split
 from engine.submission import UnlabelledImages, write_submission
 from inference import load_model, predict
 from model import UNet
+from tests.processes import python
 from utils import CITYSCAPES, ConfusionMatrix, metrics
 
 # Without the instances: neither Streets nor CamVid has them, and its code for them needs an old
@@ -32,9 +31,8 @@ def official_figures(root: Path, predictions: Path, to: Path) -> dict:
     """What cityscapesscripts finds in the predictions for root's `val`."""
     to.mkdir()
     places = {"DATASET": root, "RESULTS": predictions, "EXPORT_DIR": to}
-    environment = os.environ | {f"CITYSCAPES_{name}": str(path) for name, path in places.items()}
-    command = [sys.executable, "-c", EVALUATOR]
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=600)
+    environment = {f"CITYSCAPES_{name}": path for name, path in places.items()}
+    done = python("-c", EVALUATOR, **environment)
     assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-2000:]
     return json.loads((to / "resultPixelLevelSemanticLabeling.json").read_text())
 
@@ -105,23 +103,6 @@ def test_the_official_evaluator_and_we_agree_on_any_predictions_and_labels(tmp_p
     )
 
 
-def test_merged_classes_count_what_stays_within_a_group_as_right():
-    confusion = ConfusionMatrix(4)
-    confusion.matrix = torch.arange(16).view(4, 4)
-    coarse = confusion.merged(["a", "b", "a", "b"])
-    assert coarse.matrix.tolist() == [[0 + 2 + 8 + 10, 1 + 3 + 9 + 11], [4 + 6 + 12 + 14, 36 + 4]]
-    assert coarse.matrix.sum() == confusion.matrix.sum()
-
-
-def test_the_tables_are_those_of_cityscapesscripts():
-    labels = pytest.importorskip("cityscapesscripts.helpers.labels")
-    scored = [labels.trainId2label[i] for i in range(19)]
-    assert [label.name for label in scored] == [*CITYSCAPES.names]
-    assert [label.id for label in scored] == [*CITYSCAPES.ids]
-    assert [label.category for label in scored] == [*CITYSCAPES.categories]
-    assert len(set(CITYSCAPES.categories)) == 7
-
-
 # The files
 
 
@@ -165,19 +146,10 @@ def test_a_submitted_file_is_what_predict_gives_as_label_ids_at_the_original_siz
 
 @pytest.mark.slow
 def test_the_shell_writes_a_zip_of_the_test_split_for_the_server(without_labels, tmp_path):
-    command = [sys.executable, "predict.py", "checkpoints/streets.pt"]
-    command += [
-        "--submission",
-        str(without_labels),
-        "--split",
-        "test",
-        "--out",
-        str(tmp_path / "out"),
-        "--zip",
-        "--workers",
-        "1",
-    ]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=600)
+    split = ["--submission", without_labels, "--split", "test", "--workers", 1]
+    done = python(
+        *("predict.py", "checkpoints/streets.pt", *split, "--out", tmp_path / "out", "--zip")
+    )
     assert done.returncode == 0, done.stderr
     assert done.stdout == f"predictions: {tmp_path / 'out.zip'}\n"
     with zipfile.ZipFile(tmp_path / "out.zip") as packed:

@@ -2,9 +2,7 @@
 
 import json
 import multiprocessing
-import os
 import re
-import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -17,32 +15,7 @@ from engine import Recipe, fit, make_loader, make_loaders, make_model
 from engine.augment import make_transforms
 from engine.loaders import set_epoch
 from runtime.files import expand
-
-ROOT = Path(__file__).resolve().parent.parent
-STREETS = ROOT / "recipes/streets.yaml"
-TINY = {"downscale": 1, "width": 2, "depth": 1, "epochs": 1, "crop": None, "workers": 0}
-
-
-def python(*args, through=(), **environment) -> subprocess.CompletedProcess:
-    """Run Python in the repository, through another command, with variables of the environment."""
-    return subprocess.run(
-        [*through, sys.executable, *map(str, args)],
-        env={**os.environ, **{name: str(value) for name, value in environment.items()}},
-        capture_output=True,
-        text=True,
-        timeout=500,
-        cwd=ROOT,
-    )
-
-
-def options(**fields) -> list[str]:
-    fields = {**TINY, **fields}
-    return [f"--{name}={'null' if value is None else value}" for name, value in fields.items()]
-
-
-def copy_of(streets: Path, to: Path) -> Path:
-    return Path(shutil.copytree(streets, to, ignore=lambda *_: [".cache"]))
-
+from tests.processes import ROOT, STREETS, TINY, copy_of, namespace, options, python
 
 # Windows and macOS, as far as Linux can stand for them
 
@@ -111,14 +84,6 @@ def journey(root: Path, out: Path, *first: list, recipe: Path = STREETS) -> list
 
 def results(out: Path) -> set[str]:
     return {path.suffix for folder in ("figures", "labels") for path in (out / folder).iterdir()}
-
-
-def namespace(script: str) -> list[str]:
-    """A command that runs another where a shell script has changed the mounts, for it alone."""
-    start = ["unshare", "--mount", *(["--map-root-user"] if os.geteuid() else []), "sh", "-ec"]
-    if sys.platform != "linux" or subprocess.call([*start, f"{script}\nexec true"]):
-        pytest.skip("namespaces are not allowed here")
-    return [*start, f'{script}\nexec "$@"', "sh"]
 
 
 @pytest.mark.slow

@@ -1,9 +1,6 @@
 """docs/plan.py against real steps on this CPU, and against sums done by hand."""
 
-import subprocess
-import sys
 from collections.abc import Callable
-from pathlib import Path
 
 import pytest
 import torch
@@ -13,8 +10,7 @@ from docs.plan import epoch, flop, memory, needed
 from engine import Loss, Recipe, Trainer, make_loaders, make_model, train_one_epoch
 from engine.optimizer import make_optimizer
 from runtime.precision import Autocast
-
-ROOT = Path(__file__).resolve().parent.parent
+from tests.processes import python
 
 
 def live_peak(work: Callable) -> int:
@@ -95,15 +91,14 @@ def test_an_epoch_takes_its_operations_and_the_bytes_of_its_gradients():
 
 @pytest.mark.slow
 def test_the_command_prints_its_tables_as_computed():
-    command = [sys.executable, "-m", "docs.plan", "--recipe=recipes/streets.yaml", "--depth=1"]
-    command += ["--width=4", "--size=[256,512]", "--images=600", "--tflops=1"]
-    options = {"capture_output": True, "text": True, "timeout": 300, "cwd": ROOT}
-    out = subprocess.run([*command, "--bandwidth=1"], **options)
+    command = ["-m", "docs.plan", "--recipe=recipes/streets.yaml", "--depth=1", "--width=4"]
+    command += ["--size=[256,512]", "--images=600", "--tflops=1"]
+    out = python(*command, "--bandwidth=1")
     assert out.returncode == 0, out.stderr
     assert out.stdout.count("Computed, not measured") == 2
     assert "images of 64x128" in out.stdout  # downscaled by 4, as the recipe says
     rows = [line for line in out.stdout.splitlines() if line.startswith("| ")]
     assert len(rows) == 1 + 8 + 1 + 4
-    wrong = subprocess.run(command, **options)
+    wrong = python(*command)
     assert wrong.returncode == 1
     assert "--tflops and --bandwidth" in wrong.stderr

@@ -16,46 +16,33 @@ from torch.utils.data import get_worker_info
 from dataset import Cityscapes
 from engine import Recipe, fit, make_loaders, make_model
 from runtime.shared_memory import affordable_workers, free_shared_memory, lost_workers_named
+from tests.processes import STREETS, TINY, namespace, options, python
 
-ROOT = Path(__file__).resolve().parent.parent
-STREETS = ROOT / "recipes/streets.yaml"
-TINY = {"downscale": 1, "width": 2, "depth": 1, "batch_size": 4, "epochs": 2, "crop": None}
+SMALL = {"batch_size": 4, "epochs": 2}
 CURE = r"--shm-size.*--ipc=host.*workers: 0"
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="only Linux limits it")
 
 
 def tiny(streets: Path, **fields) -> Recipe:
-    return Recipe.from_file(STREETS, data_root=str(streets), **{**TINY, **fields})
+    return Recipe.from_file(STREETS, data_root=str(streets), **{**TINY, **SMALL, **fields})
 
 
 def command(streets: Path, run: Path, **fields) -> list[str]:
-    fields = {**TINY, "data_root": streets, "run": run, **fields}
-    given = [f"--{name}={'null' if value is None else value}" for name, value in fields.items()]
-    return [sys.executable, "train.py", f"--recipe={STREETS}", *given]
+    given = options(data_root=streets, run=run, **{**SMALL, **fields})
+    return ["train.py", f"--recipe={STREETS}", *given]
 
 
-def with_shared_memory(size: str, command: list[str]) -> subprocess.CompletedProcess:
-    """Run a command where /dev/shm is of this size, as in Docker: in a mount namespace."""
-    namespace = ["unshare", "--mount", *(["--map-root-user"] if os.geteuid() else [])]
-    script = f'mount -t tmpfs -o size={size} tmpfs /dev/shm && exec "$@"'
-
-    def run(*command: str) -> subprocess.CompletedProcess:
-        return subprocess.run(
-            [*namespace, "sh", "-c", script, "sh", *command],
-            capture_output=True,
-            text=True,
-            timeout=500,
-            cwd=ROOT,
-        )
-
-    if run("true").returncode:
-        pytest.skip("mounting a small /dev/shm is not allowed here")
-    return run(*command)
+def with_shared_memory(size: str, *command: str) -> subprocess.CompletedProcess:
+    """Run Python where /dev/shm is of this size, as in Docker."""
+    return python(*command, through=namespace(f"mount -t tmpfs -o size={size} tmpfs /dev/shm"))
 
 
-def test_as_many_workers_start_as_have_room_for_what_they_read_ahead():
+def test_as_many_workers_start_as_have_room_for_what_they_read_ahead(recwarn):
     batch = free_shared_memory() // 10 - 2**20
+    assert affordable_workers(4, 2, batch) == 4
+    assert affordable_workers(0, 2, 100 * batch) == 0
+    assert not recwarn
     with pytest.warns(UserWarning, match=f"4 instead of 8 loader workers.*{CURE}"):
         assert affordable_workers(8, 2, batch) == 4  # 2 x 4 read ahead, and 2 in use
     with pytest.warns(UserWarning, match="1 instead of 8"):
@@ -64,17 +51,10 @@ def test_as_many_workers_start_as_have_room_for_what_they_read_ahead():
         assert affordable_workers(8, 2, 4 * batch) == 0
 
 
-def test_workers_for_which_there_is_room_start_without_a_word(recwarn):
-    batch = free_shared_memory() // 10 - 2**20
-    assert affordable_workers(4, 2, batch) == 4
-    assert affordable_workers(0, 2, 100 * batch) == 0
-    assert not recwarn
-
-
 @pytest.mark.slow
 def test_eight_workers_in_a_container_with_room_for_one_train_with_one(streets, tmp_path):
     # Five batches of 4 images of 128 x 64 pixels and 3 + 1 bytes.
-    done = with_shared_memory("660k", command(streets, tmp_path, workers=8))
+    done = with_shared_memory("660k", *command(streets, tmp_path, workers=8))
     assert done.returncode == 0, done.stderr
     assert done.stderr.count("1 instead of 8 loader workers") == 1
     assert len(json.loads((tmp_path / "history.json").read_text())) == 2
@@ -100,7 +80,7 @@ with open("/dev/shm/others", "wb", buffering=0) as file:
 print(len(list(fit(make_model(recipe), *make_loaders(recipe), recipe, run))), "epochs")
 """
     code = f"import sys; sys.path.insert(0, 'tests')\n{code}"
-    done = with_shared_memory("2m", [sys.executable, "-c", code])
+    done = with_shared_memory("2m", "-c", code)
     assert done.returncode == 0, done.stderr
     *errors, trained = done.stdout.splitlines()
     assert len(errors) == 2
@@ -180,32 +160,6 @@ def test_an_output_that_is_closed_is_no_lost_worker():
         raise BrokenPipeError(32, "Broken pipe")
 
 
-@pytest.mark.slow
-def test_a_worker_that_is_killed_ends_train_py_with_one_line(streets, tmp_path):
-    run, log = tmp_path / "run", tmp_path / "log"
-    with open(log, "w") as file:
-        process = subprocess.Popen(
-            command(streets, run, workers=1, epochs=1000), stderr=file, stdout=file, cwd=ROOT
-        )
-    try:
-        while not (run / "history.json").exists():
-            assert process.poll() is None, log.read_text()
-            time.sleep(0.05)
-        children = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
-        os.kill(int(children[0]), signal.SIGKILL)
-        assert process.wait(300) == 1
-    finally:
-        process.kill()
-    assert_says_so(log.read_text())
-
-
-def assert_says_so(output: str) -> None:
-    last = output.splitlines()[-1]
-    assert last.startswith("error: a loader worker could not go on")
-    assert "--shm-size" in last
-    assert "Traceback" not in output
-
-
 BETWEEN = """
 import multiprocessing, os, signal, time, train
 
@@ -219,15 +173,9 @@ train.main()
 
 
 @pytest.mark.slow
-def test_a_worker_that_is_killed_between_two_epochs_ends_train_py_the_same_way(streets, tmp_path):
-    options = command(streets, tmp_path / "run", workers=1)[2:]
-    done = subprocess.run(
-        [sys.executable, "-c", BETWEEN, *options],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        timeout=300,
-        cwd=ROOT,
-    )
+def test_a_worker_that_is_killed_between_two_epochs_ends_train_py_with_one_line(streets, tmp_path):
+    done = python("-c", BETWEEN, *command(streets, tmp_path / "run", workers=1)[1:])
     assert done.returncode == 1
-    assert_says_so(done.stdout)
+    last = done.stderr.splitlines()[-1]
+    assert last.startswith("error: a loader worker could not go on") and "--shm-size" in last
+    assert "Traceback" not in done.stderr

@@ -1,0 +1,44 @@
+"""Python in a process of its own, also on a machine of other mounts or another environment."""
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+STREETS = ROOT / "recipes/streets.yaml"
+TINY = {"downscale": 1, "width": 2, "depth": 1, "epochs": 1, "crop": None, "workers": 0}
+
+
+def python(*args, through=(), **environment) -> subprocess.CompletedProcess:
+    """Run Python in the repository, through another command, with variables of the environment."""
+    return subprocess.run(
+        [*through, sys.executable, *map(str, args)],
+        env={**os.environ, **{name: str(value) for name, value in environment.items()}},
+        capture_output=True,
+        text=True,
+        timeout=500,
+        cwd=ROOT,
+    )
+
+
+def options(**fields) -> list[str]:
+    """Fields of a recipe for the command line: a tiny network, and those that are given."""
+    fields = {**TINY, **fields}
+    return [f"--{name}={'null' if value is None else value}" for name, value in fields.items()]
+
+
+def copy_of(streets: Path, to: Path) -> Path:
+    """A copy of Streets that a test may spoil, without its cache."""
+    return Path(shutil.copytree(streets, to, ignore=lambda *_: [".cache"]))
+
+
+def namespace(script: str) -> list[str]:
+    """A command that runs another where a shell script has changed the mounts, for it alone."""
+    start = ["unshare", "--mount", *(["--map-root-user"] if os.geteuid() else []), "sh", "-ec"]
+    if sys.platform != "linux" or subprocess.call([*start, f"{script}\nexec true"]):
+        pytest.skip("namespaces are not allowed here")
+    return [*start, f'{script}\nexec "$@"', "sh"]
