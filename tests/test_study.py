@@ -21,8 +21,8 @@ from model import UNet
 from studies import figures, leave_one_out, report, robustness, study
 from studies.common import is_of
 from studies.study import Run, plan, read, score
-
-ROOT = Path(__file__).resolve().parent.parent
+from tests.processes import ROOT, python
+from utils import ConfusionMatrix
 
 # The case studies' command, made small
 
@@ -194,23 +194,20 @@ def test_inner_pixels_are_those_that_valid_padding_sees_without_reflection(stree
     torch.manual_seed(0)
     model = UNet(width=2, depth=1, padding=padding).eval()
     recipe = Recipe(data_root=str(streets), width=2, depth=1, padding=padding, precision="fp32")
-    scenes = Cityscapes(streets, "val")
-    found = score(model, scenes, recipe)
-    hits, pixels = {"all": 0, "inner": 0}, {"all": 0, "inner": 0}
+    scenes, inner = Cityscapes(streets, "val"), slice(8, -8)
+    counts = {"all": ConfusionMatrix(19), "inner": ConfusionMatrix(19)}
     with torch.inference_mode():
         for image, labels in scenes:
-            whole = model(image[None], whole=True).argmax(1)[0]
+            counts["all"].update(labels, model(image[None], whole=True).argmax(1)[0])
             seen = model(image[None]).argmax(1)[0]  # of `valid`, what it sees
-            seen = seen if padding == "valid" else seen[8:-8, 8:-8]
-            for name, guess, truth in (
-                ("all", whole, labels),
-                ("inner", seen, labels[8:-8, 8:-8]),
-            ):
-                hits[name] += ((guess == truth) & (truth != 255)).sum().item()
-                pixels[name] += (truth != 255).sum().item()
-    for name in hits:
-        assert found[name]["val_accuracy"] == pytest.approx(hits[name] / pixels[name], abs=1e-3)
-    assert hits["all"] / pixels["all"] != pytest.approx(hits["inner"] / pixels["inner"], abs=3e-3)
+            seen = seen if padding == "valid" else seen[inner, inner]
+            counts["inner"].update(labels[inner, inner], seen)
+    found = score(model, scenes, recipe)
+    for name, confusion in counts.items():
+        accuracy = confusion.pixel_accuracy
+        assert found[name]["val_accuracy"] == pytest.approx(accuracy, abs=1e-3)
+    one, other = (confusion.pixel_accuracy for confusion in counts.values())
+    assert one != pytest.approx(other, abs=3e-3)
 
 
 # Other studies
@@ -325,12 +322,12 @@ def all_runs(name: str, seeds=(0, 1, 2), **fields) -> list[dict]:
     return [entry(name, arm, seed, **fields) for arm in study.STUDIES[name] for seed in seeds]
 
 
-@pytest.mark.parametrize("df", range(1, 10))
-def test_the_quantiles_are_those_of_students_t(df):
-    t = torch.linspace(0, report.T975[df - 1], 200_001, dtype=torch.float64)
-    constant = math.gamma((df + 1) / 2) / math.sqrt(df * math.pi) / math.gamma(df / 2)
-    inside = 2 * torch.trapezoid(constant * (1 + t**2 / df) ** (-(df + 1) / 2), t).item()
-    assert inside == pytest.approx(0.95, abs=1e-5)
+def test_the_quantiles_are_those_of_students_t():
+    for df, quantile in enumerate(report.T975, 1):
+        t = torch.linspace(0, quantile, 200_001, dtype=torch.float64)
+        constant = math.gamma((df + 1) / 2) / math.sqrt(df * math.pi) / math.gamma(df / 2)
+        inside = 2 * torch.trapezoid(constant * (1 + t**2 / df) ** (-(df + 1) / 2), t).item()
+        assert inside == pytest.approx(0.95, abs=1e-5)
 
 
 def test_a_difference_is_paired_by_seed_and_has_its_interval():
@@ -418,15 +415,13 @@ def drawn(ax) -> dict[str, np.ndarray]:
     }
 
 
-@pytest.mark.parametrize("name", ["padding", "batchnorm"])
-def test_accuracy_is_drawn_over_the_epochs_as_the_mean_of_the_seeds(name):
-    runs = all_runs(name) + all_runs(name, data="streets", seeds=(4,))
-    camvid, streets = figures.figure(name, runs).axes
-    for place, arm in enumerate(study.STUDIES[name]):
+def test_accuracy_is_drawn_over_the_epochs_as_the_mean_of_the_seeds():
+    runs = all_runs("padding") + all_runs("padding", data="streets", seeds=(4,))
+    camvid, streets = figures.figure("padding", runs).axes
+    for place, arm in enumerate(study.STUDIES["padding"]):
         x, y = drawn(camvid)[f"{arm} (3 seeds)"]
         assert list(x) == [1, 2, 3]
-        expected = [0.51 + 0.03 * place - 0.1 / epoch for epoch in (1, 2, 3)]
-        np.testing.assert_allclose(y, expected)
+        np.testing.assert_allclose(y, [0.51 + 0.03 * place - 0.1 / epoch for epoch in (1, 2, 3)])
         assert f"{arm} (1 seed)" in drawn(streets)
     assert len(camvid.lines) == 2 * (3 + 1)  # each seed too
 
@@ -460,14 +455,7 @@ def test_the_notebook_tells_what_is_on_record_and_what_is_not(tmp_path):
     line = {"repeat": "", "runs": all_runs("padding", seeds=(0, 1))}
     (tmp_path / "padding.json").write_text(json.dumps(line))
     out = tmp_path / "out.ipynb"
-    command = [sys.executable, "-m", "papermill", "--no-progress-bar", "studies.ipynb", str(out)]
-    done = subprocess.run(
-        [*command, "-p", "records", str(tmp_path)],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        timeout=300,
-    )
+    done = python("-m", "papermill", "studies.ipynb", out, "-p", "records", tmp_path)
     assert done.returncode == 0, done.stderr[-3000:]
     cells = nbformat.read(out, as_version=4).cells
     text = json.dumps([cell.get("outputs", []) for cell in cells])
