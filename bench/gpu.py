@@ -26,7 +26,7 @@ from runtime.machine import machine
 from runtime.precision import DTYPES, pick_precision
 from tests.plain import plain_step
 
-PRODUCTS, GIB = 20, 2**30
+GIB = 2**30
 
 
 class Setting(NamedTuple):
@@ -38,11 +38,10 @@ class Setting(NamedTuple):
     width: int = 64
     steps: int = 20
     rounds: int = 3
-    matrix: int = 8192
     names: tuple[str, ...] = tuple(LABELS)
 
 
-TINY = Setting(2, "cpu", (32, 32), 2, 1, 1, 32, ("ours", "baseline"))
+TINY = Setting(2, "cpu", (32, 32), 2, 1, 1, ("ours", "baseline"))
 
 
 class Mode(NamedTuple):
@@ -114,18 +113,6 @@ def prepare(name: str, mode: Mode, setting: Setting) -> Callable:
     return turn
 
 
-def products(precision: str, device: str, n: int) -> Callable:
-    """For `started`: products of n x n matrices, which show what the card's units can do."""
-    a, b = torch.randn(2, n, n, device=device, dtype=DTYPES[precision])
-
-    def turn() -> None:
-        for _ in range(PRODUCTS):
-            c = a @ b
-        c[0, 0].item()  # waits for the device
-
-    return turn
-
-
 def measure(setting: Setting, fast: str) -> list[str]:
     """The table's lines. Each turn is a process, so that a card's memory is free for the next."""
     turns = {
@@ -133,7 +120,6 @@ def measure(setting: Setting, fast: str) -> list[str]:
         for name, mode in contenders(fast)
         if name in setting.names and not (mode.compiled and setting.device == "cpu")
     }
-    turns["products"] = partial(products, fast, setting.device, setting.matrix)
     found = {contender: [] for contender in turns}
     for i in range(setting.rounds):
         for contender, preparation in turns.items():
@@ -141,39 +127,34 @@ def measure(setting: Setting, fast: str) -> list[str]:
             with started({"it": preparation}) as turn:
                 turn("it")  # warm-up
                 found[contender].append(turn("it"))
-    times = found.pop("products")
-    rate = PRODUCTS * 2 * setting.matrix**3 / statistics.median(seconds for seconds, _, _ in times)
     counts = {name: count(name, setting.width, setting.size) for name, _ in found}
-    (height, width), n = setting.size, setting.matrix
+    height, width = setting.size
     return [
-        *table(found, counts, rate, setting.batch * setting.steps),
+        *table(found, counts, setting.batch * setting.steps),
         "",
         f"A training step on {setting.batch} images of {height}x{width}, width {setting.width} "
         "(ours and the baseline), copied from pinned memory; the median of "
-        f"{setting.rounds} turns of {setting.steps} steps, cuDNN's benchmark on. The matrix rate, "
-        f"{rate / 1e12:.3g} TFLOP/s, is that of {n}x{n} products in {fast}.",
+        f"{setting.rounds} turns of {setting.steps} steps, cuDNN's benchmark on.",
     ]
 
 
-def table(
-    found: dict[tuple, list], counts: dict[str, tuple], rate: float, images: int
-) -> list[str]:
-    """Markdown, of what the turns and `count` returned, and the FLOP/s of matrix products."""
+def table(found: dict[tuple, list], counts: dict[str, tuple], images: int) -> list[str]:
+    """Markdown, of what the turns and `count` returned."""
     lines = [
-        "| network | mode | images/s | TFLOP/s | of the matrix rate | peak memory |",
-        "|---|---|---:|---:|---:|---:|",
+        "| network | mode | images/s | TFLOP/s | peak memory |",
+        "|---|---|---:|---:|---:|",
     ]
     for (name, mode), results in found.items():
         parameters, flop = counts[name]
         what = f"{LABELS[name]} ({parameters / 1e6:.1f} M, {flop / 1e12:.2g} TFLOP/image)"
         peaks = [peak for _, _, peak in results]
         if None in peaks:
-            lines.append(f"| {what} | {mode} | out of memory | | | |")
+            lines.append(f"| {what} | {mode} | out of memory | | |")
             continue
         speed = images / statistics.median(seconds for seconds, _, _ in results)
         lines.append(
             f"| {what} | {mode} | {speed:.3g} | {speed * flop / 1e12:.3g} "
-            f"| {speed * flop / rate:.0%} | {max(peaks) / GIB:.1f} GiB |"
+            f"| {max(peaks) / GIB:.1f} GiB |"
         )
     return lines
 

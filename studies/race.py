@@ -36,7 +36,7 @@ from engine.loaders import set_epoch
 from runtime.console import command_line
 from runtime.machine import ROOT, machine
 from runtime.precision import DTYPES, pick_precision
-from studies.common import RECORDS
+from studies.common import RECORDS, errors_shown
 from tests.plain import plain_input, plain_step
 from utils import CITYSCAPES, IGNORE_INDEX, ConfusionMatrix
 
@@ -153,10 +153,8 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0, help="of weights, order and augmentation")
     parser.add_argument("--only", choices=NAMES, nargs="+", default=NAMES, help="contenders")
     args = parser.parse_args()
-    try:
+    with errors_shown():
         Cityscapes(args.data_root, "val")
-    except (FileNotFoundError, ValueError) as error:
-        sys.exit(f"skipped: the race needs CamVid, see the README ({error})")
     contenders = {name: partial(contender, name, args.data_root, args.seed) for name in args.only}
     curves = race(contenders, args.minutes * 60)
     run = {
