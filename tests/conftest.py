@@ -11,8 +11,7 @@ import torch  # noqa: E402
 
 from prepare.camvid import convert  # noqa: E402
 from prepare.streets import draw_tree  # noqa: E402
-
-ROOT = Path(__file__).resolve().parent.parent
+from tests.processes import ROOT, copy_of  # noqa: E402
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -32,6 +31,12 @@ def streets(tmp_path_factory) -> Path:
     root = tmp_path_factory.mktemp("data") / "streets"
     draw_tree(root, train=12, val=5, size=(128, 64), workers=2, quiet=True)
     return root
+
+
+@pytest.fixture
+def tree(streets, tmp_path) -> Path:
+    """A copy of Streets that a test may spoil."""
+    return copy_of(streets, tmp_path / "streets")
 
 
 @pytest.fixture(scope="session")

@@ -27,12 +27,6 @@ needs_fork = pytest.mark.skipif("fork" not in METHODS, reason="starts processes 
 
 
 @pytest.fixture
-def tree(streets, tmp_path) -> Path:
-    """A copy of Streets that a test may spoil."""
-    return Path(shutil.copytree(streets, tmp_path / "streets", ignore=lambda *_: [".cache"]))
-
-
-@pytest.fixture
 def no_warnings():
     with warnings.catch_warnings():
         warnings.simplefilter("error", UserWarning)

@@ -8,7 +8,6 @@ from torch import nn
 
 from folding import fold
 from model import UNet
-from runtime.cpu import UpConv2x2
 from runtime.cpu_inference import Conv1x1, ConvReLU, MaxPool2x2
 from runtime.precision import cpu_has_bf16
 from utils import label_map
@@ -86,29 +85,6 @@ def test_weights_are_packed_once_and_again_when_they_or_the_image_change(dtype, 
     with torch.inference_mode():
         layer.weight.mul_(2)  # of such weights nobody counts the changes
     assert run((8, 8)) == 6
-
-
-@pytest.mark.parametrize(
-    "layer",
-    [UpConv2x2(4, 3, 2, stride=2), ConvReLU(4, 3, 3, padding="valid"), Conv1x1(4, 3, 1)],
-)
-def test_autocast_leaves_float64_alone_and_other_dtypes_must_agree(layer):
-    x = torch.randn(1, 4, 6, 6, dtype=torch.float64)
-    layer = copy.deepcopy(layer).double()
-    for enabled in (False, True):
-        with torch.autocast("cpu", torch.bfloat16, enabled=enabled):
-            assert layer(x).dtype == torch.float64
-            with torch.no_grad():
-                assert layer(x).dtype == torch.float64
-    with pytest.raises(RuntimeError):
-        layer(x.float())
-
-
-def test_a_fused_convolution_takes_one_image_without_a_batch():
-    layer = ConvReLU(3, 4, 3, padding="same")
-    with torch.no_grad():
-        image = torch.randn(3, 8, 8)
-        torch.testing.assert_close(layer(image), layer(image[None])[0])
 
 
 def operators(layer: nn.Module, x) -> set[str]:

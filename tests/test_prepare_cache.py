@@ -1,7 +1,6 @@
 """Filling the cache of decoded images ahead of time."""
 
 import runpy
-import shutil
 import sys
 from pathlib import Path
 
@@ -9,11 +8,6 @@ import pytest
 
 from dataset import Cityscapes
 from prepare.cache import fill
-
-
-@pytest.fixture
-def tree(streets, tmp_path) -> Path:
-    return Path(shutil.copytree(streets, tmp_path / "streets", ignore=lambda *_: [".cache"]))
 
 
 def run(monkeypatch, tree: Path, *options: str) -> None:
