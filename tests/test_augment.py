@@ -70,6 +70,17 @@ def test_what_lies_outside_the_frame_is_ignored_wherever_the_frame_is():
     assert len(places) > 20
 
 
+def test_without_a_scale_pixels_are_those_of_the_frame():
+    columns = torch.arange(50, dtype=torch.uint8).expand(3, 30, 50)
+    for seed in range(20):
+        torch.manual_seed(seed)
+        frame = Image(columns.clone()), Mask(columns[0].clone())
+        image, mask = augment(*frame, (20, 70), flip=float(seed % 2))
+        inside = mask != IGNORE_INDEX
+        assert inside.sum() == 20 * 50
+        assert torch.equal(image[0][inside], mask[inside])
+
+
 def test_corruption_and_colour_jitter_keep_the_form_and_change_the_bytes():
     image = Image(torch.randint(60, 180, (3, 40, 50), dtype=torch.uint8))
     torch.manual_seed(0)
