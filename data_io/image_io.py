@@ -130,18 +130,18 @@ def warn_of_damage(path: str | Path) -> None:
         )
 
 
-def to_rgb(image: Image.Image) -> Tensor:
+def to_rgb(image: Image.Image, opaque: bool = True) -> Tensor:
     """A Pillow image as RGB, upright: (3, H, W) uint8.
 
     Grey and palettes become RGB; the camera's orientation tag (EXIF) is followed. Raises
     UnfitImageError, a ValueError, for what 8-bit RGB cannot hold: more than 8 bits a channel,
-    transparent pixels, several frames.
+    several frames, and, if it must be `opaque`, transparent pixels.
     """
     if image.mode.startswith(("I", "F")) or ";16" in str(getattr(image, "tile", "")):
         raise UnfitImageError("has more than 8 bits a channel: save it with 8")
     if getattr(image, "is_animated", False) and image.format not in SEVERAL_PICTURES:
         raise UnfitImageError(f"holds {image.n_frames} frames: save the one that is meant")
-    if image.has_transparency_data:
+    if opaque and image.has_transparency_data:
         if image.convert("RGBA").getchannel("A").getextrema()[0] < 255:
             raise UnfitImageError("has transparent pixels: save it without an alpha channel")
     return pil_to_tensor(ImageOps.exif_transpose(image).convert("RGB"))

@@ -1,26 +1,53 @@
 """What the masks of a data set mean: how they are read, and which class a value stands for."""
 
-import colorsys
-import json
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 import torchvision
-from PIL import ImageOps
+from PIL import Image, ImageOps
 
 from data_io.image_io import UnfitImageError, open_image, to_rgb
+from prepare.class_lists import color_of, void_of
+from prepare.polygons import IGNORED, draw_shapes
 from utils import CITYSCAPES, Classes
 
-LABELS = ("ids", "train-ids", "colors")
+WHAT = {
+    "ids": "ids of your own classes",
+    "cityscapes": "ids of Cityscapes, 7 road .. 33 bicycle",
+    "train-ids": "train ids, of Cityscapes 0 road .. 18 bicycle",
+    "colors": "colours",
+}
+LABELS = tuple(WHAT)
 UNLABELED = 0  # of Cityscapes: not scored
 BLACK = 0  # a colour
+TRANSPARENT = 1 << 24  # a value that is no colour and no id: not labelled
 LICENSE_PLATES = 34, 255  # -1 in GTA5's masks, and in a byte
-ROAD, COMMON = 7, {11, 21, 23, 26}  # ids of Cityscapes: building, vegetation, sky, car
+ROAD, SKY = 7, 23  # ids of Cityscapes
+COMMON = {11, 21, 23, 26}  # building, vegetation, sky, car
+BELOW = ROAD, 8, 22, 21, 26  # what a street's picture ends in: sidewalk, terrain, vegetation, car
+ABOVE = SKY, 11, 21, 17, 19, 20  # what it begins with: building, vegetation, pole, lights, signs
 MOST_VALUES = 64  # more values than this, without a list of classes, are edges or JPEG's noise
-VOID = {"void", "unlabeled", "unlabelled", "ignore"}  # names in label_colors.txt
+STRONG = 0.002  # the share of the pixels from which a colour is no oversight of a drawing tool
+NEAR, NOISE = 3, 12  # how far blends lie from a line between two colours, JPEG's from one, in RGB
+LARGE = 0.05  # the share of the pixels from which a value cannot be an oversight
+
+
+class Form(NamedTuple):
+    """How masks are read.
+
+    Attributes:
+        colors: by their colours, as 0xRRGGBB; else by bytes or a palette's indices.
+        targets: with `--nearest-color`, the colours of which each pixel takes the nearest; None:
+            JPEG and blends are taken as they are.
+        names: the values of the labels of labelme's shapes.
+    """
+
+    colors: bool = False
+    targets: tuple[int, ...] | None = ()
+    names: dict[str, int] = {}  # noqa: RUF012
 
 
 class Meaning(NamedTuple):
@@ -41,53 +68,133 @@ class Meaning(NamedTuple):
     proposed: bool = False
 
 
-def read_values(path: Path, colors: bool) -> np.ndarray:
-    """A mask: (H, W), uint8 of its bytes or indices, or with `colors` int32 of 0xRRGGBB.
+class OpenMeaningError(ValueError):
+    """What masks mean is not sure; `candidates` has a `Meaning` for each that it may be."""
 
-    Grey of up to 16 bits and grey saved as RGB are read as bytes, palettes as indices. Raises as
-    `open_image`, and ValueError for a JPEG, for colours where bytes are expected, for values above
-    255, and as `to_rgb`.
+    def __init__(self, question: str, candidates: list[Meaning]):
+        super().__init__(question)
+        self.candidates = candidates
+
+
+# Reading
+
+
+def read_values(path: Path, form: Form) -> np.ndarray:
+    """A mask: (H, W), uint8 of its bytes or indices, or int32 of 0xRRGGBB and `TRANSPARENT`.
+
+    Grey of up to 16 bits and grey saved as RGB are read as bytes, palettes as indices; arrays of
+    numpy and labelme's shapes as well. Raises as `open_image`, and ValueError for a JPEG, for
+    colours where bytes are expected, for values above 255, and as `to_rgb`.
     """
-    with open_image(path) as image:
-        if image.format in ("JPEG", "MPO"):
-            raise UnfitImageError("is a JPEG, which changes values: export the masks as PNG")
-        if colors:
-            rgb = to_rgb(image).numpy()
-            values = rgb[0].astype(np.int32)
-            for channel in rgb[1:]:  # in place, since images may be large
-                values <<= 8
-                values |= channel
-            return values
-        if image.mode.startswith("I"):
-            values = np.array(ImageOps.exif_transpose(image))
-            if not 0 <= values.min() <= values.max() <= 255:
+    suffix = path.suffix.lower()
+    if suffix == ".json":
+        return draw_shapes(path, form.names)
+    if suffix == ".npy":
+        image = Image.fromarray(_read_array(path))
+        values = _values_of(image, form) if image.mode == "RGB" or form.colors else np.array(image)
+    else:
+        with open_image(path) as image:
+            if image.format in ("JPEG", "MPO") and form.targets == ():
                 raise UnfitImageError(
-                    f"holds values up to {values.max()}: ids are 0..255 (are these instance ids?)"
+                    "is a JPEG, which changes values: export the masks as PNG, or, if they are in "
+                    "colours, have the nearest colours taken with --nearest-color"
                 )
-            return values.astype(np.uint8)
-        if image.mode in ("1", "L", "P"):
-            scale = {"L;2": 85, "L;4": 17}  # of Pillow, which spreads two and four bits to eight
-            raw = next((mode for mode in scale if mode in str(image.tile)), None)
-            values = np.array(ImageOps.exif_transpose(image))
-            return values.astype(np.uint8) // scale.get(raw, 1)
-        rgb = to_rgb(image).numpy()
-        if not (rgb == rgb[:1]).all():
+            values = _values_of(image, form)
+    return _nearest(values, form.targets) if form.targets else values
+
+
+def _read_array(path: Path) -> np.ndarray:
+    """An array of numpy, (H, W) or of RGB (H, W, 3), as uint8; -1, labelme's ignored, is 255."""
+    try:
+        values = np.load(path, allow_pickle=False)
+    except (OSError, ValueError, EOFError) as error:
+        raise ValueError(f"{path} cannot be read as an array ({error}): restore it") from error
+    if values.ndim == 3 and 1 in (values.shape[0], values.shape[2]):
+        values = values.squeeze(0 if values.shape[0] == 1 else 2)
+    if values.ndim != 2 and not (values.ndim == 3 and values.shape[2] == 3):
+        raise ValueError(
+            f"{path} has the shape {values.shape}, not height and width: if it holds a score for "
+            "each class, save its argmax"
+        )
+    ids = np.where(values == -1, 255, values)
+    fits = ids.dtype.kind in "biuf" and ids.size and (ids == np.clip(ids, 0, 255).round()).all()
+    if not fits:
+        raise ValueError(f"{path} holds {values.dtype} that are no ids 0..255: correct it")
+    return ids.astype(np.uint8)
+
+
+def _values_of(image: Image.Image, form: Form) -> np.ndarray:
+    upright = ImageOps.exif_transpose
+    if not form.colors and image.mode.startswith("I"):
+        values = np.array(upright(image))
+        if not 0 <= values.min() <= values.max() <= 255:
             raise UnfitImageError(
-                "is in colours, but ids are grey or the indices of a palette: use --labels colors, "
-                "or leave only masks of one kind in the directory"
+                f"holds values up to {values.max()}: ids are 0..255 (are these instance ids?)"
             )
-        return rgb[0]
+        return values.astype(np.uint8)
+    if not form.colors and image.mode in ("1", "L", "P"):
+        scale = {"L;2": 85, "L;4": 17}  # of Pillow, which spreads two and four bits to eight
+        raw = next((mode for mode in scale if mode in str(getattr(image, "tile", ""))), None)
+        return np.array(upright(image)).astype(np.uint8) // scale.get(raw, 1)
+    rgb = to_rgb(image, opaque=False).numpy()
+    hidden = False
+    if image.has_transparency_data:
+        hidden = np.array(upright(image).convert("RGBA").getchannel("A")) == 0
+        if np.all(hidden):
+            raise UnfitImageError(
+                "is transparent everywhere: export the masks without transparency"
+            )
+    if form.colors:
+        values = rgb[0].astype(np.int32)
+        for channel in rgb[1:]:  # in place, since images may be large
+            values <<= 8
+            values |= channel
+    elif (rgb == rgb[:1]).all():
+        values = rgb[0]
+    else:
+        raise UnfitImageError(
+            "is in colours, but ids are grey or the indices of a palette: use --labels colors, "
+            "or leave only masks of one kind in the directory"
+        )
+    return np.where(hidden, TRANSPARENT, values.astype(np.int32)) if np.any(hidden) else values
+
+
+def _nearest(values: np.ndarray, targets: tuple[int, ...]) -> np.ndarray:
+    """Each colour replaced by the nearest of some, in RGB; what is transparent stays."""
+    found, index = np.unique(values, return_inverse=True)
+    known = np.array(targets, np.int32)
+    apart = [((_rgb(found) - _rgb(np.array([t]))) ** 2).sum(1) for t in targets]
+    taken = known[np.argmin(apart, 0)]
+    return np.where(found == TRANSPARENT, found, taken)[index].reshape(values.shape)
+
+
+def _rgb(values: np.ndarray) -> np.ndarray:
+    return np.stack([values >> 16 & 255, values >> 8 & 255, values & 255], 1).astype(np.float64)
+
+
+def translate(values: np.ndarray, ids: dict[int, int]) -> np.ndarray:
+    """The ids of the label files that the values of a mask become: (H, W) uint8."""
+    known = np.array(sorted(ids), dtype=np.int32)
+    table = np.array([ids[value] for value in known.tolist()], dtype=np.uint8)
+    return table[np.searchsorted(known, values)]
 
 
 def are_colored(masks: list[Path]) -> bool:
     """Whether any of some masks is in colours, without a palette. Passes over damaged files."""
     for path in masks:
         try:
-            with open_image(path) as image:
-                if image.mode in ("RGB", "RGBA"):
-                    rgb = to_rgb(image).numpy()
-                    if not (rgb == rgb[:1]).all():
-                        return True
+            if path.suffix.lower() == ".npy":
+                image = Image.fromarray(_read_array(path))
+                rgb = np.array(image.convert("RGB")).transpose(2, 0, 1)
+            elif path.suffix.lower() == ".json":
+                continue
+            else:
+                with open_image(path) as image:
+                    if image.mode not in ("RGB", "RGBA"):
+                        continue
+                    rgb = to_rgb(image, opaque=False).numpy()
+            if not (rgb == rgb[:1]).all():
+                return True
         except (OSError, ValueError):
             continue
     return False
@@ -107,11 +214,24 @@ def count(values: np.ndarray) -> Counter:
     return Counter(dict(zip(found.tolist(), numbers.tolist(), strict=True)))
 
 
+def palette_of(path: Path) -> list[tuple[int, int, int]]:
+    """The colours of a palette image; [] for others."""
+    if path.suffix.lower() in (".npy", ".json"):
+        return []
+    with open_image(path) as image:
+        flat = image.getpalette("RGB") if image.mode == "P" else None
+    return list(zip(*[iter(flat or [])] * 3, strict=True))
+
+
+# Meaning
+
+
 def interpret(
     pixels: Counter,
     labels: str | None,
     classes: Classes | None,
-    colored: bool,
+    form: Form,
+    samples: list[np.ndarray],
     hint: str | None = None,
     palette: list[tuple[int, int, int]] | None = None,
 ) -> Meaning:
@@ -120,25 +240,37 @@ def interpret(
     Args:
         pixels: value -> number of pixels, of all masks.
         labels: one of `LABELS` if the user says so.
-        classes: of the user; None: Cityscapes', or new ones for the values.
-        colored: the values are colours.
+        classes: of the user, or of the data set; None: Cityscapes', or new ones for the values.
+        form: as the masks were read.
+        samples: some of the masks, which show whether they look like streets.
+        hint: what the masks' names say: `cityscapes` ids, `train-ids`, or `own` ids.
         palette: RGB of each value, of masks with a palette.
-        hint: what the masks' names say: `ids`, `cityscapes` ids, `train-ids`, or `own` ids.
 
-    Raises ValueError for more values than masks have, for two classes of one colour, and for
-    masks in which no pixel is of a class.
+    Raises OpenMeaningError, and ValueError for more values than masks have, for two classes of one
+    colour, for masks in which no pixel is of a class, and for a list of classes that seems to
+    mean another value.
     """
-    if colored:
+    if form.colors:
         meaning = _of_colors(pixels, classes)
     else:
-        meaning = _of_bytes(pixels, labels, classes, hint, palette or [])
+        meaning = _of_bytes(pixels, labels, classes, samples, hint, palette or [])
     scored = sum(n for value, n in pixels.items() if meaning.ids.get(value) in meaning.classes.ids)
     if pixels and not scored:
-        raise ValueError(
-            f"no pixel of the masks is of a class: they hold {show(pixels, colored)}, the classes "
-            f"have the ids {' '.join(map(str, meaning.classes.ids))}: correct the list of classes"
+        raise OpenMeaningError(
+            f"no pixel of the masks is of a class: they hold {show(pixels, form.colors)}, the "
+            f"classes have the ids {' '.join(map(str, meaning.classes.ids))}: correct the list of "
+            "classes",
+            [meaning],
         )
-    return meaning
+    if labels is None and classes is not None and meaning.labels == "ids":
+        if question := absent_class(pixels, classes):
+            raise OpenMeaningError(
+                f"{question}? Correct the list of classes, or say with --labels ids that it is "
+                "right, and that the others are not to be scored",
+                [meaning],
+            )
+    void = UNLABELED if meaning.classes == CITYSCAPES else void_of(meaning.classes)
+    return meaning._replace(ids=meaning.ids | {TRANSPARENT: void})
 
 
 def _of_colors(pixels: Counter, classes: Classes | None) -> Meaning:
@@ -147,20 +279,19 @@ def _of_colors(pixels: Counter, classes: Classes | None) -> Meaning:
         twice = [name for i, name in enumerate(classes.names) if packed[i] in packed[:i]]
         if twice:
             raise ValueError(f"the class {twice[0]} has the color of another: change one")
-        void = max(set(range(256)) - set(classes.ids))
-        ids = dict(zip(packed, classes.ids, strict=True))
+        ids = {BLACK: void_of(classes)} | dict(zip(packed, classes.ids, strict=True))
         reason = "colours of the given classes; black, unless it is one of them, is not scored"
-        return Meaning("colors", classes, {BLACK: void} | ids, reason)
+        return Meaning("colors", classes, ids, reason)
     known = {pack(c.color): c.id for c in torchvision.datasets.Cityscapes.classes if c.id > 0}
     known |= dict(zip(map(pack, CITYSCAPES.colors), CITYSCAPES.ids, strict=True))
     known[BLACK] = UNLABELED
     # A binary mask in red would be all riders: several of the commonest classes must be there.
-    found = {known.get(value) for value in pixels}
+    found = {known.get(value) for value in pixels if value != TRANSPARENT}
     if None not in found and ROAD in found and len(found & COMMON) >= 2:
         reason = "colours of Cityscapes, as no others occur: its 19 classes are used"
         return Meaning("colors", CITYSCAPES, known, reason)
-    _refuse_many(pixels)
-    found = [value for value, _ in pixels.most_common()]
+    refuse_smoothed(pixels, True)
+    found = [value for value, _ in pixels.most_common() if value != TRANSPARENT]
     names = tuple(f"color {' '.join(map(str, unpack(value)))}" for value in found)
     ids = {value: i for i, value in enumerate(found)}
     classes = Classes(names, tuple(ids.values()), tuple(map(unpack, found)))
@@ -171,65 +302,189 @@ def _of_bytes(
     pixels: Counter,
     labels: str | None,
     classes: Classes | None,
+    samples: list[np.ndarray],
     hint: str | None,
     palette: list[tuple[int, int, int]],
 ) -> Meaning:
-    said = "by the values found"
-    if labels:
-        said = f"as --labels {labels} says"
-    elif hint == "train-ids":
-        labels, said = hint, "by the names of the masks"
-    else:
-        labels = "ids"
-        if hint in ("cityscapes", "own"):
-            said = "by the names of the masks"
-        if classes is None and hint != "own" and _like_train_ids(pixels):
-            labels = "train-ids"
-    if labels == "train-ids":
-        target = classes or CITYSCAPES
-        void = UNLABELED if target == CITYSCAPES else max(set(range(256)) - set(target.ids))
-        ids = dict(enumerate(target.ids)) | {255: void}
-        whose = "the given classes" if classes else "Cityscapes: its 19 classes are used"
-        return Meaning(labels, target, ids, f"train ids ({said}), of {whose}")
+    said = f"as --labels {labels} says" if labels else "by the names of the masks"
+    kind = labels or (hint if hint in ("cityscapes", "train-ids") else None)
+    if kind == "train-ids":
+        return _train_ids(classes, said)
+    if kind == "cityscapes" and classes is None:
+        return _cityscapes_ids(said)
     if classes is not None:
         reason = "ids of the given classes; others are not scored"
-        return Meaning(labels, classes, {i: i for i in range(256)}, reason)
+        return Meaning("ids", classes, {i: i for i in range(256)}, reason)
+    if kind is None and hint != "own":
+        looks = "as the values and what they look like say"
+        candidates = [_train_ids(None, looks)] * _like_train_ids(pixels)
+        candidates += [_cityscapes_ids(looks)] * _like_cityscapes(pixels)
+        fitting = [each for each in candidates if look_like_streets(samples, each.ids)]
+        if len(fitting) == 1:
+            return fitting[0]
+        if candidates:
+            own = _proposal(pixels, palette, "a class for each value, which you name")
+            candidates.append(own)
+            ways = "".join(f"\n    --labels {m.labels}: {WHAT[m.labels]}" for m in candidates)
+            raise OpenMeaningError(
+                "the values of the masks may mean several things, and what they look like does "
+                f"not tell which. Say it, or list the classes with --classes FILE:{ways}",
+                candidates,
+            )
+    return _proposal(pixels, palette, said if labels or hint else "by the values found")
+
+
+def _train_ids(classes: Classes | None, said: str) -> Meaning:
+    target = classes or CITYSCAPES
+    void = UNLABELED if target == CITYSCAPES else void_of(target)
+    whose = "the given classes" if classes else "Cityscapes: its 19 classes are used"
+    ids = dict(enumerate(target.ids)) | {255: void}
+    return Meaning("train-ids", target, ids, f"train ids ({said}), of {whose}")
+
+
+def _cityscapes_ids(said: str) -> Meaning:
     # 255 would be a licence plate; but with it and no id above 18, a file looks like train ids.
     ids = {i: i for i in range(34)} | dict.fromkeys(LICENSE_PLATES, UNLABELED)
-    if pixels.keys() <= ids.keys() and hint != "own":
-        if hint == "cityscapes" or _like_cityscapes(pixels):
-            reason = f"ids of Cityscapes ({said}): its 19 classes are used"
-            return Meaning(labels, CITYSCAPES, ids, reason)
-    _refuse_many(pixels)
-    found = sorted(pixels)
+    reason = f"ids of Cityscapes ({said}): its 19 classes are used"
+    return Meaning("cityscapes", CITYSCAPES, ids, reason)
+
+
+def _proposal(pixels: Counter, palette: list[tuple[int, int, int]], said: str) -> Meaning:
+    refuse_smoothed(pixels, False)
+    found = sorted(value for value in pixels if value != TRANSPARENT)
     if found == [255]:
         raise ValueError("the masks hold nothing but 255, which usually means not labelled")
     scored = [i for i in found if i != 255 or len(found) == 2]  # of a mask 0, 255 both are classes
-    colors = tuple(palette[i] if i < len(palette) else _color(i) for i in scored)
+    colors = tuple(palette[i] if i < len(palette) else color_of(i) for i in scored)
     classes = Classes(tuple(f"class {i}" for i in scored), tuple(scored), colors)
     reason = f"ids of classes of your own ({said})"
-    return Meaning(labels, classes, {i: i for i in range(256)}, reason, proposed=True)
+    return Meaning("ids", classes, {i: i for i in range(256)}, reason, proposed=True)
+
+
+def of_shapes(names: dict[str, int]) -> Meaning:
+    """What labelme's shapes are drawn as, where nobody lists the classes: each label is one."""
+    rows = [(name, i) for name, i in names.items() if i != names[IGNORED]]
+    classes = Classes(*zip(*rows, strict=True), tuple(color_of(i) for _, i in rows))
+    return Meaning("ids", classes, {i: i for i in range(256)}, "the labels of labelme's shapes")
 
 
 def _like_train_ids(pixels: Counter) -> bool:
     """Nothing but 0..18 and 255, with road, building, vegetation, sky and car."""
-    values = pixels.keys()
+    values = pixels.keys() - {TRANSPARENT}
     return values <= {*range(19), 255} and values >= {0, 2, 8, 10, 13} and bool(values & {18, 255})
 
 
 def _like_cityscapes(pixels: Counter) -> bool:
-    """Much road, most pixels of a class, and two of building, vegetation, sky and car."""
-    total = pixels.total()
+    """No other ids, much road, most pixels of a class, two of building, vegetation, sky, car."""
+    total, values = pixels.total(), pixels.keys() - {TRANSPARENT, *LICENSE_PLATES}
     scored = sum(pixels[i] for i in CITYSCAPES.ids)
-    few = len(pixels.keys() & COMMON) < 2
-    return pixels[ROAD] >= 0.05 * total and scored >= 0.6 * total and not few
+    much = pixels[ROAD] >= 0.05 * total and scored >= 0.6 * total
+    return values <= {*range(34)} and much and len(values & COMMON) >= 2
 
 
-def _refuse_many(pixels: Counter) -> None:
+def look_like_streets(masks: list[np.ndarray], ids: dict[int, int]) -> bool:
+    """Whether masks, their values taken for ids of Cityscapes, look like pictures of streets.
+
+    Sky above and road below, both connected; the lowest fifth of the pictures is of what streets
+    end in, the highest of what stands above them. That tells them from lists of other data sets
+    whose values fit: RailSem19's rails would be riders before the camera.
+    """
+    ids = ids | {TRANSPARENT: UNLABELED}
+    sky, road, high, low, same, pairs = [0, 0], [0, 0], [0, 0], [0, 0], 0, 0
+    for values in masks:
+        labels = translate(values, ids)
+        height = len(labels)
+        half, fifth = round(0.6 * height), max(height // 5, 1)
+        for tally, inside, outside, members in (
+            (sky, labels[:half], labels[half:], [SKY]),
+            (road, labels[height - half :], labels[: height - half], [ROAD]),
+        ):
+            tally[0] += np.isin(inside, members).sum()
+            tally[1] += np.isin(outside, members).sum()
+        for tally, band, members in ((high, labels[:fifth], ABOVE), (low, labels[-fifth:], BELOW)):
+            scored = np.isin(band, CITYSCAPES.ids)
+            tally[0] += np.isin(band, members).sum()
+            tally[1] += scored.sum() - np.isin(band, members).sum()
+        same, pairs = same + (labels[:, 1:] == labels[:, :-1]).sum(), pairs + labels[:, 1:].size
+    right = [yes >= 0.9 * (yes + no) and yes > 0 for yes, no in (sky, road, high, low)]
+    return all(right) and same >= 0.9 * pairs
+
+
+def absent_class(pixels: Counter, classes: Classes) -> str:
+    """A question about a class without one pixel, beside a large value of no class; else ""."""
+    absent = [
+        (name, i) for name, i in zip(classes.names, classes.ids, strict=True) if not pixels[i]
+    ]
+    others = [v for v, n in pixels.most_common() if n >= LARGE * pixels.total()]
+    others = [value for value in others if value not in (*classes.ids, TRANSPARENT)]
+    if not absent or not others:
+        return ""
+    (name, i), share = absent[0], pixels[others[0]] / pixels.total()
+    return (
+        f"no pixel is of the class {name} (id {i}), but {share:.0%} are {others[0]}, which no "
+        f"class has: did you mean {others[0]}"
+    )
+
+
+def strong_values(pixels: Counter, colored: bool) -> list[int]:
+    """The values of at least `STRONG` of the pixels that no smoothing or JPEG explains."""
+    strong, total = [], pixels.total()
+    for value, number in pixels.most_common(MOST_VALUES * 4):
+        stronger = [other for other in strong if pixels[other] >= 4 * number]
+        if value == TRANSPARENT or number < STRONG * total or blends([value], stronger, colored):
+            continue
+        strong.append(value)
+    return strong
+
+
+def blends(values: Iterable[int], strong: list[int], colored: bool) -> list[int]:
+    """Those of some values that lie between two of the strong ones, or beside one of them.
+
+    Smoothed edges leave hundreds of values between, JPEG hundreds beside.
+    """
+    if not strong:
+        return []
+    ends = _rgb(np.array(strong)) if colored else np.array(strong, float)[:, None]
+    start, stop = ends[:, None], ends[None]
+    found = []
+    for value in values:
+        color = _rgb(np.array([value])) if colored else np.array([[float(value)]])
+        along = ((color - start) * (stop - start)).sum(-1)
+        along = (along / np.maximum(((stop - start) ** 2).sum(-1), 1)).clip(0, 1)
+        apart = np.linalg.norm(start + along[..., None] * (stop - start) - color, axis=-1)
+        if apart.min() <= NEAR or np.diag(apart).min() <= NOISE:
+            found.append(value)
+    return found
+
+
+def are_smoothed(others: Collection[int], strong: list[int], colored: bool) -> bool:
+    """Whether values beside the strong ones are many, and most of them blends of these.
+
+    Ids lie between each other as well: of bytes, only the edges of two or three far ones count.
+    """
+    some = [*others][:300]
+    if not colored and (len(strong) > 3 or max(strong, default=0) - min(strong, default=0) < 64):
+        return False
+    enough = len(some) >= max(5, len(strong))
+    return enough and len(blends(some, strong, colored)) > len(some) / 2
+
+
+def refuse_smoothed(pixels: Counter, colored: bool) -> None:
+    """Raise ValueError for values that smoothed edges or JPEG left, and for too many."""
+    strong = strong_values(pixels, colored)
+    others = [value for value in pixels if value not in {*strong, TRANSPARENT}]
+    share = sum(pixels[value] for value in strong) / max(pixels.total(), 1)
+    if share > 0.5 and are_smoothed(others, strong, colored):
+        raise ValueError(
+            f"the masks hold {len(pixels):,} values, of which {len(strong)} make up {share:.1%} "
+            f"({show(strong, colored)}); the others are blends, as smoothed edges and JPEG leave "
+            "them: export the masks without smoothing, or have each pixel take the nearest of "
+            "these, or of the colours of --classes, with --nearest-color"
+        )
     if len(pixels) > MOST_VALUES:
         raise ValueError(
-            f"the masks hold {len(pixels)} different values, as of JPEG or of smoothed edges: "
-            "export them as PNG without smoothing, or list the classes with --classes"
+            f"the masks hold {len(pixels):,} different values: list the classes with --classes, "
+            "or correct the path if these are photographs"
         )
 
 
@@ -249,59 +504,3 @@ def show(values: Iterable[int], colored: bool) -> str:
     values = sorted(values)
     texts = [str(unpack(value)) if colored else str(value) for value in values[:10]]
     return ", ".join(texts) + (", ..." if len(values) > 10 else "")
-
-
-def _color(index: int) -> tuple[int, int, int]:
-    """A colour for each of many classes, neighbours far apart."""
-    rgb = colorsys.hsv_to_rgb(index * 0.618 % 1, 0.6 + 0.4 * (index % 2), 0.95 - 0.15 * (index % 3))
-    return tuple(round(255 * value) for value in rgb)
-
-
-def palette_of(path: Path) -> list[tuple[int, int, int]]:
-    """The colours of a palette image; [] for others."""
-    with open_image(path) as image:
-        flat = image.getpalette("RGB") if image.mode == "P" else None
-    return list(zip(*[iter(flat or [])] * 3, strict=True))
-
-
-def read_class_list(path: Path) -> Classes:
-    """The classes of a `classes.yaml`, or of a `label_colors.txt` of CamVid, CVAT or datumaro.
-
-    In the latter, a line is `R G B name`, its number from 0 is the id, and a class that is called
-    void or unlabeled is not scored. Raises FileNotFoundError, or ValueError with the file's name.
-    """
-    if not path.is_file():
-        raise FileNotFoundError(f"there is no list of classes {path}: correct the path")
-    if path.suffix.lower() != ".txt":
-        return Classes.from_file(path)
-    rows, line = [], ""
-    try:
-        for line in path.read_text(encoding="utf-8-sig").splitlines():
-            if line.strip() and not line.startswith("#"):
-                r, g, b, name = line.split(maxsplit=3)
-                rows.append((name.strip(), (int(r), int(g), int(b))))
-    except (OSError, ValueError) as error:
-        raise ValueError(
-            f"{path} is not a list of colours: a line is `128 64 128 road`, not `{line[:60]}`"
-        ) from error
-    kept = [(name, i, color) for i, (name, color) in enumerate(rows) if name.lower() not in VOID]
-    if not kept or len(rows) > 255:
-        raise ValueError(f"{path} must list 1 to 255 classes, a line each: `128 64 128 road`")
-    try:
-        return Classes(*zip(*kept, strict=True))
-    except ValueError as error:
-        raise ValueError(f"{path}: {error}") from error
-
-
-def as_yaml(classes: Classes, comments: dict[int, str]) -> str:
-    """The text of a `classes.yaml`.
-
-    comments: id -> what is said at the end of its line; ids of no class are listed in a comment.
-    """
-    lines = []
-    for name, i, color in zip(classes.names, classes.ids, classes.colors, strict=True):
-        row = f"- {{name: {json.dumps(name, ensure_ascii=False)}, id: {i}, color: {list(color)}}}"
-        lines.append(row + (f"  # {comments[i]}" if i in comments else ""))
-    for i in comments.keys() - set(classes.ids):
-        lines.append(f"# - {{name: class {i}, id: {i}, color: [0, 0, 0]}}  # {comments[i]}")
-    return "\n".join(lines) + "\n"

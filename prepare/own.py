@@ -32,14 +32,18 @@ from tqdm import tqdm
 from data_io.image_io import image_size, open_image, read_image
 from data_io.layout import IMAGE, OWN_RECORD, list_split
 from dataset import read_classes
-from prepare import masks, pairs
+from prepare import class_lists, masks, pairs
 from prepare.inspection import size_text
-from prepare.masks import LABELS, Meaning
-from prepare.pairs import Item, plan
+from prepare.masks import LABELS, TRANSPARENT, Form, Meaning, OpenMeaningError
+from prepare.pairs import Item, Pair, plan
+from prepare.polygons import BACKGROUND, IGNORED, shape_names
+from prepare.preview import draw_preview
+from prepare.splits import assign_splits
 from runtime.console import escape_output
 from runtime.files import atomic_write
-from utils import CITYSCAPES
+from utils import CITYSCAPES, Classes
 
+PREVIEW = "own-preview.jpg"  # what the masks are taken for
 TELLING = ("train-ids", "colors")  # labels that the names of masks tell apart
 PROPOSAL = """\
 # Proposed by `python -m prepare.own` from the masks in
@@ -49,13 +53,13 @@ PROPOSAL = """\
 """
 
 
-def inspect(item: Item, colors: bool, palette: list) -> Counter | str:
+def inspect(item: Item, form: Form, palette: list) -> Counter | str:
     """The pixels of each value in a mask; or what is wrong with it, or with the image.
 
     palette: RGB of each index, which the colours of a mask with a palette must not contradict.
     """
     try:
-        values = masks.read_values(item.pair.mask, colors)
+        values = masks.read_values(item.pair.mask, form)
         counts = masks.count(values)
         mine = masks.palette_of(item.pair.mask) if palette else []
         both = dict(enumerate(zip(mine, palette, strict=False)))  # as far as both have colours
@@ -77,15 +81,18 @@ def inspect(item: Item, colors: bool, palette: list) -> Counter | str:
     return counts
 
 
-def convert(item: Item, meaning: Meaning) -> None:
-    """Write the two files of an item, unless they are there. Raises OSError or ValueError."""
-    if item.is_done():
-        return
+def convert(item: Item, meaning: Meaning, form: Form) -> str | None:
+    """Write the two files of an item, unless they are there; returns what went wrong, if it did."""
+    try:
+        if not item.is_done():
+            _write(item, meaning, form)
+    except (OSError, ValueError) as error:
+        return str(error)
+
+
+def _write(item: Item, meaning: Meaning, form: Form) -> None:
     changed = {p: p.stat().st_mtime_ns for p in (item.pair.image, item.pair.mask)}  # before reading
-    values = masks.read_values(item.pair.mask, meaning.labels == "colors")
-    known = np.array(sorted(meaning.ids), dtype=np.int32)
-    ids = np.array([meaning.ids[value] for value in known.tolist()], dtype=np.uint8)
-    labels = _png(ids[np.searchsorted(known, values)])
+    labels = _png(masks.translate(masks.read_values(item.pair.mask, form), meaning.ids))
     rgb = read_image(item.pair.image)
     with open_image(item.pair.image) as image:
         upright = image.getexif().get(ExifTags.Base.Orientation, 1) == 1
@@ -104,14 +111,14 @@ def _png(pixels: np.ndarray) -> bytes:
     return data.getvalue()
 
 
-def in_threads(function: Callable, items: list[Item], what: str) -> list:
+def in_threads(function: Callable, items: list, what: str) -> list:
     """A function's results for all items, with a progress bar."""
     with ThreadPoolExecutor() as threads:
         results = threads.map(function, items)
         return list(tqdm(results, what, len(items), unit="image", disable=None))
 
 
-def read_record(dst: Path) -> Meaning | None:
+def read_record(dst: Path) -> tuple[Meaning, Form] | None:
     """What an earlier call took the masks in `dst` for; None if it is new.
 
     Raises ValueError if `dst` holds a data set of another origin, or a record that is damaged.
@@ -123,24 +130,36 @@ def read_record(dst: Path) -> Meaning | None:
         return None
     classes = read_classes(dst)
     try:
-        record = json.loads((dst / OWN_RECORD).read_text())
+        record = json.loads((dst / OWN_RECORD).read_text(encoding="utf-8"))
         labels, ids = record["labels"], {int(value): i for value, i in record["ids"].items()}
-        labels = "ids" if labels == "palette" else labels  # of earlier versions
-        if labels not in LABELS or not {*ids.values()} <= {*range(256)}:
+        if labels in ("ids", "palette") and classes == CITYSCAPES:  # of earlier versions
+            labels = "cityscapes"
+        labels = "ids" if labels == "palette" else labels
+        names = {str(name): int(value) for name, value in record.get("names", {}).items()}
+        targets = tuple(map(int, record.get("targets", ())))
+        if labels not in LABELS or not {*ids.values(), *names.values()} <= {*range(256)}:
             raise ValueError("its labels or ids are invalid")
     except Exception as error:  # parsers raise nearly anything
         raise ValueError(
             f"{dst / OWN_RECORD} is damaged ({error!r}): restore it, or choose a new directory"
         ) from error
+    void = 0 if classes == CITYSCAPES else class_lists.void_of(classes)
     if labels == "colors" and classes != CITYSCAPES:  # those that were added to classes.yaml
         ids = dict(zip(map(masks.pack, classes.colors), classes.ids, strict=True)) | ids
-    return Meaning(labels, classes, ids, "the same as before")
+    meaning = Meaning(labels, classes, {TRANSPARENT: void} | ids, "the same as before")
+    return meaning, Form(labels == "colors", targets, names)
 
 
-def unknown_values(meaning: Meaning, dst: Path, again: bool) -> str:
+def unknown_values(meaning: Meaning, dst: Path, again: bool, pixels: Counter) -> str:
     """What is wrong with values that have no meaning, in an earlier call's `dst` if `again`."""
+    unknown = pixels.keys() - meaning.ids.keys()
     if meaning.labels == "train-ids":
         fault = "are neither train ids nor 255 (are they ids? --labels ids)"
+    elif meaning.labels == "colors" and masks.are_smoothed(unknown, [*meaning.ids], True):
+        fault = (
+            f"are no colours of classes, but {len(unknown):,} blends of these, as smoothed edges "
+            "leave them (--nearest-color takes each pixel for the nearest)"
+        )
     elif meaning.classes == CITYSCAPES:
         what = "colours" if meaning.labels == "colors" else "ids"
         anew = " and a new directory" if again else ""
@@ -151,16 +170,18 @@ def unknown_values(meaning: Meaning, dst: Path, again: bool) -> str:
     return f"masks hold values that {fault}, and nothing was written"
 
 
-def write_record(dst: Path, meaning: Meaning, results: list[Counter], source: Path) -> None:
+def write_record(
+    dst: Path, meaning: Meaning, form: Form, results: list[Counter], source: Path
+) -> None:
     """Write `OWN_RECORD` and, unless the classes are Cityscapes', `classes.yaml`."""
     dst.mkdir(parents=True, exist_ok=True)
     if meaning.classes != CITYSCAPES and not (dst / "classes.yaml").exists():
         comments = describe(results, meaning) if meaning.proposed else {}
-        text = masks.as_yaml(meaning.classes, comments)
+        text = class_lists.as_yaml(meaning.classes, comments)
         if meaning.proposed:
             text = PROPOSAL.format(source=source) + text
         atomic_write(dst / "classes.yaml", text.encode())
-    record = {"labels": meaning.labels, "ids": meaning.ids}
+    record = {"labels": meaning.labels, "ids": meaning.ids, **form._asdict()}
     atomic_write(dst / OWN_RECORD, json.dumps(record).encode())
 
 
@@ -184,76 +205,147 @@ def prepare(
     labels: str | None = None,
     classes: Path | None = None,
     say: Callable[[str], None] = lambda line: None,
+    pattern: str | None = None,
+    nearest: bool = False,
 ) -> dict[str, int]:
     """Convert all images and masks; returns the number of images in each split.
 
     Args:
         images, labels_dir, dst: directories of images, of masks, and to write to.
-        val: see `pairs.assign_splits`.
+        val: see `splits.assign_splits`.
         labels: one of `masks.LABELS`; None: as the masks look.
-        classes: a file that `masks.read_class_list` reads; None: Cityscapes' or new ones.
+        classes: a file that `class_lists.read_class_list` reads; None: the data set's own list,
+            Cityscapes' classes or new ones.
         say: called with each line for the user.
+        pattern: how the names of images and masks fit together, see `pairs.parse_pattern`.
+        nearest: take each pixel for the nearest colour of a class.
 
-    Raises OSError or ValueError, with the files' names, before anything is written: for a file that
-    cannot be read, for images and masks that do not fit together, for values that have no meaning,
-    and for a `dst` with other data.
+    Raises OSError or ValueError, with the files' names, before anything but `PREVIEW` is written:
+    for a file that cannot be read, for images and masks that do not fit together, for values that
+    have no meaning or several, and for a `dst` with other data.
     """
     for source in (images, labels_dir):
         if dst.resolve().is_relative_to(source.resolve()):
             raise ValueError(f"{dst} lies in {source}, which is only read: write elsewhere")
     before = read_record(dst)
-    given = None if classes is None else masks.read_class_list(classes)
-    if before is not None or (dst / "classes.yaml").is_file():
-        if given not in (None, read_classes(dst)):
-            raise ValueError(
-                f"{classes} differs from the classes of {dst}: leave --classes out, and edit "
-                f"{dst / 'classes.yaml'}, or choose a new directory"
-            )
-        given = read_classes(dst)
-    if before and labels and labels != before.labels:
-        raise ValueError(f"{dst} was made with --labels {before.labels}: choose a new directory")
-    kind = labels or (before and before.labels)
-    found, notes = pairs.find_pairs(images, labels_dir, kind if kind in TELLING else None)
-    splits, how = pairs.assign_splits(found, val)
+    if before and labels and labels != before[0].labels:
+        raise ValueError(f"{dst} was made with --labels {before[0].labels}: choose a new directory")
+    kind = "colors" if nearest else labels or (before and before[0].labels)
+    found, notes = pairs.find_pairs(images, labels_dir, kind if kind in TELLING else None, pattern)
+    given, of_whom = find_classes(classes, dst, found, images, before is not None)
+    splits, how = assign_splits(found, val)
     items = plan(found, splits, dst)
-    colored = kind == "colors"
-    if kind is None:
-        colored = masks.are_colored(masks.sample([pair.mask for pair in found]))
-    palette = [] if colored else masks.palette_of(found[0].mask)
-    look = partial(inspect, colors=colored, palette=[] if labels else palette)
+    form = before[1] if before else choose_form(found, kind, given, nearest)
+    palette = [] if form.colors else masks.palette_of(found[0].mask)
+    look = partial(inspect, form=form, palette=[] if labels else palette)
     results = in_threads(look, items, "checking")
     _refuse("problems, and nothing was written", [r for r in results if isinstance(r, str)])
-    meaning = before
-    if before is None:
-        pixels = sum(results, Counter())
-        meaning = masks.interpret(pixels, labels, given, colored, found[0].hint, palette)
+    if before:
+        meaning = before[0]
+    else:
+        meaning = find_meaning(found, results, kind, given, form, palette, dst)
+    pixels = sum(results, Counter())
     unknown = [result.keys() - meaning.ids.keys() for result in results]
     _refuse(
-        unknown_values(meaning, dst, before is not None),
+        unknown_values(meaning, dst, before is not None, pixels) if any(unknown) else "",
         [
-            f"{item.pair.mask}: {masks.show(values, colored)}"
+            f"{item.pair.mask}: {masks.show(values, form.colors)}"
             for item, values in zip(items, unknown, strict=True)
             if values
         ],
     )
-    for line in [*notes, f"masks: {meaning.reason}", f"splits: {how}"]:
+    for line in [*notes, *of_whom, f"masks: {meaning.reason}", f"splits: {how}"]:
         say(line)
     if before is None:
-        if labels is None and given is None:
-            say("(if they mean something else, say so with --labels or --classes: see --help)")
-        write_record(dst, meaning, results, labels_dir)
-    failed = [f for f in in_threads(partial(attempt, meaning=meaning), items, "converting") if f]
-    _refuse("images could not be converted", failed)
+        say(f"see {dst / PREVIEW}: what the labels are taken for")
+        write_record(dst, meaning, form, results, labels_dir)
+    write = partial(convert, meaning=meaning, form=form)
+    _refuse(
+        "images could not be converted", list(filter(None, in_threads(write, items, "converting")))
+    )
     summarise(dst, items, results, meaning, say)
     return dict(Counter(splits))
 
 
-def attempt(item: Item, meaning: Meaning) -> str | None:
-    """`convert`; returns the message of an error, so that the others are still converted."""
+def find_classes(
+    given: Path | None, dst: Path, found: list[Pair], images: Path, again: bool
+) -> tuple[Classes | None, list[str]]:
+    """The classes of --classes, of `dst`, or of a list that lies in the data set; and a note.
+
+    Raises ValueError for a list that differs from the classes of `dst`.
+    """
+    classes = None if given is None else class_lists.read_class_list(given)
+    if again or (dst / "classes.yaml").is_file():
+        if classes not in (None, read_classes(dst)):
+            raise ValueError(
+                f"{given} differs from the classes of {dst}: leave --classes out, and edit "
+                f"{dst / 'classes.yaml'}, or choose a new directory"
+            )
+        return read_classes(dst), []
+    if classes is not None:
+        return classes, []
+    folders = {images, images.parent, *(pair.mask.parent for pair in found)}
+    path = class_lists.find_class_list(folders | {pair.mask.parent.parent for pair in found})
+    return (
+        (class_lists.read_class_list(path), [f"classes: those of {path}"]) if path else (None, [])
+    )
+
+
+def choose_form(
+    found: list[Pair], kind: str | None, classes: Classes | None, nearest: bool
+) -> Form:
+    """How the masks are to be read, where no earlier call says so."""
+    paths = [pair.mask for pair in found]
+    if paths[0].suffix.lower() == ".json":
+        if classes is None:
+            shapes = sorted(set().union(*in_threads(shape_names, paths, "reading shapes")))
+            return Form(
+                names={BACKGROUND: 0, IGNORED: 255} | {n: i for i, n in enumerate(shapes, 1)}
+            )
+        return Form(names=class_lists.values_of_names(classes))
+    colored = kind == "colors" or found[0].hint == "colors"
+    if kind is None and not colored:
+        colored = masks.are_colored(masks.sample(paths))
+    form = Form(colored)
+    if nearest and classes is not None:
+        return form._replace(targets=(masks.BLACK, *map(masks.pack, classes.colors)))
+    if nearest:
+        lossy = form._replace(targets=None)
+        seen = sum(
+            (masks.count(masks.read_values(p, lossy)) for p in masks.sample(paths)), Counter()
+        )
+        return form._replace(targets=tuple(masks.strong_values(seen, True)))
+    return form
+
+
+def find_meaning(
+    found: list[Pair],
+    results: list[Counter],
+    kind: str | None,
+    classes: Classes | None,
+    form: Form,
+    palette: list,
+    dst: Path,
+) -> Meaning:
+    """`masks.interpret`; draws what the masks are taken for, or may be taken for, to `PREVIEW`."""
+    some = masks.sample(found)
+    samples = [masks.read_values(pair.mask, form) for pair in some]
+    pixels = sum(results, Counter())
     try:
-        convert(item, meaning)
-    except (OSError, ValueError) as error:
-        return str(error)
+        if form.names and classes is None:
+            meaning = masks.of_shapes(form.names)
+        else:
+            meaning = masks.interpret(pixels, kind, classes, form, samples, found[0].hint, palette)
+    except OpenMeaningError as error:
+        write_preview(dst, some, error.candidates, form)
+        raise ValueError(f"{error}\n{dst / PREVIEW} shows what that would be") from error
+    write_preview(dst, some, [meaning], form)
+    return meaning
+
+
+def write_preview(dst: Path, some: list[Pair], meanings: list[Meaning], form: Form) -> None:
+    dst.mkdir(parents=True, exist_ok=True)
+    atomic_write(dst / PREVIEW, draw_preview(some, meanings, form))
 
 
 def _refuse(fault: str, files: Iterable[str]) -> None:
@@ -314,13 +406,20 @@ def main() -> None:
     parser.add_argument("masks", type=Path, metavar="MASKS", help="directory of the masks")
     parser.add_argument("dst", type=Path, metavar="DST", help="where to write, such as data/mine")
     parser.add_argument("--val", help="share to validate on (0.2 if not given), or a file of names")
+    parser.add_argument(
+        "--pairs", metavar="X_rgb.png=X_gt.png", help="names of images and masks, X in common"
+    )
     parser.add_argument("--labels", choices=LABELS, help="what the masks' values are")
     parser.add_argument(
-        "--classes", type=Path, metavar="FILE", help="classes.yaml, or CamVid's label_colors.txt"
+        "--nearest-color", action="store_true", help="of smoothed masks in colours, or JPEG"
+    )
+    parser.add_argument(
+        "--classes", type=Path, metavar="FILE", help="classes.yaml, or a list of another tool"
     )
     args = parser.parse_args()
+    choices = args.val, args.labels, args.classes
     try:
-        prepare(args.images, args.masks, args.dst, args.val, args.labels, args.classes, say=print)
+        prepare(args.images, args.masks, args.dst, *choices, print, args.pairs, args.nearest_color)
     except (OSError, ValueError) as error:
         sys.exit(f"error: {error}")
     except KeyboardInterrupt:
