@@ -46,7 +46,7 @@ def read_class_list(path: Path) -> Classes:
 def _classes(rows: list[Row]) -> Classes:
     first = -1 if rows[0][0] == IGNORED else 0  # of labelme, whose ids begin behind it
     kept = [
-        (name, i if i is not None else place, color or color_of(place))
+        (name, i if i is not None else place, tuple(color or color_of(place)))
         for place, (name, i, color) in enumerate(rows, first)
         if name.lower() not in VOID
     ]
@@ -82,7 +82,9 @@ def _read_csv(text: str) -> list[Row]:
     rows = []
     for row in csv.DictReader(text.splitlines(), skipinitialspace=True):
         row = {str(key).strip().lower(): str(value).strip() for key, value in row.items()}
-        name = next(row[key] for key in ("name", "class", "label", "class_name") if row.get(key))
+        name = next((row[key] for key in ("name", "class", "label") if row.get(key)), None)
+        if name is None:
+            raise ValueError("it has no column name")
         i = next((int(row[key]) for key in ("pixel value", "id", "index") if row.get(key)), None)
         rgb = [row[key] for key in (*"rgb", "red", "green", "blue") if row.get(key)]
         rows.append((name, i, tuple(map(int, rgb)) or None))
@@ -96,7 +98,7 @@ def _read_json(text: str) -> list[Row]:
     if "label_map" in content:
         colors = content.get("segmentation_colors") or [None] * len(content["label_map"])
         items = zip(content["label_map"].items(), colors, strict=True)
-        return [(name, int(i), tuple(color) if color else None) for (i, name), color in items]
+        return [(name, int(i), color) for (i, name), color in items]
     if isinstance(content.get("labels"), list):
         return [
             (row["name"] if row.get("evaluate", True) else IGNORED.strip("_"), None, row["color"])

@@ -345,7 +345,7 @@ def find_meaning(
 
 def write_preview(dst: Path, some: list[Pair], meanings: list[Meaning], form: Form) -> None:
     dst.mkdir(parents=True, exist_ok=True)
-    atomic_write(dst / PREVIEW, draw_preview(some, meanings, form))
+    atomic_write(dst / PREVIEW, draw_preview(masks.sample(some, 3), meanings, form))
 
 
 def _refuse(fault: str, files: Iterable[str]) -> None:

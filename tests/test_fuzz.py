@@ -21,7 +21,7 @@ from data_io.image_io import image_size, read_image
 from dataset import Cityscapes
 from engine import Recipe, make_model
 from inference import load_model
-from prepare import masks
+from prepare import class_lists
 from prepare.archives import zip_state
 from prepare.own import read_record
 from tests.stress import fuzz, fuzz_kinds
@@ -106,7 +106,7 @@ def test_a_class_of_another_form_is_refused(tmp_path, row):
 def test_a_list_of_colours_of_another_form_is_refused(tmp_path, text):
     (tmp_path / "colors.txt").write_text(text)
     with pytest.raises(ValueError, match="colors.txt"):
-        masks.read_class_list(tmp_path / "colors.txt")
+        class_lists.read_class_list(tmp_path / "colors.txt")
 
 
 @pytest.mark.parametrize(
