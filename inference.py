@@ -78,6 +78,24 @@ def inference_net(model: nn.Module, precision: str = "auto") -> nn.Module:
     return data_parallel(Autocast(for_prediction(model, precision), precision))
 
 
+def check_normalized(_: nn.Module, inputs: tuple) -> None:
+    """A forward pre-hook for networks that strangers call: refuse what `normalize` does not leave.
+
+    Raises ValueError for images that are neither uint8 nor floats of -2..2; and for floats of 0..1,
+    as photographs often are, whose predictions would be other ones.
+    """
+    images = inputs[0] if inputs else torch.empty(0, dtype=torch.uint8)
+    if images.dtype == torch.uint8 or not images.numel():
+        return
+    low, high = (float(value) for value in images.detach().aminmax())
+    is_normalized = images.is_floating_point() and low >= -2.05 and high <= 2.05
+    if not is_normalized or (low >= 0 and high <= 1):
+        raise ValueError(
+            f"the images are {images.dtype} from {low:.3g} to {high:.3g}: give uint8, 0..255, as "
+            "they come from a file, or floats that went through `model.normalize`, -2..2"
+        )
+
+
 @torch.inference_mode()
 def predict_logits(
     net: nn.Module, images: Tensor, size: tuple[int, int], tta: bool = False

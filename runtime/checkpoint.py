@@ -8,6 +8,7 @@ import io
 import os
 import platform
 import sys
+import warnings
 import zipfile
 from dataclasses import asdict, fields
 from pathlib import Path
@@ -21,6 +22,7 @@ from runtime.distributed import broadcast_from_main
 from runtime.files import atomic_write
 from utils import CITYSCAPES, Classes
 
+END_OF_ZIP = b"PK\x05\x06"  # 22 bytes before the end of an archive without a comment
 CHECKSUM = b"sha256:"
 CHECKSUM_SIZE = 2 + len(CHECKSUM) + 64  # after the comment's length, the last field of a zip
 MAY_CHANGE = {"data_root", "workers", "cache", "device"}  # fields of a recipe, within a run
@@ -32,7 +34,7 @@ def load_checkpoint(path: str | Path) -> dict:
     Weights saved under `nn.DataParallel` lose its `module.` prefix. Raises FileNotFoundError,
     OSError if the file cannot be read, or ValueError if it is damaged, no checkpoint of this
     project, or would take more memory than the file has bytes. A file without a checksum, as older
-    versions wrote, is taken as it is.
+    versions wrote, is taken as it is; with a warning if it had one before `torch.save` wrote it.
     """
     try:
         content = Path(path).read_bytes()
@@ -65,9 +67,15 @@ def load_checkpoint(path: str | Path) -> dict:
             f"{path} is no checkpoint of this project: it lacks {', '.join(sorted(parts))}"
         )
     if checkpoint.pop("sealed", False) and not has_checksum:
-        raise ValueError(
-            f"{path} is damaged (its end, the checksum, is cut off): "
-            "restore it from a copy, or take another"
+        if content[-len(END_OF_ZIP) - 18 : -18] != END_OF_ZIP:  # its comment is cut off or damaged
+            raise ValueError(
+                f"{path} is damaged (its end, the checksum, is cut off): "
+                "restore it from a copy, or take another"
+            )
+        warnings.warn(
+            f"{path} was saved again by torch.save, without the checksum that it had: damage to it "
+            "would not be noticed (`runtime.checkpoint.save_checkpoint` writes one)",
+            stacklevel=2,
         )
     weights = checkpoint["model"].items()
     checkpoint["model"] = {name.removeprefix("module."): value for name, value in weights}
