@@ -22,7 +22,6 @@ from runtime.distributed import broadcast_from_main
 from runtime.files import atomic_write
 from utils import CITYSCAPES, Classes
 
-END_OF_ZIP = b"PK\x05\x06"  # 22 bytes before the end of an archive without a comment
 CHECKSUM = b"sha256:"
 CHECKSUM_SIZE = 2 + len(CHECKSUM) + 64  # after the comment's length, the last field of a zip
 MAY_CHANGE = {"data_root", "workers", "cache", "device"}  # fields of a recipe, within a run
@@ -67,7 +66,8 @@ def load_checkpoint(path: str | Path) -> dict:
             f"{path} is no checkpoint of this project: it lacks {', '.join(sorted(parts))}"
         )
     if checkpoint.pop("sealed", False) and not has_checksum:
-        if content[-len(END_OF_ZIP) - 18 : -18] != END_OF_ZIP:  # its comment is cut off or damaged
+        ending = content[-22:]  # of an archive without a comment, whose length is 0
+        if not (ending.startswith(b"PK\5\6") and ending.endswith(b"\0\0")):
             raise ValueError(
                 f"{path} is damaged (its end, the checksum, is cut off): "
                 "restore it from a copy, or take another"
