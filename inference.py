@@ -1,6 +1,7 @@
 """From a checkpoint to label maps: the one forward path that `predict` and `evaluate` share."""
 
 import math
+import warnings
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -9,7 +10,7 @@ from PIL import Image
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from data_io.image_io import read_image, to_rgb
+from data_io.image_io import jpeg_damage, read_image, to_rgb
 from dataset import resize
 from folding import for_prediction
 from model import UNet, check_settings
@@ -192,7 +193,7 @@ def predict(
             sees the image downscaled by `model.downscale`, as in its training, and its logits are
             upsampled.
         image: a file or a Pillow image, which are made RGB and upright (see `to_rgb`); or a uint8
-            tensor (3, H, W).
+            tensor (3, H, W). Warns of a JPEG whose data are damaged.
         probabilities: also return how probable each pixel's class is.
         scale: resize the image by this first: a network knows things at the size, in pixels, that
             they had in its training.
@@ -210,7 +211,9 @@ def predict(
         less, or a precision that the device lacks.
     """
     if isinstance(image, str | Path):
-        image = read_image(image)
+        path, image = image, read_image(image)
+        if damage := jpeg_damage(path):
+            warnings.warn(damage, stacklevel=3)  # beyond inference_mode
     elif isinstance(image, Image.Image):
         image = to_rgb(image)
     is_tensor = isinstance(image, Tensor)

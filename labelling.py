@@ -16,10 +16,11 @@ from data_io.image_io import (
     HEIF_SUFFIXES,
     IMAGE_SUFFIXES,
     NEEDS_HEIF,
+    jpeg_damage,
     read_image,
-    warn_of_damage,
 )
-from data_io.video import VIDEO_SUFFIXES, VideoReader, VideoWriter, is_video
+from data_io.video import VIDEO_SUFFIXES, VideoReader, is_video
+from data_io.video_writer import VideoWriter
 from data_io.walk import left_out, walk
 from figures import overlay
 from inference import predict
@@ -134,7 +135,7 @@ class Labeller:
         pixels: of each class, by train id, in what was labelled: int64.
         numbers: of images, videos and frames.
         failed: a message for each file that could not be labelled.
-        notes: a message for each video of which parts could not be read.
+        notes: a message for each file of which parts could not be read.
     """
 
     def __init__(self, model: UNet, confidence: bool = False, **options):
@@ -155,7 +156,8 @@ class Labeller:
     def label_image(self, path: Path, target: Path) -> None:
         """Write `target`_labels.png, _overlay.jpg and, if asked for, _confidence.png."""
         image = read_image(path)
-        warn_of_damage(path)
+        if damage := jpeg_damage(path):
+            self.notes.append(f"warning: {damage}")
         found = predict(self.model, image, probabilities=self.confidence, **self.options)
         labels = found[0] if self.confidence else found
         classes = self.model.classes

@@ -95,8 +95,8 @@ def read_image(path: str | Path) -> Tensor:
         return to_rgb(image)
 
 
-def warn_of_damage(path: str | Path) -> None:
-    """Warn if a JPEG's data are damaged, of which its decoder shows what it can.
+def jpeg_damage(path: str | Path) -> str:
+    """What is wrong with the data of a JPEG, of which its decoder shows what it can; "" if nothing.
 
     JPEG has no checksums: all that tells is what libjpeg warns of. Pillow drops these warnings;
     torchvision's libjpeg writes them to the process's stderr, which is read back here. A version
@@ -104,13 +104,13 @@ def warn_of_damage(path: str | Path) -> None:
     """
     data, decode_jpeg = Path(path).read_bytes(), getattr(torchvision.io, "decode_jpeg", None)
     if not data.startswith(b"\xff\xd8") or decode_jpeg is None:
-        return
+        return ""
     encoded = torch.frombuffer(bytearray(data), dtype=torch.uint8)
     with _stderr, tempfile.TemporaryFile() as said:
         try:
             kept = os.dup(2)
         except OSError:  # a process without stderr
-            return
+            return ""
         os.dup2(said.fileno(), 2)
         try:
             with warnings.catch_warnings(action="ignore"):
@@ -122,12 +122,12 @@ def warn_of_damage(path: str | Path) -> None:
             os.close(kept)
         said.seek(0)
         text = said.read().decode(errors="replace").strip()
-    if "orrupt" in text or "remature" in text:
-        warnings.warn(
-            f"{path} is damaged, and parts of it are not what was photographed ({text}): "
-            "restore it from where it came",
-            stacklevel=2,
-        )
+    if "orrupt" not in text and "remature" not in text:
+        return ""
+    return (
+        f"{path} is damaged, and parts of it are not what was photographed ({text}): "
+        "restore it from where it came"
+    )
 
 
 def to_rgb(image: Image.Image, opaque: bool = True) -> Tensor:

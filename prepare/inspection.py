@@ -13,7 +13,7 @@ from tqdm import tqdm
 from data_io.image_io import image_size, read_grey, read_image
 from data_io.layout import IMAGE, OWN_RECORD
 from dataset import are_train_ids
-from prepare.masks import absent_class
+from prepare.meaning import absent_class
 from utils import CITYSCAPES, Classes
 
 TRAIN_ID_LABELS = 10  # so many labels without an id above 18 (vegetation, sky, car) are no chance

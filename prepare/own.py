@@ -13,188 +13,25 @@ converts what was added or changed. See docs/own-data.md.
 """
 
 import argparse
-import io
-import json
-import os
 import statistics
 import sys
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable
-from concurrent.futures import ThreadPoolExecutor
-from functools import partial
+from collections.abc import Callable
 from pathlib import Path
 from shlex import quote
 
-import numpy as np
-from PIL import ExifTags, Image
-from tqdm import tqdm
-
-from data_io.image_io import image_size, open_image, read_image
-from data_io.layout import IMAGE, OWN_RECORD, list_split
-from dataset import read_classes
-from prepare import class_lists, masks, pairs
-from prepare.inspection import size_text
-from prepare.masks import LABELS, TRANSPARENT, Form, Meaning, OpenMeaningError
-from prepare.pairs import Item, Pair, plan
-from prepare.polygons import BACKGROUND, IGNORED, shape_names
-from prepare.preview import draw_preview
+from data_io.image_io import image_size
+from data_io.layout import IMAGE, list_split
+from prepare import masks
+from prepare.conversion import check_all, convert_all
+from prepare.decisions import PREVIEW, choose_form, find_classes, find_meaning, unknown_values
+from prepare.meaning import LABELS, Meaning
+from prepare.pairs import Item, find_pairs, listing, plan
+from prepare.record import read_record, write_record
 from prepare.splits import assign_splits
 from runtime.console import escape_output
-from runtime.files import atomic_write
-from utils import CITYSCAPES, Classes
 
-PREVIEW = "own-preview.jpg"  # what the masks are taken for
 TELLING = ("train-ids", "colors")  # labels that the names of masks tell apart
-PROPOSAL = """\
-# Proposed by `python -m prepare.own` from the masks in
-# {source}.
-# Give the classes their names, and remove the lines of what is not to be scored. The images need
-# not be converted again.
-"""
-
-
-def inspect(item: Item, form: Form, palette: list) -> Counter | str:
-    """The pixels of each value in a mask; or what is wrong with it, or with the image.
-
-    palette: RGB of each index, which the colours of a mask with a palette must not contradict.
-    """
-    try:
-        values = masks.read_values(item.pair.mask, form)
-        counts = masks.count(values)
-        mine = masks.palette_of(item.pair.mask) if palette else []
-        both = dict(enumerate(zip(mine, palette, strict=False)))  # as far as both have colours
-        if any(both[index][0] != both[index][1] for index in counts.keys() & both.keys()):
-            return (
-                f"{item.pair.mask} has other colours for its indices than other masks have: "
-                "--labels colors reads the colours, --labels ids the indices"
-            )
-        if not item.is_done():
-            size = tuple(read_image(item.pair.image).shape[1:])
-            if values.shape != size:
-                return (
-                    f"{item.pair.mask} is {size_text(values.shape)}, but {item.pair.image} is "
-                    f"{size_text(size)} (upright, as its EXIF tag says): make them the same size, "
-                    "or remove both"
-                )
-    except (OSError, ValueError) as error:
-        return str(error)
-    return counts
-
-
-def convert(item: Item, meaning: Meaning, form: Form) -> str | None:
-    """Write the two files of an item, unless they are there; returns what went wrong, if it did."""
-    try:
-        if not item.is_done():
-            _write(item, meaning, form)
-    except (OSError, ValueError) as error:
-        return str(error)
-
-
-def _write(item: Item, meaning: Meaning, form: Form) -> None:
-    changed = {p: p.stat().st_mtime_ns for p in (item.pair.image, item.pair.mask)}  # before reading
-    labels = _png(masks.translate(masks.read_values(item.pair.mask, form), meaning.ids))
-    rgb = read_image(item.pair.image)
-    with open_image(item.pair.image) as image:
-        upright = image.getexif().get(ExifTags.Base.Orientation, 1) == 1
-        as_it_is = image.format == "PNG" and image.mode in ("L", "RGB") and upright
-    pixels = item.pair.image.read_bytes() if as_it_is else _png(rgb.permute(1, 2, 0).numpy())
-    written = (item.labels, labels, item.pair.mask), (item.image, pixels, item.pair.image)
-    for path, content, source in written:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        atomic_write(path, content)
-        os.utime(path, ns=(changed[source], changed[source]))  # for `is_done`
-
-
-def _png(pixels: np.ndarray) -> bytes:
-    data = io.BytesIO()
-    Image.fromarray(pixels).save(data, "png", compress_level=3)
-    return data.getvalue()
-
-
-def in_threads(function: Callable, items: list, what: str) -> list:
-    """A function's results for all items, with a progress bar."""
-    with ThreadPoolExecutor() as threads:
-        results = threads.map(function, items)
-        return list(tqdm(results, what, len(items), unit="image", disable=None))
-
-
-def read_record(dst: Path) -> tuple[Meaning, Form] | None:
-    """What an earlier call took the masks in `dst` for; None if it is new.
-
-    Raises ValueError if `dst` holds a data set of another origin, or a record that is damaged.
-    """
-    if not (dst / OWN_RECORD).is_file():
-        for name in ("leftImg8bit", "gtFine"):
-            if (dst / name).exists():
-                raise ValueError(f"{dst / name} is of another data set: choose a new directory")
-        return None
-    classes = read_classes(dst)
-    try:
-        record = json.loads((dst / OWN_RECORD).read_text(encoding="utf-8"))
-        labels, ids = record["labels"], {int(value): i for value, i in record["ids"].items()}
-        if labels in ("ids", "palette") and classes == CITYSCAPES:  # of earlier versions
-            labels = "cityscapes"
-        labels = "ids" if labels == "palette" else labels
-        names = {str(name): int(value) for name, value in record.get("names", {}).items()}
-        targets = tuple(map(int, record.get("targets", ())))
-        if labels not in LABELS or not {*ids.values(), *names.values()} <= {*range(256)}:
-            raise ValueError("its labels or ids are invalid")
-    except Exception as error:  # parsers raise nearly anything
-        raise ValueError(
-            f"{dst / OWN_RECORD} is damaged ({error!r}): restore it, or choose a new directory"
-        ) from error
-    void = 0 if classes == CITYSCAPES else class_lists.void_of(classes)
-    if labels == "colors" and classes != CITYSCAPES:  # those that were added to classes.yaml
-        ids = dict(zip(map(masks.pack, classes.colors), classes.ids, strict=True)) | ids
-    meaning = Meaning(labels, classes, {TRANSPARENT: void} | ids, "the same as before")
-    return meaning, Form(labels == "colors", targets, names)
-
-
-def unknown_values(meaning: Meaning, dst: Path, again: bool, pixels: Counter) -> str:
-    """What is wrong with values that have no meaning, in an earlier call's `dst` if `again`."""
-    unknown = pixels.keys() - meaning.ids.keys()
-    if meaning.labels == "train-ids":
-        fault = "are neither train ids nor 255 (are they ids? --labels ids)"
-    elif meaning.labels == "colors" and masks.are_smoothed(unknown, [*meaning.ids], True):
-        fault = (
-            f"are no colours of classes, but {len(unknown):,} blends of these, as smoothed edges "
-            "leave them (--nearest-color takes each pixel for the nearest)"
-        )
-    elif meaning.classes == CITYSCAPES:
-        what = "colours" if meaning.labels == "colors" else "ids"
-        anew = " and a new directory" if again else ""
-        fault = f"are not {what} of Cityscapes (list your own classes, with --classes{anew})"
-    else:  # ids of own classes all have a meaning
-        where = dst / "classes.yaml" if again else "the file of --classes"
-        fault = f"are not the colour of a class (add them to {where})"
-    return f"masks hold values that {fault}, and nothing was written"
-
-
-def write_record(
-    dst: Path, meaning: Meaning, form: Form, results: list[Counter], source: Path
-) -> None:
-    """Write `OWN_RECORD` and, unless the classes are Cityscapes', `classes.yaml`."""
-    dst.mkdir(parents=True, exist_ok=True)
-    if meaning.classes != CITYSCAPES and not (dst / "classes.yaml").exists():
-        comments = describe(results, meaning) if meaning.proposed else {}
-        text = class_lists.as_yaml(meaning.classes, comments)
-        if meaning.proposed:
-            text = PROPOSAL.format(source=source) + text
-        atomic_write(dst / "classes.yaml", text.encode())
-    record = {"labels": meaning.labels, "ids": meaning.ids, **form._asdict()}
-    atomic_write(dst / OWN_RECORD, json.dumps(record).encode())
-
-
-def describe(results: list[Counter], meaning: Meaning) -> dict[int, str]:
-    """id -> its share of the pixels and in how many masks it is."""
-    total = sum(result.total() for result in results)
-    texts = {}
-    for value, i in meaning.ids.items():
-        pixels = sum(result[value] for result in results)
-        files = sum(result[value] > 0 for result in results)
-        if pixels:
-            texts[i] = f"{pixels / total:.2%} of the pixels, in {files} of {len(results)} masks"
-    return texts
 
 
 def prepare(
@@ -213,7 +50,7 @@ def prepare(
     Args:
         images, labels_dir, dst: directories of images, of masks, and to write to.
         val: see `splits.assign_splits`.
-        labels: one of `masks.LABELS`; None: as the masks look.
+        labels: one of `meaning.LABELS`; None: as the masks look.
         classes: a file that `class_lists.read_class_list` reads; None: the data set's own list,
             Cityscapes' classes or new ones.
         say: called with each line for the user.
@@ -228,129 +65,49 @@ def prepare(
         if dst.resolve().is_relative_to(source.resolve()):
             raise ValueError(f"{dst} lies in {source}, which is only read: write elsewhere")
     before = read_record(dst)
-    if before and labels and labels != before[0].labels:
-        raise ValueError(f"{dst} was made with --labels {before[0].labels}: choose a new directory")
-    kind = "colors" if nearest else labels or (before and before[0].labels)
-    found, notes = pairs.find_pairs(images, labels_dir, kind if kind in TELLING else None, pattern)
-    given, of_whom = find_classes(classes, dst, found, images, before is not None)
-    splits, how = assign_splits(found, val)
-    items = plan(found, splits, dst)
-    form = before[1] if before else choose_form(found, kind, given, nearest)
-    palette = [] if form.colors else masks.palette_of(found[0].mask)
-    look = partial(inspect, form=form, palette=[] if labels else palette)
-    results = in_threads(look, items, "checking")
-    _refuse("problems, and nothing was written", [r for r in results if isinstance(r, str)])
-    if before:
-        meaning = before[0]
-    else:
-        meaning = find_meaning(found, results, kind, given, form, palette, dst)
+    refuse_other_choices(before, labels, nearest, dst)
+    kind = "colors" if nearest else labels or (before and before.labels)
+    pairs, notes = find_pairs(images, labels_dir, kind if kind in TELLING else None, pattern)
+    splits, how = assign_splits(pairs, val)
+    items = plan(pairs, splits, dst)
+    given, whose = find_classes(classes, dst, pairs, images)
+    form = before.form if before else choose_form(pairs, kind, given, nearest)
+    palette = [] if form.colors else masks.palette_of(pairs[0].mask)
+    results = check_all(items, form, palette=[] if labels else palette)
     pixels = sum(results, Counter())
-    unknown = [result.keys() - meaning.ids.keys() for result in results]
-    _refuse(
-        unknown_values(meaning, dst, before is not None, pixels) if any(unknown) else "",
-        [
-            f"{item.pair.mask}: {masks.show(values, form.colors)}"
-            for item, values in zip(items, unknown, strict=True)
-            if values
-        ],
-    )
-    for line in [*notes, *of_whom, f"masks: {meaning.reason}", f"splits: {how}"]:
+    meaning = before or find_meaning(pairs, pixels, kind, given, form, palette, dst)
+    refuse_unknown(items, results, meaning, dst, before is not None)
+    for line in [*notes, *whose, f"masks: {meaning.reason}", f"splits: {how}"]:
         say(line)
     if before is None:
         say(f"see {dst / PREVIEW}: what the labels are taken for")
-        write_record(dst, meaning, form, results, labels_dir)
-    write = partial(convert, meaning=meaning, form=form)
-    _refuse(
-        "images could not be converted", list(filter(None, in_threads(write, items, "converting")))
-    )
+        write_record(dst, meaning, results, labels_dir)
+    convert_all(items, meaning)
     summarise(dst, items, results, meaning, say)
     return dict(Counter(splits))
 
 
-def find_classes(
-    given: Path | None, dst: Path, found: list[Pair], images: Path, again: bool
-) -> tuple[Classes | None, list[str]]:
-    """The classes of --classes, of `dst`, or of a list that lies in the data set; and a note.
-
-    Raises ValueError for a list that differs from the classes of `dst`.
-    """
-    classes = None if given is None else class_lists.read_class_list(given)
-    if again or (dst / "classes.yaml").is_file():
-        if classes not in (None, read_classes(dst)):
-            raise ValueError(
-                f"{given} differs from the classes of {dst}: leave --classes out, and edit "
-                f"{dst / 'classes.yaml'}, or choose a new directory"
-            )
-        return read_classes(dst), []
-    if classes is not None:
-        return classes, []
-    folders = {images, images.parent, *(pair.mask.parent for pair in found)}
-    path = class_lists.find_class_list(folders | {pair.mask.parent.parent for pair in found})
-    return (
-        (class_lists.read_class_list(path), [f"classes: those of {path}"]) if path else (None, [])
-    )
+def refuse_other_choices(
+    before: Meaning | None, labels: str | None, nearest: bool, dst: Path
+) -> None:
+    """Raise ValueError for a choice that an earlier call made otherwise."""
+    if before and labels and labels != before.labels:
+        raise ValueError(f"{dst} was made with --labels {before.labels}: choose a new directory")
+    if before and nearest and not before.form.targets:
+        raise ValueError(f"{dst} was made without --nearest-color: choose a new directory")
 
 
-def choose_form(
-    found: list[Pair], kind: str | None, classes: Classes | None, nearest: bool
-) -> Form:
-    """How the masks are to be read, where no earlier call says so."""
-    paths = [pair.mask for pair in found]
-    if paths[0].suffix.lower() == ".json":
-        if classes is None:
-            shapes = sorted(set().union(*in_threads(shape_names, paths, "reading shapes")))
-            return Form(
-                names={BACKGROUND: 0, IGNORED: 255} | {n: i for i, n in enumerate(shapes, 1)}
-            )
-        return Form(names=class_lists.values_of_names(classes))
-    colored = kind == "colors" or found[0].hint == "colors"
-    if kind is None and not colored:
-        colored = masks.are_colored(masks.sample(paths))
-    form = Form(colored)
-    if nearest and classes is not None:
-        return form._replace(targets=(masks.BLACK, *map(masks.pack, classes.colors)))
-    if nearest:
-        lossy = form._replace(targets=None)
-        seen = sum(
-            (masks.count(masks.read_values(p, lossy)) for p in masks.sample(paths)), Counter()
-        )
-        return form._replace(targets=tuple(masks.strong_values(seen, True)))
-    return form
-
-
-def find_meaning(
-    found: list[Pair],
-    results: list[Counter],
-    kind: str | None,
-    classes: Classes | None,
-    form: Form,
-    palette: list,
-    dst: Path,
-) -> Meaning:
-    """`masks.interpret`; draws what the masks are taken for, or may be taken for, to `PREVIEW`."""
-    some = masks.sample(found)
-    samples = [masks.read_values(pair.mask, form) for pair in some]
-    pixels = sum(results, Counter())
-    try:
-        if form.names and classes is None:
-            meaning = masks.of_shapes(form.names)
-        else:
-            meaning = masks.interpret(pixels, kind, classes, form, samples, found[0].hint, palette)
-    except OpenMeaningError as error:
-        write_preview(dst, some, error.candidates, form)
-        raise ValueError(f"{error}\n{dst / PREVIEW} shows what that would be") from error
-    write_preview(dst, some, [meaning], form)
-    return meaning
-
-
-def write_preview(dst: Path, some: list[Pair], meanings: list[Meaning], form: Form) -> None:
-    dst.mkdir(parents=True, exist_ok=True)
-    atomic_write(dst / PREVIEW, draw_preview(masks.sample(some, 3), meanings, form))
-
-
-def _refuse(fault: str, files: Iterable[str]) -> None:
+def refuse_unknown(
+    items: list[Item], results: list[Counter], meaning: Meaning, dst: Path, again: bool
+) -> None:
+    """Raise ValueError, with the files, for values that have no meaning."""
+    files = [
+        f"{item.pair.mask}: {masks.show(values, meaning.form.colors)}"
+        for item, result in zip(items, results, strict=True)
+        if (values := result.keys() - meaning.ids.keys())
+    ]
     if files:
-        raise ValueError(pairs.listing(fault, files))
+        raise ValueError(listing(unknown_values(meaning, dst, again, results), files))
 
 
 def summarise(

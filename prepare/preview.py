@@ -9,7 +9,8 @@ from torch import Tensor
 
 from data_io.image_io import read_image
 from figures import overlay
-from prepare.masks import TRANSPARENT, Form, Meaning, read_values, translate
+from prepare.masks import TRANSPARENT, Form, read_values, translate
+from prepare.meaning import Meaning
 from prepare.pairs import Pair
 
 WIDTH, HEAD, GAP, ROWS = 420, 28, 8, 3  # pixels; images

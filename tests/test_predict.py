@@ -17,8 +17,9 @@ from torchvision.transforms.v2 import functional as F
 import inference
 import predict as command
 import tiling
-from data_io.image_io import read_image, warn_of_damage
-from data_io.video import VideoReader, VideoWriter
+from data_io.image_io import jpeg_damage, read_image
+from data_io.video import VideoReader
+from data_io.video_writer import VideoWriter
 from dataset import resize
 from figures import overlay
 from inference import load_model, predict
@@ -243,19 +244,23 @@ predict.main()
 
 
 @pytest.mark.parametrize("where", [0.3, 0.6])
-def test_a_jpeg_with_damaged_data_is_warned_of(streets, tmp_path, recwarn, where):
+def test_a_jpeg_with_damaged_data_is_warned_of(
+    streets, model, tmp_path, monkeypatch, capsys, where
+):
     photo = sorted(streets.rglob("*_leftImg8bit.png"))[0]
     path = tmp_path / "a.jpg"
     for progressive in (False, True):
         Image.open(photo).resize((640, 320)).save(path, quality=90, progressive=progressive)
-        warn_of_damage(path)
-        assert not recwarn.list
+        assert jpeg_damage(path) == ""
         data = bytearray(path.read_bytes())
         start = int(len(data) * where)
         data[start : start + 512] = bytes(512)  # a sector of a card
         path.write_bytes(data)
-        warn_of_damage(path)
-        assert "a.jpg is damaged" in str(recwarn.pop().message)
+        assert "a.jpg is damaged" in jpeg_damage(path)
+    with pytest.warns(UserWarning, match="a.jpg is damaged"):
+        predict(model, path)
+    run(monkeypatch, CHECKPOINT, path, "--out", tmp_path)
+    assert "a.jpg is damaged" in capsys.readouterr().out
 
 
 # Videos

@@ -12,9 +12,9 @@ import pytest
 from PIL import Image, ImageFilter
 
 from dataset import Cityscapes
-from prepare import own
+from prepare import conversion, own
 from prepare.cityscapes import check
-from prepare.masks import look_like_streets
+from prepare.meaning import look_like_streets
 from prepare.own import prepare
 from prepare.pairs import find_pairs, target_name
 from prepare.splits import assign_splits
@@ -676,14 +676,14 @@ def test_an_interrupted_conversion_leaves_no_image_without_labels_and_is_complet
 ):
     images, masks = flat(tmp_path)
     prepare(images, masks, tmp_path / "whole")
-    write = own.atomic_write
+    write = conversion.atomic_write
 
     def stop(path, content):
         if path.name == f"own_000000_a3_{last}.png":
             raise KeyboardInterrupt
         write(path, content)
 
-    monkeypatch.setattr(own, "atomic_write", stop)
+    monkeypatch.setattr(conversion, "atomic_write", stop)
     with pytest.raises(KeyboardInterrupt):
         prepare(images, masks, tmp_path / "out")
     assert not list((tmp_path / "out").rglob("*a3_leftImg8bit.png"))

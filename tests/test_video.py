@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 import torch
 
-from data_io.video import VideoReader, VideoWriter, is_video
+from data_io.video import VideoReader, is_video
+from data_io.video_writer import VideoWriter
 
 av = pytest.importorskip("av")
 SIZE = 144, 176  # height and width, which H.263 takes, too
