@@ -73,10 +73,11 @@ def find_inputs(inputs: list[str], out: Path) -> tuple[list[Input], list[str]]:
         here = []
         for path in paths:
             if path.is_dir():
-                some, others = _of_directory(path, out)
+                some, others, results = _of_directory(path, out)
                 here += some
                 why = NEEDS_HEIF if _are_heif(others) else "neither Pillow nor PyAV reads them"
                 notes += left_out(path, others, why)
+                notes += left_out(path, results, f"they end as results do ({', '.join(RESULTS)})")
             else:  # what it is, reading it will tell
                 here.append(Input(path, kind_of(path) or "image", out / path.stem))
         if not here:
@@ -93,18 +94,18 @@ def find_inputs(inputs: list[str], out: Path) -> tuple[list[Input], list[str]]:
     return list(found.values()), notes
 
 
-def _of_directory(directory: Path, out: Path) -> tuple[list[Input], list[Path]]:
-    """The images and videos below a directory, and its other files."""
-    found, others = [], []
+def _of_directory(directory: Path, out: Path) -> tuple[list[Input], list[Path], list[Path]]:
+    """The images and videos below a directory, its other files, and results of earlier calls."""
+    found, others, results = [], [], []
     base = out / directory.resolve().name
     for path in walk(directory):
         if path.name.endswith(RESULTS):
-            continue
-        if kind := kind_of(path):
+            results.append(path)
+        elif kind := kind_of(path):
             found.append(Input(path, kind, base / path.relative_to(directory).with_suffix("")))
         else:
             others.append(path)
-    return found, others
+    return found, others, results
 
 
 def _are_heif(paths: list[Path]) -> bool:

@@ -129,7 +129,8 @@ def _read_entry(entry: yaml.Node, number: int) -> tuple[str, int, tuple[int, ...
     if not {"name", "id", "color"} <= fields.keys():
         raise TypeError(f"entry {number} has no name, id or color")
     name, color = fields["name"], fields["color"]
-    if name.tag != "tag:yaml.org,2002:str" or not name.value.strip():
+    is_text = name.tag == "tag:yaml.org,2002:str" and name.value.strip()
+    if not is_text and not _is_number(name):
         kind = name.tag.rpartition(":")[2]
         raise TypeError(
             f"entry {number}: YAML takes the name {_shown(name)} for {kind}: put it in quotes"
@@ -141,11 +142,14 @@ def _read_entry(entry: yaml.Node, number: int) -> tuple[str, int, tuple[int, ...
 
 
 def _as_number(node: yaml.Node, entry: int) -> int:
-    """A decimal number, as one reads it."""
-    text = node.value
-    if not isinstance(text, str) or not re.fullmatch("0|[1-9][0-9]*", text):
+    if not _is_number(node):
         raise ValueError(f"entry {entry}: {_shown(node)} is no whole number such as 7")
-    return int(text)
+    return int(node.value)
+
+
+def _is_number(node: yaml.Node) -> bool:
+    """Whether it is a decimal number, as one reads it."""
+    return isinstance(node.value, str) and bool(re.fullmatch("0|[1-9][0-9]*", node.value))
 
 
 def _shown(node: yaml.Node) -> str:

@@ -65,11 +65,12 @@ class VideoWriter:
         if self._sound:
             self._sound.copy(until=self._last * self.time_base)
 
-    def __exit__(self, *_) -> None:
-        if self._stream is not None:
+    def __exit__(self, error: type | None, *_) -> None:
+        if error is None and self._stream is not None:
             self._file.mux(self._stream.encode())
+            if self._sound:
+                self._sound.copy(until=None)
         if self._sound:
-            self._sound.copy(until=None)
             self._sound.close()
         self._file.close()
 
