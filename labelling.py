@@ -199,13 +199,12 @@ class Labeller:
 
     def summary(self, started: float) -> str:
         """What was labelled since `started`, of `time.monotonic`, and each class's share of it."""
-        n, seconds = self.numbers, time.monotonic() - started
-        text = f"{n['images']:,} images"
-        text += f" and {n['videos']:,} videos ({n['frames']:,} frames)" if n["videos"] else ""
+        done = [f"{n:,} {what[:-1] if n == 1 else what}" for what, n in self.numbers.items() if n]
+        text = ", ".join(done) or "nothing"
         shares = (self.pixels / self.pixels.sum().clamp(min=1)).tolist()
         named = sorted(zip(shares, self.model.classes.names, strict=False), reverse=True)
         listed = ", ".join(f"{name} {share:.1%}" for share, name in named if share >= 0.0005)
-        return f"{text} in {seconds:.1f} s\nshare of the pixels: {listed or '-'}"
+        return f"{text} in {time.monotonic() - started:.1f} s\nshare of the pixels: {listed or '-'}"
 
 
 def _save(target: Path, ending: str, pixels: Tensor, classes: Classes | None = None) -> None:

@@ -28,7 +28,7 @@ PREVIEW = "own-preview.jpg"
 
 
 def find_classes(
-    given: Path | None, dst: Path, pairs: list[Pair], images: Path
+    given: Path | None, dst: Path, pairs: list[Pair], sources: tuple[Path, Path]
 ) -> tuple[Classes | None, list[str]]:
     """The classes of --classes, of `dst`, or of a list that lies in the data set; and a note.
 
@@ -44,8 +44,8 @@ def find_classes(
         return read_classes(dst), []
     if classes is not None:
         return classes, []
-    folders = {images, images.parent, *(pair.mask.parent for pair in pairs)}
-    path = find_class_list(folders | {pair.mask.parent.parent for pair in pairs})
+    folders = {*sources, *(pair.mask.parent for pair in pairs)}
+    path = find_class_list(folders | {folder.parent for folder in folders})
     return (None, []) if path is None else (read_class_list(path), [f"classes: those of {path}"])
 
 

@@ -277,7 +277,7 @@ def test_a_video_becomes_an_overlay_of_the_same_rate_and_length(
         for image in images:
             video.write(read_image(image).permute(1, 2, 0))
     run(monkeypatch, CHECKPOINT, tmp_path / "drive.mp4", "--out", tmp_path)
-    assert f"1 videos ({len(images)} frames)" in capsys.readouterr().out
+    assert f"1 video, {len(images)} frames in" in capsys.readouterr().out
     (result,) = tmp_path.glob("*_overlay.mp4")
     made = VideoReader(result)
     frames = [frame for _, frame in made]

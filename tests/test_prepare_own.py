@@ -207,7 +207,7 @@ def test_cvats_flat_export_is_converted_with_the_classes_of_its_label_colors(tmp
     classes.write_text("0 0 0 background\n128 64 128 road\n128 128 128 sky\n")
     dst = tmp_path / "out"
     images = tmp_path / "imgsFine/leftImg8bit"
-    counts = prepare(images, tmp_path / "gtFine", dst, classes=classes)
+    counts = prepare(images, tmp_path / "gtFine", dst)
     assert set(counts) == {"train", "val"} and sum(counts.values()) == 3 * len(splits)
     assert Cityscapes(dst, "val").classes.names == ("background", "road", "sky")
     assert masks_of(dst, "train") == {0, 1, 2}

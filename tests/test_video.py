@@ -193,6 +193,17 @@ def test_pixels_that_are_not_square_become_square(tmp_path, aspect, size):
     assert [tuple(frame.shape[1:]) for _, frame in VideoReader(path)] == [size] * 3
 
 
+@pytest.mark.parametrize(("turned", "top"), [(90, BLUE), (270, RED)])  # counterclockwise
+def test_a_phone_that_was_turned_gives_upright_frames(tmp_path, turned, top):
+    with av.open(str(tmp_path / "a.mp4"), "w") as file:
+        stream = add(file)
+        stream.set_display_rotation(turned)
+        encode(file, stream, [np.hstack([flat(RED), flat(BLUE)])[:, 88:264]] * 3)
+    (_, frame), *_ = VideoReader(tmp_path / "a.mp4")
+    assert tuple(frame.shape[1:]) == SIZE[::-1]
+    assert frame[:, 5, 72].tolist() == pytest.approx(top, abs=15)
+
+
 @pytest.mark.parametrize("larger", [(288, 352), (240, 160)])
 def test_a_size_that_changes_is_read_as_it_is_and_fitted_in_undistorted(tmp_path, larger):
     parts = []
