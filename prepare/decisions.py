@@ -28,12 +28,20 @@ PREVIEW = "own-preview.jpg"
 
 
 def find_classes(
-    given: Path | None, dst: Path, pairs: list[Pair], sources: tuple[Path, Path]
+    given: Path | None,
+    dst: Path,
+    pairs: list[Pair],
+    sources: tuple[Path, Path],
+    kind: str | None,
 ) -> tuple[Classes | None, list[str]]:
     """The classes of --classes, of `dst`, or of a list that lies in the data set; and a note.
 
-    Raises ValueError for a list that differs from the classes of `dst`.
+    kind: what the user says that the masks are; a data set's own list is one of ids or colours.
+    Raises ValueError for a list that differs from the classes of `dst`, and for one that cannot be
+    followed.
     """
+    if given is not None and kind == "cityscapes":
+        raise ValueError("--labels cityscapes has Cityscapes' classes: leave --classes out")
     classes = None if given is None else read_class_list(given)
     if any((dst / name).is_file() for name in (OWN_RECORD, "classes.yaml")):
         if classes not in (None, read_classes(dst)):
@@ -44,6 +52,8 @@ def find_classes(
         return read_classes(dst), []
     if classes is not None:
         return classes, []
+    if (kind or pairs[0].hint) in ("cityscapes", "train-ids"):
+        return None, []
     folders = {*sources, *(pair.mask.parent for pair in pairs)}
     path = find_class_list(folders | {folder.parent for folder in folders})
     return (None, []) if path is None else (read_class_list(path), [f"classes: those of {path}"])

@@ -181,4 +181,5 @@ def show(values: Iterable[int], colored: bool) -> str:
     """Up to ten values as text."""
     values = sorted(values)
     texts = [str(unpack(value)) if colored else str(value) for value in values[:10]]
+    texts = ["transparent" if v == TRANSPARENT else t for v, t in zip(values, texts, strict=False)]
     return ", ".join(texts) + (", ..." if len(values) > 10 else "")

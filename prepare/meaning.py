@@ -1,5 +1,6 @@
 """What the values of masks mean: which class a value stands for, and whether that is sure."""
 
+import math
 from collections import Counter
 from collections.abc import Collection, Iterable
 from typing import NamedTuple
@@ -224,25 +225,25 @@ def look_like_streets(masks: list[np.ndarray], ids: dict[int, int]) -> bool:
     end in, the highest of what stands above them. That tells them from lists of other data sets
     whose values fit: RailSem19's rails would be riders before the camera.
     """
-    ids = ids | {TRANSPARENT: UNLABELED}
-    sky, road, high, low, same, pairs = [0, 0], [0, 0], [0, 0], [0, 0], 0, 0
-    for values in masks:
-        labels = translate(values, ids)
-        height = len(labels)
-        half, fifth = round(0.6 * height), max(height // 5, 1)
-        for tally, inside, outside, members in (
-            (sky, labels[:half], labels[half:], [SKY]),
-            (road, labels[height - half :], labels[: height - half], [ROAD]),
-        ):
-            tally[0] += np.isin(inside, members).sum()
-            tally[1] += np.isin(outside, members).sum()
-        for tally, band, members in ((high, labels[:fifth], ABOVE), (low, labels[-fifth:], BELOW)):
-            scored = np.isin(band, CITYSCAPES.ids)
-            tally[0] += np.isin(band, members).sum()
-            tally[1] += scored.sum() - np.isin(band, members).sum()
-        same, pairs = same + (labels[:, 1:] == labels[:, :-1]).sum(), pairs + labels[:, 1:].size
-    right = [yes >= 0.9 * (yes + no) and yes > 0 for yes, no in (sky, road, high, low)]
-    return all(right) and same >= 0.9 * pairs
+    labelled = [translate(values, ids | {TRANSPARENT: UNLABELED}) for values in masks]
+
+    def count(members: Collection[int], top: float = 0, bottom: float = 1) -> int:
+        """The pixels of some ids between two heights of the pictures, 0 the top, 1 the bottom."""
+        bands = [each[int(top * len(each)) : math.ceil(bottom * len(each))] for each in labelled]
+        return sum(int(np.isin(band, [*members]).sum()) for band in bands)
+
+    scored = CITYSCAPES.ids
+    parts = [
+        (count([SKY], 0, 0.6), count([SKY])),
+        (count([ROAD], 0.4, 1), count([ROAD])),
+        (count(ABOVE, 0, 0.2), count(scored, 0, 0.2)),
+        (count(BELOW, 0.8, 1), count(scored, 0.8, 1)),
+        (  # pixels that are of the class of their neighbour
+            sum(int((each[:, 1:] == each[:, :-1]).sum()) for each in labelled),
+            sum(each[:, 1:].size for each in labelled),
+        ),
+    ]
+    return all(part > 0 and part >= 0.9 * whole for part, whole in parts)
 
 
 def absent_class(pixels: Counter, classes: Classes) -> str:

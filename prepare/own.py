@@ -70,7 +70,7 @@ def prepare(
     pairs, notes = find_pairs(images, labels_dir, kind if kind in TELLING else None, pattern)
     splits, how = assign_splits(pairs, val)
     items = plan(pairs, splits, dst)
-    given, whose = find_classes(classes, dst, pairs, (images, labels_dir))
+    given, whose = find_classes(classes, dst, pairs, (images, labels_dir), kind)
     form = before.form if before else choose_form(pairs, kind, given, nearest)
     palette = [] if form.colors else masks.palette_of(pairs[0].mask)
     results = check_all(items, form, palette=[] if labels else palette)

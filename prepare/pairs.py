@@ -196,8 +196,9 @@ def _images_in(directory: Path, without: Path) -> tuple[list[Path], list[Path]]:
         there = f", but {kinds_of(others)}" if others else ""
         cure = NEEDS_HEIF if _are_heif(others) else "correct the path, or convert them to PNG"
         raise ValueError(f"{directory} holds no image of a format that Pillow reads{there}: {cure}")
-    # Annotations beside the images are no images that are left out.
-    return images, [path for path in others if path.suffix.lower() not in (".json", ".csv", ".txt")]
+    if without.resolve() == directory.resolve():  # with annotations, which are no images
+        others = [path for path in others if path.suffix.lower() not in (".json", ".csv", ".txt")]
+    return images, others
 
 
 def _masks_in(directory: Path, images: Path) -> tuple[list[Path], list[Path]]:

@@ -378,7 +378,7 @@ def test_a_test_split_without_labels_has_no_figures_and_can_still_be_drawn(tmp_p
 
 
 def test_a_crop_whose_deepest_map_is_one_pixel_is_refused_with_one_that_works(tmp_path):
-    with pytest.raises(ValueError, match="crop more than 4"):
+    with pytest.raises(ValueError, match="crop at least 5"):
         tiny(tmp_path, crop=(4, 4))
     root = own(tmp_path / "data", train=5)  # the last batch has one image
     assert train(tiny(root, crop=(4, 8)), tmp_path / "run")

@@ -271,6 +271,11 @@ def test_a_list_that_lies_in_the_data_set_is_its_own_word(tmp_path):
     prepare(images, masks, tmp_path / "out", say=lines.append)
     assert any("rs19-config.json" in line for line in lines)
     assert Cityscapes(tmp_path / "out", "val").classes.names == tuple(names)
+    prepare(images, masks, tmp_path / "said", labels="train-ids")  # the user's word counts more
+    assert not (tmp_path / "said" / "classes.yaml").exists()
+    with pytest.raises(ValueError, match="leave --classes out"):
+        own_list = tmp_path / "rs19-config.json"
+        prepare(images, masks, tmp_path / "x", labels="cityscapes", classes=own_list)
 
 
 def test_streets_as_they_are_drawn_and_photographed_look_like_streets(streets):
