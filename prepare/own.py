@@ -1,15 +1,17 @@
 """Convert a directory of images and one of masks to Cityscapes' format, to train on them.
 
     python -m prepare.own IMAGES MASKS DST
-    python -m prepare.own bdd100k/images/10k bdd100k/labels/sem_seg/masks data/bdd100k
+    python -m prepare.own images/10k labels/sem_seg/masks data/bdd100k --labels train-ids
     python -m prepare.own photos masks data/mine --classes classes.yaml --val val.txt
+    python -m prepare.own rgb_anon gt data/acdc --pairs 'X_rgb_anon.png=X_gt_labelIds.png'
 
 IMAGES has images of any format and size, also in subdirectories; MASKS has one for each, of the
-same name or with an ending such as _mask. A mask's pixel is an id (grey, or the index of a
-palette), a train id of Cityscapes, or a colour. Without --labels and --classes it looks at the
-masks, says what it assumes, and writes a classes.yaml for you to edit where the classes are not
-Cityscapes'. The sources are not changed. The same command again goes on where it stopped, and
-converts what was added or changed. See docs/own-data.md.
+same name, with an ending such as _mask, or as --pairs tells. A mask's pixel is an id (grey, or the
+index of a palette), a train id of Cityscapes, or a colour. Without --labels and --classes, a list
+of classes in the data set counts, or what the masks look like; where that may be several things,
+they are not converted. DST/own-preview.jpg shows what they are taken for. A classes.yaml is written
+for you to edit where the classes are not known. The sources are not changed. The same command again
+goes on where it stopped, and converts what was added or changed. See docs/own-data.md.
 """
 
 import argparse
