@@ -1,6 +1,7 @@
 """From a checkpoint to label maps: the one forward path that `predict` and `evaluate` share."""
 
 import math
+import warnings
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -9,7 +10,7 @@ from PIL import Image
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from data_io.image_io import read_image, to_rgb
+from data_io.image_io import jpeg_damage, read_image, to_rgb
 from dataset import resize
 from folding import for_prediction
 from model import UNet, check_settings
@@ -76,6 +77,24 @@ def inference_net(model: nn.Module, precision: str = "auto") -> nn.Module:
     # A network that was made .half() or .bfloat16() computes in that, which autocast would mix up.
     precision = "fp32" if weight.itemsize == 2 else pick_precision(precision, weight.device)
     return data_parallel(Autocast(for_prediction(model, precision), precision))
+
+
+def check_normalized(_: nn.Module, inputs: tuple) -> None:
+    """A forward pre-hook for networks that strangers call: refuse what `normalize` does not leave.
+
+    Raises ValueError for images that are neither uint8 nor floats of -2..2; and for floats of 0..1,
+    as photographs often are, whose predictions would be other ones.
+    """
+    images = inputs[0] if inputs else torch.empty(0, dtype=torch.uint8)
+    if images.dtype == torch.uint8 or not images.numel():
+        return
+    low, high = (float(value) for value in images.detach().aminmax())
+    is_normalized = images.is_floating_point() and low >= -2.05 and high <= 2.05
+    if not is_normalized or (low >= 0 and high <= 1):
+        raise ValueError(
+            f"the images are {images.dtype} from {low:.3g} to {high:.3g}: give uint8, 0..255, as "
+            "they come from a file, or floats that went through `model.normalize`, -2..2"
+        )
 
 
 @torch.inference_mode()
@@ -174,7 +193,7 @@ def predict(
             sees the image downscaled by `model.downscale`, as in its training, and its logits are
             upsampled.
         image: a file or a Pillow image, which are made RGB and upright (see `to_rgb`); or a uint8
-            tensor (3, H, W).
+            tensor (3, H, W). Warns of a JPEG whose data are damaged.
         probabilities: also return how probable each pixel's class is.
         scale: resize the image by this first: a network knows things at the size, in pixels, that
             they had in its training.
@@ -192,7 +211,9 @@ def predict(
         less, or a precision that the device lacks.
     """
     if isinstance(image, str | Path):
-        image = read_image(image)
+        path, image = image, read_image(image)
+        if damage := jpeg_damage(path):
+            warnings.warn(damage, stacklevel=3)  # beyond inference_mode
     elif isinstance(image, Image.Image):
         image = to_rgb(image)
     is_tensor = isinstance(image, Tensor)

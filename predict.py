@@ -4,113 +4,29 @@
     python predict.py checkpoints/camvid.pt drive.mp4 --scale 0.5
     python predict.py runs/cityscapes/best.pt --submission $CITYSCAPES_DATASET --split test --zip
 
-Takes files, directories (with all below them) and globs. For each image NAME it writes
-NAME_labels.png, a byte per pixel, the ids of the label files (of Cityscapes: 7 road .. 33 bicycle),
-and NAME_overlay.jpg to look at; for a video NAME_overlay.mp4. With --submission it writes what the
-Cityscapes benchmark takes for a split of a data set.
+Takes files, directories (with all below them) and globs; photographs in HEIC with pillow-heif,
+videos of any kind with PyAV. For each image NAME it writes NAME_labels.png, a byte per pixel, the
+ids of the label files (of Cityscapes: 7 road .. 33 bicycle) with a palette that shows them, and
+NAME_overlay.jpg to look at; for a video NAME_overlay.mp4. Those of a directory lie in one of its
+name. With --submission it writes what the Cityscapes benchmark takes for a split of a data set.
 """
 
 import argparse
-import glob
-import io
 import sys
+import time
 from pathlib import Path
 
-from PIL import Image
-from torch import Tensor
-from tqdm import tqdm
-
-from data_io.image_io import IMAGE_SUFFIXES, read_image
-from data_io.video import VIDEO_SUFFIXES, VideoReader, VideoWriter
-from engine import write_submission
-from engine.loaders import message
-from figures import overlay
-from inference import check_view, load_model, predict
-from model import UNet
-from runtime.console import escape_output
-from runtime.files import atomic_write
-from runtime.precision import pick_device, pick_precision
-
-RESULTS = "_labels.png", "_overlay.jpg", "_confidence.png", "_overlay.mp4"
+# All else is imported once the arguments are known to be right: PyTorch takes seconds.
 
 
-def find_inputs(inputs: list[str], out: Path) -> dict[Path, Path]:
-    """Each image or video of files, directories and globs, and its results' path in `out`.
-
-    That path has no suffix yet; below a directory, it keeps the subdirectories. Results of an
-    earlier call and hidden files in directories are not taken. Raises FileNotFoundError for an
-    input that is not there or holds none, ValueError for two whose results would have one name,
-    as names that differ in case alone do on Windows and macOS.
-    """
-    sources, taken = {}, {}  # by the results' path; as disks that ignore case have it
-    for name in inputs:
-        paths = [Path(name)] if Path(name).exists() else sorted(map(Path, glob.glob(name)))
-        found = {}
-        for path in paths:
-            if path.is_file():
-                found[path] = Path(path.name)
-            for file in sorted(path.rglob("*")) if path.is_dir() else ():
-                known = file.suffix.lower() in IMAGE_SUFFIXES | VIDEO_SUFFIXES
-                if known and not file.name.startswith(".") and not file.name.endswith(RESULTS):
-                    found[file] = file.relative_to(path)
-        if not found:
-            raise FileNotFoundError(f"{name}: there is no image or video: correct the path")
-        for path, place in found.items():
-            target = (out / place).with_suffix("")
-            other = taken.setdefault(str(target).casefold(), path)
-            if other != path:
-                raise ValueError(
-                    f"{other} and {path} would both be written to {target}: rename one"
-                )
-            sources[target] = path
-    return {path: target for target, path in sources.items()}
-
-
-def predict_image(model: UNet, path: Path, target: Path, confidence: bool, **options) -> None:
-    """Write `target`_labels.png, _overlay.jpg and, if asked for, _confidence.png."""
-    image = read_image(path)
-    if confidence:
-        labels, probability = predict(model, image, probabilities=True, **options)
-    else:
-        labels = predict(model, image, **options)
-    target.parent.mkdir(parents=True, exist_ok=True)
-    _save(target, "_labels.png", model.classes.label_ids[labels.int()])
-    _save(target, "_overlay.jpg", overlay(image, labels, model.classes))
-    if confidence:
-        _save(target, "_confidence.png", probability.mul(255).round().byte())
-
-
-def _save(target: Path, ending: str, pixels: Tensor) -> None:
-    data = io.BytesIO()
-    Image.fromarray(pixels.numpy()).save(data, "jpeg" if ending.endswith("jpg") else "png")
-    atomic_write(target.with_name(target.name + ending), data.getvalue())
-
-
-def predict_video(model: UNet, path: Path, target: Path, **options) -> None:
-    """Write `target`_overlay.mp4, with the same frame rate; whole or not at all."""
-    frames, legend = VideoReader(path), [*range(len(model.classes))]  # the same in each frame
-    target.parent.mkdir(parents=True, exist_ok=True)
-    done = target.with_name(target.name + "_overlay.mp4")
-    part = done.with_name(done.name + ".part")
-    bar = tqdm(frames, total=frames.frames, desc=path.name, unit="frame", disable=None)
-    try:
-        with VideoWriter(part, frames.frame_rate) as video:
-            for frame in bar:
-                labels = predict(model, frame, **options)
-                video.write(overlay(frame, labels, model.classes, legend))
-        part.replace(done)
-    finally:
-        part.unlink(missing_ok=True)
-
-
-def main() -> None:
-    escape_output()
+def parse_arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("checkpoint", type=Path, help="such as checkpoints/camvid.pt")
     parser.add_argument("inputs", nargs="*", metavar="INPUT", help="images, videos, directories")
     parser.add_argument("--out", type=Path, help="directory (default: runs/predictions)")
+    parser.add_argument("--overwrite", action="store_true", help="replace results that are there")
     parser.add_argument("--confidence", action="store_true", help="also how sure it is, in grey")
     parser.add_argument("--scale", type=float, default=1, help="resize images by this (default: 1)")
     parser.add_argument("--tile", type=int, help="tile size in pixels (default: by image size)")
@@ -128,51 +44,68 @@ def main() -> None:
     args = parser.parse_args()
     if bool(args.inputs) == bool(args.submission):
         parser.error("name images or videos, or a data set with --submission")
-    try:
-        check_view(args.scale, args.tile)
-    except ValueError as error:
-        parser.error(str(error))
     if args.submission and (args.scale != 1 or args.tile or args.confidence):
         parser.error("--scale, --tile and --confidence are not for a submission")
-    Image.MAX_IMAGE_PIXELS = args.max_pixels or Image.MAX_IMAGE_PIXELS
+    return args
+
+
+def main() -> None:
+    args = parse_arguments()
     default = f"submission-{args.split}" if args.submission else "predictions"
     out = args.out or Path("runs") / default
+    from engine.loaders import message
+    from runtime.console import escape_output
+
+    escape_output()
     try:
-        device = pick_device(args.device)
-        args.precision = pick_precision(args.precision, device)
-        model = load_model(args.checkpoint, device)
-        if args.submission:
-            done = write_submission(
-                *(model, args.submission, args.split, out, args.zip),
-                *(args.batch_size, args.workers, args.tta, args.precision),
-            )
-        else:
-            done = out
-            label_files(model, find_inputs(args.inputs, out), args)
+        print(submit(args, out) if args.submission else label(args, out))
     except (OSError, ValueError, FloatingPointError) as error:
         sys.exit(f"error: {message(error)}")
     except KeyboardInterrupt:
-        sys.exit(f"stopped: {out} lacks predictions, repeat the command")
-    print(f"predictions: {done}")
+        again = "" if args.submission else " with --overwrite"
+        sys.exit(f"stopped: {out} lacks predictions, repeat the command{again}")
 
 
-def label_files(model: UNet, targets: dict[Path, Path], args: argparse.Namespace) -> None:
-    """Predict all images and videos; what cannot be read is named at the end.
+def submit(args: argparse.Namespace, out: Path) -> str:
+    """Write a submission; returns what to say of it."""
+    from engine import write_submission
+    from inference import load_model
+    from runtime.precision import pick_device, pick_precision
 
-    Raises ValueError, with each message, if some could not be read.
-    """
-    options = {name: getattr(args, name) for name in ("scale", "tile", "tta", "precision")}
-    failed = []
-    for path, target in tqdm(targets.items(), unit="file", disable=None):
-        try:
-            if path.suffix.lower() in VIDEO_SUFFIXES:
-                predict_video(model, path, target, **options)
-            else:
-                predict_image(model, path, target, args.confidence, **options)
-        except ValueError as error:
-            failed.append(str(error))
-    if failed:
-        raise ValueError(f"{len(failed)} of {len(targets)} were left out:\n" + "\n".join(failed))
+    device = pick_device(args.device)
+    precision = pick_precision(args.precision, device)
+    model = load_model(args.checkpoint, device)
+    how = args.batch_size, args.workers, args.tta, precision
+    done = write_submission(model, args.submission, args.split, out, args.zip, *how)
+    return f"predictions: {done}"
+
+
+def label(args: argparse.Namespace, out: Path) -> str:
+    """Label the inputs; returns what to say of them. Raises ValueError if some were left out."""
+    from PIL import Image
+
+    from inference import check_view, load_model
+    from labelling import Labeller, find_inputs, refuse_overwriting
+    from runtime.precision import pick_device, pick_precision
+
+    started = time.monotonic()
+    check_view(args.scale, args.tile)
+    Image.MAX_IMAGE_PIXELS = args.max_pixels or Image.MAX_IMAGE_PIXELS
+    device = pick_device(args.device)
+    options = {name: getattr(args, name) for name in ("scale", "tile", "tta")}
+    options["precision"] = pick_precision(args.precision, device)
+    model = load_model(args.checkpoint, device)
+    inputs, notes = find_inputs(args.inputs, out)
+    if not args.overwrite:
+        refuse_overwriting(inputs)
+    labeller = Labeller(model, args.confidence, **options)
+    labeller.label_all(inputs)
+    lines = [f"predictions: {out}", labeller.summary(started), *labeller.notes, *notes]
+    if labeller.failed:
+        print("\n".join(lines))
+        count = f"{len(labeller.failed)} of {len(inputs)} were left out"
+        raise ValueError("\n".join([f"{count}:", *labeller.failed]))
+    return "\n".join(lines)
 
 
 if __name__ == "__main__":

@@ -1,6 +1,7 @@
 """The class table of a data set, the confusion matrix from which every metric follows, settings."""
 
 import math
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass, field, fields
 from functools import cached_property
@@ -63,16 +64,12 @@ class Classes:
         Raises ValueError, with the file's name, for anything else.
         """
         try:
-            rows = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
-            if not isinstance(rows, list):
-                raise TypeError("it is empty" if rows is None else f"it is a {type(rows).__name__}")
-            rows = rows[: IGNORE_INDEX + 1]  # what more there is would be an error too
-            for number, row in enumerate(rows, 1):
-                if not isinstance(row, dict) or not {"name", "id", "color"} <= row.keys():
-                    raise TypeError(f"entry {number} has no name, id or color")
-            names = tuple(_as_text(row["name"]) for row in rows)
-            ids = tuple(int(row["id"]) for row in rows)
-            colors = tuple(tuple(map(int, row["color"])) for row in rows)
+            content = yaml.compose(Path(path).read_text(encoding="utf-8"), yaml.SafeLoader)
+            if not isinstance(content, yaml.SequenceNode):
+                raise TypeError("it is no list: each entry begins with a dash")
+            entries = content.value[: IGNORE_INDEX + 1]  # what more there is would be an error too
+            rows = [_read_entry(entry, number) for number, entry in enumerate(entries, 1)]
+            names, ids, colors = zip(*rows, strict=True) if rows else ((), (), ())
         except Exception as error:  # parsers raise nearly anything
             raise ValueError(
                 f"{path} is not a list of classes ({' '.join(str(error).split())}): each is a line "
@@ -114,11 +111,49 @@ def _is_byte(value: object) -> bool:
     return isinstance(value, int) and 0 <= value <= 255
 
 
-def _as_text(name: object) -> str:
-    """A name from YAML, `name: 12` included. A list could hold itself, and its text be endless."""
-    if not isinstance(name, str | int | float):
-        raise TypeError(f"a name is a text, not a {type(name).__name__}")
-    return str(name)
+def _read_entry(entry: yaml.Node, number: int) -> tuple[str, int, tuple[int, ...]]:
+    """Name, id and color of an entry of a `classes.yaml`, as its author wrote them.
+
+    YAML takes `on` for true, `010` for eight, `1:30` for ninety and `~` for nothing: what it would
+    read otherwise than it looks is refused. Raises ValueError or TypeError with the entry's number.
+    """
+    if not isinstance(entry, yaml.MappingNode):
+        raise TypeError(f"entry {number} has no name, id and color")
+    keys = [str(key.value) for key, _ in entry.value]
+    if twice := [key for i, key in enumerate(keys) if key in keys[:i]]:
+        raise ValueError(
+            f"entry {number}, {_shown(entry.value[0][1])}, has two values of {twice[0]}: begin the "
+            "next entry with a dash"
+        )
+    fields = dict(zip(keys, [value for _, value in entry.value], strict=True))
+    if not {"name", "id", "color"} <= fields.keys():
+        raise TypeError(f"entry {number} has no name, id or color")
+    name, color = fields["name"], fields["color"]
+    is_text = name.tag == "tag:yaml.org,2002:str" and name.value.strip()
+    if not is_text and not _is_number(name):
+        kind = name.tag.rpartition(":")[2]
+        raise TypeError(
+            f"entry {number}: YAML takes the name {_shown(name)} for {kind}: put it in quotes"
+        )
+    if not isinstance(color, yaml.SequenceNode):
+        raise TypeError(f"entry {number}: a color is three numbers, as in [128, 64, 128]")
+    numbers = [_as_number(each, number) for each in (fields["id"], *color.value)]
+    return name.value, numbers[0], tuple(numbers[1:])
+
+
+def _as_number(node: yaml.Node, entry: int) -> int:
+    if not _is_number(node):
+        raise ValueError(f"entry {entry}: {_shown(node)} is no whole number such as 7")
+    return int(node.value)
+
+
+def _is_number(node: yaml.Node) -> bool:
+    """Whether it is a decimal number, as one reads it."""
+    return isinstance(node.value, str) and bool(re.fullmatch("0|[1-9][0-9]*", node.value))
+
+
+def _shown(node: yaml.Node) -> str:
+    return repr(node.value[:40]) if isinstance(node, yaml.ScalarNode) else f"a {node.id}"
 
 
 def _cityscapes() -> Classes:

@@ -6,19 +6,37 @@ Pillow ignores a PNG's checksums while it decodes, and would take damaged data f
 
 import io
 import math
+import os
+import tempfile
+import threading
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
 import torch
+import torchvision
 from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
 from torch import Tensor
 from torchvision.transforms.v2.functional import pil_to_tensor
 
+try:
+    import pillow_heif
+except ImportError:  # optional
+    pillow_heif = None
+else:
+    pillow_heif.register_heif_opener()
+
 _OF_SUFFIX = Image.registered_extensions()  # which makes Pillow load all of its formats
-FORMATS = sorted(set(Image.OPEN) - {"EPS", "WMF"})  # programs, for Ghostscript or Windows to run
+PROGRAMS = {"EPS", "WMF"}  # for Ghostscript or Windows to run
+NOT_DECODED = {"BUFR", "GRIB", "HDF5", "MPEG"}  # formats that Pillow only knows by name
+FORMATS = sorted(set(Image.OPEN) - PROGRAMS - NOT_DECODED)
 IMAGE_SUFFIXES = {suffix for suffix, name in _OF_SUFFIX.items() if name in FORMATS}
+HEIF_SUFFIXES = {".heic", ".heif", ".hif"}
+NEEDS_HEIF = "photographs in HEIC need pillow-heif: `pip install pillow-heif`"
+SEVERAL_PICTURES = "MPO", "HEIF"  # of which the first is the photograph: previews, depth, bursts
+_stderr = threading.Lock()
 
 
 class UnfitImageError(ValueError):
@@ -57,9 +75,11 @@ def open_image(path: str | Path) -> Iterator[Image.Image]:
             "smaller, or raise PIL.Image.MAX_IMAGE_PIXELS (`--max-pixels` of predict.py)"
         ) from error
     except UnidentifiedImageError as error:
+        cure = "restore it from where it came, or, if it is whole, convert it to JPEG or PNG"
+        if pillow_heif is None and Path(path).suffix.lower() in HEIF_SUFFIXES:
+            cure = NEEDS_HEIF
         raise ValueError(
-            f"{path} ({len(data):,} bytes) is of no format that Pillow knows: restore it from "
-            "where it came, or, if it is whole, convert it (`convert photo.heic photo.jpg`)"
+            f"{path} ({len(data):,} bytes) is of no format that Pillow knows: {cure}"
         ) from error
     except Exception as error:  # decoders raise nearly anything
         cause = (str(error).strip().splitlines() or [type(error).__name__])[0]
@@ -75,18 +95,53 @@ def read_image(path: str | Path) -> Tensor:
         return to_rgb(image)
 
 
-def to_rgb(image: Image.Image) -> Tensor:
+def jpeg_damage(path: str | Path) -> str:
+    """What is wrong with the data of a JPEG, of which its decoder shows what it can; "" if nothing.
+
+    JPEG has no checksums: all that tells is what libjpeg warns of. Pillow drops these warnings;
+    torchvision's libjpeg writes them to the process's stderr, which is read back here. A version
+    without this decoder, which is deprecated, tells nothing.
+    """
+    data, decode_jpeg = Path(path).read_bytes(), getattr(torchvision.io, "decode_jpeg", None)
+    if not data.startswith(b"\xff\xd8") or decode_jpeg is None:
+        return ""
+    encoded = torch.frombuffer(bytearray(data), dtype=torch.uint8)
+    with _stderr, tempfile.TemporaryFile() as said:
+        try:
+            kept = os.dup(2)
+        except OSError:  # a process without stderr
+            return ""
+        os.dup2(said.fileno(), 2)
+        try:
+            with warnings.catch_warnings(action="ignore"):
+                decode_jpeg(encoded)
+        except RuntimeError:
+            pass  # forms of JPEG that torchvision cannot decode and Pillow can
+        finally:
+            os.dup2(kept, 2)
+            os.close(kept)
+        said.seek(0)
+        text = said.read().decode(errors="replace").strip()
+    if "orrupt" not in text and "remature" not in text:
+        return ""
+    return (
+        f"{path} is damaged, and parts of it are not what was photographed ({text}): "
+        "restore it from where it came"
+    )
+
+
+def to_rgb(image: Image.Image, opaque: bool = True) -> Tensor:
     """A Pillow image as RGB, upright: (3, H, W) uint8.
 
     Grey and palettes become RGB; the camera's orientation tag (EXIF) is followed. Raises
     UnfitImageError, a ValueError, for what 8-bit RGB cannot hold: more than 8 bits a channel,
-    transparent pixels, several frames.
+    several frames, and, if it must be `opaque`, transparent pixels.
     """
     if image.mode.startswith(("I", "F")) or ";16" in str(getattr(image, "tile", "")):
         raise UnfitImageError("has more than 8 bits a channel: save it with 8")
-    if getattr(image, "is_animated", False) and image.format != "MPO":  # a photo's preview
+    if getattr(image, "is_animated", False) and image.format not in SEVERAL_PICTURES:
         raise UnfitImageError(f"holds {image.n_frames} frames: save the one that is meant")
-    if image.has_transparency_data:
+    if opaque and image.has_transparency_data:
         if image.convert("RGBA").getchannel("A").getextrema()[0] < 255:
             raise UnfitImageError("has transparent pixels: save it without an alpha channel")
     return pil_to_tensor(ImageOps.exif_transpose(image).convert("RGB"))

@@ -23,7 +23,9 @@ SPLITS = {
     "fine": ("train", "val", "test", "trainval"),
     "coarse": ("train", "val", "trainval", "train_extra"),
 }
-SYSTEM_FILES = {"Thumbs.db", "desktop.ini", "@eaDir"}  # of Windows and of network drives
+# Of Windows, of macOS, and the previews that network drives and cameras keep.
+SYSTEM_FILES = {"Thumbs.db", "desktop.ini", "@eaDir", "__MACOSX", "#recycle", "$RECYCLE.BIN"}
+SYSTEM_FILES |= {"System Volume Information", "lost+found"}
 CHECK = "`python -m prepare.cityscapes {}` says what is wrong and how to mend it"
 OWN = "`python -m prepare.own --help` tells how to convert other data"
 OWN_RECORD = "own.json"  # of `prepare.own`, in the directory of the data set that it wrote

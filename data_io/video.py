@@ -1,4 +1,4 @@
-"""Video files, read and written by PyAV, which is optional: `pip install av`."""
+"""Video files, read by PyAV, which is optional: `pip install av`."""
 
 from collections.abc import Iterator
 from fractions import Fraction
@@ -8,10 +8,19 @@ import numpy as np
 import torch
 from torch import Tensor
 
-VIDEO_SUFFIXES = {".mp4", ".mov", ".avi", ".mkv", ".webm", ".m4v", ".mpg", ".mpeg"}
+# What is taken for a video without a look into it; other files are, if PyAV finds a video there.
+VIDEO_SUFFIXES = {f".{name}" for name in "mp4 mov m4v avi mkv webm mpg mpeg ts mts m2ts".split()}
+VIDEO_SUFFIXES |= {f".{name}" for name in "3gp 3g2 wmv asf flv ogv vob mxf".split()}
+NO_VIDEO = "tty", "image2", "jpegxl_anim"  # FFmpeg's readers of text and of single images
+LENGTH_IN_HEADER = "mov", "matroska", "avi", "asf", "flv"  # others are as long as they are
+ALWAYS_OF_LENGTH = "avi", "asf"  # whose length FFmpeg does not know where the end is missing
+MPEGTS_PACKETS = 188, 192  # bytes
+BT709 = 1  # of FFmpeg: matrix, primaries and transfer curve of HD video
+MOST_FAILURES = 100  # one after the other, after which a file is taken to be at its end
 
 
-def _av(path: Path):
+def load_av(path: Path):
+    """PyAV. Raises ValueError, with the file's name, without it."""
     try:
         import av
     except ImportError:
@@ -19,65 +28,164 @@ def _av(path: Path):
     return av
 
 
+def open_video(path: Path):
+    """The open file, and the video stream that a player would show.
+
+    That is FFmpeg's choice: the stream marked as the default, then the one of most data, but no
+    picture of an album or preview. Raises OSError or ValueError, FFmpeg's errors among them.
+    """
+    av = load_av(path)
+    file = av.open(str(path), options={"protocol_whitelist": "file,crypto,data"})  # no network
+    try:
+        pictures = av.stream.Disposition.attached_pic | av.stream.Disposition.timed_thumbnails
+        streams = [s for s in file.streams.video if not s.disposition & pictures]
+        name = file.format.name
+        if not streams or name.endswith("_pipe") or name.split(",")[0] in NO_VIDEO:
+            raise ValueError("it holds no video")
+        best = file.streams.best("video")
+        return file, best if best in streams else streams[0]
+    except BaseException:
+        file.close()
+        raise
+
+
+def is_video(path: Path) -> bool:
+    """Whether PyAV is installed and finds a video in a file."""
+    try:
+        file, _ = open_video(path)
+    except (OSError, ValueError):
+        return False
+    file.close()
+    return True
+
+
 class VideoReader:
-    """The frames of a video file.
+    """The frames of a video file, as a player shows them.
 
     Attributes:
-        frame_rate: frames a second.
+        frame_rate: frames a second, on average.
+        time_base: the unit of the frames' times, in seconds.
         frames: how many there are by the file's header, or None if it does not say.
+        damage: after the last frame, how much could not be read; "" for a file that is whole.
 
     Raises FileNotFoundError, or ValueError for a file that is no video, and without PyAV.
     """
 
     def __init__(self, path: Path):
-        self.path, self._library = path, _av(path)
+        self.path, self.damage = path, ""
         if not path.is_file():
             raise FileNotFoundError(f"there is no video at {path}: correct the path")
         try:
-            with self._library.open(str(path)) as file:
-                stream = file.streams.video[0]
-                self.frame_rate = stream.average_rate or Fraction(25)
-                self.frames = stream.frames or None
-        except (self._library.error.FFmpegError, IndexError) as error:
-            raise ValueError(f"{path} cannot be read as a video ({error})") from error
+            file, stream = open_video(path)
+        except (load_av(path).error.FFmpegError, OSError, ValueError) as error:
+            raise ValueError(
+                f"{path} cannot be read as a video ({error}): restore it; if the camera stopped "
+                "before it wrote the file's index, a tool such as `untrunc` may rebuild that"
+            ) from error
+        with file:
+            self.frame_rate = stream.average_rate or stream.guessed_rate or Fraction(25)
+            self.time_base, self.frames = stream.time_base, stream.frames or None
 
-    def __iter__(self) -> Iterator[Tensor]:
-        """Upright frames, (3, H, W) uint8 RGB."""
-        with self._library.open(str(self.path)) as file:
+    def __iter__(self) -> Iterator[tuple[Fraction, Tensor]]:
+        """Each frame's time in seconds from the file's start, and the frame, (3, H, W) uint8 RGB.
+
+        Frames are upright, their pixels square. Times rise, also where a file was put together
+        from several; one whose time is not known follows the frame before it by 1 / `frame_rate`.
+        What cannot be decoded is passed over, and counted in `damage`. Raises ValueError if no
+        frame can be read.
+        """
+        self._errors, self._end, self.damage, times = 0, Fraction(0), "", []
+        file, stream = open_video(self.path)
+        with file:
+            starts = [s.start_time * s.time_base for s in file.streams if s.start_time is not None]
+            start, step, jump = min(starts, default=Fraction(0)), 1 / self.frame_rate, Fraction(0)
+            for frame in self._decode(file, stream, start):
+                last = times[-1] if times else -step
+                time = last + step
+                if frame.pts is not None and frame.time_base is not None:
+                    time = frame.pts * frame.time_base - start + jump
+                if time <= last - 1 and times:  # the start of another file
+                    jump += last + step - time
+                    time = last + step
+                times.append(max(time, last + step / 8, Fraction(0)))  # damaged ones come late
+                yield times[-1], _square(frame, stream)
+            self._tell_damage(file, times)
+
+    def _decode(self, file, stream, start: Fraction) -> Iterator:
+        """The frames that can be decoded. Counts errors, and notes where the last packet ends."""
+        failures, flushed = 0, False
+        wanted = [stream, *file.streams.audio]
+        packets = file.demux(wanted)
+        while failures < MOST_FAILURES and not flushed:
             try:
-                for frame in file.decode(video=0):
-                    turns = round(getattr(frame, "rotation", 0) / 90)  # counterclockwise
-                    image = np.rot90(frame.to_ndarray(format="rgb24"), turns)
-                    yield torch.from_numpy(image.copy()).permute(2, 0, 1)
-            except self._library.error.FFmpegError as error:
-                raise ValueError(f"{self.path} is damaged ({error}): restore it") from error
+                packet = next(packets, None)
+                if packet is None:
+                    break
+                if packet.pts is not None:
+                    end = (packet.pts + (packet.duration or 0)) * packet.time_base - start
+                    self._end = max(self._end, end)
+                if packet.stream_index != stream.index:
+                    continue
+                self._errors += packet.is_corrupt
+                flushed = packet.size == 0 and packet.pts is None
+                frames = packet.decode()
+            except load_av(self.path).error.FFmpegError:  # of the demuxer, or of the decoder
+                failures, self._errors = failures + 1, self._errors + 1
+                packets = file.demux(wanted)
+                continue
+            failures = 0 if packet.size else failures
+            yield from frames
+        self._ends_badly = failures > 0
+        try:  # a file that ends in an error has not told the decoder so
+            yield from () if flushed else stream.codec_context.decode(None)
+        except load_av(self.path).error.FFmpegError:
+            pass
+
+    def _tell_damage(self, file, times: list[Fraction]) -> None:
+        if not times:
+            raise ValueError(f"{self.path} holds no frame that can be read: restore it")
+        name, size = file.format.name.split(",")[0], self.path.stat().st_size
+        length, is_cut = self._end, False
+        in_parts = name == "mov" and not self.frames  # a fragmented MP4 knows those that are there
+        if name in LENGTH_IN_HEADER and file.duration and not in_parts:
+            length = max(Fraction(file.duration, 10**6), self._end)
+            is_cut = self._end < length - Fraction(3, 2) / self.frame_rate
+        elif name == "mpegts":
+            is_cut = all(size % packet for packet in MPEGTS_PACKETS)
+        else:
+            is_cut = name in ALWAYS_OF_LENGTH or (in_parts and self._errors > 0)
+        is_cut = is_cut or (self._ends_badly and length == self._end)
+        expected = self.frames or round(length * self.frame_rate)
+        missing = expected - len(times)
+        if is_cut and length == self._end and not self.frames:
+            self.damage = "its end is cut off, and it does not say how much is missing"
+        elif missing > 0 and (is_cut or self._errors or _has_gaps(times)):
+            seconds = float(missing / self.frame_rate)
+            self.damage = f"{missing:,} of {expected:,} frames ({seconds:.1f} s) are missing"
+        elif self._errors:
+            self.damage = f"{self._errors:,} of its packets are damaged, whose frames may look odd"
 
 
-class VideoWriter:
-    """Writes frames to an H.264 file (MP4); a context manager.
+def _has_gaps(times: list[Fraction]) -> bool:
+    """Whether frames of a constant rate are missing: two or more, as cameras leave out one."""
+    steps = np.diff(np.array(times, dtype=float))
+    if len(steps) < 10:
+        return False
+    usual = np.median(steps)
+    is_constant = (np.abs(steps - usual) <= 0.1 * usual).mean() >= 0.9
+    return bool(is_constant and steps.max() >= 2.5 * usual)
 
-    Frames are (H, W, 3) uint8 RGB, all of one size; an odd last row or column is cut off, which
-    the format cannot hold.
-    """
 
-    def __init__(self, path: Path, frame_rate: Fraction):
-        self.path, self.frame_rate, self._library = path, frame_rate, _av(path)
-        self._file = self._library.open(str(path), "w", format="mp4")
-        self._stream = None
-
-    def __enter__(self) -> "VideoWriter":
-        return self
-
-    def write(self, frame: Tensor) -> None:
-        height, width = (n - n % 2 for n in frame.shape[:2])
-        if self._stream is None:
-            self._stream = self._file.add_stream("h264", rate=self.frame_rate)
-            self._stream.width, self._stream.height = width, height
-            self._stream.pix_fmt = "yuv420p"
-        image = np.ascontiguousarray(frame[:height, :width].numpy())
-        self._file.mux(self._stream.encode(self._library.VideoFrame.from_ndarray(image, "rgb24")))
-
-    def __exit__(self, *_) -> None:
-        if self._stream is not None:
-            self._file.mux(self._stream.encode())
-        self._file.close()
+def _square(frame, stream) -> Tensor:
+    """A frame as RGB with square pixels, upright: (3, H, W) uint8."""
+    aspect = stream.sample_aspect_ratio or Fraction(1)  # width of a pixel by its height
+    width, height = frame.width, frame.height
+    if aspect > 1:
+        width = round(width * aspect)
+    elif aspect:
+        height = round(height / aspect)
+    # HD video without a tag is BT.709 to players; FFmpeg would take it for BT.601.
+    untagged_hd = frame.colorspace not in (1, 4, 5, 6, 7, 9, 10) and frame.height >= 720
+    frame = frame.reformat(width, height, "rgb24", BT709 if untagged_hd else None)
+    turns = round(getattr(frame, "rotation", 0) / 90)  # counterclockwise
+    return torch.from_numpy(np.rot90(frame.to_ndarray(), turns).copy()).permute(2, 0, 1)

@@ -1,5 +1,6 @@
 """What is wrong with the images and labels of a split, each file read to its end."""
 
+from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
@@ -12,6 +13,7 @@ from tqdm import tqdm
 from data_io.image_io import image_size, read_grey, read_image
 from data_io.layout import IMAGE, OWN_RECORD
 from dataset import are_train_ids
+from prepare.meaning import absent_class
 from utils import CITYSCAPES, Classes
 
 TRAIN_ID_LABELS = 10  # so many labels without an id above 18 (vegetation, sky, car) are no chance
@@ -30,10 +32,10 @@ def inspect(
 ) -> tuple[tuple[int, int] | None, Tensor | None, list[Fault]]:
     """Read an image, or only its header, and its labels if there are any.
 
-    Returns height and width of the image, or None; which ids are in the labels, (256,) bool, or
+    Returns height and width of the image, or None; the labels' pixels of each id, (256,) int64, or
     None; and the faults.
     """
-    size, present, faults = None, None, []
+    size, pixels, faults = None, None, []
     try:
         size = tuple(read_image(image).shape[1:]) if decode else image_size(image)
     except (OSError, ValueError) as error:
@@ -44,12 +46,12 @@ def inspect(
         except (OSError, ValueError) as error:
             faults.append(_unreadable("label files that cannot be used", label, error))
         else:
-            present = torch.bincount(labels.flatten(), minlength=256) > 0
-            faults += check_ids(label, present, classes)
+            pixels = torch.bincount(labels.flatten(), minlength=256)
+            faults += check_ids(label, pixels > 0, classes)
             if size and size != tuple(labels.shape):
                 detail = f"{size_text(labels.shape)}, the image is {size_text(size)}"
                 faults.append(Fault("labels of another size than their image", label, detail))
-    return size, present, faults
+    return size, pixels, faults
 
 
 def check_ids(label: Path, present: Tensor, classes: Classes) -> list[Fault]:
@@ -74,10 +76,11 @@ def size_text(size: tuple[int, int]) -> str:
 
 def inspect_all(
     root: Path, kind: str, split: str, stems: list[str], labelled: bool, classes: Classes
-) -> tuple[dict[Path, tuple[int, int]], list[Fault]]:
+) -> tuple[dict[Path, tuple[int, int]], list[Fault], str]:
     """`inspect` all images of a split, and their labels if `labelled`.
 
-    Returns height and width of each image that can be read, and the faults.
+    Returns height and width of each image that can be read, the faults, and a question about the
+    list of classes, or "".
     """
     decode = kind == "gtFine" or split == "train_extra"  # the others are decoded with gtFine
     images = [root / "leftImg8bit" / split / f"{stem}{IMAGE}" for stem in stems]
@@ -88,11 +91,16 @@ def inspect_all(
         results = list(tqdm(results, f"{kind}/{split}", len(stems), unit="image", disable=None))
     sizes = {image: size for image, (size, _, _) in zip(images, results, strict=True) if size}
     faults = [fault for _, _, found in results for fault in found]
-    present = [ids for _, ids, _ in results if ids is not None]
-    if split != "test" and present:  # test labels are dummies
-        converted = (root / OWN_RECORD).exists()  # whose labels are ids
-        faults += check_split(root / kind / split, torch.stack(present), classes, converted)
-    return sizes, faults
+    pixels = [counts for _, counts, _ in results if counts is not None]
+    question = ""
+    if split != "test" and pixels:  # test labels are dummies
+        converted = (root / OWN_RECORD).exists()  # whose labels are ids, and as the user says
+        present = torch.stack(pixels) > 0
+        faults += check_split(root / kind / split, present, classes, converted)
+        if classes != CITYSCAPES and not converted:
+            total = torch.stack(pixels).sum(0).tolist()
+            question = absent_class(Counter({i: n for i, n in enumerate(total) if n}), classes)
+    return sizes, faults, question
 
 
 def check_split(

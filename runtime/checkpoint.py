@@ -8,6 +8,7 @@ import io
 import os
 import platform
 import sys
+import warnings
 import zipfile
 from dataclasses import asdict, fields
 from pathlib import Path
@@ -32,7 +33,7 @@ def load_checkpoint(path: str | Path) -> dict:
     Weights saved under `nn.DataParallel` lose its `module.` prefix. Raises FileNotFoundError,
     OSError if the file cannot be read, or ValueError if it is damaged, no checkpoint of this
     project, or would take more memory than the file has bytes. A file without a checksum, as older
-    versions wrote, is taken as it is.
+    versions wrote, is taken as it is; with a warning if it had one before `torch.save` wrote it.
     """
     try:
         content = Path(path).read_bytes()
@@ -65,9 +66,16 @@ def load_checkpoint(path: str | Path) -> dict:
             f"{path} is no checkpoint of this project: it lacks {', '.join(sorted(parts))}"
         )
     if checkpoint.pop("sealed", False) and not has_checksum:
-        raise ValueError(
-            f"{path} is damaged (its end, the checksum, is cut off): "
-            "restore it from a copy, or take another"
+        ending = content[-22:]  # of an archive without a comment, whose length is 0
+        if not (ending.startswith(b"PK\5\6") and ending.endswith(b"\0\0")):
+            raise ValueError(
+                f"{path} is damaged (its end, the checksum, is cut off): "
+                "restore it from a copy, or take another"
+            )
+        warnings.warn(
+            f"{path} was saved again by torch.save, without the checksum that it had: damage to it "
+            "would not be noticed (`runtime.checkpoint.save_checkpoint` writes one)",
+            stacklevel=2,
         )
     weights = checkpoint["model"].items()
     checkpoint["model"] = {name.removeprefix("module."): value for name, value in weights}

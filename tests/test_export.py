@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 import torch
@@ -66,6 +67,70 @@ def test_torch_hub_loads_a_committed_checkpoint_from_a_checkout():
     net.downscale = 1
     same = labels == predict(net, image, precision="fp32")  # folded: other roundings
     assert same.float().mean() > 0.999
+
+
+@pytest.mark.parametrize(
+    "images", [torch.rand(1, 3, 9, 9), torch.rand(1, 3, 9, 9) * 255, torch.ones(1, 3, 9, 9).long()]
+)
+def test_the_hubs_network_refuses_images_that_are_not_normalised(images):
+    net = torch.hub.load(".", "unet", source="local", checkpoint="streets")
+    image = torch.arange(243, dtype=torch.uint8).view(1, 3, 9, 9)
+    assert torch.equal(net(image), net(image / 63.75 - 2))
+    with pytest.raises(ValueError, match="uint8, 0..255"):
+        net(images)
+
+
+PROGRAM = """
+import io, sys
+sys.path.insert(0, ".")
+{first}
+import torch
+net = torch.hub.load({repository!r}, "unet", source="local", checkpoint="streets")
+import dataset, model, utils
+assert utils.MINE and model.MINE and dataset.MINE
+image = torch.zeros(1, 3, 32, 32, dtype=torch.uint8)
+expected = net(image)
+assert expected.shape == (1, 19, 32, 32) and net.classes.names[0] == "road"
+for name in ("inference", "runtime", "data_io"):
+    assert name not in sys.modules
+    assert not any(each.startswith(name + ".") for each in sys.modules)
+buffer = io.BytesIO()
+torch.save(net, buffer)
+buffer.seek(0)
+assert torch.equal(torch.load(buffer, weights_only=False)(image), expected)
+assert torch.equal(torch.compile(net, backend="eager")(image), expected)
+"""
+TWO = """
+import torch
+assert torch.hub.load("other", "who", source="local") == "other"
+net = torch.hub.load({repository!r}, "unet", source="local", checkpoint="streets")
+assert torch.hub.load("other", "who", source="local") == "other"
+again = torch.hub.load({repository!r}, "unet", source="local", checkpoint="streets")
+image = torch.zeros(1, 3, 32, 32, dtype=torch.uint8)
+assert torch.equal(net(image), again(image))
+import utils
+assert utils.WHO == "other"
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("program", "first"),
+    [(PROGRAM, "import utils, model, dataset"), (TWO, "")],
+    ids=["a user's own", "another repository's"],
+)
+def test_torch_hub_works_beside_modules_of_the_same_names(tmp_path, program, first):
+    if program is PROGRAM:
+        for name in ("utils", "model", "dataset"):
+            (tmp_path / f"{name}.py").write_text("MINE = True")
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other" / "utils.py").write_text("WHO = 'other'")
+    (tmp_path / "other" / "hubconf.py").write_text("from utils import WHO\ndef who(): return WHO")
+    code = program.format(first=first, repository=str(Path.cwd()))
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, timeout=300
+    )
+    assert done.returncode == 0, done.stderr[-2000:]
 
 
 @pytest.mark.slow

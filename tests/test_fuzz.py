@@ -20,9 +20,9 @@ from data_io.image_io import image_size, read_image
 from dataset import Cityscapes
 from engine import Recipe, make_model
 from inference import load_model
-from prepare import masks
+from prepare import class_lists
 from prepare.archives import zip_state
-from prepare.own import read_record
+from prepare.record import read_record
 from tests.stress import fuzz, fuzz_kinds
 from tests.stress.fuzz_kinds import NOISE, save
 from utils import Classes
@@ -78,10 +78,7 @@ TEXTS = [
     *((Recipe.from_file, "file.yaml", f"lr: {value}") for value in VALUES),
     *((Classes.from_file, "file.yaml", CLASS % (value, 1)) for value in [*VALUES, "[a]"]),
     (Classes.from_file, "file.yaml", CLASS % ("a", ".inf")),
-    *(
-        (masks.read_class_list, "colors.txt", t)
-        for t in ("300 0 0 a", "1 2 3 a\n4 5 6 a", "0x1 2 3 a")
-    ),
+    *((class_lists.read_class_list, "colors.txt", text) for text in COLORS),
     *((lambda path: read_record(path.parent), "own.json", text) for text in RECORDS),
 ]
 

@@ -37,6 +37,12 @@ def papermill(notebook: str, executed: Path, /, *args, **parameters) -> nbformat
     return nbformat.read(executed, as_version=4)
 
 
+@pytest.mark.parametrize("name", ["trainer", "test", "studies"])
+def test_a_notebook_says_what_its_language_is_so_that_nbconvert_writes_a_script(name):
+    found = nbformat.read(f"{name}.ipynb", as_version=4).metadata.language_info
+    assert found.file_extension == ".py" and found.nbconvert_exporter == "python"
+
+
 def outputs(notebook: nbformat.NotebookNode) -> str:
     return json.dumps([cell.get("outputs", []) for cell in notebook.cells])
 

@@ -154,6 +154,22 @@ def test_the_cache_is_not_that_of_other_classes(tmp_path):
         ("- {name: a, id: 1, color: [0, 0, 0]}\n- {name: b, id: 1, color: [0, 0, 1]}", "id 1"),
         ("- {name: a, id: 1, color: [0, 0, 0]}\n- {name: a, id: 2, color: [0, 0, 1]}", "name a"),
         ("- !!python/object/apply:os.system [ls]", "not a list of classes"),
+        ("- {name: on, id: 1, color: [0, 0, 0]}", "entry 1.*'on' for bool.*quotes"),
+        (
+            "- {name: a, id: 1, color: [0, 0, 0]}\n- {name: ~, id: 2, color: [0, 0, 0]}",
+            "entry 2.*'~'",
+        ),
+        ("- {name: 2024-01-02, id: 1, color: [0, 0, 0]}", "entry 1.*timestamp"),
+        ("- {name: 0x10, id: 1, color: [0, 0, 0]}", "entry 1.*'0x10' for int"),
+        ("- {name: '', id: 1, color: [0, 0, 0]}", "entry 1"),
+        ("- {name: a, id: 010, color: [0, 0, 0]}", "entry 1.*'010' is no whole number"),
+        ("- {name: a, id: 1:30, color: [0, 0, 0]}", "entry 1.*'1:30'"),
+        ("- {name: a, id: yes, color: [0, 0, 0]}", "entry 1.*'yes'"),
+        ("- {name: a, id: 1.9, color: [0, 0, 0]}", "entry 1.*'1.9'"),
+        ("- {name: a, id: 1, color: [0, 0x10, 0]}", "entry 1.*'0x10'"),
+        ("- {name: a, id: 1, color: '#804080'}", "entry 1.*three numbers"),
+        ("- name: a\n  id: 1\n  color: [0, 0, 0]\n  name: b\n  id: 2", "entry 1, 'a',.*dash"),
+        ("name: a\nid: 1\ncolor: [0, 0, 0]", "dash"),
     ],
 )
 def test_a_class_table_that_cannot_be_used_is_named(tmp_path, content, message):
@@ -362,7 +378,7 @@ def test_a_test_split_without_labels_has_no_figures_and_can_still_be_drawn(tmp_p
 
 
 def test_a_crop_whose_deepest_map_is_one_pixel_is_refused_with_one_that_works(tmp_path):
-    with pytest.raises(ValueError, match="crop more than 4"):
+    with pytest.raises(ValueError, match="crop at least 5"):
         tiny(tmp_path, crop=(4, 4))
     root = own(tmp_path / "data", train=5)  # the last batch has one image
     assert train(tiny(root, crop=(4, 8)), tmp_path / "run")

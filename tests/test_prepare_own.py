@@ -9,31 +9,21 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, ImageFilter
 
 from dataset import Cityscapes
-from prepare import own
+from prepare import conversion, own
 from prepare.cityscapes import check
+from prepare.meaning import look_like_streets
 from prepare.own import prepare
-from prepare.pairs import assign_splits, find_pairs, target_name
+from prepare.pairs import find_pairs, target_name
+from prepare.splits import assign_splits
 from utils import CITYSCAPES
 
-SIZE = (8, 16)  # height and width
-STREET = [
-    7,
-    7,
-    8,
-    11,
-    11,
-    21,
-    21,
-    23,
-    26,
-    17,
-    24,
-    4,
-]  # ids of Cityscapes: half of it road and walls
-TRAIN_IDS = [0, 0, 1, 2, 2, 8, 8, 10, 13, 5, 11, 255]
+SIZE = (20, 16)  # height and width
+# Ids of Cityscapes from the sky to the road, as a street looks, and the same as train ids.
+STREET = [23, 23, 11, 21, 17, 26, 4, 8, 7, 7]
+TRAIN_IDS = [10, 10, 2, 8, 5, 13, 255, 1, 0, 0]
 ANIMAL, ROAD, SKY, VOID = (64, 128, 64), (128, 64, 128), (128, 128, 128), (0, 0, 0)
 
 
@@ -41,6 +31,12 @@ def pattern(values, size=SIZE) -> np.ndarray:
     """(H, W, ...) uint8: the values, one after the other."""
     values = np.array(values, np.uint8)
     return values[np.arange(size[0] * size[1]) % len(values)].reshape(*size, *values.shape[1:])
+
+
+def street(ids, size=SIZE) -> np.ndarray:
+    """(H, W) uint8: bands of ids, one below the other."""
+    rows = np.array(ids, np.uint8)[np.arange(size[0]) * len(ids) // size[0]]
+    return np.tile(rows[:, None], (1, size[1]))
 
 
 def save(path: Path, pixels: np.ndarray, mode: str | None = None, **options) -> None:
@@ -56,11 +52,11 @@ def photo(path: Path, size=SIZE, **options) -> None:
     save(path, np.random.default_rng(seed).integers(0, 256, (*size, 3), np.uint8), **options)
 
 
-def flat(root: Path, number=5, values=(0, 1), size=SIZE) -> tuple[Path, Path]:
+def flat(root: Path, number=5, values=(0, 1), size=SIZE, draw=pattern) -> tuple[Path, Path]:
     """`number` images a0.png, a1.png, ... and their masks, in two directories."""
     for i in range(number):
         photo(root / "images" / f"a{i}.png", size)
-        save(root / "masks" / f"a{i}.png", pattern(values, size))
+        save(root / "masks" / f"a{i}.png", draw(values, size))
     return root / "images", root / "masks"
 
 
@@ -84,9 +80,9 @@ def expected(ids) -> set[int]:
 
 def test_kitti_semantics_of_several_sizes_is_taken_for_cityscapes_ids(tmp_path):
     for i in range(6):
-        size = (8, 16 + i % 2)
+        size = (20, 16 + i % 2)
         photo(tmp_path / "training/image_2" / f"00000{i}_10.png", size)
-        save(tmp_path / "training/semantic" / f"00000{i}_10.png", pattern(STREET, size))
+        save(tmp_path / "training/semantic" / f"00000{i}_10.png", street(STREET, size))
     lines, dst = [], tmp_path / "out"
     source = tmp_path / "training"
     counts = prepare(source / "image_2", source / "semantic", dst, say=lines.append)
@@ -103,7 +99,7 @@ def test_bdd100k_keeps_its_splits_and_its_train_ids_become_ids(tmp_path, ending)
         for i in range(number):
             photo(tmp_path / "images/10k" / split / f"7d06-{split}{i}.jpg")
             mask = tmp_path / "labels/sem_seg/masks" / split / f"7d06-{split}{i}{ending}.png"
-            save(mask, pattern(TRAIN_IDS))
+            save(mask, street(TRAIN_IDS))
     photo(tmp_path / "images/10k/test/7d06-x.jpg")  # without a mask, as published
     lines, dst = [], tmp_path / "out"
     labels = tmp_path / "labels/sem_seg/masks"
@@ -114,7 +110,7 @@ def test_bdd100k_keeps_its_splits_and_its_train_ids_become_ids(tmp_path, ending)
     ) and "test split without a mask, which are left out: 1" in "\n".join(lines)
     assert masks_of(dst, "val") == set(TRAIN_IDS)
     image, mask = Cityscapes(dst, "val")[0]
-    assert np.array_equal(mask.numpy(), pattern(TRAIN_IDS))
+    assert np.array_equal(mask.numpy(), street(TRAIN_IDS))
     source = np.array(Image.open(tmp_path / "images/10k/val/7d06-val0.jpg"))
     assert np.array_equal(image.permute(1, 2, 0).numpy(), source)
 
@@ -122,7 +118,7 @@ def test_bdd100k_keeps_its_splits_and_its_train_ids_become_ids(tmp_path, ending)
 def test_gta5_palette_masks_are_read_by_their_index_and_34_is_not_scored(tmp_path):
     for i in range(4):
         photo(tmp_path / "images" / f"0000{i}.png")
-        save(tmp_path / "labels" / f"0000{i}.png", pattern([*STREET, 34]), "P")
+        save(tmp_path / "labels" / f"0000{i}.png", street([*STREET, 34]), "P")
     prepare(tmp_path / "images", tmp_path / "labels", tmp_path / "out")
     assert masks_of(tmp_path / "out", "train") == expected(STREET)
 
@@ -133,8 +129,8 @@ def test_gta5_palette_masks_are_read_by_their_index_and_34_is_not_scored(tmp_pat
         (["_labelcsIds", "_labellevel3Ids"], [*STREET, 255], None),
         (["_labelids"], [0, 1, 3, 29, 32, 33, 39], 7),
         (["_labellevel3Ids"], [0, 2, 4, 22, 24, 25, 255], 6),
-        (["_labellevel3Ids"], STREET, 9),  # though they might be Cityscapes' ids
-        (["_labelids"], TRAIN_IDS, 8),  # though they might be train ids
+        (["_labellevel3Ids"], STREET, 8),  # though they might be Cityscapes' ids
+        (["_labelids"], TRAIN_IDS, 7),  # though they might be train ids
     ],
 )
 def test_idd_is_converted_from_whichever_labels_lie_there(tmp_path, kinds, values, classes):
@@ -195,7 +191,7 @@ def test_an_unknown_colour_is_refused_with_its_file_and_nothing_is_written(tmp_p
     with pytest.raises(ValueError, match=r"0001TP_002_L.png: \(1, 2, 3\)") as error:
         prepare(tmp_path / "images", tmp_path / "labels", tmp_path / "out", classes=classes)
     assert "add them to the file of --classes" in str(error.value)
-    assert not (tmp_path / "out").exists()
+    assert {path.name for path in tmp_path.glob("out/*")} == {"own-preview.jpg"}
 
 
 @pytest.mark.parametrize("splits", [("train", "val"), ("Train", "Validation"), ("default",)])
@@ -211,7 +207,7 @@ def test_cvats_flat_export_is_converted_with_the_classes_of_its_label_colors(tmp
     classes.write_text("0 0 0 background\n128 64 128 road\n128 128 128 sky\n")
     dst = tmp_path / "out"
     images = tmp_path / "imgsFine/leftImg8bit"
-    counts = prepare(images, tmp_path / "gtFine", dst, classes=classes)
+    counts = prepare(images, tmp_path / "gtFine", dst)
     assert set(counts) == {"train", "val"} and sum(counts.values()) == 3 * len(splits)
     assert Cityscapes(dst, "val").classes.names == ("background", "road", "sky")
     assert masks_of(dst, "train") == {0, 1, 2}
@@ -233,6 +229,148 @@ def test_one_colour_of_cityscapes_on_black_makes_two_classes(tmp_path, color):
         save(path, pattern([color, VOID]))
     prepare(images, masks, tmp_path / "out")
     assert masks_of(tmp_path / "out", "train") == {0, 1}
+
+
+# What values mean where they might mean several things
+
+RAILS = [10, 10, 2, 8, 13, 5, 0, 15, 12, 17, 18]  # RailSem19: trackbed and rails below
+TRAMS = [10, 10, 2, 8, 13, 5, 11, 0, 3, 3, 18]  # tram-tracks before the camera
+CARLA = [13, 13, 1, 9, 5, 10, 11, 21, 8, 7, 7, 7, 7, 7, 7]  # road is 7 there, too; sky 13
+
+
+@pytest.mark.parametrize(
+    ("values", "draw", "candidate"),
+    [
+        (RAILS, street, "train-ids"),
+        (TRAMS, street, "train-ids"),
+        (CARLA, street, "cityscapes"),
+        (TRAIN_IDS, pattern, "train-ids"),  # of no connected areas
+        (STREET[::-1], street, "cityscapes"),  # upside down
+    ],
+)
+def test_values_that_only_fit_are_refused_with_what_they_may_be_and_a_picture(
+    tmp_path, values, draw, candidate
+):
+    images, masks = flat(tmp_path, values=values, draw=draw, size=(60, 80))
+    with pytest.raises(ValueError, match=f"(?s)--labels {candidate}:.*--labels ids:.*preview"):
+        prepare(images, masks, tmp_path / "out")
+    assert [path.name for path in tmp_path.glob("out/*")] == ["own-preview.jpg"]
+    with Image.open(tmp_path / "out/own-preview.jpg") as preview:
+        assert preview.width > 3 * 80 and preview.height > 3 * 60
+    prepare(images, masks, tmp_path / "out", labels="ids")
+    assert Cityscapes(tmp_path / "out", "val").classes.ids == tuple(sorted({*values} - {255}))
+
+
+def test_a_list_that_lies_in_the_data_set_is_its_own_word(tmp_path):
+    images, masks = flat(tmp_path, values=RAILS, draw=street)
+    names = ["road", "sidewalk", "construction", "tram-track", *"abcdef", "sky", "human", "rails"]
+    names += ["car", "truck", "trackbed", "on-rails", "rail-raised", "rail-embedded"]
+    labels = [{"name": name, "color": [i, 2 * i, 3]} for i, name in enumerate(names)]
+    (tmp_path / "rs19-config.json").write_text(json.dumps({"labels": labels}))
+    lines = []
+    prepare(images, masks, tmp_path / "out", say=lines.append)
+    assert any("rs19-config.json" in line for line in lines)
+    assert Cityscapes(tmp_path / "out", "val").classes.names == tuple(names)
+    prepare(images, masks, tmp_path / "said", labels="train-ids")  # the user's word counts more
+    assert not (tmp_path / "said" / "classes.yaml").exists()
+    with pytest.raises(ValueError, match="leave --classes out"):
+        own_list = tmp_path / "rs19-config.json"
+        prepare(images, masks, tmp_path / "x", labels="cityscapes", classes=own_list)
+
+
+def test_streets_as_they_are_drawn_and_photographed_look_like_streets(streets):
+    paths = sorted((streets / "gtFine").rglob("*_labelIds.png"))
+    drawn = [np.array(Image.open(path)) for path in paths]
+    ids = {i: i for i in range(34)}
+    assert look_like_streets(drawn, ids)
+    assert not look_like_streets([each[::-1] for each in drawn], ids)
+    assert not look_like_streets([each.T for each in drawn], ids)
+
+
+def test_camvid_looks_like_streets(camvid):
+    paths = sorted((camvid / "gtFine" / "val").rglob("*_labelIds.png"))[::10]
+    assert look_like_streets(
+        [np.array(Image.open(path)) for path in paths], {i: i for i in range(34)}
+    )
+
+
+@pytest.mark.parametrize(("value", "listed"), [(255, 1), (128, 1), (2, 7)])
+def test_a_class_without_a_pixel_beside_a_large_unknown_value_is_asked_about(
+    tmp_path, value, listed
+):
+    images, masks = flat(tmp_path, values=(0, value))
+    classes = tmp_path / "c.yaml"
+    classes.write_text(
+        "- {name: background, id: 0, color: [0, 0, 0]}\n"
+        f"- {{name: crack, id: {listed}, color: [9, 9, 9]}}\n"
+    )
+    with pytest.raises(ValueError, match=f"class crack.*did you mean {value}"):
+        prepare(images, masks, tmp_path / "out", classes=classes)
+    prepare(images, masks, tmp_path / "out", classes=classes, labels="ids")
+    (tmp_path / "out/own.json").unlink()
+    lines = []
+    assert check(tmp_path / "out", counts=None, say=lines.append) == []
+    assert any("crack" in line and f"did you mean {value}" in line for line in lines)
+
+
+def blend(path: Path, colors, smooth: int = 3, **options) -> np.ndarray:
+    """Saves areas of some colours with smoothed edges; returns which colour is where."""
+    rng = np.random.default_rng(len(path.name) + sum(path.name.encode()))
+    areas = np.kron(rng.integers(0, len(colors), (4, 5)), np.ones((32, 32), int))
+    image = Image.fromarray(np.array(colors, np.uint8)[areas])
+    path.parent.mkdir(parents=True, exist_ok=True)
+    image.filter(ImageFilter.GaussianBlur(smooth)).save(path, **options)
+    return areas
+
+
+@pytest.mark.parametrize(
+    ("colors", "suffix", "smooth", "listed"),
+    [
+        ([ROAD, SKY, ANIMAL, (200, 30, 30)], ".png", 0.7, True),
+        ([ROAD, SKY, ANIMAL, (200, 30, 30)], ".png", 0.7, False),
+        ([VOID, (255, 255, 255)], ".png", 1, True),  # grey
+        ([VOID, (255, 255, 255)], ".png", 1, False),
+        ([ROAD, SKY, (255, 255, 0)], ".jpg", 0, True),
+    ],
+)
+def test_smoothed_edges_are_named_and_the_nearest_colour_cures_them(
+    tmp_path, colors, suffix, smooth, listed
+):
+    images, masks, options = tmp_path / "images", tmp_path / "masks", {}
+    areas = {}
+    for i in range(4):
+        photo(images / f"a{i}.png", (128, 160))
+        areas[f"a{i}"] = blend(masks / f"a{i}{suffix}", colors, smooth)
+    if listed:
+        rows = [f"- {{name: c{i}, id: {i + 1}, color: {[*c]}}}" for i, c in enumerate(colors)]
+        (tmp_path / "c.yaml").write_text("\n".join(rows))
+        options = {"classes": tmp_path / "c.yaml", "labels": "colors"}
+    with pytest.raises(ValueError, match="--nearest-color") as error:
+        prepare(images, masks, tmp_path / "out", **options)
+    assert len(str(error.value)) < 1500
+    for _ in range(2):  # and once more, as the record says
+        prepare(images, masks, tmp_path / "out", nearest=True, **options)
+    scenes = Cityscapes(tmp_path / "out", "trainval")
+    assert len(scenes.classes) == len(colors)
+    of_color = {color: i for i, color in enumerate(scenes.classes.colors)}
+    assert {*of_color} == {*colors} or suffix == ".jpg"
+    if suffix == ".png":
+        for path, (_, mask) in zip(scenes.images, scenes, strict=True):
+            expected = np.array([of_color[c] for c in colors])[areas[path.split("_")[-2]]]
+            assert (mask.numpy() == expected).mean() > 0.9
+
+
+@pytest.mark.parametrize("kind", ["colors", "ids"])
+def test_what_is_transparent_in_a_mask_is_not_labelled(tmp_path, kind):
+    images, masks = flat(tmp_path)
+    for path in masks.iterdir():
+        one, other = (ROAD, SKY) if kind == "colors" else ((1, 1, 1), (2, 2, 2))
+        save(path, pattern([(*one, 255), (*other, 255), (*other, 0)]))
+    prepare(images, masks, tmp_path / "out")
+    scenes = Cityscapes(tmp_path / "out", "trainval")
+    assert len(scenes.classes) == 2
+    for _, mask in scenes:
+        assert np.array_equal(mask.numpy() == 255, pattern([0, 0, 1]) == 1)
 
 
 # Own classes
@@ -299,6 +437,7 @@ def test_a_proposal_gives_each_value_its_share_and_leaves_255_out(tmp_path):
 def test_a_proposal_for_colours_may_be_edited_and_the_conversion_goes_on(tmp_path):
     camvid(tmp_path)
     images, labels, dst = tmp_path / "images", tmp_path / "labels", tmp_path / "out"
+    (tmp_path / "label_colors.txt").unlink()
     prepare(images, labels, dst)
     path = dst / "classes.yaml"
     lines = path.read_text().splitlines()
@@ -340,6 +479,7 @@ def test_palettes_that_differ_in_an_index_that_occurs_are_refused_until_labels_s
 def test_a_colour_that_comes_later_is_added_to_the_classes_of_the_data_set(tmp_path):
     camvid(tmp_path)
     images, labels, dst = tmp_path / "images", tmp_path / "labels", tmp_path / "out"
+    (tmp_path / "label_colors.txt").unlink()
     prepare(images, labels, dst)
     photo(images / "0001TP_009.png")
     save(labels / "0001TP_009_L.png", pattern([ROAD, (1, 2, 3)]))
@@ -371,7 +511,7 @@ def test_train_ids_of_given_classes_become_their_ids(tmp_path):
 
 
 def test_labels_says_what_the_values_are_where_they_look_otherwise(tmp_path):
-    images, masks = flat(tmp_path, values=TRAIN_IDS)
+    images, masks = flat(tmp_path, values=TRAIN_IDS, draw=street)
     prepare(images, masks, tmp_path / "guessed")
     assert not (tmp_path / "guessed" / "classes.yaml").exists()
     prepare(images, masks, tmp_path / "said", labels="ids")
@@ -467,10 +607,10 @@ def test_a_mask_may_carry_the_whole_name_of_its_image(tmp_path):
 
 def test_files_that_are_no_images_are_named(tmp_path):
     images, masks = flat(tmp_path)
-    (images / "x.HEIC").write_bytes(b"x")
+    (images / "x.DNG").write_bytes(b"x")
     lines = []
     prepare(images, masks, tmp_path / "out", say=lines.append)
-    assert any("also holds 1 *.HEIC" in line for line in lines)
+    assert any("also holds 1 *.DNG" in line for line in lines)
 
 
 def test_images_of_test_do_not_count_where_others_are_drawn_for_val(tmp_path):
@@ -541,14 +681,14 @@ def test_an_interrupted_conversion_leaves_no_image_without_labels_and_is_complet
 ):
     images, masks = flat(tmp_path)
     prepare(images, masks, tmp_path / "whole")
-    write = own.atomic_write
+    write = conversion.atomic_write
 
     def stop(path, content):
         if path.name == f"own_000000_a3_{last}.png":
             raise KeyboardInterrupt
         write(path, content)
 
-    monkeypatch.setattr(own, "atomic_write", stop)
+    monkeypatch.setattr(conversion, "atomic_write", stop)
     with pytest.raises(KeyboardInterrupt):
         prepare(images, masks, tmp_path / "out")
     assert not list((tmp_path / "out").rglob("*a3_leftImg8bit.png"))
@@ -597,7 +737,7 @@ def twin_images(images, masks):
 
 def twin_masks(images, masks):
     save(masks / "a1.tif", pattern([0, 1]))
-    return {}, r"a1.png and .*a1.tif are masks of one name"
+    return {}, r"2 masks of one name, a1, .*--pairs 'X.jpg=X.png'(?s:.*)a1.png\n.*a1.tif"
 
 
 def masks_in_two_places(images, masks):
@@ -629,7 +769,7 @@ def all_in_test(images, masks):
 
 def other_size(images, masks):
     save(masks / "a1.png", pattern([0, 1], (4, 4)))
-    return {}, r"masks.a1.png is 4x4, but .*images.a1.png is 16x8"
+    return {}, r"masks.a1.png is 4x4, but .*images.a1.png is 16x20"
 
 
 def damaged_mask(images, masks):
@@ -656,9 +796,9 @@ def jpeg_mask(images, masks):
     return {}, r"masks.a1.jpg is a JPEG, which changes values"
 
 
-def smoothed_masks(images, masks):
+def many_values(images, masks):
     save(masks / "a1.png", pattern(range(100)))
-    return {}, r"hold 100 different values, as of JPEG or of smoothed edges"
+    return {}, r"hold 100 different values: list the classes"
 
 
 def instances(images, masks):
@@ -683,7 +823,7 @@ def foreign_classes(images, masks):
 
 
 def no_list(images, masks):
-    return {"val": "nowhere.txt"}, r"--val nowhere.txt is neither a share"
+    return {"val": "nowhere.txt"}, r"nowhere.txt is neither a share"
 
 
 def list_of_others(images, masks):
@@ -696,10 +836,10 @@ def silly_share(images, masks):
     return {"val": "20"}, r"--val 20: a share is between 0 and 1"
 
 
-def heic(images, masks):
+def raw(images, masks):
     for path in images.iterdir():
-        path.rename(path.with_suffix(".heic"))
-    return {}, r"images holds no image of a format that Pillow reads, but 5 \*.heic"
+        path.rename(path.with_suffix(".dng"))
+    return {}, r"images holds no image of a format that Pillow reads, but 5 \*.dng"
 
 
 def mixed_kinds(images, masks):
@@ -729,7 +869,7 @@ def lonely(images, masks):
         damaged_image,
         transparent_image,
         jpeg_mask,
-        smoothed_masks,
+        many_values,
         instances,
         one_in_colours,
         no_train_ids,
@@ -737,7 +877,7 @@ def lonely(images, masks):
         no_list,
         list_of_others,
         silly_share,
-        heic,
+        raw,
         mixed_kinds,
         lonely,
     ],
@@ -747,11 +887,11 @@ def test_a_bad_source_is_refused_by_name_before_anything_is_written(tmp_path, sp
     options, message = spoil(images, masks)
     with pytest.raises((OSError, ValueError), match=message):
         prepare(images, masks, tmp_path / "out", **options)
-    assert not (tmp_path / "out").exists()
+    assert {path.name for path in tmp_path.glob("out/*")} <= {"own-preview.jpg"}
 
 
 def test_a_destination_with_other_data_is_refused(tmp_path):
-    images, masks = flat(tmp_path, values=TRAIN_IDS)
+    images, masks = flat(tmp_path, values=TRAIN_IDS, draw=street)
     with pytest.raises(ValueError, match="which is only read"):
         prepare(images, masks, masks / "out")
     prepare(images, masks, tmp_path / "out")
@@ -776,15 +916,15 @@ def test_a_destination_with_other_data_is_refused(tmp_path):
 
 def test_the_command_runs_as_a_module_and_prints_what_comes_next(tmp_path, monkeypatch, capsys):
     images, masks = flat(tmp_path, values=STREET)
-    args = ["own", images, masks, tmp_path / "my data", "--val", "0.4", "--labels", "ids"]
+    args = ["own", images, masks, tmp_path / "my data", "--val", "0.4", "--labels", "cityscapes"]
     monkeypatch.setattr(sys, "argv", list(map(str, args)))
     monkeypatch.delitem(sys.modules, "prepare.own")
     runpy.run_module("prepare.own", run_name="__main__")
     output = capsys.readouterr().out
     assert f"python -m prepare.cityscapes '{tmp_path}/my data' --counts any" in output
     assert f"--data_root '{tmp_path}/my data' --run 'runs/my data'" in output
-    assert "ids of Cityscapes (as --labels ids says)" in output
-    assert json.loads((tmp_path / "my data" / "own.json").read_text())["labels"] == "ids"
+    assert "ids of Cityscapes (as --labels cityscapes says)" in output
+    assert json.loads((tmp_path / "my data" / "own.json").read_text())["labels"] == "cityscapes"
 
 
 def test_the_command_exits_with_the_message_of_an_error(tmp_path, monkeypatch):

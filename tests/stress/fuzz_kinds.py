@@ -23,10 +23,11 @@ from dataset import Cityscapes, read_labels
 from engine import Recipe
 from inference import load_model, predict
 from model import UNet
-from prepare import masks
+from prepare import class_lists, masks
 from prepare.archives import zip_state
-from prepare.own import read_record
-from prepare.pairs import Pair, assign_splits
+from prepare.pairs import Pair
+from prepare.record import read_record
+from prepare.splits import assign_splits
 from runtime.checkpoint import CHECKSUM_SIZE, _checksum, load_last, save_checkpoint
 from runtime.machine import ROOT
 from tests.stress.mutations import damage, edit, mend_png, replace
@@ -119,7 +120,7 @@ def pixels(read: Callable, path: Path) -> object:
 
 
 def read_mask(colors: bool) -> Callable:
-    return partial(pixels, partial(masks.read_values, colors=colors))
+    return partial(pixels, partial(masks.read_values, form=masks.Form(colors=colors)))
 
 
 IMAGE = [(partial(pixels, read_image), MISSING), (image_size, ())]
@@ -140,7 +141,7 @@ def recipes() -> list[bytes]:
 
 def class_tables() -> list[bytes]:
     own = Classes(("a", "b"), (1, 2), ((1, 2, 3), (4, 5, 6)))
-    return [masks.as_yaml(classes, {}).encode() for classes in (own, CITYSCAPES)]
+    return [class_lists.as_yaml(classes, {}).encode() for classes in (own, CITYSCAPES)]
 
 
 def color_lists() -> list[bytes]:
@@ -149,7 +150,7 @@ def color_lists() -> list[bytes]:
 
 def check_classes(path: Path) -> object:
     """The tables of a list of classes, which every use of it needs."""
-    classes = masks.read_class_list(path)
+    classes = class_lists.read_class_list(path)
     tables = classes.palette, classes.train_ids, classes.label_ids, classes.known_ids
     return classes, [table.tolist() for table in tables]
 

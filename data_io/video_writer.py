@@ -1,0 +1,140 @@
+"""Video files, written by PyAV with the sound of another."""
+
+from fractions import Fraction
+from pathlib import Path
+
+import numpy as np
+from PIL import Image, ImageOps
+from torch import Tensor
+
+from data_io.video import BT709, load_av, open_video
+
+LIMITED_RANGE = 1
+COPIED_SOUND = "aac", "mp3", "ac3", "eac3", "opus", "alac", "flac"  # what players take in an MP4
+
+
+class VideoWriter:
+    """Writes frames to an H.264 file (MP4) in BT.709's colours; a context manager.
+
+    The file has the size of the first frame; others are fitted into it, with black borders where
+    their shape differs. An odd last row or column is cut off, which the format cannot hold.
+
+    Args:
+        path: of the file.
+        frame_rate: frames a second.
+        time_base: the unit of the times that frames are given, in seconds; None: a frame's length.
+        sound_of: a video whose sound becomes that of the file.
+    """
+
+    def __init__(
+        self,
+        path: Path,
+        frame_rate: Fraction,
+        time_base: Fraction | None = None,
+        sound_of: Path | None = None,
+    ):
+        self.path, self.frame_rate, self._library = path, frame_rate, load_av(path)
+        self.time_base = time_base or 1 / Fraction(frame_rate)
+        self._file = self._library.open(str(path), "w", format="mp4")
+        self._stream, self._last = None, -1
+        self._sound = sound_of and _Sound(sound_of, self._file)
+
+    def __enter__(self) -> "VideoWriter":
+        return self
+
+    def write(self, frame: Tensor, time: Fraction | None = None) -> None:
+        """Add a frame, (H, W, 3) uint8 RGB, shown from `time` on, or after the one before it."""
+        height, width = (max(n - n % 2, 2) for n in frame.shape[:2])
+        if self._stream is None:
+            self._stream = self._file.add_stream("h264", rate=self.frame_rate)
+            self._stream.width, self._stream.height = width, height
+            self._stream.pix_fmt = "yuv420p"
+            context = self._stream.codec_context
+            context.time_base = self.time_base
+            context.color_range = LIMITED_RANGE
+            context.colorspace = context.color_primaries = context.color_trc = BT709
+        pixels = _fitted(frame.numpy(), self._stream.height, self._stream.width)
+        made = self._library.VideoFrame.from_ndarray(pixels, "rgb24").reformat(
+            format="yuv420p", dst_colorspace=BT709, dst_color_range=LIMITED_RANGE
+        )
+        step = 1 / (self.frame_rate * self.time_base)
+        at = self._last + step if time is None else time / self.time_base
+        self._last = max(round(at), self._last + 1) if self._last >= 0 else max(round(at), 0)
+        made.pts, made.time_base = self._last, self.time_base
+        self._file.mux(self._stream.encode(made))
+        if self._sound:
+            self._sound.copy(until=self._last * self.time_base)
+
+    def __exit__(self, error: type | None, *_) -> None:
+        if error is None and self._stream is not None:
+            self._file.mux(self._stream.encode())
+            if self._sound:
+                self._sound.copy(until=None)
+        if self._sound:
+            self._sound.close()
+        self._file.close()
+
+
+class _Sound:
+    """The first sound of a video, copied into another file, or encoded where MP4 lacks its form."""
+
+    def __init__(self, path: Path, target):
+        self._library, self._target = load_av(path), target
+        self._source, _ = open_video(path)
+        self._start = Fraction(self._source.start_time or 0, 10**6)
+        stream = self._source.streams.best("audio")
+        self._packets = iter(() if stream is None else self._source.demux(stream))
+        self._waiting = self._stream = None
+        if stream is not None and stream.codec_context.name in COPIED_SOUND:
+            self._stream, self._is_copied = target.add_stream_from_template(stream), True
+        elif stream is not None:
+            self._stream = target.add_stream("aac", rate=stream.codec_context.sample_rate)
+            self._stream.layout = "mono" if stream.codec_context.channels == 1 else "stereo"
+            self._is_copied = False
+
+    def copy(self, until: Fraction | None) -> None:
+        """Write what is heard up to a time in seconds; None: all that is left."""
+        while self._stream is not None:
+            try:
+                packet = self._waiting or next(self._packets, None)
+                self._waiting = None
+                if packet is None:
+                    self._stream = None
+                    return
+                if packet.dts is None:
+                    self._encode(packet)
+                    continue
+                time = packet.dts * packet.time_base - self._start
+                if until is not None and time > until:
+                    self._waiting = packet
+                    return
+                if time >= 0:
+                    self._encode(packet)
+            except (self._library.error.FFmpegError, ValueError):  # damaged: the rest is silent
+                self._packets = iter(())
+
+    def _encode(self, packet) -> None:
+        shift = round(self._start / packet.time_base)
+        if self._is_copied:
+            if packet.dts is not None:
+                packet.pts, packet.dts = packet.pts - shift, packet.dts - shift
+                packet.stream = self._stream
+                self._target.mux(packet)
+            return
+        is_last = packet.dts is None
+        for frame in packet.decode():
+            frame.pts = None if frame.pts is None else frame.pts - shift
+            self._target.mux(self._stream.encode(frame))
+        if is_last:
+            self._target.mux(self._stream.encode(None))
+
+    def close(self) -> None:
+        self._source.close()
+
+
+def _fitted(pixels: np.ndarray, height: int, width: int) -> np.ndarray:
+    """An image (H, W, 3) uint8 of that size: cut by a last row or column, or else fitted in."""
+    h, w = pixels.shape[:2]
+    if (h - h % 2, w - w % 2) == (height, width):
+        return np.ascontiguousarray(pixels[:height, :width])
+    return np.array(ImageOps.pad(Image.fromarray(pixels), (width, height)))

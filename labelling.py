@@ -1,0 +1,219 @@
+"""Labels for a user's images and videos: which files there are, and what is written for each."""
+
+import glob
+import io
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+import torch
+from PIL import Image
+from torch import Tensor
+from tqdm import tqdm
+
+from data_io.image_io import (
+    HEIF_SUFFIXES,
+    IMAGE_SUFFIXES,
+    NEEDS_HEIF,
+    jpeg_damage,
+    read_image,
+)
+from data_io.video import VIDEO_SUFFIXES, VideoReader, is_video
+from data_io.video_writer import VideoWriter
+from data_io.walk import left_out, walk
+from figures import overlay
+from inference import predict
+from model import UNet
+from runtime.files import atomic_write
+from utils import Classes
+
+ENDINGS = {
+    "image": ("_labels.png", "_overlay.jpg", "_confidence.png"),
+    "video": ("_overlay.mp4",),
+}
+RESULTS = tuple(ending for endings in ENDINGS.values() for ending in endings)
+
+
+class Input(NamedTuple):
+    """A file to label.
+
+    Attributes:
+        path: of the file.
+        kind: `image` or `video`.
+        target: of its results, without their endings.
+    """
+
+    path: Path
+    kind: str
+    target: Path
+
+
+def kind_of(path: Path) -> str | None:
+    """`image` or `video`, by the suffix, or by what PyAV finds in a file of another; else None."""
+    suffix = path.suffix.lower()
+    if suffix in IMAGE_SUFFIXES:
+        return "image"
+    if suffix in HEIF_SUFFIXES:  # without pillow-heif; a video to FFmpeg
+        return None
+    return "video" if suffix in VIDEO_SUFFIXES or is_video(path) else None
+
+
+def find_inputs(inputs: list[str], out: Path) -> tuple[list[Input], list[str]]:
+    """Each image and video of files, directories and globs; and notes on what is left out.
+
+    The results of a directory's files lie in one of its name in `out`, in the same
+    subdirectories. Results of an earlier call are not taken. Raises FileNotFoundError for an input
+    that is not there or holds none, ValueError for two whose results would have one name, as names
+    that differ in case alone do on Windows and macOS.
+    """
+    found, notes = {}, []  # by the results' path, as disks that ignore case have it
+    for name in inputs:
+        paths = [Path(name)] if Path(name).exists() else sorted(map(Path, glob.glob(name)))
+        here = []
+        for path in paths:
+            if path.is_dir():
+                some, others, results = _of_directory(path, out)
+                here += some
+                why = NEEDS_HEIF if _are_heif(others) else "neither Pillow nor PyAV reads them"
+                notes += left_out(path, others, why)
+                notes += left_out(path, results, f"they end as results do ({', '.join(RESULTS)})")
+            else:  # what it is, reading it will tell
+                here.append(Input(path, kind_of(path) or "image", out / path.stem))
+        if not here:
+            holds = f": {notes[-1]}" if paths and notes else ""
+            raise FileNotFoundError(f"{name}: there is no image or video{holds}: correct the path")
+        for each in here:
+            key = each.kind, str(each.target).casefold()
+            other = found.setdefault(key, each)
+            if other.path != each.path:
+                raise ValueError(
+                    f"{other.path} and {each.path} would both be written to {each.target}: "
+                    "rename one, or label them in two calls, with another --out"
+                )
+    return list(found.values()), notes
+
+
+def _of_directory(directory: Path, out: Path) -> tuple[list[Input], list[Path], list[Path]]:
+    """The images and videos below a directory, its other files, and results of earlier calls."""
+    found, others, results = [], [], []
+    base = out / directory.resolve().name
+    for path in walk(directory):
+        if path.name.endswith(RESULTS):
+            results.append(path)
+        elif kind := kind_of(path):
+            found.append(Input(path, kind, base / path.relative_to(directory).with_suffix("")))
+        else:
+            others.append(path)
+    return found, others, results
+
+
+def _are_heif(paths: list[Path]) -> bool:
+    return any(path.suffix.lower() in HEIF_SUFFIXES for path in paths)
+
+
+def refuse_overwriting(inputs: list[Input]) -> None:
+    """Raise FileExistsError if results are there already, of this or of another call."""
+    for each in inputs:
+        for ending in ENDINGS[each.kind]:
+            path = each.target.with_name(each.target.name + ending)
+            if path.exists():
+                raise FileExistsError(
+                    f"{path} is there already: write elsewhere with --out, or replace the "
+                    "results of an earlier call with --overwrite"
+                )
+
+
+class Labeller:
+    """Labels files one by one, and counts.
+
+    Args:
+        model: as `inference.load_model` returns it.
+        confidence: also write how sure the network is of each pixel of an image.
+        options: of `inference.predict`.
+
+    Attributes:
+        pixels: of each class, by train id, in what was labelled: int64.
+        numbers: of images, videos and frames.
+        failed: a message for each file that could not be labelled.
+        notes: a message for each file of which parts could not be read.
+    """
+
+    def __init__(self, model: UNet, confidence: bool = False, **options):
+        self.model, self.confidence, self.options = model, confidence, options
+        self.pixels = torch.zeros(256, dtype=torch.int64)
+        self.numbers = dict.fromkeys(("images", "videos", "frames"), 0)
+        self.failed, self.notes = [], []
+
+    def label_all(self, inputs: list[Input]) -> None:
+        """Label all files, those that cannot be read aside, with a progress bar."""
+        for each in tqdm(inputs, unit="file", disable=None):
+            try:
+                label = self.label_video if each.kind == "video" else self.label_image
+                label(each.path, each.target)
+            except ValueError as error:
+                self.failed.append(str(error))
+
+    def label_image(self, path: Path, target: Path) -> None:
+        """Write `target`_labels.png, _overlay.jpg and, if asked for, _confidence.png."""
+        image = read_image(path)
+        if damage := jpeg_damage(path):
+            self.notes.append(f"warning: {damage}")
+        found = predict(self.model, image, probabilities=self.confidence, **self.options)
+        labels = found[0] if self.confidence else found
+        classes = self.model.classes
+        target.parent.mkdir(parents=True, exist_ok=True)
+        _save(target, "_labels.png", classes.label_ids[labels.int()], classes)
+        _save(target, "_overlay.jpg", overlay(image, labels, classes))
+        if self.confidence:
+            _save(target, "_confidence.png", found[1].mul(255).round().byte())
+        self._count("images", labels)
+
+    def label_video(self, path: Path, target: Path) -> None:
+        """Write `target`_overlay.mp4 with the video's times and sound; whole or not at all."""
+        video = VideoReader(path)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        done = target.with_name(target.name + "_overlay.mp4")
+        part = done.with_name(done.name + ".part")
+        try:
+            with VideoWriter(part, video.frame_rate, video.time_base, sound_of=path) as writer:
+                for at, frame in self._label_frames(video, path.name):
+                    writer.write(frame, at)
+            part.replace(done)
+        finally:
+            part.unlink(missing_ok=True)
+        self.numbers["videos"] += 1
+        if video.damage:
+            self.notes.append(f"warning: {path} is damaged: {video.damage}")
+
+    def _label_frames(self, video: VideoReader, name: str) -> Iterator[tuple]:
+        classes, legend = self.model.classes, [*range(len(self.model.classes))]  # the same in each
+        for at, frame in tqdm(video, name, video.frames, unit="frame", leave=False, disable=None):
+            labels = predict(self.model, frame, **self.options)
+            self._count("frames", labels)
+            yield at, overlay(frame, labels, classes, legend)
+
+    def _count(self, what: str, labels: Tensor) -> None:
+        self.numbers[what] += 1
+        self.pixels += torch.bincount(labels.flatten(), minlength=256)
+
+    def summary(self, started: float) -> str:
+        """What was labelled since `started`, of `time.monotonic`, and each class's share of it."""
+        done = [f"{n:,} {what[:-1] if n == 1 else what}" for what, n in self.numbers.items() if n]
+        text = ", ".join(done) or "nothing"
+        shares = (self.pixels / self.pixels.sum().clamp(min=1)).tolist()
+        named = sorted(zip(shares, self.model.classes.names, strict=False), reverse=True)
+        listed = ", ".join(f"{name} {share:.1%}" for share, name in named if share >= 0.0005)
+        return f"{text} in {time.monotonic() - started:.1f} s\nshare of the pixels: {listed or '-'}"
+
+
+def _save(target: Path, ending: str, pixels: Tensor, classes: Classes | None = None) -> None:
+    """Write an image; with `classes`, ids as a PNG's indices, which its palette makes visible."""
+    image, data = Image.fromarray(pixels.numpy()), io.BytesIO()
+    if classes is not None:
+        colors = bytearray(768)
+        for i, color in zip(classes.ids, classes.colors, strict=True):
+            colors[3 * i : 3 * i + 3] = color
+        image.putpalette(bytes(colors))
+    image.save(data, "jpeg" if ending.endswith("jpg") else "png")
+    atomic_write(target.with_name(target.name + ending), data.getvalue())

@@ -1,0 +1,159 @@
+"""Lists of classes, read as tools and data sets write them, and written as `classes.yaml`."""
+
+import colorsys
+import csv
+import json
+from collections.abc import Iterable
+from pathlib import Path
+
+from prepare.polygons import BACKGROUND, IGNORED
+from utils import Classes
+
+VOID = {"void", "unlabeled", "unlabelled", "ignore", "ignored", IGNORED}  # are not scored
+NAMES = {  # files that are taken for the list of the data set that they lie in
+    *("classes.yaml", "label_colors.txt", "labelmap.txt", "class_names.txt", "class_dict.csv"),
+    *("_classes.csv", "config.json", "config_v1.2.json", "config_v2.0.json", "rs19-config.json"),
+    *("class_list.json", "dataset_meta.json"),
+}
+Row = tuple[str, int | None, tuple | None]  # name, id or its place in the list, colour or any
+
+
+def read_class_list(path: Path) -> Classes:
+    """The classes that a file lists.
+
+    That is a `classes.yaml`, or a list of CamVid, CVAT, datumaro, labelme, Kaggle, Roboflow,
+    Mapillary, RailSem19 or A2D2 (see docs/own-data.md). Where it gives no ids, a class's id is its
+    place from 0 on; a class that is called void or unlabeled is not scored. Raises
+    FileNotFoundError, or ValueError with the file's name.
+    """
+    if not path.is_file():
+        raise FileNotFoundError(f"there is no list of classes {path}: correct the path")
+    reader = {".txt": _read_lines, ".csv": _read_csv, ".json": _read_json}.get(path.suffix.lower())
+    if reader is None:
+        return Classes.from_file(path)
+    try:
+        rows = reader(path.read_text(encoding="utf-8-sig"))
+        if not 0 < len(rows) <= 255:
+            raise ValueError(f"it lists {len(rows)} classes, not 1 to 255")
+        return _classes(rows)
+    except (OSError, ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
+        raise ValueError(
+            f"{path} is no list of classes that is known ({error}): write a classes.yaml, a line "
+            "each such as `- {name: road, id: 7, color: [128, 64, 128]}`"
+        ) from error
+
+
+def _classes(rows: list[Row]) -> Classes:
+    first = -1 if rows[0][0] == IGNORED else 0  # of labelme, whose ids begin behind it
+    kept = [
+        (name, i if i is not None else place, tuple(color or color_of(place)))
+        for place, (name, i, color) in enumerate(rows, first)
+        if name.lower() not in VOID
+    ]
+    if not kept:
+        raise ValueError("no class is left to be scored")
+    return Classes(*zip(*kept, strict=True))
+
+
+def _read_lines(text: str) -> list[Row]:
+    """`128 64 128 road` (CamVid), `road:128,64,128::` (CVAT), or `road` (labelme)."""
+    rows = []
+    for line in filter(None, map(str.strip, text.splitlines())):
+        if line.startswith("#"):
+            continue
+        words, fields = line.split(maxsplit=3), line.split(":")
+        if len(words) == 4 and all(word.isdigit() for word in words[:3]):
+            rows.append((words[3], None, tuple(map(int, words[:3]))))
+        elif len(fields) == 4 and fields[1]:
+            rows.append((fields[0], None, tuple(map(int, fields[1].split(",")))))
+        elif any(char.isdigit() for char in words[0]) or len(line) > 60 or "," in line:
+            raise ValueError(
+                f"a line is `128 64 128 road` or `road:128,64,128::`, not `{line[:60]}`"
+            )
+        else:
+            rows.append((line.removesuffix(":::"), None, None))
+    if len({color is None for _, _, color in rows}) > 1:
+        raise ValueError("some of its classes have a colour and some have none")
+    return rows
+
+
+def _read_csv(text: str) -> list[Row]:
+    """Columns name and r, g, b (Kaggle), or `Pixel Value, Class` (Roboflow)."""
+    rows = []
+    for row in csv.DictReader(text.splitlines(), skipinitialspace=True):
+        row = {str(key).strip().lower(): str(value).strip() for key, value in row.items()}
+        name = next((row[key] for key in ("name", "class", "label") if row.get(key)), None)
+        if name is None:
+            raise ValueError("it has no column name")
+        i = next((int(row[key]) for key in ("pixel value", "id", "index") if row.get(key)), None)
+        rgb = [row[key] for key in (*"rgb", "red", "green", "blue") if row.get(key)]
+        rows.append((name, i, tuple(map(int, rgb)) or None))
+    return rows
+
+
+def _read_json(text: str) -> list[Row]:
+    """`labels` of name and color (Mapillary, RailSem19), a name of each colour (A2D2, `#ff0000`),
+    or a name of each id (datumaro)."""
+    content = json.loads(text)
+    if "label_map" in content:
+        colors = content.get("segmentation_colors") or [None] * len(content["label_map"])
+        items = zip(content["label_map"].items(), colors, strict=True)
+        return [(name, int(i), color) for (i, name), color in items]
+    if isinstance(content.get("labels"), list):
+        return [
+            (row["name"] if row.get("evaluate", True) else IGNORED.strip("_"), None, row["color"])
+            for row in content["labels"]
+        ]
+    return [(name, None, tuple(bytes.fromhex(key.lstrip("#")))) for key, name in content.items()]
+
+
+def find_class_list(directories: Iterable[Path]) -> Path | None:
+    """The list that lies in one of the data set's directories; None if there is none.
+
+    Raises ValueError for several that differ.
+    """
+    found = sorted({folder / name for folder in directories for name in NAMES})
+    found = [path for path in found if path.is_file()]
+    lists = {}
+    for path in found:
+        try:
+            lists[path] = read_class_list(path)
+        except ValueError:
+            if path.suffix != ".json":  # which may be of anything
+                raise
+    first = next(iter(lists), None)
+    if other := next((path for path in lists if lists[path] != lists[first]), None):
+        raise ValueError(f"{first} and {other} list other classes: say which with --classes")
+    return first
+
+
+def color_of(index: int) -> tuple[int, int, int]:
+    """A colour for each of many classes, neighbours far apart."""
+    rgb = colorsys.hsv_to_rgb(index * 0.618 % 1, 0.6 + 0.4 * (index % 2), 0.95 - 0.15 * (index % 3))
+    return tuple(round(255 * value) for value in rgb)
+
+
+def as_yaml(classes: Classes, comments: dict[int, str]) -> str:
+    """The text of a `classes.yaml`.
+
+    comments: id -> what is said at the end of its line; ids of no class are listed in a comment.
+    """
+    lines = []
+    for name, i, color in zip(classes.names, classes.ids, classes.colors, strict=True):
+        row = f"- {{name: {json.dumps(name, ensure_ascii=False)}, id: {i}, color: {list(color)}}}"
+        lines.append(row + (f"  # {comments[i]}" if i in comments else ""))
+    for i in comments.keys() - set(classes.ids):
+        lines.append(f"# - {{name: class {i}, id: {i}, color: [0, 0, 0]}}  # {comments[i]}")
+    return "\n".join(lines) + "\n"
+
+
+def values_of_names(classes: Classes) -> dict[str, int]:
+    """The values that shapes of these names are drawn with; the rest is `void_of` the classes."""
+    values = dict(zip(classes.names, classes.ids, strict=True))
+    background = values.get("background", void_of(classes))
+    return {BACKGROUND: background, IGNORED: void_of(classes)} | values
+
+
+def void_of(classes: Classes) -> int:
+    """An id of no class, for what is not scored."""
+    return max({*range(256)} - {*classes.ids})
