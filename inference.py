@@ -58,6 +58,10 @@ def load_model(path: str | Path, device: str | torch.device = "cpu") -> UNet:
             f"{path}: its recipe's downscale is {model.downscale!r}, not a whole number from 1 on: "
             "restore it from a copy, or take another"
         )
+    found = checkpoint.get("metrics")
+    iou = found.get("iou") if isinstance(found, dict) else None
+    if model.classes and isinstance(iou, dict):
+        model.known = [i for i, name in enumerate(model.classes.names) if iou.get(name) is not None]
     return model.eval().to(device)
 
 

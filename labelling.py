@@ -22,7 +22,7 @@ from data_io.image_io import (
 from data_io.video import VIDEO_SUFFIXES, VideoReader, is_video
 from data_io.video_writer import VideoWriter
 from data_io.walk import left_out, walk
-from figures import overlay
+from figures import overlay, with_safe_colors
 from inference import predict
 from model import UNet
 from runtime.files import atomic_write
@@ -130,6 +130,8 @@ class Labeller:
     Args:
         model: as `inference.load_model` returns it.
         confidence: also write how sure the network is of each pixel of an image.
+        alpha: how opaque the colours of overlays are, 0..1.
+        safe: overlays have colours that colour-blind people can tell apart.
         options: of `inference.predict`.
 
     Attributes:
@@ -139,8 +141,16 @@ class Labeller:
         notes: a message for each file of which parts could not be read.
     """
 
-    def __init__(self, model: UNet, confidence: bool = False, **options):
+    def __init__(
+        self,
+        model: UNet,
+        confidence: bool = False,
+        alpha: float = 0.5,
+        safe: bool = False,
+        **options,
+    ):
         self.model, self.confidence, self.options = model, confidence, options
+        self.alpha, self.shown = alpha, with_safe_colors(model.classes) if safe else model.classes
         self.pixels = torch.zeros(256, dtype=torch.int64)
         self.numbers = dict.fromkeys(("images", "videos", "frames"), 0)
         self.failed, self.notes = [], []
@@ -164,7 +174,7 @@ class Labeller:
         classes = self.model.classes
         target.parent.mkdir(parents=True, exist_ok=True)
         _save(target, "_labels.png", classes.label_ids[labels.int()], classes)
-        _save(target, "_overlay.jpg", overlay(image, labels, classes))
+        _save(target, "_overlay.jpg", overlay(image, labels, self.shown, alpha=self.alpha))
         if self.confidence:
             _save(target, "_confidence.png", found[1].mul(255).round().byte())
         self._count("images", labels)
@@ -187,11 +197,11 @@ class Labeller:
             self.notes.append(f"warning: {path} is damaged: {video.damage}")
 
     def _label_frames(self, video: VideoReader, name: str) -> Iterator[tuple]:
-        classes, legend = self.model.classes, [*range(len(self.model.classes))]  # the same in each
+        legend = self.model.known or [*range(len(self.shown))]  # the same in each frame
         for at, frame in tqdm(video, name, video.frames, unit="frame", leave=False, disable=None):
             labels = predict(self.model, frame, **self.options)
             self._count("frames", labels)
-            yield at, overlay(frame, labels, classes, legend)
+            yield at, overlay(frame, labels, self.shown, legend, self.alpha)
 
     def _count(self, what: str, labels: Tensor) -> None:
         self.numbers[what] += 1

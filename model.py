@@ -112,6 +112,7 @@ class UNet(nn.Module):
         settings: all of these, from which the network can be built again.
         margin: pixels of the image, at each side, without logits; 0 with `same` padding.
         classes, downscale: of the data that it is trained on, for `inference.predict`.
+        known: the train ids that occurred in its validation; empty if that is unknown.
 
     Raises ValueError for settings that make no network.
     """
@@ -125,7 +126,7 @@ class UNet(nn.Module):
         self.settings = {"in_channels": in_channels, "num_classes": num_classes, **asdict(options)}
         self.depth, self.padding = options.depth, options.padding
         self.classes: Classes | None = None
-        self.downscale = 1
+        self.downscale, self.known = 1, []
         is_valid = self.padding == "valid"
         self.margin = network_margin(self.depth) if is_valid else 0
 

@@ -28,6 +28,13 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--out", type=Path, help="directory (default: runs/predictions)")
     parser.add_argument("--overwrite", action="store_true", help="replace results that are there")
     parser.add_argument("--confidence", action="store_true", help="also how sure it is, in grey")
+    parser.add_argument("--alpha", type=float, default=0.5, help="how opaque overlays are, 0..1")
+    parser.add_argument(
+        "--palette",
+        default="data",
+        choices=("data", "safe"),
+        help="colours of overlays: the data set's, or for colour-blind people",
+    )
     parser.add_argument("--scale", type=float, default=1, help="resize images by this (default: 1)")
     parser.add_argument("--tile", type=int, help="tile size in pixels (default: by image size)")
     parser.add_argument("--tta", action="store_true", help="mean over scales and mirrored images")
@@ -46,6 +53,8 @@ def parse_arguments() -> argparse.Namespace:
         parser.error("name images or videos, or a data set with --submission")
     if args.submission and (args.scale != 1 or args.tile or args.confidence):
         parser.error("--scale, --tile and --confidence are not for a submission")
+    if not 0 <= args.alpha <= 1:
+        parser.error(f"--alpha is between 0 and 1, not {args.alpha}")
     return args
 
 
@@ -98,7 +107,7 @@ def label(args: argparse.Namespace, out: Path) -> str:
     inputs, notes = find_inputs(args.inputs, out)
     if not args.overwrite:
         refuse_overwriting(inputs)
-    labeller = Labeller(model, args.confidence, **options)
+    labeller = Labeller(model, args.confidence, args.alpha, args.palette == "safe", **options)
     labeller.label_all(inputs)
     lines = [f"predictions: {out}", labeller.summary(started), *labeller.notes, *notes]
     if labeller.failed:

@@ -78,6 +78,11 @@ def test_delivered_checkpoints_load(path):
     assert predict(model, torch.zeros(3, 40, 60, dtype=torch.uint8)).shape == (40, 60)
 
 
+def test_a_loaded_network_knows_the_classes_of_its_validation():
+    model = load_model(CHECKPOINTS / "camvid.pt")
+    assert len(model.known) == 11 and model.classes.names.index("truck") not in model.known
+
+
 def test_a_checkpoint_saved_under_dataparallel_loads_without(saved):
     path, model = saved
     plain, expected = load_checkpoint(path), load_model(path).state_dict()

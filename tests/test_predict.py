@@ -90,6 +90,19 @@ def test_a_directory_is_labelled_with_all_below_it_and_results_are_not_inputs(
     assert found == {("holiday", name) for name in ("day 1", "day 2.jpg", "linked")}
 
 
+def test_overlays_are_as_opaque_and_in_the_colours_that_are_asked_for(photo, tmp_path, monkeypatch):
+    plain = np.asarray(Image.open(photo).convert("RGB")).astype(int)
+    far = {}
+    for name, options in {"a": (), "b": ("--alpha", 0), "c": ("--palette", "safe")}.items():
+        run(monkeypatch, CHECKPOINT, photo, "--out", tmp_path / name, *options)
+        drawn = np.asarray(Image.open(tmp_path / name / f"{photo.stem}_overlay.jpg")).astype(int)
+        far[name] = np.median(np.abs(drawn[: len(plain)] - plain))
+        assert (tmp_path / name / f"{photo.stem}_labels.png").read_bytes() == (
+            tmp_path / "a" / f"{photo.stem}_labels.png"
+        ).read_bytes()
+    assert 2 * far["b"] < far["a"] != far["c"] > 2 * far["b"]
+
+
 def test_a_glob_names_images(streets, tmp_path, monkeypatch):
     pattern = streets / "leftImg8bit" / "val" / "*" / "*.png"
     run(monkeypatch, CHECKPOINT, pattern, "--out", tmp_path)
