@@ -248,6 +248,11 @@ def answers(study: str, runs: list[dict]) -> str:
     return "\n".join(lines) or "No answer yet."
 
 
+def folded(title: str, text: str) -> str:
+    """Markdown whose text is shown once its title is clicked."""
+    return f"<details><summary>{title}</summary>\n\n{text}\n\n</details>"
+
+
 def report(study: str, runs: list[dict]) -> str:
     """What is on record, the tables, and the answers, as Markdown."""
     return "\n\n".join([status(study, runs), tables(study, runs), answers(study, runs)])
