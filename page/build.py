@@ -1,0 +1,181 @@
+"""Gather the page that labels street scenes in a browser, and serve it.
+
+    python -m page.build runs/page           # then open http://localhost:8000
+    python -m page.build runs/page --no-serve
+
+Exports the networks with `export_onnx`, draws the samples, copies the page and the parts of ONNX
+Runtime that it needs (`npm ci` in page/ fetches them), and writes models.json, which tells the page
+what there is: for each network its name, file, licence, precision and size in bytes. What is large
+is packed by gzip, which the page undoes itself, so that any server of files will do. Ours also
+sends the headers without which browsers give a page no threads; elsewhere the page's service worker
+adds them.
+"""
+
+import argparse
+import gzip
+import json
+import shutil
+import sys
+import tempfile
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from importlib import import_module
+from pathlib import Path
+
+import torch
+from PIL import Image
+
+from dataset import Cityscapes
+from export_onnx import LEAST, export_checked
+from inference import load_model
+from prepare.streets import draw_tree
+from runtime.console import escape_output
+
+HERE = Path(__file__).resolve().parent
+FILES = "index.html", "style.css", *sorted(path.name for path in HERE.glob("*.js"))
+DIST = HERE / "node_modules" / "onnxruntime-web" / "dist"
+# Of ONNX Runtime, for each way to run: its interface, the glue to its WebAssembly, and that.
+RUNTIMES = {
+    "wasm": ("ort.wasm.min.mjs", "ort-wasm-simd-threaded"),
+    "webgpu": ("ort.webgpu.min.mjs", "ort-wasm-simd-threaded.asyncify"),
+}
+MODELS = {  # the first in int8 is what the page starts with
+    "camvid": ("CamVid", "CC BY-NC 4.0, as CamVid: not for commercial use"),
+    "streets": ("Drawn scenes only", "MIT"),
+}
+PRECISIONS = "int8", "fp16", "fp32"
+HEADERS = {
+    "Cross-Origin-Opener-Policy": "same-origin",
+    "Cross-Origin-Embedder-Policy": "require-corp",
+    "Cache-Control": "no-cache",  # a browser asks whether its copy is the newest
+}
+
+
+def pack(source: Path, target: Path) -> int:
+    """Write `source` packed by gzip, the same bytes each time; returns their number."""
+    target.parent.mkdir(parents=True, exist_ok=True)
+    target.write_bytes(gzip.compress(source.read_bytes(), mtime=0))
+    return target.stat().st_size
+
+
+def copy_runtimes(out: Path) -> dict:
+    """ONNX Runtime's files into `out`/ort; returns what models.json says of them.
+
+    Raises FileNotFoundError, with the command that fetches them, where they are not.
+    """
+    if not DIST.is_dir():
+        raise FileNotFoundError(f"ONNX Runtime is not in {DIST}: run `npm ci` in {HERE}")
+    (out / "ort").mkdir(parents=True, exist_ok=True)
+    found = {}
+    for name, (script, stem) in RUNTIMES.items():
+        shutil.copy(DIST / script, out / "ort")
+        shutil.copy(DIST / f"{stem}.mjs", out / "ort")
+        size = pack(DIST / f"{stem}.wasm", out / "ort" / f"{stem}.wasm.gz")
+        parts = {"script": script, "glue": f"{stem}.mjs", "wasm": f"{stem}.wasm.gz"}
+        found[name] = {part: f"ort/{file}" for part, file in parts.items()} | {"bytes": size}
+    return found
+
+
+def export_models(checkpoints: dict[str, tuple[str, str]], out: Path) -> list[dict]:
+    """Networks in each precision into `out`/models; returns what models.json says of them.
+
+    Args:
+        checkpoints: (name, licence) by the path of the checkpoint without its suffix.
+
+    Raises ValueError for a file that does not give what PyTorch gives.
+    """
+    found = []
+    with tempfile.TemporaryDirectory() as folder:
+        for path, (name, licence) in checkpoints.items():
+            model = load_model(f"{path}.pt")
+            for precision in PRECISIONS:
+                file = Path(folder) / f"{Path(path).name}-{precision}.onnx"
+                share = export_checked(model, file, logits=True, precision=precision)
+                print(f"{file.name}: {share:.3%} of the pixels as in PyTorch", flush=True)
+                if share < LEAST[precision]:
+                    raise ValueError(f"{file.name}: that is less than {LEAST[precision]:.2%}")
+                packed = f"models/{file.name}.gz"
+                size = pack(file, out / packed)
+                row = {"name": name, "file": packed, "licence": licence, "precision": precision}
+                found.append(row | {"bytes": size})
+    return found
+
+
+def draw_samples(out: Path, count: int = 3) -> list[str]:
+    """Scenes of Streets, 1024x512, of another seed than those that networks train on."""
+    (out / "samples").mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory() as folder:
+        scenes = {"train": 0, "val": count, "size": (1024, 512), "seed": 7}
+        draw_tree(Path(folder), **scenes, workers=1, quiet=True)
+        images = [image for image, _ in Cityscapes(folder, "val")]
+    for i, image in enumerate(images, 1):
+        pixels = image.as_subclass(torch.Tensor).permute(1, 2, 0).numpy()
+        Image.fromarray(pixels).save(out / "samples" / f"{i}.jpg", quality=92)
+    return [f"samples/{i}.jpg" for i in range(1, count + 1)]
+
+
+def build(out: Path, checkpoints: dict[str, tuple[str, str]]) -> None:
+    """The whole page in `out`, a folder of static files. Raises OSError or ValueError."""
+    out.mkdir(parents=True, exist_ok=True)
+    runtimes = copy_runtimes(out)
+    for name in FILES:
+        shutil.copy(HERE / name, out)
+    shutil.copy(HERE.parent / "LICENSE", out)
+    listed = {"runtimes": runtimes, "models": export_models(checkpoints, out)}
+    listed["samples"] = draw_samples(out)
+    (out / "models.json").write_text(json.dumps(listed, indent=1), encoding="utf-8")
+
+
+class Handler(SimpleHTTPRequestHandler):
+    """Serves files with `HEADERS`, and JavaScript as such on every system."""
+
+    extensions_map = SimpleHTTPRequestHandler.extensions_map | {
+        ".js": "text/javascript",
+        ".mjs": "text/javascript",
+        ".gz": "application/octet-stream",  # a browser must not unpack it by itself
+    }
+
+    def end_headers(self) -> None:
+        for name, value in HEADERS.items():
+            self.send_header(name, value)
+        super().end_headers()
+
+    def log_message(self, *_) -> None:
+        pass
+
+
+def server(out: Path, port: int) -> ThreadingHTTPServer:
+    """A server of `out` for this machine alone; port 0 takes a free one. Raises OSError."""
+    return ThreadingHTTPServer(("127.0.0.1", port), partial(Handler, directory=out))
+
+
+def main() -> None:
+    escape_output()
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("out", type=Path, help="folder, such as runs/page")
+    parser.add_argument("--no-serve", action="store_true", help="only gather the files")
+    parser.add_argument("--port", type=int, default=8000, help="(default: 8000)")
+    args = parser.parse_args()
+    folder = HERE.parent / "checkpoints"
+    try:
+        for package in ("onnx", "onnxscript", "onnxruntime"):
+            import_module(package)
+        build(args.out, {str(folder / name): about for name, about in MODELS.items()})
+        print(f"the page: {args.out}", flush=True)
+        if args.no_serve:
+            return
+        with server(args.out, args.port) as site:
+            print(f"open http://localhost:{args.port} (Ctrl-C ends it)", flush=True)
+            site.serve_forever()
+    except ImportError as error:
+        sys.exit(f"error: {error}: `pip install onnx onnxscript onnxruntime`")
+    except (OSError, ValueError) as error:
+        sys.exit(f"error: {error}")
+    except KeyboardInterrupt:
+        print()
+
+
+if __name__ == "__main__":
+    main()

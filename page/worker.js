@@ -1,0 +1,219 @@
+// The network, off the page's thread. main.js sends {id, call, ...} and gets {id, ...} or {id, error}.
+import { readMetadata } from "./onnx.js";
+import { greyPng, labelMap, resized, seenSize } from "./pixels.js";
+
+const BAND = 2 ** 20; // pixels of a label map that are made at once
+const EXPORT = "python export_onnx.py CHECKPOINT model.onnx --logits";
+
+let ort; // ONNX Runtime
+let net; // {session, classes, downscale, normalization, fixed}
+let picture; // {bitmap, width, height}
+let last; // the network's output for it, as `labelMap` takes it
+
+/** An error that is written for the person before the screen. */
+class Plain extends Error {}
+
+/** The bytes of a file of ours, unpacked; tells how many of its bytes have come. */
+async function download(file, bytes, onProgress) {
+  const answer = await fetch(file);
+  if (!answer.ok) throw new Plain(`${file} cannot be loaded (${answer.status}): is the page whole?`);
+  let done = 0;
+  const counted = answer.body.pipeThrough(
+    new TransformStream({
+      transform(part, to) {
+        onProgress((done += part.length), bytes);
+        to.enqueue(part);
+      },
+    }),
+  );
+  const unpacked = counted.pipeThrough(new DecompressionStream("gzip"));
+  return new Uint8Array(await new Response(unpacked).arrayBuffer());
+}
+
+async function startRuntime(runtimes, gpu, onProgress) {
+  const { script, glue, wasm, bytes } = runtimes[gpu ? "webgpu" : "wasm"];
+  ort = await import(new URL(script, self.location));
+  ort.env.wasm.wasmPaths = { mjs: new URL(glue, self.location).href };
+  ort.env.wasm.numThreads = self.crossOriginIsolated ? Math.min(navigator.hardwareConcurrency, 8) : 1;
+  ort.env.wasm.wasmBinary = await download(wasm, bytes, onProgress);
+  ort.env.logLevel = "error";
+}
+
+/** What the page must know of a model, from its metadata. Throws `Plain` for a foreign one. */
+function describe(bytes, name) {
+  let notes;
+  try {
+    notes = readMetadata(bytes);
+  } catch {
+    throw new Plain(`${name} is no ONNX file, or is damaged: write it again with ${EXPORT}`);
+  }
+  try {
+    const classes = JSON.parse(notes.classes);
+    const isClass = (c) => c.name && c.id >= 0 && c.id < 256 && c.color?.length === 3;
+    if (!classes.length || classes.length > 255 || !classes.every(isClass)) throw new Error();
+    const inside = notes.normalization.startsWith("inside");
+    const normalization = inside ? null : JSON.parse(notes.normalization);
+    if (!inside && !(normalization.mean.length === 3 && normalization.std.length === 3)) {
+      throw new Error();
+    }
+    const downscale = Number(notes.downscale);
+    if (!(downscale >= 1)) throw new Error();
+    return { classes, downscale, normalization, precision: notes.precision };
+  } catch {
+    throw new Plain(
+      `${name} is an ONNX file, but its metadata lacks classes, downscale or normalization: ` +
+        `write it with ${EXPORT}`,
+    );
+  }
+}
+
+async function start(bytes, provider, name) {
+  try {
+    const options = { executionProviders: [provider], graphOptimizationLevel: "all" };
+    return await ort.InferenceSession.create(bytes, options);
+  } catch (error) {
+    if (isMemory(error)) throw error;
+    throw new Plain(`${name} cannot be loaded (${error.message}): write it again with ${EXPORT}`);
+  }
+}
+
+/** A session on the graphics processor, or null where that does not label as WebAssembly does. */
+async function startOnGpu(bytes, plain, name, isFloat) {
+  try {
+    const session = await start(bytes, "webgpu", name);
+    const sides = plain.inputMetadata[0].shape.slice(2);
+    const [h, w] = sides.map((side) => (typeof side === "number" ? side : 128));
+    const values = Array.from({ length: 3 * h * w }, (_, i) => 127 + 120 * Math.sin(i / 37 + (i / w / 11) ** 2));
+    const input = isFloat
+      ? new ort.Tensor("float32", Float32Array.from(values), [1, 3, h, w])
+      : new ort.Tensor("uint8", Uint8Array.from(values), [1, 3, h, w]);
+    const maps = [];
+    for (const one of [plain, session]) {
+      const [output] = Object.values(await one.run({ images: input }));
+      const map = { [one.outputNames[0]]: output.data, C: output.dims[1], h, w };
+      maps.push(labelMap(map, h, w, false).labels);
+    }
+    const same = maps[0].filter((label, i) => label === maps[1][i]).length / maps[0].length;
+    if (same >= 0.98) return session;
+    console.warn(`WebGPU gives other labels for ${(100 * (1 - same)).toFixed(1)} % of the pixels`);
+    await session.release();
+  } catch (error) {
+    console.warn(`WebGPU does not run ${name}: ${error.message}`);
+  }
+  return null;
+}
+
+async function load({ model, runtimes, gpu }, onProgress) {
+  const begin = performance.now();
+  if (!ort) await startRuntime(runtimes, gpu, onProgress);
+  const { name } = model;
+  const bytes = model.blob
+    ? new Uint8Array(await model.blob.arrayBuffer())
+    : await download(model.file, model.bytes, onProgress);
+  onProgress(null);
+  const notes = describe(bytes, name);
+  let session = await start(bytes, "wasm", name);
+  const [input] = session.inputMetadata, [output] = session.outputMetadata;
+  const kind = notes.normalization ? "float32" : "uint8";
+  const wanted = input?.name === "images" && input.type === kind && input.shape.length === 4;
+  if (!wanted || !["logits", "labels"].includes(output?.name)) {
+    await session.release();
+    throw new Plain(
+      `${name} takes ${input?.name} and gives ${output?.name}: the page knows models that take ` +
+        `images (${kind}) and give logits or labels, as ${EXPORT} writes them`,
+    );
+  }
+  const device = { name: "wasm", threads: ort.env.wasm.numThreads };
+  if (gpu && notes.precision !== "int8") {
+    const faster = await startOnGpu(bytes, session, name, kind === "float32");
+    if (faster) {
+      await session.release();
+      session = faster;
+      device.name = "webgpu";
+    } else device.refused = true;
+  }
+  await net?.session.release();
+  last = undefined;
+  const sides = input.shape.slice(2);
+  const fixed = sides.every((n) => typeof n === "number") ? sides : null;
+  net = { session, ...notes, fixed };
+  const seconds = (performance.now() - begin) / 1000;
+  return { classes: net.classes, downscale: net.downscale, fixed, device, seconds };
+}
+
+/** Label `bitmap`, or the picture of before; `out` is the size of the answer, null the network's. */
+async function label({ bitmap, scale, out, wantSure }) {
+  if (bitmap) {
+    picture?.bitmap.close();
+    picture = { bitmap, width: bitmap.width, height: bitmap.height };
+  }
+  const start = performance.now();
+  const { width, height } = picture;
+  const [h, w] = net.fixed ?? seenSize(width, height, scale, net.downscale);
+  let pixels = resized(picture.bitmap, h, w);
+  if (net.normalization) {
+    const { mean, std } = net.normalization;
+    pixels = Float32Array.from(pixels, (v, i) => {
+      const plane = Math.floor(i / (h * w));
+      return (v - mean[plane]) / std[plane];
+    });
+  }
+  const images = new ort.Tensor(net.normalization ? "float32" : "uint8", pixels, [1, 3, h, w]);
+  const runStart = performance.now();
+  const found = Object.entries(await net.session.run({ images }))[0];
+  const runEnd = performance.now();
+  const C = net.classes.length;
+  last = { [found[0]]: found[1].data, C, h, w };
+  if (last.logits && last.logits.length !== C * h * w) {
+    throw new Plain(`the model gives ${found[1].dims[1]} classes, but names ${C}: write it again`);
+  }
+  const [outHeight, outWidth] = out ?? [h, w];
+  const { labels, sure } = labelMap(last, outHeight, outWidth, wantSure);
+  const counts = new Uint32Array(256);
+  for (const label of labels) counts[label]++;
+  return {
+    labels,
+    sure,
+    counts,
+    width: outWidth,
+    height: outHeight,
+    seen: [h, w],
+    hasSure: Boolean(last.logits),
+    milliseconds: { network: runEnd - runStart, all: performance.now() - start },
+  };
+}
+
+/** The label map of the picture at its full size, ids as in the label files: a PNG. */
+function save() {
+  const { width, height } = picture;
+  const ids = Uint8Array.from({ length: 256 }, (_, i) => net.classes[i]?.id ?? 0);
+  const rows = Math.max(Math.floor(BAND / width), 1);
+  function* bands() {
+    for (let top = 0; top < height; top += rows) {
+      const bottom = Math.min(top + rows, height);
+      const { labels } = labelMap(last, height, width, false, top, bottom);
+      yield labels.map((label) => ids[label]);
+    }
+  }
+  return greyPng(width, height, bands()).then((blob) => ({ blob }));
+}
+
+const isMemory = (error) =>
+  error instanceof RangeError || /memory|bad_alloc|allocat|abort/i.test(error.message);
+
+const calls = { load, label, save };
+let queue = Promise.resolve(); // one call after the other
+
+self.onmessage = ({ data }) => (queue = queue.then(() => answer(data)));
+
+async function answer({ id, call, ...rest }) {
+  try {
+    const onProgress = (done, total) => postMessage({ id, progress: { done, total } });
+    const answer = await calls[call](rest, onProgress);
+    const buffers = [answer.labels?.buffer, answer.sure?.buffer].filter(Boolean);
+    postMessage({ id, answer }, buffers);
+  } catch (error) {
+    const kind = error instanceof Plain ? "plain" : isMemory(error) ? "memory" : "unknown";
+    postMessage({ id, error: { kind, message: error.message ?? String(error) } });
+  }
+}
