@@ -660,8 +660,9 @@ async function start() {
   list.samples.forEach((file, i) => add({ name: `drawn scene ${i + 1}`, kind: "picture", file }));
   gpu = await navigator.gpu?.requestAdapter().catch(() => null);
   const best = gpu?.features.has("shader-f16") ? "fp16" : "int8"; // int8 has no kernels for WebGPU
+  const named = list.models.find(({ key }) => `#${key}` === location.hash); // a link may name one
   startWorker();
-  useModel(list.models.find(({ precision }) => precision === best) ?? list.models[0]);
+  useModel(named ?? list.models.find(({ precision }) => precision === best) ?? list.models[0]);
   await open(items[0]);
 }
 

@@ -70,7 +70,8 @@ function describe(bytes, name) {
 async function start(bytes, provider, name) {
   try {
     const options = { executionProviders: [provider], graphOptimizationLevel: "all" };
-    return await ort.InferenceSession.create(bytes, options);
+    const onlyErrors = { logSeverityLevel: 3 };
+    return await ort.InferenceSession.create(bytes, { ...options, ...onlyErrors });
   } catch (error) {
     if (isMemory(error)) throw error;
     throw new Plain(`${name} cannot be loaded (${error.message}): write it again with ${EXPORT}`);
