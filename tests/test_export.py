@@ -9,6 +9,7 @@ import pytest
 import torch
 
 import export_onnx
+from dataset import Cityscapes
 from inference import load_model, predict
 from model import UNet
 
@@ -39,6 +40,29 @@ def test_an_onnx_file_gives_what_pytorch_gives_at_sizes_of_all_kinds(tmp_path, l
         found = torch.from_numpy(found[0])
         same = (found.argmax(0) if logits else found) == predict(model, image, precision="fp32")
         assert same.float().mean() >= 0.9999
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("precision, least, largest", [("fp16", 0.99, 0.55), ("int8", 0.95, 0.35)])
+def test_smaller_files_of_a_fixed_size_label_drawn_scenes_nearly_the_same(
+    streets, tmp_path, precision, least, largest
+):
+    runtime = pytest.importorskip("onnxruntime")
+    pytest.importorskip("onnxscript")
+    path, options = tmp_path / "streets.onnx", ["--precision", precision, "--size", "64", "128"]
+    command = [sys.executable, "export_onnx.py", CHECKPOINT, str(path), *options]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr[-2000:]
+    session = runtime.InferenceSession(path, providers=["CPUExecutionProvider"])
+    assert session.get_inputs()[0].shape == [1, 3, 64, 128]
+    assert session.get_modelmeta().custom_metadata_map["precision"] == precision
+    model = load_model(CHECKPOINT)
+    assert path.stat().st_size < largest * 4 * sum(p.numel() for p in model.parameters())
+    model.downscale, same = 1, []
+    for image, _ in Cityscapes(streets, "val"):
+        (found,) = session.run(None, {"images": image[None].numpy()})
+        same.append(torch.from_numpy(found[0]) == predict(model, image, precision="fp32"))
+    assert torch.stack(same).float().mean() >= least
 
 
 @pytest.mark.parametrize("missing", ["onnx", "onnxscript", "onnxruntime"])
