@@ -5,61 +5,72 @@ pip install playwright; make page; python -m bench.page runs/page
 Without a GPU, so by WebAssembly, as many threads as cores. A row for each network of the page.
 """
 
+import json
+import os
 import shutil
 import statistics
 import sys
 import tempfile
 import threading
+from functools import partial
+from http.server import ThreadingHTTPServer
 from pathlib import Path
 
 from PIL import Image
 
-from page.build import server
+from page.build import Handler
 from runtime.machine import machine
 
 ROUNDS = 7
 OPTIONS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--no-first-run"]
+sent = []  # sizes of the files that the browser has got
 
 
-def measure(browser, url: str, picture: Path) -> list[str]:
-    """Lines of a table, in Markdown."""
-    lines = ["| network | download, MB | first picture, s | 480x360, s | of it the network |"]
-    lines.append("|---|---:|---:|---:|---:|")
-    page = browser.new_page()
-    page.goto(url)
-    values = page.eval_on_selector_all("#model option", "all => all.map(o => [o.value, o.text])")
-    page.close()
-    for value, name in values:
-        context, loaded = browser.new_context(), []
-        page = context.new_page()
-        context.on("requestfinished", lambda r, loaded=loaded: loaded.append(r))
-        page.goto(f"{url}#{value}")
-        page.wait_for_selector("#stage[data-done]", timeout=120_000)
-        first = page.evaluate("performance.now()") / 1e3
-        megabytes = sum(r.sizes()["responseBodySize"] for r in loaded) / 1e6
-        times = []
-        for turn in range(ROUNDS + 2):
-            page.set_input_files("#choose", picture)
-            page.wait_for_selector(f"#stage[data-done='{turn + 2}']", timeout=120_000)
-            words = page.inner_text("#status").split()  # Labelled in 0.61 s, the network alone ..
-            times.append((float(words[2]), float(words[-2])))
-        both, network = (statistics.median(column) for column in zip(*times[2:], strict=True))
-        lines.append(f"| {name} | {megabytes:.1f} | {first:.1f} | {both:.2f} | {network:.2f} |")
-        context.close()
-    return lines
+class Counting(Handler):
+    def copyfile(self, source, outputfile) -> None:
+        sent.append(os.fstat(source.fileno()).st_size)
+        super().copyfile(source, outputfile)
+
+
+def measure(browser, url: str, model: dict, picture: Path) -> str:
+    """A line of the table, in Markdown."""
+    sent.clear()
+    context = browser.new_context()  # with nothing in its cache
+    page = context.new_page()
+    page.goto(f"{url}#{model['file']}")
+    page.wait_for_selector("#stage[data-done]", timeout=120_000)
+    first, megabytes, times = page.evaluate("performance.now()") / 1e3, sum(sent) / 1e6, []
+    for turn in range(ROUNDS + 2):
+        page.set_input_files("#choose", picture)
+        page.wait_for_selector(f"#stage[data-done='{turn + 2}']", timeout=120_000)
+        words = page.inner_text("#status").split()  # Labelled in 0.61 s, the network alone 0.5 s.
+        times.append((float(words[2]), float(words[-2])))
+    context.close()
+    whole, network = (statistics.median(column) for column in zip(*times[2:], strict=True))
+    name = f"{model['name']}, {model['precision']}"
+    return f"| {name} | {megabytes:.1f} | {first:.1f} | {whole:.2f} | {network:.2f} |"
 
 
 def main() -> None:
     from playwright.sync_api import sync_playwright
 
-    with tempfile.TemporaryDirectory() as folder, server(Path(sys.argv[1]), 0) as site:
+    root = Path(sys.argv[1])
+    handler = partial(Counting, directory=root)
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        ThreadingHTTPServer(("127.0.0.1", 0), handler) as site,
+        sync_playwright() as play,
+    ):
         threading.Thread(target=site.serve_forever, daemon=True).start()
         picture = Path(folder) / "street.png"
-        Image.open(Path(sys.argv[1]) / "samples" / "1.jpg").resize((480, 360)).save(picture)
-        with sync_playwright() as play:
-            browser = play.chromium.launch(executable_path=shutil.which("chromium"), args=OPTIONS)
-            print("\n".join(measure(browser, f"http://localhost:{site.server_port}/", picture)))
-            print(f"\nChromium {browser.version}, {machine()}")
+        Image.open(root / "samples" / "1.jpg").resize((480, 360)).save(picture)
+        browser = play.chromium.launch(executable_path=shutil.which("chromium"), args=OPTIONS)
+        print("| network | download, MB | first picture, s | 480x360, s | of it the network, s |")
+        print("|---|---:|---:|---:|---:|")
+        for model in json.loads((root / "models.json").read_text())["models"]:
+            url = f"http://localhost:{site.server_port}/"
+            print(measure(browser, url, model, picture), flush=True)
+        print(f"\nChromium {browser.version}, {machine()}")
         site.shutdown()
 
 
