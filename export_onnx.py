@@ -84,47 +84,52 @@ def export(
     logits: bool = False,
     precision: str = "fp32",
     size: tuple[int, int] | None = None,
-    images: list[Tensor] = (),
-) -> None:
-    """Write the file.
+    calibrate: list[Path] = (),
+) -> float:
+    """Write the file; returns the share of the pixels that it labels as the network does.
 
     Args:
         model: as `load_model` returns it.
         path: of the file.
         logits: give logits instead of train ids.
-        precision: fp32, fp16 or int8.
+        precision: fp32, fp16 or int8; `LEAST` has the share that is to be expected.
         size: fixed height and width, or None for any.
-        images: uint8 (3, h, w), for the ranges of int8.
+        calibrate: images for the ranges of int8; none takes drawn scenes.
 
-    Raises ValueError for `valid` padding, whose sizes are not free, or a size that is too small.
+    Raises ValueError for `valid` padding, whose sizes are not free, or a size that is too small;
+    and as `read_image`.
     """
-    if precision == "int8":
-        with tempfile.TemporaryDirectory() as folder:
-            whole = Path(folder) / "fp32.onnx"
-            export(model, whole, logits, size=size)
-            quantize(whole, path, images)
-        _annotate(model, path, precision, size)
-        return
     if model.padding != "same":
         raise ValueError('only networks with padding "same" take images of any size: train one')
-    step = 2**model.depth
-    if size and min(size) < step:
-        raise ValueError(f"the network takes images of at least {step}x{step} pixels, not {size}")
-    net = Exported(model, logits, precision == "fp16").eval()
+    if size and min(size) < 2**model.depth:
+        raise ValueError(f"give a size of at least {2**model.depth} x {2**model.depth}, not {size}")
+    if precision == "int8":
+        images = calibration_images(model, calibrate, size)
+        batches = [image.unsqueeze(0) for image in images]
+        with tempfile.TemporaryDirectory() as folder:
+            _write(Exported(model, logits), Path(folder) / "fp32.onnx", size)
+            quantize(Path(folder) / "fp32.onnx", path, images)
+    else:
+        batches = noise(model, size)
+        _write(Exported(model, logits, precision == "fp16"), path, size)
+    _annotate(model, path, precision, size)
+    return agreement(model, path, logits, batches)
+
+
+def _write(net: Exported, path: Path, size: tuple[int, int] | None) -> None:
+    step = 2**net.model.depth
     shape = (1, 3, *size) if size else (2, 3, step + 96, step + 128)
-    images = torch.zeros(shape, dtype=torch.uint8)
-    sizes = {0: Dim("N"), 2: Dim("H", min=step), 3: Dim("W", min=step)} if not size else None
+    free = {0: Dim("N"), 2: Dim("H", min=step), 3: Dim("W", min=step)}
     program = torch.onnx.export(
-        net,
-        (images,),
+        net.eval(),
+        (torch.zeros(shape, dtype=torch.uint8),),
         input_names=["images"],
-        output_names=["logits" if logits else "labels"],
-        dynamic_shapes=(sizes,) if sizes else None,
+        output_names=["logits" if net.logits else "labels"],
+        dynamic_shapes=None if size else (free,),
         dynamo=True,
         verbose=False,
     )
     program.save(path)
-    _annotate(model, path, precision, size)
 
 
 def _annotate(model: UNet, path: Path, precision: str, size: tuple[int, int] | None) -> None:
@@ -196,9 +201,7 @@ def main() -> None:
         for package in ("onnx", "onnxscript", "onnxruntime"):
             import_module(package)
         model = load_model(args.checkpoint)
-        share = export_checked(
-            model, args.onnx, args.logits, args.precision, args.size, args.calibrate
-        )
+        share = export(model, args.onnx, args.logits, args.precision, args.size, args.calibrate)
     except ImportError as error:
         sys.exit(f"error: {error}: `pip install onnx onnxscript onnxruntime`")
     except (OSError, ValueError) as error:
@@ -206,21 +209,6 @@ def main() -> None:
     print(f"{args.onnx}: {share:.3%} of the pixels as in PyTorch")
     if share < LEAST[args.precision]:
         sys.exit(f"error: that is less than {LEAST[args.precision]:.2%}: do not use the file")
-
-
-def export_checked(
-    model: UNet,
-    path: Path,
-    logits: bool = False,
-    precision: str = "fp32",
-    size: tuple[int, int] | None = None,
-    files: list[Path] = (),
-) -> float:
-    """Export, and the share of pixels that agree with PyTorch; files: images for int8's ranges."""
-    images = calibration_images(model, files, size) if precision == "int8" else []
-    export(model, path, logits, precision, size, images)
-    batches = [image.unsqueeze(0) for image in images] or noise(model, size)
-    return agreement(model, path, logits, batches)
 
 
 if __name__ == "__main__":

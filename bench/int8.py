@@ -16,7 +16,7 @@ from torch import Tensor
 
 from bench.timing import Row, table, take_turns
 from dataset import Cityscapes
-from export_onnx import export_checked
+from export_onnx import export
 from inference import load_model, predict
 from runtime.machine import ROOT
 from runtime.precision import cpu_has_bf16, pick_precision
@@ -71,7 +71,7 @@ def measure() -> tuple[list[Row], list[str]]:
     with tempfile.TemporaryDirectory() as folder:
         files = {name: Path(folder) / f"{name}.onnx" for name in ("fp32", "int8")}
         for name, file in files.items():
-            export_checked(load_model(CHECKPOINT), file, precision=name)
+            export(load_model(CHECKPOINT), file, precision=name)
         makers = {"ours": (ours, precision)}
         if cpu_has_bf16():
             makers["ours in fp32"] = ours, "fp32"

@@ -19,14 +19,13 @@ import sys
 import tempfile
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
-from importlib import import_module
 from pathlib import Path
 
 import torch
 from PIL import Image
 
 from dataset import Cityscapes
-from export_onnx import LEAST, export_checked
+from export_onnx import LEAST, export
 from inference import load_model
 from prepare.streets import draw_tree
 from runtime.console import escape_output
@@ -90,7 +89,7 @@ def export_models(checkpoints: dict[str, tuple[str, str]], out: Path) -> list[di
             model = load_model(f"{path}.pt")
             for precision in PRECISIONS:
                 file = Path(folder) / f"{Path(path).name}-{precision}.onnx"
-                share = export_checked(model, file, logits=True, precision=precision)
+                share = export(model, file, logits=True, precision=precision)
                 print(f"{file.name}: {share:.3%} of the pixels as in PyTorch", flush=True)
                 if share < LEAST[precision]:
                     raise ValueError(f"{file.name}: that is less than {LEAST[precision]:.2%}")
@@ -144,11 +143,6 @@ class Handler(SimpleHTTPRequestHandler):
         pass
 
 
-def server(out: Path, port: int) -> ThreadingHTTPServer:
-    """A server of `out` for this machine alone; port 0 takes a free one. Raises OSError."""
-    return ThreadingHTTPServer(("127.0.0.1", port), partial(Handler, directory=out))
-
-
 def main() -> None:
     escape_output()
     parser = argparse.ArgumentParser(
@@ -160,13 +154,12 @@ def main() -> None:
     args = parser.parse_args()
     folder = HERE.parent / "checkpoints"
     try:
-        for package in ("onnx", "onnxscript", "onnxruntime"):
-            import_module(package)
         build(args.out, {str(folder / name): about for name, about in MODELS.items()})
         print(f"the page: {args.out}", flush=True)
         if args.no_serve:
             return
-        with server(args.out, args.port) as site:
+        handler = partial(Handler, directory=args.out)
+        with ThreadingHTTPServer(("127.0.0.1", args.port), handler) as site:
             print(f"open http://localhost:{args.port} (Ctrl-C ends it)", flush=True)
             site.serve_forever()
     except ImportError as error:

@@ -26,7 +26,9 @@ async function download(file, bytes, onProgress) {
       },
     }),
   );
-  const unpacked = counted.pipeThrough(new DecompressionStream("gzip"));
+  const got = new Uint8Array(await new Response(counted).arrayBuffer());
+  if (got[0] !== 0x1f || got[1] !== 0x8b) return got; // a server that unpacks .gz itself
+  const unpacked = new Blob([got]).stream().pipeThrough(new DecompressionStream("gzip"));
   return new Uint8Array(await new Response(unpacked).arrayBuffer());
 }
 
