@@ -40,7 +40,7 @@ RUNTIMES = {
 }
 MODELS = {  # the first in int8 is what the page starts with
     "camvid": ("CamVid", "CC BY-NC 4.0, as CamVid: not for commercial use"),
-    "streets": ("Drawn scenes only", "MIT"),
+    "streets-512": ("Drawn scenes only", "MIT"),
 }
 PRECISIONS = "int8", "fp16", "fp32"
 HEADERS = {

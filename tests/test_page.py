@@ -98,16 +98,17 @@ def labelled(page, action) -> None:
         assert time.monotonic() < deadline, page.inner_text("#error") + page.inner_text("#status")
 
 
-def drop(page, path: Path) -> None:
+def drop(page, path: Path, paste: bool = False) -> None:
     kind = mimetypes.guess_type(path.name)[0] or ""
     page.evaluate(
-        """([name, type, text]) => {
+        """([name, type, text, paste]) => {
             const dataTransfer = new DataTransfer();
             const bytes = Uint8Array.from(atob(text), c => c.charCodeAt(0));
             dataTransfer.items.add(new File([bytes], name, { type }));
-            dispatchEvent(new DragEvent("drop", { dataTransfer, cancelable: true }));
+            const pasted = new ClipboardEvent("paste", { clipboardData: dataTransfer });
+            dispatchEvent(paste ? pasted : new DragEvent("drop", { dataTransfer }));
         }""",
-        [path.name, kind, base64.b64encode(path.read_bytes()).decode()],
+        [path.name, kind, base64.b64encode(path.read_bytes()).decode(), paste],
     )
 
 
@@ -150,7 +151,7 @@ def test_each_sample_is_labelled_as_predict_labels_it(page, site, tmp_path, prec
 
 
 @pytest.mark.parametrize("kind", ["odd.png", "upright.jpg", "turned.jpg", "large.png"])
-def test_a_dropped_picture_is_labelled_as_predict_labels_it(page, scenes, tmp_path, kind):
+def test_a_dropped_or_pasted_picture_is_labelled_as_predict_labels_it(page, scenes, tmp_path, kind):
     image, exif, path = Image.open(scenes[0]), Image.Exif(), tmp_path / kind
     exif[0x0112] = 6 if kind == "turned.jpg" else 1  # the camera lay on its side
     if kind.endswith("jpg"):
@@ -160,7 +161,7 @@ def test_a_dropped_picture_is_labelled_as_predict_labels_it(page, scenes, tmp_pa
             path
         )
     use(page, "fp32")
-    labelled(page, lambda: drop(page, path))
+    labelled(page, lambda: drop(page, path, paste=kind == "odd.png"))
     assert share_as_predicted(page, path, tmp_path) >= 0.999
 
 
