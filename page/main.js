@@ -629,11 +629,10 @@ async function serviceWorker() {
   if (!("serviceWorker" in navigator)) return false;
   try {
     await navigator.serviceWorker.register("sw.js");
-    await navigator.serviceWorker.ready;
     if (!navigator.serviceWorker.controller) {
       await new Promise((done) => {
         navigator.serviceWorker.addEventListener("controllerchange", done, { once: true });
-        setTimeout(done, 2000);
+        setTimeout(done, 3000); // where it does not start, the page does without
       });
     }
   } catch (error) {
@@ -641,7 +640,8 @@ async function serviceWorker() {
     return false;
   }
   const once = "loaded again for the headers";
-  if (self.crossOriginIsolated || sessionStorage.getItem(once)) return false;
+  const helps = navigator.serviceWorker.controller && !self.crossOriginIsolated;
+  if (!helps || sessionStorage.getItem(once)) return false;
   sessionStorage.setItem(once, "yes");
   return true;
 }
