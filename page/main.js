@@ -115,9 +115,10 @@ function working(text, share) {
 /** An error in words; `from` is what it was about. */
 function show(error, from = current) {
   working(null);
-  const memory =
-    "This device's memory does not suffice for this picture at this resolution: move the slider " +
-    "for the resolution to the left, or take a smaller picture.";
+  const memory = from?.precision
+    ? "This device's memory does not suffice for this network: choose a smaller one."
+    : "This device's memory does not suffice for this picture at this resolution: move the slider " +
+      "for the resolution to the left, or take a smaller picture.";
   const name = from?.name ? `${from.name}: ` : "";
   const text = error.kind === "memory" ? memory : error instanceof Plain ? error.message : null;
   $("error").querySelector("span").textContent = text ?? `${name}${error.message ?? error}`;

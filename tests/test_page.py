@@ -17,7 +17,8 @@ import pytest
 import torch
 from PIL import Image
 
-from data_io.video import VideoReader, VideoWriter
+from data_io.video import VideoReader
+from data_io.video_writer import VideoWriter
 from export_onnx import export
 from inference import load_model, predict
 from model import UNet
@@ -190,7 +191,7 @@ def test_a_video_is_labelled_paused_and_recorded(page, scenes, tmp_path):
     assert Image.open(saved(page, "#save-labels", tmp_path)).size == (320, 160)
     page.click("#record")  # plays on
     page.wait_for_timeout(500)
-    frames = [*VideoReader(saved(page, "#record", tmp_path))]
+    frames = [frame for _, frame in VideoReader(saved(page, "#record", tmp_path))]
     assert frames and frames[0].shape == (3, 160, 320)
 
 
