@@ -1,0 +1,152 @@
+"""What the widget offers: segments to fill, labels to accept, and which photograph comes next."""
+
+from typing import NamedTuple
+
+import numpy as np
+from skimage.measure import label as connected
+from skimage.segmentation import felzenszwalb
+from torch import Tensor
+from torch.nn import functional as F
+
+from data_io.image_io import read_image
+from dataset import resize
+from inference import fold_batch_norm, predict
+from labeling.session import Session
+from model import UNet
+from runtime.console import progress_bar
+from utils import Classes
+
+LONGEST = 1600  # pixels of the side of what segments and proposals are computed on
+SEEN = 800  # pixels of the longest side that a network looks at, as `prepare.own` trains on
+UNSURE = 0.9  # a pixel whose class is less probable counts as unsure
+SMOOTH = 5  # pixels, height and width of the neighbourhood whose mean probability counts
+LEAST = 50  # pixels of a segment, of a photograph with 480x360
+
+
+class Proposal(NamedTuple):
+    """What a network makes of a photograph, seen at `view_size`.
+
+    Attributes:
+        ids: (h, w) uint8, the id of each pixel's class, or void where the user has no such class.
+        sure: (h, w) uint8, how probable the classes are around it, in per cent.
+    """
+
+    ids: np.ndarray
+    sure: np.ndarray
+
+
+def view_of(image: Tensor, longest: int = LONGEST) -> Tensor:
+    """A photograph (3, H, W) uint8 with at most `longest` pixels a side."""
+    factor = min(1, longest / max(image.shape[-2:]))
+    return resize(image, [max(round(n * factor), 1) for n in image.shape[-2:]])
+
+
+def segments(view: Tensor, proposal: Proposal | None = None) -> np.ndarray:
+    """Divide a photograph into regions of one colour, and these where a sure proposal changes.
+
+    By the graph of Felzenszwalb & Huttenlocher 2004 (https://doi.org/10.1023/B:VISI.0000022288.19776.77),
+    whose regions are large in sky and road and small where there is detail. Returns (h, w) int32,
+    numbered from 0.
+    """
+    height, width = view.shape[-2:]
+    least = max(round(LEAST * height * width / (480 * 360)), 2)
+    pixels = view.permute(1, 2, 0).numpy()
+    found = felzenszwalb(pixels, scale=50, sigma=0.6, min_size=least)
+    if proposal is not None:
+        classes = np.where(proposal.sure >= 100 * UNSURE, proposal.ids.astype(np.int64) + 1, 0)
+        parts = connected(found * 257 + classes, background=-1, connectivity=1) - 1
+        small = np.bincount(parts.ravel()) < least
+        # A crumb stays with the largest part of its region.
+        region = np.zeros(len(small), dtype=np.int64)
+        region[parts.ravel()] = found.ravel()
+        sizes = np.where(small, 0, np.bincount(parts.ravel()))
+        by_size = np.argsort(sizes, kind="stable")
+        largest = np.zeros(found.max() + 1, dtype=np.int64)
+        largest[region[by_size]] = by_size
+        parts = np.where(small, largest[region], np.arange(len(small)))[parts]
+        _, found = np.unique(parts, return_inverse=True)
+    return found.reshape(height, width).astype(np.int32)
+
+
+def propose(model: UNet, image: Tensor, classes: Classes, void: int) -> Proposal:
+    """A network's labels of a photograph (3, H, W) uint8; classes are matched by their names."""
+    view = view_of(image)
+    scale = min(1, SEEN / max(view.shape[-2:])) * model.downscale
+    labels, probability = predict(model, view, probabilities=True, scale=scale)
+    ids = {name.lower(): i for name, i in zip(classes.names, classes.ids, strict=True)}
+    names = model.classes.names if model.classes else classes.names
+    table = np.array([ids.get(name.lower(), void) for name in names], dtype=np.uint8)
+    # A single pixel's doubt is noise, that of a neighbourhood is not.
+    sure = F.avg_pool2d(probability[None], SMOOTH, 1, SMOOTH // 2, count_include_pad=False)[0]
+    return Proposal(table[labels.numpy()], (100 * sure).byte().numpy())
+
+
+def known_classes(model: UNet, classes: Classes) -> list[str]:
+    """Which of the classes a network knows, by their names."""
+    theirs = {name.lower() for name in (model.classes or classes).names}
+    return [name for name in classes.names if name.lower() in theirs]
+
+
+def uncertainty(proposal: Proposal) -> float:
+    """The share of the pixels that the network is unsure of, 0..1."""
+    return float((proposal.sure < 100 * UNSURE).mean())
+
+
+def look(image: Tensor) -> np.ndarray:
+    """What a photograph looks like from far away: (768,) float32 of length 1, the mean taken off.
+
+    The product of two is near 1 for photographs of the same corner.
+    """
+    pixels = resize(image, [16, 16]).float().flatten()
+    pixels = pixels - pixels.mean()
+    return (pixels / pixels.norm().clamp(min=1e-6)).numpy()
+
+
+def choose_order(unsure: np.ndarray, looks: np.ndarray, before: np.ndarray) -> list[int]:
+    """In which order photographs are worth labelling: unsure ones, and not the same corner again.
+
+    The next is that with the highest uncertainty times the distance to all before it, as in the
+    greedy core-set of Sener & Savarese 2018 (https://arxiv.org/abs/1708.00489).
+
+    Args:
+        unsure: (N,) uncertainties.
+        looks: (N, D) of `look`.
+        before: (M, D) of photographs that are labelled already.
+    """
+    near = (looks @ before.T).max(1, initial=0) if len(before) else np.zeros(len(looks))
+    left, order = np.ones(len(looks), dtype=bool), []
+    for _ in range(len(looks)):
+        worth = (unsure + 1e-3) * (1 - near.clip(0, 1)) + 1e-6 * unsure
+        best = int(np.where(left, worth, -1).argmax())
+        order.append(best)
+        left[best] = False
+        near = np.maximum(near, looks @ looks[best])
+    return order
+
+
+def rank(session: Session, model: UNet) -> list[tuple[str, float]]:
+    """Look at all photographs, and set the session's order: what is worth labelling comes first.
+
+    Returns the names of those that are not labelled with their uncertainties, in that order. Files
+    that cannot be read come last, with nan.
+    """
+    model, unsure, looks = fold_batch_norm(model), {}, {}
+    with progress_bar(len(session.photos), "look at all") as bar:
+        for name, photo in session.photos.items():
+            try:
+                view = view_of(read_image(photo.image))
+            except (OSError, ValueError):
+                unsure[name] = float("nan")
+            else:
+                looks[name] = look(view)
+                if not session.is_labelled(name):
+                    proposal = propose(model, view, session.classes, session.void)
+                    unsure[name] = uncertainty(proposal)
+            bar.update()
+    fresh = [name for name in unsure if name in looks]
+    stack = np.array([looks[name] for name in fresh]).reshape(len(fresh), -1)
+    before = np.array([value for name, value in looks.items() if name not in unsure])
+    chosen = choose_order(np.array([unsure[name] for name in fresh]), stack, before)
+    order = [fresh[i] for i in chosen] + [name for name in unsure if name not in looks]
+    session.set_order(order)
+    return [(name, unsure[name]) for name in order]

@@ -1,0 +1,403 @@
+"""A labelling session: photographs, masks, what was undone, and where one stopped; all on disk.
+
+The masks are the label files of a data set in Cityscapes' format, ROOT/gtFine/<split>/..., in
+memory as on disk: (H, W) uint8 of ids, upright and at the photograph's own size. A photograph joins
+ROOT with its first stroke, every fifth as one to validate on, and is itself never written to.
+ROOT/labeling.json keeps the order, the place and what is done.
+"""
+
+import io
+import json
+import zlib
+from collections import defaultdict, deque
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import ExitStack
+from pathlib import Path
+from threading import RLock
+from typing import NamedTuple
+
+import numpy as np
+from PIL import ExifTags, Image
+from torch import Tensor
+
+from data_io.image_io import image_size, open_image, read_grey, read_image
+from data_io.layout import IMAGE, find_pairs
+from dataset import find_root, read_classes
+from prepare.inspection import size_text
+from prepare.masks import UNLABELED, as_yaml, distinct_color, read_class_list
+from prepare.pairs import Pair, find_files, target_name
+from runtime.files import atomic_write, expand, lock
+from utils import CITYSCAPES, Classes
+
+UNDO = 500  # strokes of a photograph that can be taken back
+SPLITS = "train", "val", "test"
+LABELS = "_gtFine_labelIds.png"
+_open: dict[Path, "Session"] = {}  # the sessions of this process, by their data set
+
+
+class Photo(NamedTuple):
+    """A photograph: its file, the label file, and the PNG that the data set has of it.
+
+    The last two are None until it is labelled; of a data set's own image, `copy` is `image`.
+    """
+
+    image: Path
+    labels: Path | None = None
+    copy: Path | None = None
+
+
+class Session:
+    """Photographs that are being labelled. Open one with `open_session` or `open_data_set`.
+
+    Its methods may be called from several threads. Whatever changes a mask has it on disk when it
+    returns; where that fails it raises OSError, keeps the change in memory, and the next save, of
+    a stroke or of `save`, writes it, too.
+
+    Attributes:
+        root: the data set.
+        classes: the `utils.Classes`.
+        void: the id of what is not labelled.
+        photos: name -> `Photo`.
+        order: the names, as they are shown.
+        at: the name of the photograph that is open.
+        done: the names of those that are finished.
+    """
+
+    def __init__(
+        self, root: Path, photos: dict[str, Photo], classes: Classes, void: int, record: str
+    ):
+        self.root, self.photos, self.classes, self.void = root, photos, classes, void
+        self._record, self._lock, self._held = root / record, RLock(), ExitStack()
+        self._masks: dict[str, np.ndarray] = {}  # the open one's, and those not saved yet
+        self._unsaved: set[str] = set()
+        self._undo = defaultdict(lambda: deque(maxlen=UNDO))
+        self._redo = defaultdict(list)
+        self._copies, self._writer = {}, ThreadPoolExecutor(1)
+        if before := _open.pop(root.resolve(), None):  # of a cell that is run again
+            before.close()
+        try:
+            self._held.enter_context(lock(root))
+        except BlockingIOError:
+            holder = (root / "lock").read_text(errors="replace").strip()
+            raise BlockingIOError(
+                f"{root} is being labelled in another notebook, or trained in ({holder}): go on "
+                "there, or shut its kernel down and run this cell again"
+            ) from None
+        kept = _read_record(self._record)
+        known = [name for name in kept.get("order", []) if name in photos]
+        self.order = [*known, *sorted(photos.keys() - set(known))]
+        self.done = {name for name in kept.get("done", []) if name in photos}
+        self.at = kept.get("at") if kept.get("at") in photos else self.order[0]
+        _open[root.resolve()] = self
+        for name, photo in photos.items():  # of a kernel that was killed between the two files
+            if photo.copy and not photo.copy.exists():
+                self._copy(name)
+
+    def _save_record(self) -> None:
+        record = {"void": self.void, "at": self.at, "done": sorted(self.done), "order": self.order}
+        atomic_write(self._record, json.dumps(record, indent=1).encode())
+
+    def mask(self, name: str) -> np.ndarray:
+        """The mask of a photograph: (H, W) uint8 of ids, `void` where nothing is labelled.
+
+        Raises ValueError for files that cannot be read, and for a mask of another size.
+        """
+        with self._lock:
+            if name not in self._masks:
+                photo = self.photos[name]
+                size = image_size(photo.image)
+                if size is None:
+                    read_image(photo.image)  # raises, with the reason
+                mask = np.full(size, self.void, dtype=np.uint8)
+                if photo.labels and photo.labels.exists():
+                    mask = read_grey(photo.labels).numpy()
+                if mask.shape != size:
+                    raise ValueError(
+                        f"{photo.labels} is {size_text(mask.shape)}, but {photo.image} is "
+                        f"{size_text(size)}: restore the one that changed, or move the mask "
+                        "elsewhere to label the photograph anew"
+                    )
+                for other in self._masks.keys() - self._unsaved:
+                    del self._masks[other]
+                self._masks[name] = mask
+            return self._masks[name]
+
+    def go(self, name: str) -> tuple[Tensor, np.ndarray]:
+        """Open a photograph: its RGB (3, H, W) uint8, upright, and its mask (see `mask`)."""
+        with self._lock:
+            opened = read_image(self.photos[name].image), self.mask(name)
+            self.at = name
+            self._save_record()
+            return opened
+
+    def neighbour(self, step: int) -> str:
+        """The name of the photograph `step` places after the open one, or the last there is."""
+        place = self.order.index(self.at) + step
+        return self.order[min(max(place, 0), len(self.order) - 1)]
+
+    def stroke(self, name: str, runs: np.ndarray) -> None:
+        """Set pixels of a mask, and save it.
+
+        runs: (n, 3) integers: the first pixel of each run, counted along the rows from 0, how many
+        pixels follow from it, and their id. Raises ValueError for what lies outside of the mask or
+        is no class, OSError if it cannot be saved.
+        """
+        with self._lock:
+            mask = self.mask(name)
+            runs = np.asarray(runs, dtype=np.int64).reshape(-1, 3)
+            starts, stops, ids = runs[:, 0], runs[:, 0] + runs[:, 1], runs[:, 2]
+            inside = (starts >= 0) & (stops >= starts) & (stops <= mask.size)
+            if not inside.all() or not np.isin(ids, [*self.classes.ids, self.void]).all():
+                raise ValueError(f"a stroke does not fit {name}, or is of no class: it is left out")
+            if not len(runs):
+                return
+            first, last = int(starts.min()), int(stops.max())
+            part = mask.reshape(-1)[first:last]
+            before = part.tobytes()
+            for start, stop, value in (runs - [[first, 0, 0]]).tolist():
+                part[start : start + stop] = value
+            step = first, zlib.compress(before, 1), zlib.compress(part.tobytes(), 1)
+            self._undo[name].append(step)
+            self._redo[name].clear()
+            self.save(name)
+
+    def undo(self, name: str) -> tuple[int, bytes] | None:
+        """Take the last stroke back, and save; None if there is none.
+
+        Returns where the changed part of the mask starts, and its pixels, compressed by zlib.
+        """
+        return self._step(name, self._undo, self._redo, 1)
+
+    def redo(self, name: str) -> tuple[int, bytes] | None:
+        """The reverse of `undo`, until the next stroke."""
+        return self._step(name, self._redo, self._undo, 2)
+
+    def _step(self, name: str, source: dict, target: dict, side: int) -> tuple[int, bytes] | None:
+        with self._lock:
+            if not source[name]:
+                return None
+            step = source[name].pop()
+            target[name].append(step)
+            pixels = np.frombuffer(zlib.decompress(step[side]), dtype=np.uint8)
+            self.mask(name).reshape(-1)[step[0] : step[0] + len(pixels)] = pixels
+            self.save(name)
+            return step[0], step[side]
+
+    def save(self, *names: str) -> None:
+        """Write the masks of these photographs, and all that could not be written before."""
+        with self._lock:
+            self._unsaved.update(names)
+            for name in sorted(self._unsaved):
+                photo = self._placed(name)
+                photo.labels.parent.mkdir(parents=True, exist_ok=True)
+                data = io.BytesIO()
+                Image.fromarray(self._masks[name]).save(data, "png", compress_level=1)
+                atomic_write(photo.labels, data.getvalue())
+                self.photos[name] = photo
+                self._unsaved.discard(name)
+                if not photo.copy.exists():
+                    self._copy(name)
+
+    def _placed(self, name: str) -> Photo:
+        """The photograph with its files in the data set, in a split that it then stays in."""
+        photo = self.photos[name]
+        if photo.labels:
+            return photo
+        labelled = sum(photo.labels is not None for photo in self.photos.values())
+        pair = Pair(photo.image, None, photo.image.stem, Path(name).parent.parts, None)
+        split = pair.split or ("val" if labelled % 5 == 1 else "train")
+        return photo._replace(**_files(self.root, split, target_name(pair)))
+
+    def _copy(self, name: str) -> Future:
+        """Write the PNG of a photograph into the data set, in the background; see `flush`."""
+        if name not in self._copies:
+            photo = self.photos[name]
+            self._copies[name] = self._writer.submit(write_copy, photo.image, photo.copy)
+        return self._copies[name]
+
+    def flush(self) -> None:
+        """Wait until all labelled photographs are in the data set; before a training.
+
+        Raises OSError or ValueError for one that could not be written or read.
+        """
+        self.save()
+        for name in list(self._copies):
+            self._copies.pop(name).result()
+
+    def set_done(self, name: str, done: bool) -> None:
+        """Mark a photograph as finished, or as not."""
+        with self._lock:
+            (self.done.add if done else self.done.discard)(name)
+            self._save_record()
+
+    def set_order(self, order: list[str]) -> None:
+        """Show photographs in this order; those that it leaves out come first, as they were.
+
+        The first of it is opened.
+        """
+        with self._lock:
+            rest = [name for name in self.order if name not in set(order)]
+            self.order, self.at = [*rest, *order], (order or self.order)[0]
+            self._save_record()
+
+    def is_labelled(self, name: str) -> bool:
+        """Whether a photograph has a mask, were it of a single pixel."""
+        return self.photos[name].labels is not None
+
+    def close(self) -> None:
+        """Save what is not saved, and let another notebook go on."""
+        try:
+            self.flush()
+        finally:
+            self._writer.shutdown(wait=False)
+            self._held.close()
+            if _open.get(self.root.resolve()) is self:
+                del _open[self.root.resolve()]
+
+
+def open_session(
+    photographs: str | Path, root: str | Path, classes: list[str] | str | Path | None = None
+) -> Session:
+    """Label the photographs of a folder and of those below it; the data set is made in `root`.
+
+    Args:
+        photographs: only read.
+        root: may hold what an earlier session made: it goes on where that stopped.
+        classes: names; or a `classes.yaml` or `label_colors.txt`; None: those of `root`, or else
+            Cityscapes'. May grow between two sessions, or be in another order.
+
+    Raises FileNotFoundError or ValueError for a folder without photographs and for classes that do
+    not fit the masks, BlockingIOError if another notebook has `root` open, OSError if it cannot be
+    written.
+    """
+    photographs, root = Path(expand(photographs, "folder of photographs")), Path(root)
+    images, _ = find_files(photographs, root)
+    there = read_classes(root) if (root / "classes.yaml").is_file() else None
+    photos, taken = {}, {}
+    for image in images:
+        place = image.relative_to(photographs)
+        target = target_name(Pair(image, None, image.stem, place.parent.parts, None))
+        if other := taken.get(target.casefold()):
+            raise ValueError(f"{other} and {image} would become one file, {target}: rename one")
+        taken[target.casefold()] = image
+        found = [_files(root, split, target) for split in SPLITS]
+        kept = next((files for files in found if files["labels"].exists()), {})
+        photos[place.as_posix()] = Photo(image, **kept)
+    void = _read_record(root / "labeling.json").get("void")
+    files = [photo.labels for photo in photos.values() if photo.labels]
+    classes, void = merge_classes(classes, there, void, files, root)
+    session = Session(root, photos, classes, void, "labeling.json")
+    if classes != there:
+        atomic_write(root / "classes.yaml", as_yaml(classes, {}).encode())
+    return session
+
+
+def open_data_set(root: str | Path, names: list[str] | None = None) -> Session:
+    """Correct the labels of a data set, in place; what its masks leave out stays as it is.
+
+    names: of images, as <split>/<city>/<stem>, to open only these, in this order. Raises as
+    `open_session`.
+    """
+    root = find_root(root)
+    classes, photos = read_classes(root), {}
+    for split in ("train", "val"):
+        for image, labels in find_pairs(root, split, "fine"):
+            name = Path(image).relative_to(root / "leftImg8bit").as_posix().removesuffix(IMAGE)
+            photos[name] = Photo(Path(image), Path(labels), Path(image))
+    if unknown := [name for name in names or () if name not in photos]:
+        raise ValueError(f"{root} has no image {unknown[0]}: a name is such as {min(photos)}")
+    photos = {name: photos[name] for name in names or photos}
+    void = UNLABELED if classes == CITYSCAPES else max(set(range(256)) - set(classes.ids))
+    session = Session(root, photos, classes, void, "corrections.json")
+    if names:
+        session.set_order(names)
+    return session
+
+
+def merge_classes(
+    given: list[str] | str | Path | None,
+    there: Classes | None,
+    void: int | None,
+    masks: list[Path],
+    root: Path,
+) -> tuple[Classes, int]:
+    """The classes of a session, and the id of what is not labelled.
+
+    Names that the data set knows keep their ids, whatever their order, so that its masks stay
+    right; new ones get ids that are free. Raises ValueError, with the cure, where a class is left
+    out that masks have.
+    """
+    if isinstance(given, str | Path):
+        given = read_class_list(Path(given))
+    if given is None:
+        wanted = there or CITYSCAPES
+        rows = list(zip(wanted.names, wanted.ids, wanted.colors, strict=True))
+    elif isinstance(given, Classes):
+        rows = list(zip(given.names, given.ids, given.colors, strict=True))
+    else:
+        rows = [(name, None, None) for name in given]
+    known = dict(zip(there.names, there.ids, strict=True)) if there else {}
+    colors = dict(zip(CITYSCAPES.names, CITYSCAPES.colors, strict=True))
+    colors |= dict(zip(there.names, there.colors, strict=True)) if there else {}
+    gone = {known[name]: name for name in known.keys() - {name for name, _, _ in rows}}
+    for path in masks if gone else ():
+        for i in gone.keys() & set(np.unique(read_grey(path).numpy()).tolist()):
+            raise ValueError(
+                f"the class {gone[i]} is no longer in the list, but {path} has pixels of it: put "
+                f"it back, or erase them with it first; if it has a new name, change that in "
+                f"{root / 'classes.yaml'}, too, where it keeps its id"
+            )
+    if void is None:
+        void = max(set(range(256)) - {*known.values(), *(i for _, i, _ in rows)}, default=None)
+    free = sorted(set(range(256)) - {*known.values(), void, *(i for _, i, _ in rows)})
+    names, ids, shown = [], [], []
+    for place, (name, i, color) in enumerate(rows):
+        i = known.get(name, i)
+        if i is None or i == void or i in ids or (name not in known and i in known.values()):
+            if not free:
+                raise ValueError("give fewer than 256 classes: one id stands for not labelled")
+            i = free.pop(0)
+        names.append(name)
+        ids.append(i)
+        shown.append(color or colors.get(name) or distinct_color(place))
+    return Classes(tuple(names), tuple(ids), tuple(shown)), void
+
+
+def write_copy(image: Path, copy: Path) -> None:
+    """Write a photograph into the data set: an 8-bit RGB PNG, upright."""
+    with open_image(image) as opened:
+        upright = opened.getexif().get(ExifTags.Base.Orientation, 1) == 1
+        as_it_is = opened.format == "PNG" and opened.mode in ("L", "RGB") and upright
+    data = io.BytesIO(image.read_bytes())
+    if not as_it_is:
+        data = io.BytesIO()
+        pixels = read_image(image).permute(1, 2, 0).numpy()
+        Image.fromarray(pixels).save(data, "png", compress_level=3)
+    copy.parent.mkdir(parents=True, exist_ok=True)
+    atomic_write(copy, data.getvalue())
+
+
+def _files(root: Path, split: str, target: str) -> dict[str, Path]:
+    return {
+        "labels": root / "gtFine" / split / f"{target}{LABELS}",
+        "copy": root / "leftImg8bit" / split / f"{target}{IMAGE}",
+    }
+
+
+def _read_record(path: Path) -> dict:
+    """What a session keeps beside the masks; {} if there is none.
+
+    Raises ValueError for a damaged one.
+    """
+    try:
+        record = json.loads(path.read_text(encoding="utf-8"))
+        if not isinstance(record, dict):
+            raise ValueError("no record")
+    except FileNotFoundError:
+        return {}
+    except ValueError as error:
+        raise ValueError(
+            f"{path} is damaged ({error}): delete it; the masks stay, only the order of the "
+            "photographs and what was marked as done are lost"
+        ) from error
+    return record

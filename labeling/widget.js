@@ -1,0 +1,729 @@
+// The labelling widget: draws, and turns pointer and keys into strokes. What is true lies in the
+// kernel (labeling/session.py); here is a copy of one photograph's mask, to draw at once. A stroke
+// goes over as runs of pixels [start, length, id], and is kept in this browser until the kernel
+// says that it is on disk.
+
+const OPEN = 512; // shown where nothing is labelled, nor proposed; a proposed id has 256 added
+const PROPOSED = -1; // the class "as proposed"
+const TOOLS = [
+  ["fill", "f", "Fill the segment under the pointer; drag over several"],
+  ["brush", "b", "Paint; [ and ] change the size"],
+  ["polygon", "p", "Click the corners; Enter or a double click closes, Escape gives up"],
+  ["erase", "e", "Back to not labelled"],
+  ["pick", "i", "Take the class under the pointer (or hold Alt)"],
+];
+
+function render({ model, el }) {
+  const labeler = new Labeler(model, el);
+  return () => labeler.close();
+}
+
+export default { render };
+
+// An element with attributes, listeners (on...) and children.
+function make(tag, attributes = {}, ...children) {
+  const node = document.createElement(tag);
+  for (const [name, value] of Object.entries(attributes)) {
+    if (name.startsWith("on")) node.addEventListener(name.slice(2), value);
+    else if (value !== false) node.setAttribute(name, value);
+  }
+  node.append(...children);
+  return node;
+}
+
+// Bytes that zlib compressed, whole.
+async function inflate(bytes) {
+  const stream = new Blob([bytes]).stream().pipeThrough(new DecompressionStream("deflate"));
+  return new Uint8Array(await new Response(stream).arrayBuffer());
+}
+
+// A buffer of a message as bytes of their own, so that wider numbers can be read from its start.
+const bytesOf = (view) =>
+  new Uint8Array(view.buffer ? view.buffer.slice(view.byteOffset, view.byteOffset + view.byteLength) : view);
+
+class Labeler {
+  constructor(model, el) {
+    this.model = model;
+    this.tool = "fill";
+    this.selected = null; // an id, or PROPOSED
+    this.radius = 8; // of the brush, in pixels of the photograph
+    this.opacity = 0.55;
+    this.threshold = 90; // per cent; what is less sure is left open
+    this.view = { scale: 1, x: 0, y: 0 }; // of the photograph on the canvas, in CSS pixels
+    this.photo = null;
+    this.corners = []; // of the polygon that is being drawn
+    this.pointers = new Map(); // that are down: id -> place
+    this.number = 0; // of the last message that changes something
+    this.journal = `labeler ${model.get("journal")}`;
+    this.waiting = this.readJournal(); // number -> stroke that is not known to be on disk
+    this.build(el);
+    this.receive = (message, buffers) => this.answer(message, buffers);
+    model.on("msg:custom", this.receive);
+    this.sizes = new ResizeObserver(() => this.resize());
+    this.sizes.observe(this.canvas);
+    for (const stroke of this.waiting.values()) this.sendStroke(stroke);
+    this.send({ type: "hello" });
+    this.clock = setInterval(() => this.showStatus(), 500);
+  }
+
+  close() {
+    clearInterval(this.clock);
+    this.sizes.disconnect();
+    this.model.off("msg:custom", this.receive);
+  }
+
+  // ------------------------------------------------------------------ elements
+
+  build(el) {
+    const button = (text, title, onclick, more = {}) =>
+      make("button", { type: "button", title, onclick, ...more }, text);
+    const slider = (label, title, min, max, value, oninput) =>
+      make("label", { title }, label, make("input", { type: "range", "aria-label": label, min, max, value, oninput }));
+    const check = (label, title, onchange) =>
+      make("label", { title }, make("input", { type: "checkbox", onchange }), label);
+
+    this.tools = TOOLS.map(([name, key, title]) =>
+      button(`${name} `, `${title} (${key})`, () => this.setTool(name), { "data-tool": name }));
+    this.size = slider("size", "Of the brush, in pixels of the photograph ([ and ])", 1, 100, this.radius,
+      (e) => { this.radius = +e.target.value; this.redraw(); });
+    const sure = slider("sure", "Propose where the network is at least so sure; the rest stays open", 30, 100, this.threshold,
+      (e) => { this.threshold = +e.target.value; this.paintAll(); });
+    this.canvas = make("canvas", { "aria-label": "photograph and labels" });
+    this.list = make("div", { class: "classes", role: "listbox", "aria-label": "classes" });
+    this.photos = make("div", { class: "photos", "aria-label": "photographs" });
+    this.status = make("span", { class: "status", role: "status" });
+    this.note = make("span", { class: "note" });
+    this.error = make("div", { class: "error", role: "alert", hidden: "" });
+    this.doneButton = button("done ✓", "This photograph is finished: mark it, and go to the next (Enter)", () => this.done());
+    this.root = make("div", { class: "labeler", tabindex: 0, "data-lm-suppress-shortcuts": "true", style: `height:${this.model.get("height")}px` },
+      make("div", { class: "bar" }, ...this.tools, this.size,
+        button("↶", "Undo (Ctrl+Z)", () => this.send({ type: "undo" }), { "aria-label": "undo" }),
+        button("↷", "Redo (Ctrl+Shift+Z)", () => this.send({ type: "redo" }), { "aria-label": "redo" }),
+        slider("labels", "How much the labels cover; hold H to see the photograph alone", 0, 100, 100 * this.opacity,
+          (e) => { this.opacity = e.target.value / 100; this.redraw(); }),
+        (this.outlines = check("outlines", "Draw the labels' outlines only (O)", () => this.paintAll())),
+        (this.keep = check("keep labels", "Change only what is not labelled yet (K)", () => {})),
+        sure, button("take proposal", "Label what is proposed, as hatched (A)", () => this.takeProposal()),
+        button("fit", "All of the photograph (Z); the wheel zooms, Space or another mouse button moves it", () => this.fit())),
+      this.error,
+      make("div", { class: "main" }, this.canvas, make("div", { class: "side" }, this.list, this.photos)),
+      make("div", { class: "bar" },
+        button("←", "The photograph before (←)", () => this.go(-1), { "aria-label": "previous" }),
+        button("→", "The next photograph (→)", () => this.go(1), { "aria-label": "next" }),
+        this.doneButton, this.status, this.note));
+    el.append(this.root);
+    this.context = this.canvas.getContext("2d");
+    const listen = (node, name, method, options) => node.addEventListener(name, (e) => this[method](e), options);
+    listen(this.canvas, "pointerdown", "down");
+    listen(this.canvas, "pointermove", "move");
+    listen(this.canvas, "pointerup", "up");
+    listen(this.canvas, "pointercancel", "up");
+    listen(this.canvas, "pointerleave", "leave");
+    listen(this.canvas, "wheel", "wheel", { passive: false });
+    this.canvas.addEventListener("contextmenu", (e) => e.preventDefault());
+    listen(this.root, "keydown", "key");
+    listen(this.root, "keyup", "keyUp");
+    this.root.addEventListener("focusout", () => { this.hidden = this.space = false; this.redraw(); });
+    this.setTool("fill");
+  }
+
+  setTool(name) {
+    this.tool = name;
+    this.corners = [];
+    this.hover = null;
+    for (const each of this.tools) each.setAttribute("aria-pressed", each.dataset.tool === name);
+    this.redraw();
+  }
+
+  select(id) {
+    this.selected = id;
+    this.showClasses();
+  }
+
+  showClasses() {
+    if (!this.photo) return;
+    const { classes, width, height, counts } = this.photo;
+    const row = (id, key, name, color, share) =>
+      make("div", { role: "option", class: "class", "data-id": id, "aria-selected": id === this.selected, onclick: () => this.select(id) },
+        make("span", { class: "swatch", style: color ? `background:rgb(${color})` : "" }),
+        make("kbd", {}, key), make("span", { class: "name" }, name), make("span", { class: "share" }, share));
+    const percent = (n) => n ? `${(100 * n / (width * height)).toFixed(1)}%` : "";
+    const keys = (i) => (i < 10 ? `${(i + 1) % 10}` : i < 20 ? `⇧${(i + 1) % 10}` : "");
+    const labelled = classes.reduce((sum, [id]) => sum + counts[id], 0);
+    this.list.replaceChildren(
+      ...(this.proposed ? [row(PROPOSED, "q", "as proposed", null, "")] : []),
+      ...classes.map(([id, name, color], i) => row(id, keys(i), name, color, percent(counts[id]))),
+      make("div", { class: "class" }, make("span", { class: "name" }, "not labelled"), make("span", { class: "share" }, percent(width * height - labelled))));
+  }
+
+  showPhotos(photos, at) {
+    this.photos.replaceChildren(...photos.map(([name, labelled, done]) =>
+      make("div", { class: "photo", title: name, "aria-current": name === at, onclick: () => this.send({ type: "go", to: name }) },
+        make("span", { class: "mark" }, done ? "✓" : labelled ? "●" : "○"), name)));
+    this.photos.querySelector("[aria-current=true]")?.scrollIntoView({ block: "nearest" });
+    const finished = photos.filter(([, , done]) => done).length;
+    this.count = `${photos.findIndex(([name]) => name === at) + 1} of ${photos.length}, ${finished} done`;
+    const row = photos.find(([name]) => name === at);
+    if (this.photo && this.photo.name === at) this.photo.done = row[2];
+    this.doneButton.setAttribute("aria-pressed", !!row?.[2]);
+    this.showStatus();
+  }
+
+  showStatus() {
+    const n = this.waiting.size;
+    const late = n && performance.now() - this.sentAt > 1500;
+    const saved = late ? `the kernel is busy: ${n} strokes wait, kept in this browser` : n ? "saving" : "saved";
+    this.status.textContent = this.photo ? `${this.count ?? ""} · ${this.photo.name} · ${saved}` : "waiting for the kernel";
+    this.root.dataset.saved = n === 0; // for tests, as the next lines
+    this.root.dataset.photo = this.photo?.name ?? "";
+    this.root.dataset.ready = !!this.segments;
+  }
+
+  fail(text) {
+    this.error.replaceChildren(make("span", {}, text), ...(this.waiting.size ? [
+      make("button", { type: "button", onclick: () => this.save() }, "save again")] : []),
+      make("button", { type: "button", "aria-label": "close", onclick: () => (this.error.hidden = true) }, "×"));
+    this.error.hidden = false;
+  }
+
+  // ------------------------------------------------------------------ the kernel
+
+  send(message, buffers) {
+    if (!this.photo && message.type !== "hello" && message.type !== "stroke") return;
+    this.model.send({ photo: this.photo?.name, ...message }, undefined, buffers);
+  }
+
+  sendStroke(stroke) {
+    this.sentAt = performance.now();
+    this.number = Math.max(this.number, stroke.number);
+    const { number, photo, runs } = stroke;
+    this.send({ type: "stroke", number, photo }, [runs.buffer]);
+  }
+
+  // After a disk was full, the kernel still has all strokes: saving once more is enough.
+  save() {
+    this.error.hidden = true;
+    this.send({ type: "save", number: this.number });
+  }
+
+  readJournal() {
+    try {
+      const kept = JSON.parse(localStorage.getItem(this.journal) ?? "[]");
+      return new Map(kept.map((s) => [s.number, { ...s, runs: Uint32Array.from(s.runs) }]));
+    } catch {
+      return new Map();
+    }
+  }
+
+  writeJournal() {
+    try {
+      const kept = [...this.waiting.values()].map((s) => ({ ...s, runs: [...s.runs] }));
+      if (kept.length) localStorage.setItem(this.journal, JSON.stringify(kept));
+      else localStorage.removeItem(this.journal);
+    } catch {
+      // No room: the kernel has them all the same, unless it ends before it has come to them.
+    }
+    this.showStatus();
+  }
+
+  async answer(message, buffers) {
+    if (message.type === "saved") {
+      for (const number of this.waiting.keys()) if (number <= message.number) this.waiting.delete(number);
+      this.writeJournal();
+    } else if (message.type === "error") this.fail(message.text);
+    else if (message.type === "list") this.showPhotos(message.photos, message.at);
+    else if (message.type === "photo") await this.open(message, ...buffers.map(bytesOf));
+    else if (message.photo === this.photo?.name) {
+      const maps = await Promise.all(buffers.map((b) => inflate(bytesOf(b))));
+      const photo = await this.opened; // that of this message may still be decoded
+      if (message.photo !== photo?.name) return;
+      if (message.type === "patch") this.patch(message.start, maps[0]);
+      else this.offer(message, maps);
+    }
+  }
+
+  async open(message, file, mask) {
+    const bitmap = createImageBitmap(new Blob([file], { type: message.kind }));
+    this.photo = { ...message, name: message.photo };
+    let ready;
+    this.opened = new Promise((resolve) => (ready = resolve));
+    const photo = this.photo;
+    try {
+      [photo.bitmap, photo.mask] = await Promise.all([bitmap, inflate(mask)]);
+    } catch (error) {
+      this.fail(`this browser cannot show ${photo.name} (${error}): save it as JPEG or PNG`);
+    }
+    if (photo !== this.photo) return ready(null);
+    const { width, height, classes } = photo;
+    this.error.hidden = true;
+    Object.assign(this, { segments: null, proposed: null, hover: null, corners: [], touched: null, box: null });
+    this.note.textContent = message.model;
+    photo.counts = new Float64Array(256);
+    for (const id of photo.mask) photo.counts[id]++;
+    photo.isClass = new Uint8Array(256);
+    this.colors = new Uint32Array(256);
+    for (const [id, , [r, g, b]] of classes) {
+      photo.isClass[id] = 1;
+      this.colors[id] = ((b << 16) | (g << 8) | r) >>> 0; // alpha is added as it is drawn
+    }
+    if (!classes.some(([id]) => id === this.selected)) this.selected = classes[0][0];
+    this.line = Math.max(1, Math.round(Math.max(width, height) / 1000)); // of outlines, in pixels
+    this.labels = new OffscreenCanvas(width, height);
+    this.paintAll();
+    this.fit();
+    this.showClasses();
+    this.doneButton.setAttribute("aria-pressed", message.done);
+    this.showStatus();
+    ready(photo);
+  }
+
+  offer({ type, width, height }, maps) {
+    this.small = { width, height }; // the size of segments and proposals
+    const across = (n, m) => Uint32Array.from({ length: n }, (_, i) => Math.floor((i * m) / n));
+    this.columns = across(this.photo.width, width);
+    this.rows = across(this.photo.height, height);
+    if (type === "proposal") {
+      [this.proposed, this.sure] = maps;
+      this.paintAll();
+      this.showClasses();
+    } else {
+      this.segments = new Uint32Array(maps[0].buffer);
+      this.showStatus();
+    }
+  }
+
+  patch(start, pixels) {
+    const { mask, counts, width } = this.photo;
+    for (let i = 0; i < pixels.length; i++) {
+      counts[mask[start + i]]--;
+      counts[(mask[start + i] = pixels[i])]++;
+    }
+    this.paint(0, Math.floor(start / width), width, Math.floor((start + pixels.length - 1) / width) + 1);
+    this.showClasses();
+  }
+
+  go(step) {
+    this.send({ type: "go", step });
+  }
+
+  done() {
+    if (!this.photo) return;
+    const done = !this.photo.done;
+    this.send({ type: "done", done });
+    if (done) this.go(1);
+  }
+
+  // ------------------------------------------------------------------ drawing
+
+  // What stands at a pixel: a labelled id, 256 and a proposed id, or OPEN.
+  shown(i, x, y) {
+    const id = this.photo.mask[i];
+    if (this.photo.isClass[id]) return id;
+    if (!this.proposed) return OPEN;
+    const at = this.rows[y] * this.small.width + this.columns[x];
+    const proposed = this.proposed[at];
+    return this.sure[at] >= this.threshold && this.photo.isClass[proposed] ? 256 + proposed : OPEN;
+  }
+
+  paintAll() {
+    if (this.labels) this.paint(0, 0, this.photo.width, this.photo.height);
+  }
+
+  // Draw the labels of a rectangle anew, and of what lies a line's width left and above of it.
+  paint(x0, y0, x1, y1) {
+    const { width, height } = this.photo, line = this.line;
+    [x0, y0] = [Math.max(x0 - line, 0), Math.max(y0 - line, 0)];
+    const [right, bottom] = [Math.min(x1 + line, width), Math.min(y1 + line, height)];
+    const w = right - x0, values = new Uint16Array(w * (bottom - y0));
+    for (let y = y0, at = 0; y < bottom; y++)
+      for (let x = x0; x < right; x++) values[at++] = this.shown(y * width + x, x, y);
+    const image = new ImageData(x1 - x0, y1 - y0), pixels = new Uint32Array(image.data.buffer);
+    const only = this.outlines.firstChild.checked, hatch = 7 * line;
+    for (let y = y0, to = 0; y < y1; y++) {
+      for (let x = x0; x < x1; x++, to++) {
+        const at = (y - y0) * w + x - x0, value = values[at];
+        const across = values[x + line < right ? at + line : at];
+        const below = values[y + line < bottom ? at + line * w : at];
+        const edge = value !== across || value !== below;
+        if (edge && this.proposed && (value === OPEN || across === OPEN || below === OPEN))
+          pixels[to] = 0xff00d7ff; // gold: here ends what is open
+        else if (value === OPEN || (only && !edge)) continue;
+        else if (value < 256 || edge) pixels[to] = this.colors[value & 255] | 0xff000000;
+        else pixels[to] = this.colors[value & 255] | ((x + y) % hatch < 2 * line ? 0xff000000 : 0x90000000);
+      }
+    }
+    this.labels.getContext("2d").putImageData(image, x0, y0);
+    this.redraw();
+  }
+
+  redraw() {
+    if (!this.frame) this.frame = requestAnimationFrame(() => { this.frame = null; this.draw(); });
+  }
+
+  draw() {
+    const { context, canvas, photo, view } = this, ratio = devicePixelRatio;
+    context.setTransform(1, 0, 0, 1, 0, 0);
+    context.clearRect(0, 0, canvas.width, canvas.height);
+    if (!photo?.bitmap || !this.labels) return;
+    const { scale, x, y } = view;
+    context.setTransform(ratio * scale, 0, 0, ratio * scale, ratio * x, ratio * y);
+    context.imageSmoothingEnabled = scale < 2;
+    // Only the part that is seen: the browser would scale all of it.
+    const left = Math.max(Math.floor(-x / scale), 0), top = Math.max(Math.floor(-y / scale), 0);
+    const width = Math.min(Math.ceil((canvas.width / ratio - x) / scale), photo.width) - left;
+    const height = Math.min(Math.ceil((canvas.height / ratio - y) / scale), photo.height) - top;
+    if (width > 0 && height > 0) {
+      const part = [left, top, width, height];
+      context.drawImage(photo.bitmap, ...part, ...part);
+      context.globalAlpha = this.hidden ? 0 : this.opacity;
+      context.drawImage(this.labels, ...part, ...part);
+      context.globalAlpha = 1;
+    }
+    this.drawMarks();
+    canvas.dataset.view = `${scale} ${x} ${y}`;
+  }
+
+  drawMarks() {
+    const { context, photo } = this, pixel = 1 / this.view.scale;
+    context.lineWidth = 2 * pixel;
+    if (this.hover && this.tool === "fill") {
+      const { image, x, y } = this.hover, { width, height } = this.small;
+      context.globalAlpha = 0.5;
+      context.drawImage(image, (x * photo.width) / width, (y * photo.height) / height,
+        (image.width * photo.width) / width, (image.height * photo.height) / height);
+      context.globalAlpha = 1;
+    }
+    context.strokeStyle = "#f33";
+    context.fillStyle = "#f33";
+    context.font = `${13 * pixel}px sans-serif`;
+    for (const [x0, y0, x1, y1, text] of photo.places) {
+      context.strokeRect(x0, y0, x1 - x0, y1 - y0);
+      context.fillText(text ?? "", x0, y0 - 4 * pixel);
+    }
+    if (!this.pointer) return;
+    const [x, y] = this.pointer;
+    const stroked = () => {
+      context.strokeStyle = "#000";
+      context.lineWidth = 3 * pixel;
+      context.stroke();
+      context.strokeStyle = "#fff";
+      context.lineWidth = pixel;
+      context.stroke();
+    };
+    context.beginPath();
+    if (this.tool === "brush" || this.tool === "erase") context.arc(x, y, this.radius, 0, 7);
+    if (this.corners.length) for (const corner of [...this.corners, [x, y]]) context.lineTo(...corner);
+    stroked();
+  }
+
+  resize() {
+    const { clientWidth, clientHeight } = this.canvas;
+    if (!clientWidth) return;
+    this.canvas.width = clientWidth * devicePixelRatio;
+    this.canvas.height = clientHeight * devicePixelRatio;
+    this.fit();
+  }
+
+  fit() {
+    if (!this.photo || !this.canvas.clientWidth) return;
+    const { clientWidth, clientHeight } = this.canvas, { width, height } = this.photo;
+    const scale = Math.min(clientWidth / width, clientHeight / height);
+    this.view = { scale, x: (clientWidth - width * scale) / 2, y: (clientHeight - height * scale) / 2 };
+    this.redraw();
+  }
+
+  // Zoom about a place of the canvas, and move it.
+  zoom(factor, [x, y], [dx, dy] = [0, 0]) {
+    const view = this.view, scale = Math.min(Math.max(view.scale * factor, 0.02), 60);
+    const by = scale / view.scale;
+    this.view = { scale, x: x - (x - view.x) * by + dx, y: y - (y - view.y) * by + dy };
+    this.redraw();
+  }
+
+  // ------------------------------------------------------------------ strokes
+
+  begin() {
+    const { width, height } = this.photo;
+    this.touched ??= new Uint8Array(width * height);
+    this.box = [width, height, 0, 0];
+    this.value = this.tool === "erase" ? this.photo.void : this.selected;
+  }
+
+  // Give a pixel the class of the stroke.
+  put(x, y) {
+    const { mask, width, counts, isClass } = this.photo, i = y * width + x, before = mask[i];
+    let value = this.value;
+    if (value === PROPOSED) {
+      value = this.proposed[this.rows[y] * this.small.width + this.columns[x]];
+      if (!isClass[value]) return;
+    }
+    if (before === value || (this.keep.firstChild.checked && isClass[before] && this.tool !== "erase")) return;
+    mask[i] = value;
+    counts[before]--;
+    counts[value]++;
+    this.touched[i] = 1;
+    const box = this.box;
+    if (x < box[0]) box[0] = x;
+    if (y < box[1]) box[1] = y;
+    if (x >= box[2]) box[2] = x + 1;
+    if (y >= box[3]) box[3] = y + 1;
+  }
+
+  // Send what the stroke changed; false if that is nothing.
+  end() {
+    const { mask, width, name } = this.photo, [x0, y0, x1, y1] = this.box ?? [0, 0, 0, 0], runs = [];
+    this.box = null;
+    for (let y = y0; y < y1; y++) {
+      for (let x = x0, i = y * width + x0; x < x1; x++, i++) {
+        if (!this.touched[i]) continue;
+        const start = i, value = mask[i];
+        for (; x < x1 && this.touched[i] && mask[i] === value; x++, i++) this.touched[i] = 0;
+        runs.push(start, i - start, value);
+        x--, i--;
+      }
+    }
+    if (!runs.length) return false;
+    const stroke = { number: this.number + 1, photo: name, runs: Uint32Array.from(runs) };
+    this.waiting.set(stroke.number, stroke);
+    this.sendStroke(stroke);
+    this.writeJournal();
+    this.showClasses();
+    return true;
+  }
+
+  segmentAt([x, y]) {
+    const { width, height } = this.photo;
+    [x, y] = [Math.floor(x), Math.floor(y)];
+    if (x < 0 || y < 0 || x >= width || y >= height) return -1;
+    return this.segments[this.rows[y] * this.small.width + this.columns[x]];
+  }
+
+  // Where a segment lies in `segments`: [left, top, right, bottom], the last two outside of it.
+  boxOf(segment) {
+    const { width, height } = this.small, box = [width, height, 0, 0];
+    for (let y = 0, i = 0; y < height; y++)
+      for (let x = 0; x < width; x++, i++)
+        if (this.segments[i] === segment) {
+          if (x < box[0]) box[0] = x;
+          if (y < box[1]) box[1] = y;
+          if (x >= box[2]) box[2] = x + 1;
+          box[3] = y + 1;
+        }
+    return box;
+  }
+
+  fillSegment(segment) {
+    const [left, top, right, bottom] = this.boxOf(segment), { width, height } = this.photo;
+    const by = width / this.small.width, down = height / this.small.height;
+    const [x0, x1] = [Math.floor(left * by), Math.min(Math.ceil(right * by), width)];
+    const [y0, y1] = [Math.floor(top * down), Math.min(Math.ceil(bottom * down), height)];
+    for (let y = y0; y < y1; y++)
+      for (let x = x0; x < x1; x++)
+        if (this.segments[this.rows[y] * this.small.width + this.columns[x]] === segment) this.put(x, y);
+    this.paint(x0, y0, x1, y1);
+  }
+
+  // All pixels whose centre is at most the radius away from the line between two points.
+  brushLine([ax, ay], [bx, by]) {
+    const { width, height } = this.photo, r = this.radius, [dx, dy] = [bx - ax, by - ay];
+    const length = dx * dx + dy * dy || 1;
+    const x0 = Math.max(Math.floor(Math.min(ax, bx) - r), 0), x1 = Math.min(Math.ceil(Math.max(ax, bx) + r) + 1, width);
+    const y0 = Math.max(Math.floor(Math.min(ay, by) - r), 0), y1 = Math.min(Math.ceil(Math.max(ay, by) + r) + 1, height);
+    if (x0 >= x1 || y0 >= y1) return;
+    for (let y = y0; y < y1; y++)
+      for (let x = x0; x < x1; x++) {
+        const [px, py] = [x + 0.5 - ax, y + 0.5 - ay];
+        const t = Math.min(Math.max((px * dx + py * dy) / length, 0), 1);
+        if ((px - t * dx) ** 2 + (py - t * dy) ** 2 <= r * r) this.put(x, y);
+      }
+    this.paint(x0, y0, x1, y1);
+  }
+
+  // All pixels whose centre is inside, by the even-odd rule.
+  fillPolygon() {
+    const { width, height } = this.photo, corners = this.corners;
+    this.corners = [];
+    if (corners.length < 3) return this.redraw();
+    this.begin();
+    const ys = corners.map(([, y]) => y);
+    const y0 = Math.max(Math.floor(Math.min(...ys)), 0), y1 = Math.min(Math.ceil(Math.max(...ys)), height);
+    for (let y = y0; y < y1; y++) {
+      const cuts = [];
+      corners.forEach(([ax, ay], i) => {
+        const [bx, by] = corners[(i + 1) % corners.length], at = y + 0.5;
+        if (ay <= at !== by <= at) cuts.push(ax + ((at - ay) / (by - ay)) * (bx - ax));
+      });
+      cuts.sort((a, b) => a - b);
+      for (let i = 0; i + 1 < cuts.length; i += 2)
+        for (let x = Math.max(Math.ceil(cuts[i] - 0.5), 0); x < Math.min(cuts[i + 1] - 0.5, width); x++) this.put(x, y);
+    }
+    this.paint(0, y0, width, y1);
+    this.end();
+  }
+
+  takeProposal() {
+    if (!this.proposed) return;
+    const { width, height } = this.photo;
+    this.begin();
+    const value = this.value;
+    this.value = PROPOSED;
+    for (let y = 0, i = 0; y < height; y++)
+      for (let x = 0; x < width; x++, i++) {
+        const shown = this.shown(i, x, y);
+        if (shown >= 256 && shown !== OPEN) this.put(x, y);
+      }
+    this.value = value;
+    this.paintAll();
+    this.end();
+  }
+
+  pick([x, y]) {
+    [x, y] = [Math.floor(x), Math.floor(y)];
+    const { width, height } = this.photo;
+    if (x < 0 || y < 0 || x >= width || y >= height) return;
+    const shown = this.shown(y * width + x, x, y);
+    if (shown !== OPEN) this.select(shown & 255);
+  }
+
+  // ------------------------------------------------------------------ pointer and keys
+
+  // A pointer's place, on the canvas in CSS pixels, and in the photograph.
+  placeOf(e) {
+    const { left, top } = this.canvas.getBoundingClientRect(), { scale, x, y } = this.view;
+    const on = [e.clientX - left, e.clientY - top];
+    return { on, in: [(on[0] - x) / scale, (on[1] - y) / scale] };
+  }
+
+  down(e) {
+    this.root.focus({ preventScroll: true });
+    if (!this.photo?.mask) return;
+    e.preventDefault();
+    this.canvas.setPointerCapture(e.pointerId);
+    const place = this.placeOf(e);
+    this.pointers.set(e.pointerId, place.on);
+    if (this.pointers.size === 2) { // two fingers move and zoom; what the first began is taken back
+      if (this.box && this.end()) this.send({ type: "undo" });
+      this.box = null;
+      this.corners.pop();
+      return;
+    }
+    if (e.button > 0 || this.space) return void (this.moving = true);
+    if (this.tool === "pick" || e.altKey) return this.pick(place.in);
+    if (this.tool === "polygon") {
+      this.pointer = place.in;
+      if (e.detail > 1) return this.fillPolygon();
+      this.corners.push(place.in);
+      return this.redraw();
+    }
+    if (this.tool === "fill" && !this.segments) return this.fail("the segments are still being computed");
+    this.begin();
+    this.last = place.in;
+    this.extend(place.in);
+  }
+
+  // The stroke goes on to a place.
+  extend(place) {
+    if (this.tool !== "fill") this.brushLine(this.last, place);
+    else {
+      const segment = this.segmentAt(place);
+      if (segment >= 0 && segment !== this.filled) this.fillSegment((this.filled = segment));
+    }
+    this.last = place;
+  }
+
+  move(e) {
+    if (!this.photo?.mask) return;
+    const place = this.placeOf(e), before = this.pointers.get(e.pointerId);
+    if (before) this.pointers.set(e.pointerId, place.on);
+    const shift = before && [place.on[0] - before[0], place.on[1] - before[1]];
+    if (before && this.pointers.size === 2) {
+      const [other] = [...this.pointers].filter(([id]) => id !== e.pointerId).map(([, at]) => at);
+      const distance = ([x, y]) => Math.hypot(x - other[0], y - other[1]);
+      const middle = [(before[0] + other[0]) / 2, (before[1] + other[1]) / 2];
+      return this.zoom(distance(place.on) / Math.max(distance(before), 1), middle, shift.map((n) => n / 2));
+    }
+    if (before && this.moving) return this.zoom(1, [0, 0], shift);
+    this.pointer = place.in;
+    if (this.box) for (const each of e.getCoalescedEvents?.() ?? []) this.extend(this.placeOf(each).in);
+    if (this.box) this.extend(place.in);
+    if (this.tool === "fill" && this.segments) this.showHover(place.in);
+    this.redraw();
+  }
+
+  showHover(place) {
+    const segment = this.segmentAt(place);
+    if (segment === this.hover?.segment) return;
+    this.hover = null;
+    if (segment < 0) return;
+    const [left, top, right, bottom] = this.boxOf(segment), image = new OffscreenCanvas(right - left, bottom - top);
+    const data = new ImageData(right - left, bottom - top), pixels = new Uint32Array(data.data.buffer);
+    for (let y = top, to = 0; y < bottom; y++)
+      for (let x = left; x < right; x++, to++)
+        if (this.segments[y * this.small.width + x] === segment) pixels[to] = 0xffffffff;
+    image.getContext("2d").putImageData(data, 0, 0);
+    this.hover = { segment, image, x: left, y: top };
+  }
+
+  up(e) {
+    this.pointers.delete(e.pointerId);
+    this.moving = false;
+    this.filled = null;
+    if (this.box) this.end();
+  }
+
+  leave() {
+    this.pointer = this.hover = null;
+    this.redraw();
+  }
+
+  wheel(e) {
+    if (!this.photo) return;
+    e.preventDefault();
+    this.zoom(Math.exp(-e.deltaY * (e.deltaMode ? 0.05 : 0.0015)), this.placeOf(e).on);
+  }
+
+  resizeBrush(factor) {
+    const radius = this.radius * factor;
+    this.radius = Math.min(Math.max(factor > 1 ? Math.ceil(radius) : Math.floor(radius), 1), 400);
+    this.size.lastChild.value = this.radius;
+    this.redraw();
+  }
+
+  toggle(box) {
+    box.firstChild.checked = !box.firstChild.checked;
+    this.paintAll();
+  }
+
+  key(e) {
+    if (!this.photo?.mask) return;
+    const tool = TOOLS.find(([, key]) => key === e.key), digit = /^Digit(\d)$/.exec(e.code);
+    const actions = {
+      a: () => this.takeProposal(), q: () => this.proposed && this.select(PROPOSED), z: () => this.fit(),
+      o: () => this.toggle(this.outlines), k: () => this.toggle(this.keep),
+      "[": () => this.resizeBrush(0.8), "]": () => this.resizeBrush(1.25),
+      h: () => { this.hidden = true; this.redraw(); }, " ": () => (this.space = true),
+      ArrowLeft: () => this.go(-1), ArrowRight: () => this.go(1),
+      Escape: () => { this.corners = []; this.redraw(); },
+      Backspace: () => { this.corners.pop(); this.redraw(); },
+      Enter: () => (this.corners.length ? this.fillPolygon() : this.done()),
+    };
+    if (e.ctrlKey || e.metaKey) {
+      const key = e.key.toLowerCase();
+      if (key !== "z" && key !== "y") return; // the browser's, such as Ctrl+S
+      this.send({ type: key === "y" || e.shiftKey ? "redo" : "undo" });
+    } else if (digit) {
+      const row = this.photo.classes[((+digit[1] + 9) % 10) + (e.shiftKey ? 10 : 0)];
+      if (row) this.select(row[0]);
+    } else if (tool) this.setTool(tool[0]);
+    else if (actions[e.key]) actions[e.key]();
+    else return;
+    e.preventDefault();
+    e.stopPropagation();
+  }
+
+  keyUp(e) {
+    if (e.key === "h") this.hidden = false;
+    if (e.key === " ") this.space = false;
+    this.redraw();
+  }
+}

@@ -1,0 +1,168 @@
+"""The widget of `label.ipynb`: messages between `widget.js`, which draws, and a `Session`.
+
+From the browser: {type, ...} with the types below in `LabelWidget._answer`; strokes come as a
+buffer of uint32, three for each run of pixels. To the browser: `photo` with the photograph's file
+and its mask, `segments`, `proposal`, `patch` for undone strokes, `saved`, `list` and `error`. All
+maps are compressed by zlib.
+"""
+
+import hashlib
+import io
+import zlib
+from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
+from threading import RLock
+
+import anywidget
+import numpy as np
+import traitlets
+from PIL import Image
+from torch import Tensor
+
+from data_io.image_io import open_image, read_image
+from inference import fold_batch_norm
+from labeling.proposals import known_classes, propose, segments, view_of
+from labeling.session import Session
+from model import UNet
+
+SHOWN = {"JPEG": "image/jpeg", "PNG": "image/png", "WEBP": "image/webp"}  # by all browsers
+HERE = Path(__file__).parent
+
+
+class LabelWidget(anywidget.AnyWidget):
+    """Label the photographs of a session.
+
+    Args:
+        session: of `open_session` or `open_data_set`.
+        model: proposes labels; None for segments alone.
+        places: name -> boxes (left, top, right, bottom) in pixels to look at, with a text.
+    """
+
+    _esm = HERE / "widget.js"
+    _css = HERE / "widget.css"
+    journal = traitlets.Unicode(help="tells data sets apart in a browser").tag(sync=True)
+    height = traitlets.Int(640, help="of the widget, in pixels").tag(sync=True)
+
+    def __init__(
+        self,
+        session: Session,
+        model: UNet | None = None,
+        places: dict[str, list[tuple]] | None = None,
+        **options,
+    ):
+        journal = hashlib.sha256(str(session.root.resolve()).encode()).hexdigest()[:16]
+        super().__init__(journal=journal, **options)
+        self.session, self.model, self.places = session, model and fold_batch_norm(model), places
+        self._lock, self._worker = RLock(), ThreadPoolExecutor(1)
+        self._ready: dict[str, Future] = {}  # segments and proposals, also of the next photograph
+        self.on_msg(lambda _, content, buffers: self._answer(content, buffers))
+
+    def _answer(self, message: dict, buffers: list) -> None:
+        """What the browser asks for: hello, stroke, undo, redo, save, go or done."""
+        session, name, kind = self.session, message.get("photo"), message["type"]
+        try:
+            if kind == "hello":
+                self._show(session.at)
+            elif kind == "stroke":
+                runs = np.frombuffer(buffers[0], dtype="<u4").reshape(-1, 3)
+                session.stroke(name, runs)
+                self._list()
+            elif kind in ("undo", "redo"):
+                if changed := getattr(session, kind)(name):
+                    self.send({"type": "patch", "photo": name, "start": changed[0]}, [changed[1]])
+            elif kind == "save":
+                session.save()
+            elif kind == "go":
+                self._show(message.get("to") or session.neighbour(message["step"]))
+            elif kind == "done":
+                session.set_done(name, message["done"])
+                self._list()
+        except (OSError, ValueError) as error:
+            self.send({"type": "error", "text": str(error)})
+        else:
+            self.send({"type": "saved", "number": message.get("number", 0)})
+
+    def _list(self) -> None:
+        """What the list of photographs shows."""
+        session = self.session
+        rows = [[n, session.is_labelled(n), n in session.done] for n in session.order]
+        self.send({"type": "list", "photos": rows, "at": session.at})
+
+    def _show(self, name: str) -> None:
+        """Send a photograph and its mask, and, as soon as they are there, what is proposed."""
+        session = self.session
+        try:
+            image, mask = session.go(name)
+        except (OSError, ValueError):
+            session.at = name  # so that "next" goes on behind it
+            self._list()
+            raise
+        content, kind = shown_file(session.photos[name].image, image)
+        height, width = mask.shape
+        classes = zip(session.classes.ids, session.classes.names, session.classes.colors)
+        self.send(
+            {
+                "type": "photo", "photo": name, "width": width, "height": height, "kind": kind,
+                "void": session.void, "classes": list(classes), "done": name in session.done,
+                "places": (self.places or {}).get(name, []), "model": self._about_model(),
+            },
+            [content, zlib.compress(mask, 1)],
+        )  # fmt: skip
+        self._list()
+        self._prepare(name, image).add_done_callback(lambda future: self._offer(name, future))
+        self._prepare(session.neighbour(1))
+
+    def _about_model(self) -> str:
+        """What to know of the network that proposes."""
+        if self.model is None:
+            return "no network: nothing is proposed"
+        known, names = known_classes(self.model, self.session.classes), self.session.classes.names
+        if len(known) == len(names):
+            return ""
+        missing = ", ".join(name for name in names if name not in known)
+        return f"the network knows {len(known)} of {len(names)} classes, not {missing}"
+
+    def _prepare(self, name: str, image: Tensor | None = None) -> Future:
+        """Segments and proposal of a photograph, computed in the background."""
+        with self._lock:
+            if name not in self._ready:
+                for other in list(self._ready)[:-2]:
+                    del self._ready[other]
+                self._ready[name] = self._worker.submit(self._compute, name, image)
+            return self._ready[name]
+
+    def _compute(self, name: str, image: Tensor | None) -> tuple:
+        session = self.session
+        view = view_of(read_image(session.photos[name].image) if image is None else image)
+        proposal = None
+        if self.model is not None:
+            proposal = propose(self.model, view, session.classes, session.void)
+        return segments(view, proposal), proposal
+
+    def _offer(self, name: str, future: Future) -> None:
+        if name != self.session.at:
+            return
+        try:
+            found, proposal = future.result()
+        except Exception as error:  # of a thread, which nobody would see
+            self.send({"type": "error", "text": f"nothing is proposed for {name}: {error}"})
+            return
+        height, width = found.shape
+        about = {"photo": name, "width": width, "height": height}
+        if proposal is not None:
+            maps = [zlib.compress(each, 1) for each in proposal]
+            self.send({"type": "proposal", **about}, maps)
+        self.send({"type": "segments", **about}, [zlib.compress(found.astype("<u4"), 1)])
+
+
+def shown_file(path: Path, image: Tensor) -> tuple[bytes, str]:
+    """A photograph as a browser shows it, and its media type: the file itself, or a JPEG of it.
+
+    image: what the file holds, (3, H, W) uint8, upright.
+    """
+    with open_image(path) as opened:
+        if opened.format in SHOWN and opened.mode in ("L", "RGB", "RGBA"):
+            return path.read_bytes(), SHOWN[opened.format]
+    data = io.BytesIO()
+    Image.fromarray(image.permute(1, 2, 0).numpy()).save(data, "jpeg", quality=95)
+    return data.getvalue(), "image/jpeg"

@@ -1,0 +1,220 @@
+"""Sessions of labelling: what is on disk after each stroke, and after everything that goes wrong."""
+
+import errno
+import json
+import os
+import shutil
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from dataset import Cityscapes
+from labeling import session as labeling
+from labeling.session import open_data_set, open_session
+from prepare import cityscapes
+from runtime import files
+
+NAMES = ["road", "car", "sky"]
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """Seven photographs: a JPEG that is turned, grey, a palette, odd sizes, in two directories."""
+    draw, photos = np.random.default_rng(0), tmp_path / "photos"
+    (photos / "trip").mkdir(parents=True)
+
+    def noise(height: int, width: int) -> Image.Image:
+        return Image.fromarray(draw.integers(0, 255, (height, width, 3), dtype=np.uint8))
+
+    turned = Image.Exif()
+    turned[0x0112] = 6
+    noise(30, 41).save(photos / "a.jpg", exif=turned)
+    noise(33, 47).convert("L").save(photos / "b.png")
+    noise(20, 20).convert("P").save(photos / "c.gif")
+    for i in range(4):
+        noise(24, 40).save(photos / "trip" / f"{i}.png")
+    return photos
+
+
+@pytest.fixture
+def opened(folder, tmp_path):
+    session = open_session(folder, tmp_path / "set", NAMES)
+    yield session
+    session.close()
+
+
+def on_disk(session, name: str) -> np.ndarray:
+    return np.array(Image.open(session.photos[name].labels))
+
+
+def test_a_stroke_is_on_disk_at_the_upright_size_and_the_photograph_is_untouched(opened, folder):
+    before = {path: path.read_bytes() for path in folder.rglob("*.*")}
+    opened.stroke("a.jpg", [[5, 10, 0], [300, 2, 2]])
+    expected = np.full((41, 30), opened.void, dtype=np.uint8)
+    expected.reshape(-1)[5:15], expected.reshape(-1)[300:302] = 0, 2
+    assert (on_disk(opened, "a.jpg") == expected).all()
+    assert before == {path: path.read_bytes() for path in folder.rglob("*.*")}
+
+
+def test_what_was_labelled_is_a_data_set_that_the_check_and_the_loader_take(opened):
+    for i, name in enumerate(opened.order):
+        opened.stroke(name, [[3, 20, i % 3]])
+    opened.flush()
+    lines = []
+    assert cityscapes.check(opened.root, counts=None, say=lines.append) == []
+    splits = {split: Cityscapes(opened.root, split) for split in ("train", "val")}
+    assert {split: len(scenes) for split, scenes in splits.items()} == {"train": 5, "val": 2}
+    assert all((mask != 255).sum() == 20 for scenes in splits.values() for _, mask in scenes)
+    assert splits["train"].classes.names == tuple(NAMES)
+    assert any("labelled" in line and "%" in line for line in lines)
+
+
+def test_undo_and_redo_go_back_and_forth_over_a_hundred_random_strokes(opened):
+    draw, name = np.random.default_rng(1), "trip/0.png"
+    states = [opened.mask(name).copy()]
+    for _ in range(120):
+        runs = [[draw.integers(0, 900), draw.integers(1, 60), draw.choice([0, 1, 2, opened.void])]]
+        opened.stroke(name, runs)
+        states.append(opened.mask(name).copy())
+    for state in states[-2::-1]:
+        opened.undo(name)
+        assert (on_disk(opened, name) == state).all()
+    assert opened.undo(name) is None
+    for state in states[1:61]:
+        opened.redo(name)
+        assert (opened.mask(name) == state).all()
+    opened.stroke(name, [[0, 1, 1]])
+    assert opened.redo(name) is None
+
+
+def test_a_second_round_opens_where_the_first_stopped(opened, folder):
+    opened.stroke("b.png", [[0, 9, 1]])
+    opened.set_done("b.png", True)
+    opened.set_order(["trip/3.png", "b.png", "a.jpg"])
+    opened.go("b.png")
+    opened.close()
+    again = open_session(folder, opened.root)
+    assert (again.at, again.done, again.classes.names) == ("b.png", {"b.png"}, tuple(NAMES))
+    assert (again.order, again.neighbour(1)) == (opened.order, "a.jpg")
+    assert (again.mask("b.png") == opened.mask("b.png")).all()
+    again.close()
+
+
+def test_a_kernel_killed_between_the_mask_and_the_copy_of_its_photograph_loses_nothing(
+    opened, folder
+):
+    opened.stroke("b.png", [[0, 9, 1]])
+    opened.flush()
+    opened.photos["b.png"].copy.unlink()
+    again = open_session(folder, opened.root)
+    again.flush()
+    assert again.photos["b.png"].copy.exists()
+    assert (again.mask("b.png").reshape(-1)[:9] == 1).all()
+    again.close()
+
+
+def test_another_kernel_on_the_same_data_set_is_told_and_the_same_one_takes_over(opened, folder):
+    code = "import sys; from labeling.session import open_session; open_session(*sys.argv[1:])"
+    command = [sys.executable, "-c", code, str(folder), str(opened.root)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120)
+    assert "is being labelled in another notebook" in done.stderr
+    assert f"process {os.getpid()}" in done.stderr
+    opened.stroke("b.png", [[0, 9, 1]])
+    again = open_session(folder, opened.root)  # of a cell that is run again
+    assert (again.mask("b.png").reshape(-1)[:9] == 1).all()
+    again.close()
+
+
+@pytest.mark.parametrize("failure", [errno.ENOSPC, errno.EACCES])
+def test_a_full_or_read_only_disk_is_named_and_the_stroke_is_saved_later(
+    opened, monkeypatch, failure
+):
+    opened.stroke("b.png", [[0, 9, 1]])
+    with monkeypatch.context() as patch:
+
+        def refuse(*_):
+            raise OSError(failure, os.strerror(failure))
+
+        patch.setattr(files.os, "fsync", refuse)
+        with pytest.raises(OSError, match=f"{os.strerror(failure)}.*free some space"):
+            opened.stroke("b.png", [[9, 9, 2]])
+        assert (on_disk(opened, "b.png").reshape(-1)[:18] == [1] * 9 + [opened.void] * 9).all()
+    opened.go("trip/1.png")  # and elsewhere: it is kept, and written with the next stroke
+    opened.stroke("trip/1.png", [[0, 1, 1]])
+    assert (on_disk(opened, "b.png").reshape(-1)[:18] == [1] * 9 + [2] * 9).all()
+
+
+@pytest.mark.parametrize(
+    "runs", [[[-1, 2, 0]], [[1590, 2, 0]], [[0, 1, 9]], [[5, -3, 0]], [[0, 3, 0], [0, 2**31, 1]]]
+)
+def test_a_stroke_that_does_not_fit_changes_nothing(opened, runs):
+    with pytest.raises(ValueError, match="b.png"):
+        opened.stroke("b.png", runs)
+    assert (opened.mask("b.png") == opened.void).all()
+    assert not opened.is_labelled("b.png")
+
+
+def test_classes_may_be_added_and_reordered_but_not_lost(opened, folder):
+    opened.stroke("b.png", [[0, 9, 1], [9, 3, 2]])
+    opened.close()
+    more = open_session(folder, opened.root, ["sky", "pole", "road", "car"])
+    ids = dict(zip(more.classes.names, more.classes.ids, strict=True))
+    assert (ids["road"], ids["car"], ids["sky"]) == (0, 1, 2)
+    assert ids["pole"] not in (0, 1, 2, more.void)
+    more.close()
+    with pytest.raises(ValueError, match=r"car is no longer in the list.*classes\.yaml"):
+        open_session(folder, opened.root, ["sky", "pole", "road"])
+    fewer = open_session(folder, opened.root, ["sky", "car"])  # no mask has a road
+    assert fewer.classes.names == ("sky", "car")
+    fewer.close()
+
+
+def test_ids_of_own_classes_are_kept_even_if_one_is_255(folder, tmp_path):
+    listed = tmp_path / "mine.yaml"
+    listed.write_text("- {name: a, id: 255, color: [1, 2, 3]}\n- {name: b, id: 7, color: [4, 5, 6]}")
+    session = open_session(folder, tmp_path / "set", str(listed))
+    assert session.classes.ids == (255, 7)
+    assert session.void == 254
+    session.close()
+
+
+def test_bad_folders_masks_and_records_say_what_to_do(opened, folder, tmp_path):
+    (tmp_path / "empty").mkdir()
+    for path, words in ((tmp_path / "empty", "no image"), (tmp_path / "none", "no directory")):
+        with pytest.raises((ValueError, FileNotFoundError), match=words):
+            open_session(path, tmp_path / "other", NAMES)
+    (folder / "b.png").write_bytes(b"no image")
+    with pytest.raises(ValueError, match=r"b\.png.*restore"):
+        opened.go("b.png")
+    opened.stroke("trip/0.png", [[0, 1, 1]])
+    Image.new("L", (5, 5)).save(opened.photos["trip/0.png"].labels)
+    opened.go("trip/1.png")
+    with pytest.raises(ValueError, match="5x5.*40x24.*restore"):
+        opened.go("trip/0.png")
+    opened.close()
+    (opened.root / "labeling.json").write_text("{")
+    with pytest.raises(ValueError, match=r"labeling\.json is damaged.*the masks stay"):
+        open_session(folder, opened.root)
+    (folder / "trip-0.png").write_bytes((folder / "trip/0.png").read_bytes())
+    (folder / "trip+0.png").write_bytes((folder / "trip/0.png").read_bytes())
+    open_session(folder, tmp_path / "third", NAMES).close()  # names that differ in one sign
+
+
+def test_correcting_a_data_set_keeps_the_ids_that_are_no_class(streets, tmp_path):
+    root = shutil.copytree(streets, tmp_path / "streets")
+    session = open_data_set(root)
+    name = session.order[3]
+    before = session.mask(name).copy()
+    session.stroke(name, [[0, 50, 7]])
+    session.close()
+    after = np.array(Image.open(session.photos[name].labels)).reshape(-1)
+    assert (after[:50] == 7).all()
+    assert (after[50:] == before.reshape(-1)[50:]).all()
+    picked = open_data_set(root, [session.order[5], session.order[1]])
+    assert picked.order == [session.order[5], session.order[1]]
+    picked.close()
+    assert json.loads((root / "corrections.json").read_text())["void"] == 0
+    assert labeling._open == {}
