@@ -10,7 +10,7 @@ import io
 import json
 import zlib
 from collections import defaultdict, deque
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import ExitStack
 from pathlib import Path
 from threading import RLock
@@ -72,7 +72,7 @@ class Session:
         self._unsaved: set[str] = set()
         self._undo = defaultdict(lambda: deque(maxlen=UNDO))
         self._redo = defaultdict(list)
-        self._copies, self._writer = {}, ThreadPoolExecutor(1)
+        self._copies, self._writer = [], ThreadPoolExecutor(1)
         if before := _open.pop(root.resolve(), None):  # of a cell that is run again
             before.close()
         try:
@@ -208,12 +208,10 @@ class Session:
         split = pair.split or ("val" if labelled % 5 == 1 else "train")
         return photo._replace(**_files(self.root, split, target_name(pair)))
 
-    def _copy(self, name: str) -> Future:
+    def _copy(self, name: str) -> None:
         """Write the PNG of a photograph into the data set, in the background; see `flush`."""
-        if name not in self._copies:
-            photo = self.photos[name]
-            self._copies[name] = self._writer.submit(write_copy, photo.image, photo.copy)
-        return self._copies[name]
+        photo = self.photos[name]
+        self._copies.append(self._writer.submit(write_copy, photo.image, photo.copy))
 
     def flush(self) -> None:
         """Wait until all labelled photographs are in the data set; before a training.
@@ -221,8 +219,11 @@ class Session:
         Raises OSError or ValueError for one that could not be written or read.
         """
         self.save()
-        for name in list(self._copies):
-            self._copies.pop(name).result()
+        wait(self._copies)
+        self._copies.clear()
+        for photo in self.photos.values():
+            if photo.copy and not photo.copy.exists():
+                write_copy(photo.image, photo.copy)
 
     def set_done(self, name: str, done: bool) -> None:
         """Mark a photograph as finished, or as not."""

@@ -145,6 +145,8 @@ def test_a_full_or_read_only_disk_is_named_and_the_stroke_is_saved_later(
     opened.go("trip/1.png")  # and elsewhere: it is kept, and written with the next stroke
     opened.stroke("trip/1.png", [[0, 1, 1]])
     assert (on_disk(opened, "b.png").reshape(-1)[:18] == [1] * 9 + [2] * 9).all()
+    opened.flush()
+    assert opened.photos["b.png"].copy.exists()  # whose writing may have failed, too
 
 
 @pytest.mark.parametrize(
