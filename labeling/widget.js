@@ -57,7 +57,8 @@ class Labeler {
     this.journal = `labeler ${model.get("journal")}`;
     this.waiting = this.readJournal(); // number -> stroke that is not known to be on disk
     this.build(el);
-    this.receive = (message, buffers) => this.answer(message, buffers);
+    let before = Promise.resolve(); // one after the other, though unpacking takes its time
+    this.receive = (message, buffers) => (before = before.then(() => this.answer(message, buffers)));
     model.on("msg:custom", this.receive);
     this.sizes = new ResizeObserver(() => this.resize());
     this.sizes.observe(this.canvas);
@@ -235,8 +236,6 @@ class Labeler {
     else if (message.type === "photo") await this.open(message, ...buffers.map(bytesOf));
     else if (message.photo === this.photo?.name) {
       const maps = await Promise.all(buffers.map((b) => inflate(bytesOf(b))));
-      const photo = await this.opened; // that of this message may still be decoded
-      if (message.photo !== photo?.name) return;
       if (message.type === "patch") this.patch(message.start, maps[0]);
       else this.offer(message, maps);
     }
@@ -244,16 +243,13 @@ class Labeler {
 
   async open(message, file, mask) {
     const bitmap = createImageBitmap(new Blob([file], { type: message.kind }));
-    this.photo = { ...message, name: message.photo };
-    let ready;
-    this.opened = new Promise((resolve) => (ready = resolve));
-    const photo = this.photo;
+    const photo = { ...message, name: message.photo };
     try {
       [photo.bitmap, photo.mask] = await Promise.all([bitmap, inflate(mask)]);
     } catch (error) {
-      this.fail(`this browser cannot show ${photo.name} (${error}): save it as JPEG or PNG`);
+      return this.fail(`this browser cannot show ${photo.name} (${error}): save it as JPEG or PNG`);
     }
-    if (photo !== this.photo) return ready(null);
+    this.photo = photo;
     const { width, height, classes } = photo;
     this.error.hidden = true;
     Object.assign(this, { segments: null, proposed: null, hover: null, corners: [], touched: null, box: null });
@@ -274,7 +270,6 @@ class Labeler {
     this.showClasses();
     this.doneButton.setAttribute("aria-pressed", message.done);
     this.showStatus();
-    ready(photo);
   }
 
   offer({ type, width, height }, maps) {
@@ -293,11 +288,15 @@ class Labeler {
   }
 
   patch(start, pixels) {
-    const { mask, counts, width } = this.photo;
-    for (let i = 0; i < pixels.length; i++) {
-      counts[mask[start + i]]--;
-      counts[(mask[start + i] = pixels[i])]++;
-    }
+    const { mask, counts, width, name } = this.photo;
+    const set = (i, id) => {
+      counts[mask[i]]--;
+      counts[(mask[i] = id)]++;
+    };
+    pixels.forEach((id, i) => set(start + i, id));
+    for (const { photo, runs } of this.waiting.values()) // strokes that come after what was undone
+      for (let i = 0; photo === name && i < runs.length; i += 3)
+        for (let n = 0; n < runs[i + 1]; n++) set(runs[i] + n, runs[i + 2]);
     this.paint(0, Math.floor(start / width), width, Math.floor((start + pixels.length - 1) / width) + 1);
     this.showClasses();
   }
@@ -709,8 +708,8 @@ class Labeler {
     };
     if (e.ctrlKey || e.metaKey) {
       const key = e.key.toLowerCase();
-      if (key !== "z" && key !== "y") return; // the browser's, such as Ctrl+S
-      this.send({ type: key === "y" || e.shiftKey ? "redo" : "undo" });
+      if (key === "z" || key === "y") this.send({ type: key === "y" || e.shiftKey ? "redo" : "undo" });
+      else if (key !== "s") return; // all is saved: no dialog of the browser
     } else if (digit) {
       const row = this.photo.classes[((+digit[1] + 9) % 10) + (e.shiftKey ? 10 : 0)];
       if (row) this.select(row[0]);

@@ -1,0 +1,293 @@
+"""The labelling widget in JupyterLab under Chromium, with real pointer and key events.
+
+What is compared is the label file on disk, to the pixel, with shapes computed here anew.
+"""
+
+import os
+import signal
+import time
+
+import numpy as np
+import pytest
+import torch
+from jupyterlab import chromium, jupyterlab, open_notebook, run_all, wait_for, write_notebook
+from matplotlib.path import Path as Outline
+from PIL import Image
+
+from data_io.image_io import read_image
+from labeling.proposals import segments, view_of
+from prepare.streets import draw_tree, scene_paths
+
+pytestmark = [pytest.mark.browser, pytest.mark.slow]
+NAMES = ["road", "car", "sky", *(f"class {i}" for i in range(4, 13))]
+START = f"""
+import os
+from labeling.session import open_session
+from labeling.widget import LabelWidget
+open("pid", "w").write(str(os.getpid()))
+session = open_session("photos", "set", {NAMES})
+LabelWidget(session)
+"""
+
+
+class Bench:
+    """The widget on a page, and the data set that it writes."""
+
+    def __init__(self, page, folder):
+        self.page, self.folder = page, folder
+        self.widget, self.canvas = page.locator(".labeler"), page.locator(".labeler canvas")
+
+    def ready(self, name: str) -> None:
+        wait_for(lambda: self.state("photo") == name and self.state("ready") == "true", 60, name)
+
+    def state(self, name: str) -> str:
+        return self.widget.get_attribute(f"data-{name}")
+
+    def keys(self, *keys: str) -> None:
+        for key in keys:
+            self.page.keyboard.press(key)
+
+    def view(self) -> tuple[float, float, float]:
+        time.sleep(0.2)  # the next frame
+        return tuple(map(float, self.canvas.get_attribute("data-view").split()))
+
+    def drag(self, *places: tuple[float, float]) -> list[tuple[float, float]]:
+        """Press at the first place of the photograph and move over the others; the real places."""
+        scale, x, y = self.view()
+        box = self.canvas.bounding_box()
+        points = [(box["x"] + x + px * scale, box["y"] + y + py * scale) for px, py in places]
+        points = [(round(px), round(py)) for px, py in points]
+        self.page.mouse.move(*points[0])
+        self.page.mouse.down()
+        for point in points[1:]:
+            self.page.mouse.move(*point)
+        self.page.mouse.up()
+        self.saved()
+        return [((px - box["x"] - x) / scale, (py - box["y"] - y) / scale) for px, py in points]
+
+    def saved(self) -> None:
+        wait_for(lambda: self.state("saved") == "true", 30, "the stroke on disk")
+
+    def mask(self, name: str) -> np.ndarray:
+        (path,) = self.folder.glob(f"set/gtFine/*/*/*_{name}_gtFine_labelIds.png")
+        return np.array(Image.open(path))
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """A drawn photograph, a turned one, and one of twelve megapixels."""
+    folder = tmp_path_factory.mktemp("lab")
+    draw_tree(folder / "streets", train=1, val=1, size=(512, 256), workers=1, quiet=True)
+    (folder / "photos").mkdir()
+    drawn, *_ = scene_paths(folder / "streets", "train", 0)
+    image = Image.open(drawn)
+    image.save(folder / "photos" / "a.png")
+    turned = Image.Exif()
+    turned[0x0112] = 6
+    image.crop((0, 0, 401, 255)).save(folder / "photos" / "b.jpg", exif=turned)
+    image.resize((4000, 3000)).save(folder / "photos" / "c.jpg")
+    write_notebook(folder / "n.ipynb", START, "import time; time.sleep(0)")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def bench(folder):
+    with jupyterlab(folder) as address, chromium() as browser:
+        bench = Bench(open_notebook(browser, address, "n.ipynb"), folder)
+        bench.widget.wait_for()
+        yield bench
+
+
+@pytest.fixture(autouse=True)
+def at_the_first(bench, request):
+    """Each test begins with the first photograph, and without a label on it."""
+    bench.page.locator(".labeler .photo", has_text="a.png").click()
+    bench.ready("a.png")
+    bench.widget.get_by_label("size").fill("8")
+    bench.widget.focus()
+    for _ in range(20):
+        bench.keys("Control+z")
+    bench.keys("z")
+
+
+def brushed(shape: tuple[int, int], points: list, radius: float) -> np.ndarray:
+    """The pixels whose centre is at most the radius away from a line through the points."""
+    y, x = np.mgrid[: shape[0], : shape[1]] + 0.5
+    inside = np.zeros(shape, dtype=bool)
+    for a, b in zip(np.array(points)[:-1], np.array(points)[1:], strict=True):
+        t = ((x - a[0]) * (b - a)[0] + (y - a[1]) * (b - a)[1]) / max(((b - a) ** 2).sum(), 1e-9)
+        t = t.clip(0, 1)
+        inside |= np.hypot(x - a[0] - t * (b - a)[0], y - a[1] - t * (b - a)[1]) <= radius
+    return inside
+
+
+def test_the_brush_and_the_eraser_change_the_pixels_under_them_and_no_other(bench):
+    bench.keys("2", "b")
+    points = bench.drag((100, 50), (180, 90), (90, 150))
+    expected = np.where(brushed((256, 512), points, 8), 1, 255)
+    assert (bench.mask("a") == expected).all()
+    bench.keys("e", "[", "[")
+    points = bench.drag((140, 60), (140, 120))
+    expected[brushed((256, 512), points, 4)] = 255
+    assert (bench.mask("a") == expected).all()
+
+
+def test_undo_and_redo_are_on_disk_too(bench):
+    bench.keys("1", "b")
+    bench.drag((50, 50), (80, 50))
+    one = bench.mask("a")
+    bench.drag((50, 80), (80, 80))
+    two = bench.mask("a")
+    for key, expected in (("z", one), ("y", two), ("z", one), ("Shift+Z", two)):
+        bench.keys(f"Control+{key}")
+        wait_for(lambda expected=expected: (bench.mask("a") == expected).all(), what=key)
+
+
+def test_a_polygon_zoomed_to_the_pixel_has_the_pixels_whose_centre_is_inside(bench):
+    scale, x, y = bench.view()
+    box = bench.canvas.bounding_box()
+    bench.page.mouse.move(box["x"] + x + 300 * scale, box["y"] + y + 100 * scale)
+    for _ in range(12):
+        bench.page.mouse.wheel(0, -120)
+    assert bench.view()[0] > 4 * scale
+    bench.keys("3", "p")
+    wanted = [(290, 90), (312, 95), (300, 101), (309, 112), (288, 108)]
+    corners = [bench.drag(corner)[0] for corner in wanted]
+    bench.keys("Enter")
+    bench.saved()
+    centres = np.stack(np.meshgrid(np.arange(512) + 0.5, np.arange(256) + 0.5), -1).reshape(-1, 2)
+    inside = Outline(corners).contains_points(centres).reshape(256, 512)
+    assert 100 < inside.sum() < 400
+    assert (bench.mask("a") == np.where(inside, 2, 255)).all()
+
+
+def test_a_fill_dragged_over_several_segments_sets_these(bench):
+    found = segments(view_of(read_image(bench.folder / "photos" / "a.png")))
+    bench.keys("2", "f")
+    points = bench.drag((256, 200), (256, 100))
+    mask = bench.mask("a") == 1
+    touched = np.unique(found[mask])
+    assert (np.isin(found, touched) == mask).all()
+    ends = {found[int(py), int(px)] for px, py in points}
+    assert ends <= set(touched.tolist())
+
+
+def test_labels_are_kept_where_asked_for_and_a_class_is_picked_from_them(bench):
+    bench.keys("1", "b")
+    first = bench.drag((100, 100), (140, 100))
+    bench.keys("Shift+Digit2", "k")
+    second = bench.drag((140, 100), (180, 100))
+    bench.keys("k", "i")
+    bench.drag((110, 100))
+    bench.keys("b")
+    third = bench.drag((300, 100), (310, 100))
+    expected = np.full((256, 512), 255)
+    for points, value in ((second, 11), (first, 0), (third, 0)):
+        expected[brushed((256, 512), points, 8)] = value
+    assert (bench.mask("a") == expected).all()
+
+
+def test_keys_of_jupyterlab_do_nothing_in_the_widget(bench):
+    cells = bench.page.locator(".jp-Notebook .jp-Cell")
+    before = cells.count()
+    bench.keys("a", "b", "d", "d", "x", "m", "y")
+    assert cells.count() == before
+    assert bench.page.locator(".jp-mod-editMode").count() == 0
+
+
+def test_a_turned_photograph_is_labelled_upright(bench):
+    bench.keys("ArrowRight")
+    bench.ready("b.jpg")
+    bench.keys("1", "b")
+    points = bench.drag((100, 300), (200, 350))
+    assert (bench.mask("b") == np.where(brushed((401, 255), points, 8), 0, 255)).all()
+    wait_for(lambda: [*bench.folder.glob("set/leftImg8bit/*/*/*_b_*.png")], what="its copy")
+    assert Image.open(*bench.folder.glob("set/leftImg8bit/*/*/*_b_*.png")).size == (255, 401)
+
+
+def test_two_fingers_zoom_and_leave_no_stroke(bench):
+    bench.keys("1", "b")
+    scale, *_ = bench.view()
+    box = bench.canvas.bounding_box()
+    touch = bench.page.context.new_cdp_session(bench.page)
+
+    def fingers(kind: str, *distances: float) -> None:
+        x, y = box["x"] + box["width"] / 2, box["y"] + box["height"] / 2
+        points = [{"x": x + d, "y": y, "id": i} for i, d in enumerate(distances)]
+        touch.send("Input.dispatchTouchEvent", {"type": kind, "touchPoints": points})
+
+    fingers("touchStart", -50)
+    fingers("touchMove", -40)
+    fingers("touchStart", -40, 40)
+    for step in range(1, 11):
+        fingers("touchMove", -40 - 4 * step, 40 + 4 * step)
+    fingers("touchEnd")
+    assert bench.view()[0] == pytest.approx(2 * scale, rel=0.1)
+    bench.saved()
+    wait_for(lambda: (bench.mask("a") == 255).all())
+
+
+def test_a_reloaded_tab_shows_what_was_there(bench):
+    bench.keys("1", "b")
+    bench.drag((50, 50), (80, 50))
+    before = bench.mask("a")
+    bench.page.get_by_role("button", name="Save").first.click()
+    time.sleep(1)
+    bench.page.reload()
+    bench.ready("a.png")
+    bench.widget.focus()
+    bench.keys("b")
+    points = bench.drag((50, 90), (80, 90))
+    before[brushed((256, 512), points, 8)] = 0
+    assert (bench.mask("a") == before).all()
+
+
+def test_while_a_cell_runs_strokes_go_on_to_the_disk_within_a_second(bench):
+    cell = bench.page.locator(".jp-Cell").nth(1)
+    cell.locator(".cm-content").fill("import time; time.sleep(20)")
+    bench.page.keyboard.press("Control+Enter")
+    wait_for(lambda: "[*]" in cell.inner_text())
+    bench.widget.focus()
+    bench.keys("2", "b")
+    start = time.monotonic()
+    points = bench.drag((60, 60), (90, 60))
+    assert time.monotonic() - start < 2
+    assert (bench.mask("a") == np.where(brushed((256, 512), points, 8), 1, 255)).all()
+    assert "[*]" in cell.inner_text()
+
+
+def test_a_stroke_that_a_killed_kernel_never_saw_is_saved_by_the_next(bench):
+    bench.keys("3", "b")
+    points = bench.drag((60, 60), (90, 60))
+    pid = int((bench.folder / "pid").read_text())
+    os.kill(pid, signal.SIGSTOP)
+    scale, x, y = bench.view()
+    box = bench.canvas.bounding_box()
+    bench.page.mouse.move(box["x"] + x + round(200 * scale), box["y"] + y + round(60 * scale))
+    bench.page.mouse.down()
+    bench.page.mouse.up()
+    time.sleep(0.5)
+    assert bench.state("saved") == "false"
+    os.kill(pid, signal.SIGKILL)
+    bench.page.reload()
+    bench.page.locator(".jp-NotebookPanel-toolbar >> text=Python 3").first.wait_for()
+    wait_for(lambda: int((bench.folder / "pid").read_text()) == pid)
+    time.sleep(5)  # until JupyterLab has started the kernel again
+    run_all(bench.page)
+    bench.ready("a.png")
+    bench.saved()
+    one = (200 * scale - (200 * scale - round(200 * scale))) / scale, round(60 * scale) / scale
+    expected = brushed((256, 512), points, 8) | brushed((256, 512), [one, one], 8)
+    assert (bench.mask("a") == np.where(expected, 2, 255)).all()
+
+
+def test_twelve_megapixels_open_and_are_painted_in_time(bench):
+    torch.set_num_threads(2)
+    start = time.monotonic()
+    bench.keys("ArrowRight", "ArrowRight")
+    wait_for(lambda: bench.state("photo") == "c.jpg", 60)
+    print(f"twelve megapixels: {time.monotonic() - start:.1f} s")
+    bench.ready("c.jpg")
+    bench.keys("1", "b")
+    points = bench.drag((1000, 1000), (1500, 1200))
+    assert (bench.mask("c") == np.where(brushed((3000, 4000), points, 8), 0, 255)).all()
