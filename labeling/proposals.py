@@ -6,7 +6,6 @@ import numpy as np
 from skimage.measure import label as connected
 from skimage.segmentation import felzenszwalb
 from torch import Tensor
-from torch.nn import functional as F
 
 from data_io.image_io import read_image
 from dataset import resize
@@ -16,19 +15,18 @@ from model import UNet
 from runtime.console import progress_bar
 from utils import Classes
 
-LONGEST = 1600  # pixels of the side of what segments and proposals are computed on
-SEEN = 800  # pixels of the longest side that a network looks at, as `prepare.own` trains on
-UNSURE = 0.9  # a pixel whose class is less probable counts as unsure
-SMOOTH = 5  # pixels, height and width of the neighbourhood whose mean probability counts
+LONGEST = 1200  # pixels of the side of what segments and proposals are computed on
+SEEN = 800  # pixels of the longest side that a network looks at, as in its trainings
+SURE = 0.7  # how probable a segment's class must be for it to be proposed
 LEAST = 50  # pixels of a segment, of a photograph with 480x360
 
 
 class Proposal(NamedTuple):
-    """What a network makes of a photograph, seen at `view_size`.
+    """What a network makes of a photograph, segment by segment, seen as `view_of` does.
 
     Attributes:
-        ids: (h, w) uint8, the id of each pixel's class, or void where the user has no such class.
-        sure: (h, w) uint8, how probable the classes are around it, in per cent.
+        ids: (h, w) uint8, the id of each segment's class, or void where the user has no such class.
+        sure: (h, w) uint8, how probable that class is, in per cent.
     """
 
     ids: np.ndarray
@@ -41,44 +39,46 @@ def view_of(image: Tensor, longest: int = LONGEST) -> Tensor:
     return resize(image, [max(round(n * factor), 1) for n in image.shape[-2:]])
 
 
-def segments(view: Tensor, proposal: Proposal | None = None) -> np.ndarray:
-    """Divide a photograph into regions of one colour, and these where a sure proposal changes.
+def enlarge(small: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
+    """A map of a view, such as its segments, at the photograph's size, as the widget does."""
+    rows, columns = (np.arange(n) * m // n for n, m in zip(shape, small.shape, strict=True))
+    return small[rows][:, columns]
 
-    By the graph of Felzenszwalb & Huttenlocher 2004 (https://doi.org/10.1023/B:VISI.0000022288.19776.77),
-    whose regions are large in sky and road and small where there is detail. Returns (h, w) int32,
-    numbered from 0.
+
+def segments(view: Tensor) -> np.ndarray:
+    """Divide a photograph (3, h, w) uint8 into regions of one colour: (h, w) int64, from 0.
+
+    By the graph of Felzenszwalb & Huttenlocher 2004
+    (https://doi.org/10.1023/B:VISI.0000022288.19776.77), whose regions are large in sky and road and
+    small where there is detail.
     """
     height, width = view.shape[-2:]
     least = max(round(LEAST * height * width / (480 * 360)), 2)
     pixels = view.permute(1, 2, 0).numpy()
-    found = felzenszwalb(pixels, scale=50, sigma=0.6, min_size=least)
-    if proposal is not None:
-        classes = np.where(proposal.sure >= 100 * UNSURE, proposal.ids.astype(np.int64) + 1, 0)
-        parts = connected(found * 257 + classes, background=-1, connectivity=1) - 1
-        small = np.bincount(parts.ravel()) < least
-        # A crumb stays with the largest part of its region.
-        region = np.zeros(len(small), dtype=np.int64)
-        region[parts.ravel()] = found.ravel()
-        sizes = np.where(small, 0, np.bincount(parts.ravel()))
-        by_size = np.argsort(sizes, kind="stable")
-        largest = np.zeros(found.max() + 1, dtype=np.int64)
-        largest[region[by_size]] = by_size
-        parts = np.where(small, largest[region], np.arange(len(small)))[parts]
-        _, found = np.unique(parts, return_inverse=True)
-    return found.reshape(height, width).astype(np.int32)
+    return felzenszwalb(pixels, scale=50, sigma=0.6, min_size=least)
 
 
-def propose(model: UNet, image: Tensor, classes: Classes, void: int) -> Proposal:
-    """A network's labels of a photograph (3, H, W) uint8; classes are matched by their names."""
-    view = view_of(image)
+def propose(model: UNet, view: Tensor, found: np.ndarray, classes: Classes, void: int) -> Proposal:
+    """A network's labels for the segments `found` of a view; classes are matched by their names.
+
+    A segment has the class that is the most probable in it: edges are those of the photograph, and
+    what the network is unsure of, or divided on, shows as a low probability of a whole segment.
+    """
     scale = min(1, SEEN / max(view.shape[-2:])) * model.downscale
     labels, probability = predict(model, view, probabilities=True, scale=scale)
     ids = {name.lower(): i for name, i in zip(classes.names, classes.ids, strict=True)}
     names = model.classes.names if model.classes else classes.names
     table = np.array([ids.get(name.lower(), void) for name in names], dtype=np.uint8)
-    # A single pixel's doubt is noise, that of a neighbourhood is not.
-    sure = F.avg_pool2d(probability[None], SMOOTH, 1, SMOOTH // 2, count_include_pad=False)[0]
-    return Proposal(table[labels.numpy()], (100 * sure).byte().numpy())
+    count = int(found.max()) + 1
+    of_pixel = (found * 256 + table[labels.numpy()]).ravel()
+    votes = np.bincount(of_pixel, probability.numpy().ravel(), 256 * count).reshape(count, 256)
+    share = votes.max(1) / np.bincount(found.ravel(), minlength=count)
+    return Proposal(votes.argmax(1).astype(np.uint8)[found], (100 * share).astype(np.uint8)[found])
+
+
+def regions(proposal: Proposal) -> np.ndarray:
+    """What the network takes for one thing, sure or not: (h, w) int64, numbered from 0."""
+    return connected(proposal.ids, background=-1, connectivity=1) - 1
 
 
 def known_classes(model: UNet, classes: Classes) -> list[str]:
@@ -88,8 +88,8 @@ def known_classes(model: UNet, classes: Classes) -> list[str]:
 
 
 def uncertainty(proposal: Proposal) -> float:
-    """The share of the pixels that the network is unsure of, 0..1."""
-    return float((proposal.sure < 100 * UNSURE).mean())
+    """The share of the pixels that are left open, 0..1."""
+    return float((proposal.sure < 100 * SURE).mean())
 
 
 def look(image: Tensor) -> np.ndarray:
@@ -113,7 +113,7 @@ def choose_order(unsure: np.ndarray, looks: np.ndarray, before: np.ndarray) -> l
         looks: (N, D) of `look`.
         before: (M, D) of photographs that are labelled already.
     """
-    near = (looks @ before.T).max(1, initial=0) if len(before) else np.zeros(len(looks))
+    near = (looks @ before.T).max(1) if len(before) else np.zeros(len(looks))
     left, order = np.ones(len(looks), dtype=bool), []
     for _ in range(len(looks)):
         worth = (unsure + 1e-3) * (1 - near.clip(0, 1)) + 1e-6 * unsure
@@ -134,19 +134,19 @@ def rank(session: Session, model: UNet) -> list[tuple[str, float]]:
     with progress_bar(len(session.photos), "look at all") as bar:
         for name, photo in session.photos.items():
             try:
-                view = view_of(read_image(photo.image))
+                view = view_of(read_image(photo.image), SEEN)
             except (OSError, ValueError):
                 unsure[name] = float("nan")
             else:
                 looks[name] = look(view)
                 if not session.is_labelled(name):
-                    proposal = propose(model, view, session.classes, session.void)
-                    unsure[name] = uncertainty(proposal)
+                    of = segments(view), session.classes, session.void
+                    unsure[name] = uncertainty(propose(model, view, *of))
             bar.update()
     fresh = [name for name in unsure if name in looks]
     stack = np.array([looks[name] for name in fresh]).reshape(len(fresh), -1)
     before = np.array([value for name, value in looks.items() if name not in unsure])
     chosen = choose_order(np.array([unsure[name] for name in fresh]), stack, before)
     order = [fresh[i] for i in chosen] + [name for name in unsure if name not in looks]
-    session.set_order(order)
+    session.set_order(order + [name for name in session.order if name not in unsure])
     return [(name, unsure[name]) for name in order]

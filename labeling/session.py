@@ -232,13 +232,11 @@ class Session:
             self._save_record()
 
     def set_order(self, order: list[str]) -> None:
-        """Show photographs in this order; those that it leaves out come first, as they were.
-
-        The first of it is opened.
-        """
+        """Show photographs in this order, those that it leaves out after them, and open the first."""
         with self._lock:
             rest = [name for name in self.order if name not in set(order)]
-            self.order, self.at = [*rest, *order], (order or self.order)[0]
+            self.order = [*order, *rest]
+            self.at = self.order[0]
             self._save_record()
 
     def is_labelled(self, name: str) -> bool:

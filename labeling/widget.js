@@ -6,7 +6,7 @@
 const OPEN = 512; // shown where nothing is labelled, nor proposed; a proposed id has 256 added
 const PROPOSED = -1; // the class "as proposed"
 const TOOLS = [
-  ["fill", "f", "Fill the segment under the pointer; drag over several"],
+  ["fill", "f", "Fill the segment under the pointer; drag over several; with Shift all that the network takes for one thing"],
   ["brush", "b", "Paint; [ and ] change the size"],
   ["polygon", "p", "Click the corners; Enter or a double click closes, Escape gives up"],
   ["erase", "e", "Back to not labelled"],
@@ -48,7 +48,7 @@ class Labeler {
     this.selected = null; // an id, or PROPOSED
     this.radius = 8; // of the brush, in pixels of the photograph
     this.opacity = 0.55;
-    this.threshold = 90; // per cent; what is less sure is left open
+    this.threshold = 70; // per cent; what is less sure is left open
     this.view = { scale: 1, x: 0, y: 0 }; // of the photograph on the canvas, in CSS pixels
     this.photo = null;
     this.corners = []; // of the polygon that is being drawn
@@ -252,7 +252,7 @@ class Labeler {
     this.photo = photo;
     const { width, height, classes } = photo;
     this.error.hidden = true;
-    Object.assign(this, { segments: null, proposed: null, hover: null, corners: [], touched: null, box: null });
+    Object.assign(this, { segments: null, proposed: null, regions: null, hover: null, corners: [], touched: null, box: null });
     this.note.textContent = message.model;
     photo.counts = new Float64Array(256);
     for (const id of photo.mask) photo.counts[id]++;
@@ -279,6 +279,7 @@ class Labeler {
     this.rows = across(this.photo.height, height);
     if (type === "proposal") {
       [this.proposed, this.sure] = maps;
+      this.regions = new Uint32Array(maps[2].buffer);
       this.paintAll();
       this.showClasses();
     } else {
@@ -490,19 +491,24 @@ class Labeler {
     return true;
   }
 
-  segmentAt([x, y]) {
+  // What a pointer fills: a segment, or with Shift all that the network takes for one thing.
+  mapFor(e) {
+    return (e.shiftKey && this.regions) || this.segments;
+  }
+
+  segmentAt(map, [x, y]) {
     const { width, height } = this.photo;
     [x, y] = [Math.floor(x), Math.floor(y)];
     if (x < 0 || y < 0 || x >= width || y >= height) return -1;
-    return this.segments[this.rows[y] * this.small.width + this.columns[x]];
+    return map[this.rows[y] * this.small.width + this.columns[x]];
   }
 
-  // Where a segment lies in `segments`: [left, top, right, bottom], the last two outside of it.
-  boxOf(segment) {
+  // Where a segment lies in its map: [left, top, right, bottom], the last two outside of it.
+  boxOf(map, segment) {
     const { width, height } = this.small, box = [width, height, 0, 0];
     for (let y = 0, i = 0; y < height; y++)
       for (let x = 0; x < width; x++, i++)
-        if (this.segments[i] === segment) {
+        if (map[i] === segment) {
           if (x < box[0]) box[0] = x;
           if (y < box[1]) box[1] = y;
           if (x >= box[2]) box[2] = x + 1;
@@ -511,14 +517,14 @@ class Labeler {
     return box;
   }
 
-  fillSegment(segment) {
-    const [left, top, right, bottom] = this.boxOf(segment), { width, height } = this.photo;
+  fillSegment(map, segment) {
+    const [left, top, right, bottom] = this.boxOf(map, segment), { width, height } = this.photo;
     const by = width / this.small.width, down = height / this.small.height;
     const [x0, x1] = [Math.floor(left * by), Math.min(Math.ceil(right * by), width)];
     const [y0, y1] = [Math.floor(top * down), Math.min(Math.ceil(bottom * down), height)];
     for (let y = y0; y < y1; y++)
       for (let x = x0; x < x1; x++)
-        if (this.segments[this.rows[y] * this.small.width + this.columns[x]] === segment) this.put(x, y);
+        if (map[this.rows[y] * this.small.width + this.columns[x]] === segment) this.put(x, y);
     this.paint(x0, y0, x1, y1);
   }
 
@@ -617,15 +623,15 @@ class Labeler {
     if (this.tool === "fill" && !this.segments) return this.fail("the segments are still being computed");
     this.begin();
     this.last = place.in;
-    this.extend(place.in);
+    this.extend(place.in, this.mapFor(e));
   }
 
   // The stroke goes on to a place.
-  extend(place) {
+  extend(place, map) {
     if (this.tool !== "fill") this.brushLine(this.last, place);
     else {
-      const segment = this.segmentAt(place);
-      if (segment >= 0 && segment !== this.filled) this.fillSegment((this.filled = segment));
+      const segment = this.segmentAt(map, place);
+      if (segment >= 0 && segment !== this.filled) this.fillSegment(map, (this.filled = segment));
     }
     this.last = place;
   }
@@ -643,24 +649,24 @@ class Labeler {
     }
     if (before && this.moving) return this.zoom(1, [0, 0], shift);
     this.pointer = place.in;
-    if (this.box) for (const each of e.getCoalescedEvents?.() ?? []) this.extend(this.placeOf(each).in);
-    if (this.box) this.extend(place.in);
-    if (this.tool === "fill" && this.segments) this.showHover(place.in);
+    if (this.box) for (const each of e.getCoalescedEvents?.() ?? []) this.extend(this.placeOf(each).in, this.mapFor(e));
+    if (this.box) this.extend(place.in, this.mapFor(e));
+    if (this.tool === "fill" && this.segments) this.showHover(place.in, this.mapFor(e));
     this.redraw();
   }
 
-  showHover(place) {
-    const segment = this.segmentAt(place);
-    if (segment === this.hover?.segment) return;
+  showHover(place, map) {
+    const segment = this.segmentAt(map, place);
+    if (segment === this.hover?.segment && map === this.hover?.map) return;
     this.hover = null;
     if (segment < 0) return;
-    const [left, top, right, bottom] = this.boxOf(segment), image = new OffscreenCanvas(right - left, bottom - top);
+    const [left, top, right, bottom] = this.boxOf(map, segment), image = new OffscreenCanvas(right - left, bottom - top);
     const data = new ImageData(right - left, bottom - top), pixels = new Uint32Array(data.data.buffer);
     for (let y = top, to = 0; y < bottom; y++)
       for (let x = left; x < right; x++, to++)
-        if (this.segments[y * this.small.width + x] === segment) pixels[to] = 0xffffffff;
+        if (map[y * this.small.width + x] === segment) pixels[to] = 0xffffffff;
     image.getContext("2d").putImageData(data, 0, 0);
-    this.hover = { segment, image, x: left, y: top };
+    this.hover = { map, segment, image, x: left, y: top };
   }
 
   up(e) {

@@ -21,7 +21,7 @@ from torch import Tensor
 
 from data_io.image_io import open_image, read_image
 from inference import fold_batch_norm
-from labeling.proposals import known_classes, propose, segments, view_of
+from labeling.proposals import SURE, known_classes, propose, regions, segments, view_of
 from labeling.session import Session
 from model import UNet
 
@@ -99,12 +99,13 @@ class LabelWidget(anywidget.AnyWidget):
             raise
         content, kind = shown_file(session.photos[name].image, image)
         height, width = mask.shape
-        classes = zip(session.classes.ids, session.classes.names, session.classes.colors)
+        of = session.classes
+        classes = [*zip(of.ids, of.names, of.colors, strict=True)]
         self.send(
             {
                 "type": "photo", "photo": name, "width": width, "height": height, "kind": kind,
-                "void": session.void, "classes": list(classes), "done": name in session.done,
-                "places": (self.places or {}).get(name, []), "model": self._about_model(),
+                "void": session.void, "classes": classes, "done": name in session.done,
+                "places": (self.places or {}).get(name, []), "model": self._about_model(), "sure": round(100 * SURE),
             },
             [content, zlib.compress(mask, 1)],
         )  # fmt: skip
@@ -134,10 +135,10 @@ class LabelWidget(anywidget.AnyWidget):
     def _compute(self, name: str, image: Tensor | None) -> tuple:
         session = self.session
         view = view_of(read_image(session.photos[name].image) if image is None else image)
-        proposal = None
-        if self.model is not None:
-            proposal = propose(self.model, view, session.classes, session.void)
-        return segments(view, proposal), proposal
+        found = segments(view)
+        if self.model is None:
+            return found, None
+        return found, propose(self.model, view, found, session.classes, session.void)
 
     def _offer(self, name: str, future: Future) -> None:
         if name != self.session.at:
@@ -150,8 +151,8 @@ class LabelWidget(anywidget.AnyWidget):
         height, width = found.shape
         about = {"photo": name, "width": width, "height": height}
         if proposal is not None:
-            maps = [zlib.compress(each, 1) for each in proposal]
-            self.send({"type": "proposal", **about}, maps)
+            maps = [*proposal, regions(proposal).astype("<u4")]
+            self.send({"type": "proposal", **about}, [zlib.compress(each, 1) for each in maps])
         self.send({"type": "segments", **about}, [zlib.compress(found.astype("<u4"), 1)])
 
 

@@ -6,7 +6,6 @@ import shutil
 import subprocess
 import sys
 import time
-import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -15,7 +14,9 @@ import nbformat
 import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
-CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+CHROMIUM = next(
+    filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None
+)
 FLAGS = (
     "--no-sandbox --disable-gpu --disable-background-networking --disable-component-update "
     "--disable-sync --no-first-run"
@@ -45,12 +46,17 @@ def jupyterlab(folder: Path) -> Iterator[str]:
     env |= {"JUPYTERLAB_WORKSPACES_DIR": str(home / "workspaces"), "OMP_NUM_THREADS": "2"}
     command = [sys.executable, "-m", "jupyterlab", "--no-browser", "--allow-root", "--port=0"]
     command += ["--ServerApp.token=", "--ServerApp.password=", f"--ServerApp.root_dir={folder}"]
-    command += ["--LabApp.news_url=None", "--LabApp.check_for_updates_class=jupyterlab.NeverCheckForUpdate"]
+    command += [
+        "--LabApp.news_url=None",
+        "--LabApp.check_for_updates_class=jupyterlab.NeverCheckForUpdate",
+    ]
     log = open(folder / "server.log", "w+")
     server = subprocess.Popen(command, env=env, cwd=folder, stdout=log, stderr=log)
     try:
         for _ in range(300):
-            found = re.search(r"http://(?:localhost|127\.0\.0\.1):(\d+)/", (folder / "server.log").read_text())
+            found = re.search(
+                r"http://(?:localhost|127\.0\.0\.1):(\d+)/", (folder / "server.log").read_text()
+            )
             if found:
                 break
             assert server.poll() is None, (folder / "server.log").read_text()[-2000:]

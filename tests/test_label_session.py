@@ -1,4 +1,4 @@
-"""Sessions of labelling: what is on disk after each stroke, and after everything that goes wrong."""
+"""Sessions of labelling: what is on disk after each stroke, and after what goes wrong."""
 
 import errno
 import json
@@ -176,7 +176,9 @@ def test_classes_may_be_added_and_reordered_but_not_lost(opened, folder):
 
 def test_ids_of_own_classes_are_kept_even_if_one_is_255(folder, tmp_path):
     listed = tmp_path / "mine.yaml"
-    listed.write_text("- {name: a, id: 255, color: [1, 2, 3]}\n- {name: b, id: 7, color: [4, 5, 6]}")
+    listed.write_text(
+        "- {name: a, id: 255, color: [1, 2, 3]}\n- {name: b, id: 7, color: [4, 5, 6]}"
+    )
     session = open_session(folder, tmp_path / "set", str(listed))
     assert session.classes.ids == (255, 7)
     assert session.void == 254

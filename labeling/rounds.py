@@ -1,0 +1,41 @@
+"""Trainings between two rounds of labelling: each on all labels so far, in a new directory."""
+
+import statistics
+from pathlib import Path
+
+from data_io.image_io import image_size
+from engine import Recipe
+from labeling.session import Session
+
+SEEN = 800  # pixels of a photograph's longest side that a network looks at
+IMAGES = 3200  # that a training passes, whatever number of them is labelled: some minutes
+EPOCHS = 16, 100  # at least and at most
+
+
+def next_round(
+    session: Session, recipe: str | Path, runs: str | Path, **changes
+) -> tuple[Recipe, Path]:
+    """The recipe and the new directory of a training on what a session has labelled.
+
+    Changes what the recipe's file says of the data, the size at which photographs are seen and the
+    number of epochs, and then what `changes` says. Raises ValueError if fewer than two photographs
+    are labelled, and as `Recipe`.
+    """
+    session.flush()
+    labelled = [photo for photo in session.photos.values() if photo.labels]
+    splits = [photo.labels.relative_to(session.root / "gtFine").parts[0] for photo in labelled]
+    if not {"train", "val"} <= set(splits):
+        raise ValueError(
+            f"{len(labelled)} photographs are labelled: label at least two, of which one trains "
+            "and one validates (of each five that follow, one more validates)"
+        )
+    sizes = [max(image_size(photo.image)) for photo in labelled]
+    low, high = EPOCHS
+    fields = {
+        "data_root": str(session.root),
+        "downscale": max(1, int(statistics.median(sizes)) // SEEN),
+        "epochs": min(max(IMAGES // splits.count("train"), low), high),
+        **changes,
+    }
+    done = [int(path.name) for path in Path(runs).glob("[0-9]*") if path.name.isdigit()]
+    return Recipe.from_file(recipe, **fields), Path(runs) / str(max(done, default=0) + 1)
