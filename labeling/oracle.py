@@ -70,7 +70,7 @@ def fills_needed(
     ids: tuple[int, ...],
     share: float = 0.95,
 ) -> int | None:
-    """How many `fills` bring a share of the scored pixels right; None if segments are too coarse."""
+    """How many `fills` make a share of the scored pixels right; None if the maps are too coarse."""
     mask, scored = mask.copy(), np.isin(truth, ids)
     filled = fills(maps, truth, mask, ids)
     count = 0

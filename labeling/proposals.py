@@ -49,8 +49,8 @@ def segments(view: Tensor) -> np.ndarray:
     """Divide a photograph (3, h, w) uint8 into regions of one colour: (h, w) int64, from 0.
 
     By the graph of Felzenszwalb & Huttenlocher 2004
-    (https://doi.org/10.1023/B:VISI.0000022288.19776.77), whose regions are large in sky and road and
-    small where there is detail.
+    (https://doi.org/10.1023/B:VISI.0000022288.19776.77), whose regions are large in sky and road,
+    and small where there is detail.
     """
     height, width = view.shape[-2:]
     least = max(round(LEAST * height * width / (480 * 360)), 2)

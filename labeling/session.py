@@ -232,7 +232,7 @@ class Session:
             self._save_record()
 
     def set_order(self, order: list[str]) -> None:
-        """Show photographs in this order, those that it leaves out after them, and open the first."""
+        """Show photographs in this order, then those that it leaves out, and open the first."""
         with self._lock:
             rest = [name for name in self.order if name not in set(order)]
             self.order = [*order, *rest]

@@ -105,7 +105,8 @@ class LabelWidget(anywidget.AnyWidget):
             {
                 "type": "photo", "photo": name, "width": width, "height": height, "kind": kind,
                 "void": session.void, "classes": classes, "done": name in session.done,
-                "places": (self.places or {}).get(name, []), "model": self._about_model(), "sure": round(100 * SURE),
+                "places": (self.places or {}).get(name, []), "model": self._about_model(),
+                "sure": round(100 * SURE),
             },
             [content, zlib.compress(mask, 1)],
         )  # fmt: skip

@@ -1,0 +1,179 @@
+"""What is proposed, in which order, and which labels are suspected."""
+
+import json
+import shutil
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from engine import fit, make_loaders, make_model
+from labeling.oracle import accept, as_runs, fills, fills_needed, label, true_labels
+from labeling.proposals import (
+    choose_order,
+    enlarge,
+    look,
+    propose,
+    rank,
+    regions,
+    segments,
+    uncertainty,
+    view_of,
+)
+from labeling.rounds import next_round
+from labeling.session import open_data_set, open_session
+from labeling.suspects import read_places, suspect_places, thresholds
+from utils import CITYSCAPES, Classes
+
+
+@pytest.fixture
+def scene() -> tuple[torch.Tensor, np.ndarray]:
+    """A photograph of four areas, and the number of the area of each pixel."""
+    areas = np.zeros((60, 80), dtype=np.uint8)
+    areas[30:], areas[:20, 50:], areas[40:50, 10:30] = 1, 2, 3
+    colors = np.array([[90, 140, 210], [80, 80, 80], [30, 120, 40], [160, 20, 30]], dtype=np.uint8)
+    noise = np.random.default_rng(0).integers(0, 4, (60, 80, 3), dtype=np.uint8)
+    return torch.from_numpy(colors[areas] + noise).permute(2, 0, 1), areas
+
+
+class Painter(torch.nn.Module):
+    """Takes the place of a network: sky above, below road, and unsure on the right of that."""
+
+    depth, downscale, training, is_folded, classes = 0, 1, False, True, CITYSCAPES
+
+    def __init__(self):
+        super().__init__()
+        self.settings = {"num_classes": 19}
+        self.nothing = torch.nn.Parameter(torch.zeros(1))
+
+    def forward(self, images, whole):
+        n, _, h, w = images.shape
+        logits = torch.zeros(n, 19, h, w)
+        logits[:, 10, : h // 2], logits[:, 0, h // 2 :, : w // 2] = 9, 9
+        logits[:, 0, h // 2 :, w // 2 :] = 1
+        return logits
+
+
+def test_segments_keep_areas_apart_and_cover_all(scene):
+    image, areas = scene
+    found = segments(image)
+    assert set(np.unique(found)) == set(range(found.max() + 1))
+    assert all(len(np.unique(areas[found == i])) == 1 for i in range(found.max() + 1))
+
+
+def test_a_proposal_is_that_of_whole_segments_in_the_ids_of_the_users_classes(scene):
+    image, _ = scene
+    mine = Classes(("Road", "car"), (5, 9), ((1, 2, 3), (4, 5, 6)))  # and no sky
+    found = segments(image)
+    proposal = propose(Painter(), image, found, mine, 255)
+    assert set(proposal.ids[:30].ravel().tolist()) == {255}
+    assert set(proposal.ids[50:].ravel().tolist()) == {5}
+    assert all(len(np.unique(proposal.sure[found == i])) == 1 for i in range(found.max() + 1))
+    assert proposal.sure[59, 0] < 99  # the segment reaches into the half that is unsure
+    assert 0.2 < uncertainty(proposal) < 0.6
+    assert len(np.unique(regions(proposal))) == 2
+
+
+def test_what_is_open_stays_open_and_what_is_labelled_stays_as_it_is(scene):
+    image, _ = scene
+    proposal = propose(Painter(), image, segments(image), CITYSCAPES, 0)
+    mask = np.zeros((120, 160), dtype=np.uint8)
+    mask[0, 0] = 11
+    taken = accept(proposal, mask, 0, 0.9)
+    assert (taken[0, 0], taken[0, 1], taken[119, 159]) == (11, 23, 0)
+    assert (enlarge(proposal.ids, (120, 160))[1::2, 1::2] == proposal.ids).all()
+
+
+def test_the_order_prefers_the_unsure_and_shows_no_corner_twice_before_others():
+    corners = np.random.default_rng(0).integers(0, 255, (4, 3, 8, 8), dtype=np.uint8)
+    images = [
+        torch.from_numpy(corner).repeat_interleave(8, 1).repeat_interleave(8, 2) + i
+        for corner in corners
+        for i in range(5)
+    ]  # five nearly equal photographs of each of four corners
+    looks = np.stack([look(image) for image in images])
+    unsure = np.repeat([0.9, 0.5, 0.4, 0.3], 5)
+    order = choose_order(unsure, looks, looks[:0])
+    assert sorted(order) == list(range(20))
+    assert [i // 5 for i in order[:4]] == [0, 1, 2, 3]
+    assert choose_order(unsure, looks, looks[:1])[0] // 5 == 1  # the first corner is labelled
+
+
+def test_runs_and_fills_of_the_oracle_make_the_truth(scene):
+    image, areas = scene
+    found, ids = [segments(image)], (0, 1, 2, 3)
+    mask = np.full(areas.shape, 255, dtype=np.uint8)
+    needed = fills_needed(found, areas, mask, ids, 1.0)
+    assert needed == found[0].max() + 1
+    gains = [int(where.sum()) for where, _ in fills(found, areas, mask, ids)]
+    assert gains == sorted(gains, reverse=True)
+    assert (mask == areas).all()
+    runs = as_runs(areas, areas > 0)
+    again = np.zeros(areas.size)
+    for start, length, value in runs:
+        again[start : start + length] = value
+    assert (again.reshape(areas.shape) == areas).all()
+
+
+@pytest.mark.slow
+def test_a_round_of_labelling_training_and_labelling_with_the_new_network(streets, tmp_path):
+    folder = streets / "leftImg8bit" / "train"
+    session = open_session(folder, tmp_path / "set")
+    recipe = tmp_path / "own.yaml"
+    small = {"crop": [32, 64], "width": 4, "depth": 2, "batch_size": 4, "workers": 0}
+    recipe.write_text(json.dumps(small))
+    with pytest.raises(ValueError, match="0 photographs are labelled: label at least two"):
+        next_round(session, recipe, tmp_path / "runs")
+    for name in session.order[:4]:
+        truth = true_labels(session.photos[name].image)
+        assert label(session, name, truth, None, 30) > 0.5
+    settings, run = next_round(session, recipe, tmp_path / "runs", epochs=2)
+    assert (run.name, settings.downscale, settings.epochs) == ("1", 1, 2)
+    loaders = make_loaders(settings)
+    model = make_model(settings, session.classes)
+    assert len(list(fit(model, *loaders, settings, run))) == 2
+    assert next_round(session, recipe, tmp_path / "runs")[1].name == "2"
+    order = rank(session, model)
+    assert len(order) == 8 and session.order[:8] == [name for name, _ in order]
+    assert all(0 <= unsure <= 1 for _, unsure in order)
+    session.close()
+
+
+def test_a_place_is_where_a_sure_network_contradicts_the_labels():
+    labels = torch.zeros(40, 60, dtype=torch.uint8)
+    labels[:, 30:] = 1
+    right = torch.nn.functional.one_hot(labels.long(), 3).permute(2, 0, 1) * 0.8 + 0.1
+    limits = thresholds([(0, labels, right)], 3)
+    assert limits.tolist() == pytest.approx([0.9, 0.9, 1.0])
+    wrong = labels.clone()
+    wrong[5:15, 10:25], wrong[30:, :] = 1, 255  # an error, and what is not labelled
+    (place,) = suspect_places(wrong, right, limits)
+    assert place[:3] == ((10, 5, 25, 15), 1, 0)
+    assert place[3] == pytest.approx(150 * 0.8)
+    assert not list(suspect_places(labels, right, limits))
+
+
+@pytest.mark.slow
+def test_the_command_finds_an_error_and_the_notebook_opens_it(streets, tmp_path):
+    root = shutil.copytree(streets, tmp_path / "streets")
+    (path,) = (root / "gtFine" / "train").rglob("lindenau_000001*_gtFine_labelIds.png")
+    labels = np.array(Image.open(path))
+    Image.fromarray(np.where(labels == 7, 23, labels)).save(path)  # the road is sky
+    command = [sys.executable, "-m", "labeling.suspects", root, "--parts", "2", "--epochs", "12"]
+    command += ["--width", "8", "--depth", "2", "--downscale", "1", "--lr", "0.01"]
+    command += ["--batch_size", "2", "--runs", tmp_path / "runs", "--data_root", "elsewhere"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr[-2000:]
+    places, name = read_places(root / "suspects.json", 10), "train/lindenau/lindenau_000001_000019"
+    box = next(box for *box, text in places[name] if text == "sky: road?")
+    session = open_data_set(root, list(places))
+    assert (session.mask(name)[box[1] : box[3], box[0] : box[2]] == 23).any()
+    session.close()
+
+
+def test_views_have_at_most_the_longest_side():
+    assert view_of(torch.zeros(3, 300, 4000, dtype=torch.uint8)).shape == (3, 90, 1200)
+    assert view_of(torch.zeros(3, 20, 40, dtype=torch.uint8)).shape == (3, 20, 40)
