@@ -8,8 +8,8 @@ from engine import Recipe
 from labeling.session import Session
 
 SEEN = 800  # pixels of a photograph's longest side that a network looks at
-IMAGES = 3200  # that a training passes, whatever number of them is labelled: some minutes
-EPOCHS = 16, 100  # at least and at most
+IMAGES = 2400  # that a training passes, whatever number of them is labelled: some minutes
+EPOCHS = 12, 60  # at least and at most
 
 
 def next_round(

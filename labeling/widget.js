@@ -191,6 +191,7 @@ class Labeler {
 
   send(message, buffers) {
     if (!this.photo && message.type !== "hello" && message.type !== "stroke") return;
+    if (message.type === "go" || message.type === "hello") this.asked = performance.now();
     this.model.send({ photo: this.photo?.name, ...message }, undefined, buffers);
   }
 
@@ -265,11 +266,18 @@ class Labeler {
     if (!classes.some(([id]) => id === this.selected)) this.selected = classes[0][0];
     this.line = Math.max(1, Math.round(Math.max(width, height) / 1000)); // of outlines, in pixels
     this.labels = new OffscreenCanvas(width, height);
-    this.paintAll();
+    // Of a large photograph, a small copy of both is drawn where it is not zoomed into.
+    this.step = Math.ceil(Math.max(width, height) / 1600);
+    const [w, h] = [Math.ceil(width / this.step), Math.ceil(height / this.step)];
+    photo.small = await createImageBitmap(photo.bitmap, { resizeWidth: w, resizeHeight: h });
+    this.smallLabels = new OffscreenCanvas(w, h);
+    if (classes.some(([id]) => photo.counts[id])) this.paintAll();
     this.fit();
     this.showClasses();
     this.doneButton.setAttribute("aria-pressed", message.done);
     this.showStatus();
+    this.draw();
+    this.root.dataset.opened = Math.round(performance.now() - this.asked); // milliseconds
   }
 
   offer({ type, width, height }, maps) {
@@ -320,7 +328,7 @@ class Labeler {
     const id = this.photo.mask[i];
     if (this.photo.isClass[id]) return id;
     if (!this.proposed) return OPEN;
-    const at = this.rows[y] * this.small.width + this.columns[x];
+    const at = this.at(x, y);
     const proposed = this.proposed[at];
     return this.sure[at] >= this.threshold && this.photo.isClass[proposed] ? 256 + proposed : OPEN;
   }
@@ -353,6 +361,11 @@ class Labeler {
       }
     }
     this.labels.getContext("2d").putImageData(image, x0, y0);
+    const step = this.step, [left, top] = [x0 - (x0 % step), y0 - (y0 % step)];
+    const to = this.smallLabels.getContext("2d"), size = [x1 - left, y1 - top];
+    to.imageSmoothingEnabled = false;
+    to.clearRect(left / step, top / step, ...size.map((n) => Math.ceil(n / step)));
+    to.drawImage(this.labels, left, top, ...size, left / step, top / step, ...size.map((n) => n / step));
     this.redraw();
   }
 
@@ -373,14 +386,17 @@ class Labeler {
     const width = Math.min(Math.ceil((canvas.width / ratio - x) / scale), photo.width) - left;
     const height = Math.min(Math.ceil((canvas.height / ratio - y) / scale), photo.height) - top;
     if (width > 0 && height > 0) {
-      const part = [left, top, width, height];
-      context.drawImage(photo.bitmap, ...part, ...part);
+      const step = scale * ratio * this.step < 1.5 ? this.step : 1, part = [left, top, width, height];
+      const from = part.map((n) => n / step);
+      context.drawImage(step > 1 ? photo.small : photo.bitmap, ...from, ...part);
       context.globalAlpha = this.hidden ? 0 : this.opacity;
-      context.drawImage(this.labels, ...part, ...part);
+      context.drawImage(step > 1 ? this.smallLabels : this.labels, ...from, ...part);
       context.globalAlpha = 1;
     }
     this.drawMarks();
     canvas.dataset.view = `${scale} ${x} ${y}`;
+    if (this.event) this.root.dataset.drawn = Math.round(performance.now() - this.event);
+    this.event = null;
   }
 
   drawMarks() {
@@ -454,7 +470,7 @@ class Labeler {
     const { mask, width, counts, isClass } = this.photo, i = y * width + x, before = mask[i];
     let value = this.value;
     if (value === PROPOSED) {
-      value = this.proposed[this.rows[y] * this.small.width + this.columns[x]];
+      value = this.proposed[this.at(x, y)];
       if (!isClass[value]) return;
     }
     if (before === value || (this.keep.firstChild.checked && isClass[before] && this.tool !== "erase")) return;
@@ -496,11 +512,16 @@ class Labeler {
     return (e.shiftKey && this.regions) || this.segments;
   }
 
+  // Where a pixel lies in segments and proposals.
+  at(x, y) {
+    return this.rows[y] * this.small.width + this.columns[x];
+  }
+
   segmentAt(map, [x, y]) {
     const { width, height } = this.photo;
     [x, y] = [Math.floor(x), Math.floor(y)];
     if (x < 0 || y < 0 || x >= width || y >= height) return -1;
-    return map[this.rows[y] * this.small.width + this.columns[x]];
+    return map[this.at(x, y)];
   }
 
   // Where a segment lies in its map: [left, top, right, bottom], the last two outside of it.
@@ -524,7 +545,7 @@ class Labeler {
     const [y0, y1] = [Math.floor(top * down), Math.min(Math.ceil(bottom * down), height)];
     for (let y = y0; y < y1; y++)
       for (let x = x0; x < x1; x++)
-        if (map[this.rows[y] * this.small.width + this.columns[x]] === segment) this.put(x, y);
+        if (map[this.at(x, y)] === segment) this.put(x, y);
     this.paint(x0, y0, x1, y1);
   }
 
@@ -622,6 +643,7 @@ class Labeler {
     }
     if (this.tool === "fill" && !this.segments) return this.fail("the segments are still being computed");
     this.begin();
+    this.event ??= e.timeStamp;
     this.last = place.in;
     this.extend(place.in, this.mapFor(e));
   }
@@ -649,6 +671,7 @@ class Labeler {
     }
     if (before && this.moving) return this.zoom(1, [0, 0], shift);
     this.pointer = place.in;
+    if (this.box) this.event ??= e.timeStamp; // until when it is drawn
     if (this.box) for (const each of e.getCoalescedEvents?.() ?? []) this.extend(this.placeOf(each).in, this.mapFor(e));
     if (this.box) this.extend(place.in, this.mapFor(e));
     if (this.tool === "fill" && this.segments) this.showHover(place.in, this.mapFor(e));

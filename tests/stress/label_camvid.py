@@ -1,0 +1,230 @@
+"""label.ipynb as a new user would go through it: twenty photographs, labelled with real pointer events.
+
+    python -m tests.stress.label_camvid shared/camvid/CamVid --record docs/labeling-run.json
+
+Frames of two of CamVid's videos go into a folder without masks. The notebook runs in JupyterLab
+under Chromium; an oracle, which knows CamVid's labels, presses A for the proposal, chooses classes
+by their keys and clicks segments, or with Shift what the network takes for one thing, until 95 % of
+a photograph are right or `--most` fills are done. After the first photographs the notebook trains,
+and the oracle goes on with the new network's proposals. At the end the networks are evaluated on
+the third video, of which no frame was labelled.
+"""
+
+import argparse
+import json
+import shutil
+import statistics
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import nbformat
+import numpy as np
+from scipy.ndimage import distance_transform_edt
+
+ROOT = Path(__file__).resolve().parents[2]
+sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
+
+from jupyterlab import chromium, jupyterlab, open_notebook, wait_for  # noqa: E402
+
+from data_io.image_io import read_image  # noqa: E402
+from dataset import Cityscapes  # noqa: E402
+from engine import make_loader  # noqa: E402
+from engine.loop import evaluate  # noqa: E402
+from inference import load_model  # noqa: E402
+from labeling.oracle import best_fill  # noqa: E402
+from labeling.proposals import enlarge, propose, regions, segments, view_of  # noqa: E402
+from labeling.session import open_session  # noqa: E402
+from prepare.camvid import convert, read_labels  # noqa: E402
+from runtime.files import atomic_write  # noqa: E402
+from utils import CITYSCAPES, metrics  # noqa: E402
+
+KEYS = [f"Digit{(i + 1) % 10}" if i < 10 else f"Shift+Digit{(i + 1) % 10}" for i in range(19)]
+UNSEEN = "0006R0"
+
+
+def choose_photographs(camvid: Path, count: int) -> list[Path]:
+    """Frames of two videos, evenly in time."""
+    frames = [p for p in sorted((camvid / "train").glob("*.png")) if UNSEEN not in p.name]
+    return [frames[i * len(frames) // count] for i in range(count)]
+
+
+class Oracle:
+    """Labels what the widget of a page shows, and keeps count."""
+
+    def __init__(self, page, folder: Path, camvid: Path, most: int):
+        self.page, self.folder, self.camvid, self.most = page, folder, camvid, most
+        self.rows = []
+
+    @property
+    def widget(self):
+        return self.page.locator(".labeler").last
+
+    def wait_ready(self, but: str = "") -> str:
+        def is_ready() -> bool:
+            name = self.widget.get_attribute("data-photo")
+            return bool(name) and name != but and self.widget.get_attribute("data-ready") == "true"
+
+        wait_for(is_ready, 120, "a photograph in the widget")
+        return self.widget.get_attribute("data-photo")
+
+    def mask(self, name: str, shape: tuple[int, int]) -> np.ndarray:
+        found = [*self.folder.glob(f"data/gtFine/*/*/*{Path(name).stem.replace('_', '-')}_*.png")]
+        if not found:
+            return np.full(shape, 255, dtype=np.uint8)
+        from PIL import Image
+
+        return np.array(Image.open(found[0]))
+
+    def saved(self) -> None:
+        wait_for(lambda: self.widget.get_attribute("data-saved") == "true", 30, "the save")
+
+    def label(self, name: str, model) -> None:
+        """Label the open photograph, and go to the next."""
+        start = time.monotonic()
+        truth = read_labels(self.camvid / "trainannot" / name)
+        view = view_of(read_image(self.folder / "photographs" / name))
+        found = segments(view)
+        proposal = propose(model, view, found, CITYSCAPES, 255)
+        maps = [enlarge(each, truth.shape) for each in (found, regions(proposal))]
+        scored = np.isin(truth, CITYSCAPES.ids)
+        self.widget.focus()
+        self.page.keyboard.press("f")
+        self.page.keyboard.press("a")
+        self.saved()
+        mask, slow = self.mask(name, truth.shape), []
+        proposed = float((mask == truth)[scored].mean())
+        wrong = float(((mask != truth) & (mask != 255))[scored].mean())
+        for count in range(self.most + 1):
+            if count == self.most or (mask == truth)[scored].mean() >= 0.95:
+                break
+            best = [best_fill(each, truth, mask, CITYSCAPES.ids) for each in maps]
+            gain, segment, i = max(best)
+            if gain <= 0:
+                break
+            which = best.index((gain, segment, i))
+            slow.append(self.fill(maps[which] == segment, i, which == 1))
+            mask = self.mask(name, truth.shape)
+        right = float((mask == truth)[scored].mean())
+        self.rows.append(
+            {"photograph": name, "fills": count, "right": right, "proposed_right": proposed}
+            | {"proposed_wrong": wrong, "seconds": time.monotonic() - start}
+            | {"seconds_a_fill": statistics.median(slow) if slow else 0}
+        )
+        print(json.dumps(self.rows[-1]), flush=True)
+        self.page.keyboard.press("Enter")
+
+    def fill(self, where: np.ndarray, i: int, whole: bool) -> float:
+        """Click the innermost pixel of an area; returns the seconds until it is on disk."""
+        depth = distance_transform_edt(np.pad(where, 1))[1:-1, 1:-1]
+        y, x = np.unravel_index(depth.argmax(), depth.shape)
+        canvas = self.widget.locator("canvas")
+        scale, left, top = map(float, canvas.get_attribute("data-view").split())
+        box = canvas.bounding_box()
+        self.page.keyboard.press(KEYS[CITYSCAPES.ids.index(i)])
+        start = time.monotonic()
+        if whole:
+            self.page.keyboard.down("Shift")
+        self.page.mouse.click(
+            box["x"] + left + (x + 0.5) * scale, box["y"] + top + (y + 0.5) * scale
+        )
+        if whole:
+            self.page.keyboard.up("Shift")
+        self.saved()
+        return time.monotonic() - start
+
+
+def run_cells(page, first: int, last: int, seconds: float) -> None:
+    """Run code cells, by their number from 0, one after the other, and wait for each."""
+    cells = page.locator(".jp-CodeCell")
+    for number in range(first, last + 1):
+        cell = cells.nth(number)
+        cell.locator(".jp-InputArea-editor").click()
+        page.keyboard.press("Shift+Enter")
+        prompt = cell.locator(".jp-InputPrompt")
+        wait_for(
+            lambda prompt=prompt: prompt.inner_text()[1:2].isdigit(), seconds, f"cell {number}"
+        )
+        error = cell.locator(".jp-RenderedText[data-mime-type='application/vnd.jupyter.error']")
+        assert error.count() == 0, error.first.inner_text()
+
+
+def notebook_of(folder: Path, epochs: int | None) -> None:
+    """label.ipynb beside the code that it imports, with other settings."""
+    notebook = nbformat.read(ROOT / "label.ipynb", as_version=4)
+    for cell in notebook.cells:
+        if cell.cell_type == "code":
+            cell.outputs, cell.execution_count = [], None
+    settings = next(c for c in notebook.cells if "parameters" in c.metadata.get("tags", []))
+    places = {"photographs": "photographs", "data_root": "data", "runs": "runs"}
+    lines = [f'{name} = r"{folder / place}"' for name, place in places.items()]
+    settings.source += "\n" + "\n".join([*lines, f"epochs = {epochs}"])
+    nbformat.write(notebook, folder / "label.ipynb")
+    for path in ROOT.iterdir():  # the notebook wants to start in the repository
+        if path.name not in ("label.ipynb", "data", "runs") and not path.name.startswith("."):
+            (folder / path.name).symlink_to(path)
+
+
+def judge(checkpoint: Path, camvid: Path) -> dict:
+    """mIoU and accuracy on the video of which nothing was labelled, at full resolution."""
+    model = load_model(checkpoint)
+    frames = Cityscapes(camvid, downscale_labels=False, cities=[UNSEEN.lower()])
+    _, confusion = evaluate(
+        model, make_loader(frames, 8, False, 0), next(model.parameters()).device
+    )
+    found = metrics(confusion, CITYSCAPES)
+    return {"mIoU": found["mIoU"], "accuracy": found["val_accuracy"]}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("camvid", type=Path, help="CamVid, as the SegNet tutorial has it")
+    parser.add_argument("--photographs", type=int, default=20)
+    parser.add_argument("--first", type=int, default=6, help="labelled before the training")
+    parser.add_argument("--most", type=int, default=100, help="fills of a photograph")
+    parser.add_argument("--epochs", type=int, help="of each training; default: the notebook's")
+    parser.add_argument("--record", type=Path, help="a JSON file for the result")
+    args = parser.parse_args()
+    folder = Path(tempfile.mkdtemp(prefix="label-"))
+    (folder / "photographs").mkdir()
+    for path in choose_photographs(args.camvid, args.photographs):
+        shutil.copy(path, folder / "photographs")
+    notebook_of(folder, args.epochs)
+    start = time.monotonic()
+    with jupyterlab(folder) as address, chromium() as browser:
+        page = open_notebook(browser, address, "label.ipynb", run=False)
+        oracle = Oracle(page, folder, args.camvid, args.most)
+        checkpoints, name = [folder / "checkpoints" / "streets-512.pt"], ""
+        run_cells(page, 0, 4, 600)  # to the widget
+        for count in range(args.photographs):
+            if count == args.first:
+                run_cells(page, 6, 11, 1800)  # the training, and the widget again
+                checkpoints.append(folder / "runs" / "1" / "best.pt")
+            name = oracle.wait_ready(name)
+            oracle.label(name, load_model(checkpoints[-1]))
+        run_cells(page, 6, 8, 1800)
+        checkpoints.append(folder / "runs" / "2" / "best.pt")
+    session = open_session(folder / "photographs", folder / "data")
+    session.close()
+    convert(args.camvid, folder / "camvid")
+    names = "streets", f"{args.first} photographs", f"{args.photographs} photographs"
+    result = {
+        "repeat": f"python -m tests.stress.label_camvid CAMVID --most {args.most}",
+        "minutes": (time.monotonic() - start) / 60,
+        "unseen video": {
+            name: judge(path, folder / "camvid") if i else None
+            for i, (name, path) in enumerate(zip(names, checkpoints, strict=True))
+        },
+        "photographs": oracle.rows,
+    }
+    print(json.dumps(result, indent=1))
+    if args.record:
+        atomic_write(args.record, json.dumps(result, indent=1).encode())
+    shutil.rmtree(folder)
+
+
+if __name__ == "__main__":
+    main()
