@@ -1,4 +1,4 @@
-"""label.ipynb as a new user would go through it: twenty photographs, labelled with real pointer events.
+"""label.ipynb as a new user goes through it: twenty photographs, labelled with real pointer events.
 
     python -m tests.stress.label_camvid shared/camvid/CamVid --record docs/labeling-run.json
 
@@ -215,8 +215,8 @@ def main() -> None:
         "repeat": f"python -m tests.stress.label_camvid CAMVID --most {args.most}",
         "minutes": (time.monotonic() - start) / 60,
         "unseen video": {
-            name: judge(path, folder / "camvid") if i else None
-            for i, (name, path) in enumerate(zip(names, checkpoints, strict=True))
+            name: judge(path, folder / "camvid")
+            for name, path in zip(names, checkpoints, strict=True)
         },
         "photographs": oracle.rows,
     }
