@@ -9,7 +9,7 @@ from torch import Tensor
 
 from data_io.image_io import read_image
 from dataset import resize
-from inference import fold_batch_norm, predict
+from inference import predict
 from labeling.session import Session
 from model import UNet
 from runtime.console import progress_bar
@@ -130,7 +130,7 @@ def rank(session: Session, model: UNet) -> list[tuple[str, float]]:
     Returns the names of those that are not labelled with their uncertainties, in that order. Files
     that cannot be read come last, with nan.
     """
-    model, unsure, looks = fold_batch_norm(model), {}, {}
+    unsure, looks = {}, {}
     with progress_bar(len(session.photos), "look at all") as bar:
         for name, photo in session.photos.items():
             try:

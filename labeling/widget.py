@@ -20,7 +20,6 @@ from PIL import Image
 from torch import Tensor
 
 from data_io.image_io import open_image, read_image
-from inference import fold_batch_norm
 from labeling.proposals import SURE, known_classes, propose, regions, segments, view_of
 from labeling.session import Session
 from model import UNet
@@ -52,7 +51,7 @@ class LabelWidget(anywidget.AnyWidget):
     ):
         journal = hashlib.sha256(str(session.root.resolve()).encode()).hexdigest()[:16]
         super().__init__(journal=journal, **options)
-        self.session, self.model, self.places = session, model and fold_batch_norm(model), places
+        self.session, self.model, self.places = session, model, places
         self._lock, self._worker = RLock(), ThreadPoolExecutor(1)
         self._ready: dict[str, Future] = {}  # segments and proposals, also of the next photograph
         self.on_msg(lambda _, content, buffers: self._answer(content, buffers))
