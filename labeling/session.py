@@ -49,9 +49,8 @@ class Photo(NamedTuple):
 class Session:
     """Photographs that are being labelled. Open one with `open_session` or `open_data_set`.
 
-    Its methods may be called from several threads. Whatever changes a mask has it on disk when it
-    returns; where that fails it raises OSError, keeps the change in memory, and the next save, of
-    a stroke or of `save`, writes it, too.
+    Its methods may be called from several threads. A stroke is on disk when `stroke` returns; where
+    that fails it raises OSError, keeps the stroke in memory, and the next save writes it, too.
 
     Attributes:
         root: the data set.
@@ -143,6 +142,10 @@ class Session:
         is no class, OSError if it cannot be saved.
         """
         with self._lock:
+            if name not in self.photos:
+                raise ValueError(
+                    f"{name} is no longer among the photographs: its stroke is left out"
+                )
             mask = self.mask(name)
             runs = np.asarray(runs, dtype=np.int64).reshape(-1, 3)
             starts, stops, ids = runs[:, 0], runs[:, 0] + runs[:, 1], runs[:, 2]
@@ -162,7 +165,7 @@ class Session:
             self.save(name)
 
     def undo(self, name: str) -> tuple[int, bytes] | None:
-        """Take the last stroke back, and save; None if there is none.
+        """Take the last stroke back, to be saved by `save`; None if there is none.
 
         Returns where the changed part of the mask starts, and its pixels, compressed by zlib.
         """
@@ -180,7 +183,7 @@ class Session:
             target[name].append(step)
             pixels = np.frombuffer(zlib.decompress(step[side]), dtype=np.uint8)
             self.mask(name).reshape(-1)[step[0] : step[0] + len(pixels)] = pixels
-            self.save(name)
+            self._unsaved.add(name)
             return step[0], step[side]
 
     def save(self, *names: str) -> None:

@@ -404,7 +404,7 @@ class Labeler {
     context.lineWidth = 2 * pixel;
     if (this.hover && this.tool === "fill") {
       const { image, x, y } = this.hover, { width, height } = this.small;
-      context.globalAlpha = 0.5;
+      context.globalAlpha = 0.35;
       context.drawImage(image, (x * photo.width) / width, (y * photo.height) / height,
         (image.width * photo.width) / width, (image.height * photo.height) / height);
       context.globalAlpha = 1;

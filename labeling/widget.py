@@ -69,6 +69,7 @@ class LabelWidget(anywidget.AnyWidget):
             elif kind in ("undo", "redo"):
                 if changed := getattr(session, kind)(name):
                     self.send({"type": "patch", "photo": name, "start": changed[0]}, [changed[1]])
+                session.save()
             elif kind == "save":
                 session.save()
             elif kind == "go":
@@ -76,8 +77,11 @@ class LabelWidget(anywidget.AnyWidget):
             elif kind == "done":
                 session.set_done(name, message["done"])
                 self._list()
-        except (OSError, ValueError) as error:
+        except OSError as error:  # the session keeps what it could not save, for the next time
             self.send({"type": "error", "text": str(error)})
+        except ValueError as error:
+            self.send({"type": "error", "text": str(error)})
+            self.send({"type": "saved", "number": message.get("number", 0)})  # it never will be
         else:
             self.send({"type": "saved", "number": message.get("number", 0)})
 

@@ -81,6 +81,7 @@ def test_undo_and_redo_go_back_and_forth_over_a_hundred_random_strokes(opened):
         states.append(opened.mask(name).copy())
     for state in states[-2::-1]:
         opened.undo(name)
+        opened.save()
         assert (on_disk(opened, name) == state).all()
     assert opened.undo(name) is None
     for state in states[1:61]:
@@ -222,3 +223,29 @@ def test_correcting_a_data_set_keeps_the_ids_that_are_no_class(streets, tmp_path
     picked.close()
     assert json.loads((root / "corrections.json").read_text())["void"] == 0
     assert labeling._open == {}
+
+
+def test_the_widget_says_what_is_on_disk_and_shows_an_undone_stroke_that_cannot_be_saved(
+    opened, monkeypatch
+):
+    from labeling.widget import LabelWidget
+
+    widget, sent = LabelWidget(opened), []
+    monkeypatch.setattr(widget, "send", lambda message, buffers=(): sent.append(message))
+
+    def ask(kind: str, number: int = 0, runs: tuple = ()) -> list[str]:
+        sent.clear()
+        buffers = [np.array(runs, dtype="<u4").tobytes()]
+        widget._answer({"type": kind, "photo": "b.png", "number": number}, buffers)
+        return [message["type"] for message in sent if message["type"] != "list"]
+
+    assert ask("stroke", 1, (0, 9, 1)) == ["saved"]
+    assert sent[-1]["number"] == 1
+    assert ask("stroke", 2, (0, 9, 77)) == ["error", "saved"]  # is no class, and never will be
+    with monkeypatch.context() as patch:
+        patch.setattr(files.os, "fsync", lambda _: (_ for _ in ()).throw(OSError(28, "disk full")))
+        assert ask("stroke", 3, (9, 9, 1)) == ["error"]
+        assert "disk full" in sent[-1]["text"]
+        assert ask("undo") == ["patch", "error"]
+    assert ask("save", 3) == ["saved"]
+    assert (on_disk(opened, "b.png").reshape(-1)[:18] == [1] * 9 + [opened.void] * 9).all()
