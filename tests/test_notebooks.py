@@ -112,7 +112,26 @@ def test_the_shell_evaluates_as_the_test_notebook_does(trained, tmp_path):
     assert figures == {"metrics.png", "classious.png", "confusion.png", "results.png"}
 
 
-@pytest.mark.parametrize("name", ["trainer.ipynb", "test.ipynb", "studies.ipynb"])
+def test_the_labelling_notebook_labels_trains_and_looks_at_the_rest(tmp_path):
+    pytest.importorskip("anywidget")
+    recipe = tmp_path / "small.yaml"
+    recipe.write_text(yaml.safe_dump({**SMALL, "crop": [64, 64]}))
+    notebook = papermill(
+        "label.ipynb",
+        tmp_path / "label.ipynb",
+        data_root=tmp_path / "set",
+        runs=tmp_path / "runs",
+        recipe=recipe,
+        checkpoint="checkpoints/streets.pt",
+        epochs=2,
+    )
+    assert outputs(notebook).count("of its pixels are right") == 5
+    assert outputs(notebook).count("image/png") == 3
+    assert len(json.loads((tmp_path / "runs" / "1" / "history.json").read_text())) == 2
+    assert len(list((tmp_path / "set").rglob("*_labelIds.png"))) == 5
+
+
+@pytest.mark.parametrize("name", ["trainer.ipynb", "test.ipynb", "studies.ipynb", "label.ipynb"])
 def test_the_committed_notebook_was_run_from_top_to_bottom_and_names_no_machine(name):
     notebook = nbformat.read(name, as_version=4)
     code = [cell for cell in notebook.cells if cell.cell_type == "code"]
@@ -124,7 +143,7 @@ def test_the_committed_notebook_was_run_from_top_to_bottom_and_names_no_machine(
     assert '"output_type": "error"' not in text
 
 
-@pytest.mark.parametrize("name", ["trainer.ipynb", "test.ipynb", "studies.ipynb"])
+@pytest.mark.parametrize("name", ["trainer.ipynb", "test.ipynb", "studies.ipynb", "label.ipynb"])
 def test_no_cell_assigns_to_a_setting(name):
     cells = [c for c in nbformat.read(name, as_version=4).cells if c.cell_type == "code"]
     (first,) = (c for c in cells if "parameters" in c.metadata.get("tags", []))
