@@ -15,7 +15,7 @@ from model import UNet
 from runtime.console import progress_bar
 from utils import Classes
 
-LONGEST = 1200  # pixels of the side of what segments and proposals are computed on
+LONGEST = 1000  # pixels of the side of what segments and proposals are computed on
 SEEN = 800  # pixels of the longest side that a network looks at, as in its trainings
 SURE = 0.7  # how probable a segment's class must be for it to be proposed
 LEAST = 50  # pixels of a segment, of a photograph with 480x360

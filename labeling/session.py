@@ -123,11 +123,11 @@ class Session:
 
     def go(self, name: str) -> tuple[Tensor, np.ndarray]:
         """Open a photograph: its RGB (3, H, W) uint8, upright, and its mask (see `mask`)."""
+        image = read_image(self.photos[name].image)
         with self._lock:
-            opened = read_image(self.photos[name].image), self.mask(name)
-            self.at = name
+            mask, self.at = self.mask(name), name
             self._save_record()
-            return opened
+        return image, mask
 
     def neighbour(self, step: int) -> str:
         """The name of the photograph `step` places after the open one, or the last there is."""

@@ -123,7 +123,7 @@ def suspect_places(
         if place.area >= LEAST:
             top, left, bottom, right = place.bbox
             label, other = divmod(int(kinds[tuple(place.coords[0])]) - 1, len(limits))
-            score = float(place.area * place.mean_intensity)
+            score = float(place.area * place.intensity_mean)
             yield (left, top, right, bottom), label, other, score
 
 

@@ -361,12 +361,19 @@ class Labeler {
       }
     }
     this.labels.getContext("2d").putImageData(image, x0, y0);
-    const step = this.step, [left, top] = [x0 - (x0 % step), y0 - (y0 % step)];
-    const to = this.smallLabels.getContext("2d"), size = [x1 - left, y1 - top];
-    to.imageSmoothingEnabled = false;
-    to.clearRect(left / step, top / step, ...size.map((n) => Math.ceil(n / step)));
-    to.drawImage(this.labels, left, top, ...size, left / step, top / step, ...size.map((n) => n / step));
+    if (this.step > 1) this.paintSmall(pixels, x0, y0, x1, y1);
     this.redraw();
+  }
+
+  // Every so manieth pixel of a rectangle of labels, in the small copy. To draw it from the large
+  // one would make the browser copy that for each stroke.
+  paintSmall(pixels, x0, y0, x1, y1) {
+    const step = this.step, [left, top, right, bottom] = [x0, y0, x1, y1].map((n) => Math.ceil(n / step));
+    if (left >= right || top >= bottom) return;
+    const image = new ImageData(right - left, bottom - top), small = new Uint32Array(image.data.buffer);
+    for (let y = top, to = 0; y < bottom; y++)
+      for (let x = left; x < right; x++) small[to++] = pixels[(y * step - y0) * (x1 - x0) + x * step - x0];
+    this.smallLabels.getContext("2d").putImageData(image, left, top);
   }
 
   redraw() {

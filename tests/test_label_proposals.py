@@ -175,5 +175,5 @@ def test_the_command_finds_an_error_and_the_notebook_opens_it(streets, tmp_path)
 
 
 def test_views_have_at_most_the_longest_side():
-    assert view_of(torch.zeros(3, 300, 4000, dtype=torch.uint8)).shape == (3, 90, 1200)
+    assert view_of(torch.zeros(3, 300, 4000, dtype=torch.uint8)).shape == (3, 75, 1000)
     assert view_of(torch.zeros(3, 20, 40, dtype=torch.uint8)).shape == (3, 20, 40)
