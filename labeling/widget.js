@@ -114,16 +114,13 @@ class Labeler {
         this.doneButton, this.status, this.note));
     el.append(this.root);
     this.context = this.canvas.getContext("2d");
-    const listen = (node, name, method, options) => node.addEventListener(name, (e) => this[method](e), options);
-    listen(this.canvas, "pointerdown", "down");
-    listen(this.canvas, "pointermove", "move");
-    listen(this.canvas, "pointerup", "up");
-    listen(this.canvas, "pointercancel", "up");
-    listen(this.canvas, "pointerleave", "leave");
-    listen(this.canvas, "wheel", "wheel", { passive: false });
+    const pointer = { down: "down", move: "move", up: "up", cancel: "up", leave: "leave" };
+    for (const [name, method] of Object.entries(pointer))
+      this.canvas.addEventListener(`pointer${name}`, (e) => this[method](e));
+    this.canvas.addEventListener("wheel", (e) => this.wheel(e), { passive: false });
     this.canvas.addEventListener("contextmenu", (e) => e.preventDefault());
-    listen(this.root, "keydown", "key");
-    listen(this.root, "keyup", "keyUp");
+    this.root.addEventListener("keydown", (e) => this.key(e));
+    this.root.addEventListener("keyup", (e) => this.keyUp(e));
     this.root.addEventListener("focusout", () => { this.hidden = this.space = false; this.redraw(); });
     this.setTool("fill");
   }
@@ -465,11 +462,11 @@ class Labeler {
 
   // ------------------------------------------------------------------ strokes
 
-  begin() {
+  begin(value = this.tool === "erase" ? this.photo.void : this.selected) {
     const { width, height } = this.photo;
     this.touched ??= new Uint8Array(width * height);
     this.box = [width, height, 0, 0];
-    this.value = this.tool === "erase" ? this.photo.void : this.selected;
+    this.value = value;
   }
 
   // Give a pixel the class of the stroke.
@@ -545,68 +542,61 @@ class Labeler {
     return box;
   }
 
-  fillSegment(map, segment) {
-    const [left, top, right, bottom] = this.boxOf(map, segment), { width, height } = this.photo;
-    const by = width / this.small.width, down = height / this.small.height;
-    const [x0, x1] = [Math.floor(left * by), Math.min(Math.ceil(right * by), width)];
-    const [y0, y1] = [Math.floor(top * down), Math.min(Math.ceil(bottom * down), height)];
-    for (let y = y0; y < y1; y++)
-      for (let x = x0; x < x1; x++)
-        if (map[this.at(x, y)] === segment) this.put(x, y);
+  // Give those pixels of a rectangle the class of the stroke for which `inside` holds, and draw it.
+  putWhere(x0, y0, x1, y1, inside) {
+    const { width, height } = this.photo;
+    [x0, y0] = [x0, y0].map((n) => Math.max(Math.floor(n), 0));
+    [x1, y1] = [Math.min(Math.ceil(x1), width), Math.min(Math.ceil(y1), height)];
+    if (x0 >= x1 || y0 >= y1) return;
+    for (let y = y0; y < y1; y++) for (let x = x0; x < x1; x++) if (inside(x, y)) this.put(x, y);
     this.paint(x0, y0, x1, y1);
+  }
+
+  fillSegment(map, segment) {
+    const [left, top, right, bottom] = this.boxOf(map, segment);
+    const by = this.photo.width / this.small.width, down = this.photo.height / this.small.height;
+    this.putWhere(left * by, top * down, right * by, bottom * down, (x, y) => map[this.at(x, y)] === segment);
   }
 
   // All pixels whose centre is at most the radius away from the line between two points.
   brushLine([ax, ay], [bx, by]) {
-    const { width, height } = this.photo, r = this.radius, [dx, dy] = [bx - ax, by - ay];
-    const length = dx * dx + dy * dy || 1;
-    const x0 = Math.max(Math.floor(Math.min(ax, bx) - r), 0), x1 = Math.min(Math.ceil(Math.max(ax, bx) + r) + 1, width);
-    const y0 = Math.max(Math.floor(Math.min(ay, by) - r), 0), y1 = Math.min(Math.ceil(Math.max(ay, by) + r) + 1, height);
-    if (x0 >= x1 || y0 >= y1) return;
-    for (let y = y0; y < y1; y++)
-      for (let x = x0; x < x1; x++) {
-        const [px, py] = [x + 0.5 - ax, y + 0.5 - ay];
-        const t = Math.min(Math.max((px * dx + py * dy) / length, 0), 1);
-        if ((px - t * dx) ** 2 + (py - t * dy) ** 2 <= r * r) this.put(x, y);
-      }
-    this.paint(x0, y0, x1, y1);
+    const r = this.radius, [dx, dy] = [bx - ax, by - ay], length = dx * dx + dy * dy || 1;
+    const isNear = (x, y) => {
+      const [px, py] = [x + 0.5 - ax, y + 0.5 - ay];
+      const t = Math.min(Math.max((px * dx + py * dy) / length, 0), 1);
+      return (px - t * dx) ** 2 + (py - t * dy) ** 2 <= r * r;
+    };
+    this.putWhere(Math.min(ax, bx) - r, Math.min(ay, by) - r, Math.max(ax, bx) + r, Math.max(ay, by) + r, isNear);
   }
 
   // All pixels whose centre is inside, by the even-odd rule.
   fillPolygon() {
-    const { width, height } = this.photo, corners = this.corners;
+    const corners = this.corners;
     this.corners = [];
     if (corners.length < 3) return this.redraw();
+    let row = -1, cuts = []; // where the edges cross the row's middle
+    const isInside = (x, y) => {
+      if (y !== row) {
+        cuts = [];
+        row = y;
+        corners.forEach(([ax, ay], i) => {
+          const [bx, by] = corners[(i + 1) % corners.length], middle = y + 0.5;
+          if (ay <= middle !== by <= middle) cuts.push(ax + ((middle - ay) / (by - ay)) * (bx - ax));
+        });
+      }
+      return cuts.filter((at) => at <= x + 0.5).length % 2 === 1;
+    };
+    const xs = corners.map(([x]) => x), ys = corners.map(([, y]) => y);
     this.begin();
-    const ys = corners.map(([, y]) => y);
-    const y0 = Math.max(Math.floor(Math.min(...ys)), 0), y1 = Math.min(Math.ceil(Math.max(...ys)), height);
-    for (let y = y0; y < y1; y++) {
-      const cuts = [];
-      corners.forEach(([ax, ay], i) => {
-        const [bx, by] = corners[(i + 1) % corners.length], at = y + 0.5;
-        if (ay <= at !== by <= at) cuts.push(ax + ((at - ay) / (by - ay)) * (bx - ax));
-      });
-      cuts.sort((a, b) => a - b);
-      for (let i = 0; i + 1 < cuts.length; i += 2)
-        for (let x = Math.max(Math.ceil(cuts[i] - 0.5), 0); x < Math.min(cuts[i + 1] - 0.5, width); x++) this.put(x, y);
-    }
-    this.paint(0, y0, width, y1);
+    this.putWhere(Math.min(...xs), Math.min(...ys), Math.max(...xs), Math.max(...ys), isInside);
     this.end();
   }
 
   takeProposal() {
     if (!this.proposed) return;
     const { width, height } = this.photo;
-    this.begin();
-    const value = this.value;
-    this.value = PROPOSED;
-    for (let y = 0, i = 0; y < height; y++)
-      for (let x = 0; x < width; x++, i++) {
-        const shown = this.shown(i, x, y);
-        if (shown >= 256 && shown !== OPEN) this.put(x, y);
-      }
-    this.value = value;
-    this.paintAll();
+    this.begin(PROPOSED);
+    this.putWhere(0, 0, width, height, (x, y) => (this.shown(y * width + x, x, y) & 768) === 256);
     this.end();
   }
 
