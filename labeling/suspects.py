@@ -25,7 +25,8 @@ from torch import Tensor, nn
 from data_io.layout import IMAGE
 from dataset import Cityscapes
 from engine import Recipe, fit, make_loader, make_model
-from engine.loaders import make_transform, message
+from engine.augment import make_transforms
+from engine.loaders import message
 from engine.recipe import parse_recipe, recipe_parser
 from inference import inference_net, predict_rows
 from runtime.console import progress_bar
@@ -56,7 +57,7 @@ def train_without(recipe: Recipe, part: int, parts: int, run: Path) -> tuple[nn.
     """
     scenes = [
         Cityscapes(
-            *(recipe.data_root, "train", "fine", make_transform(recipe, recipe.crop)),
+            *(recipe.data_root, "train", "fine", make_transforms(recipe)),
             *(recipe.seed, recipe.downscale),
         ),
         Cityscapes(recipe.data_root, downscale=recipe.downscale),

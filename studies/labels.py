@@ -34,7 +34,7 @@ from torch.utils.data import DataLoader
 from data_io.image_io import read_grey, read_image
 from dataset import Cityscapes
 from engine import Recipe, evaluate, fit, make_loader, make_model
-from engine.loaders import make_transform
+from engine.augment import make_transforms
 from inference import load_model
 from labeling.oracle import accept, fills_needed
 from labeling.proposals import choose_order, look, propose, regions, segments, uncertainty
@@ -135,10 +135,11 @@ def make_loaders(
     run: Run, recipe: Recipe, streets: Path, folder: Path
 ) -> tuple[DataLoader, DataLoader, Cityscapes]:
     """Training batches, those of a tenth of the unseen video, and all of that."""
-    transforms = make_transform(recipe, recipe.crop)
     read_as = {"downscale": recipe.downscale}
     train = Cityscapes(
-        *(recipe.data_root, "train", "fine", transforms, recipe.seed), hold_out=[UNSEEN], **read_as
+        *(recipe.data_root, "train", "fine", make_transforms(recipe), recipe.seed),
+        hold_out=[UNSEEN],
+        **read_as,
     )
     length, indices = len(train), choose(run, train, streets)
     targets = [train.targets[i] for i in indices]
@@ -181,7 +182,7 @@ def perform(run: Run, data_root: str, streets: Path, folder: Path) -> dict:
         seconds += record["seconds"]
         print(f"{run}: epoch {record['epoch']} of {EPOCHS}, mIoU {record['mIoU']:.1%}", flush=True)
     loader = make_loader(unseen, 8, False)
-    _, confusion = evaluate(model, loader, next(model.parameters()).device)
+    _, confusion = evaluate(model, loader, precision=recipe.precision)
     found = metrics(confusion, CITYSCAPES)
     entry = {"run": run, "mIoU": found["mIoU"], "accuracy": found["val_accuracy"]}
     if run.start == "streets":

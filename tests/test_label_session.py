@@ -249,3 +249,9 @@ def test_the_widget_says_what_is_on_disk_and_shows_an_undone_stroke_that_cannot_
         assert ask("undo") == ["patch", "error"]
     assert ask("save", 3) == ["saved"]
     assert (on_disk(opened, "b.png").reshape(-1)[:18] == [1] * 9 + [opened.void] * 9).all()
+
+
+def test_a_missing_library_is_named_with_its_cure():
+    code = "import sys; sys.modules['anywidget'] = None; import labeling.session"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
+    assert "needs anywidget: `pip install anywidget scikit-image`" in done.stderr

@@ -170,9 +170,7 @@ def judge(checkpoint: Path, camvid: Path) -> dict:
     """mIoU and accuracy on the video of which nothing was labelled, at full resolution."""
     model = load_model(checkpoint)
     frames = Cityscapes(camvid, downscale_labels=False, cities=[UNSEEN.lower()])
-    _, confusion = evaluate(
-        model, make_loader(frames, 8, False, 0), next(model.parameters()).device
-    )
+    _, confusion = evaluate(model, make_loader(frames, 8, False, 0))
     found = metrics(confusion, CITYSCAPES)
     return {"mIoU": found["mIoU"], "accuracy": found["val_accuracy"]}
 
