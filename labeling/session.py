@@ -17,15 +17,18 @@ from threading import RLock
 from typing import NamedTuple
 
 import numpy as np
-from PIL import ExifTags, Image
+from PIL import Image
 from torch import Tensor
 
-from data_io.image_io import image_size, open_image, read_grey, read_image
+from data_io.image_io import image_size, read_grey, read_image
 from data_io.layout import IMAGE, find_pairs
 from dataset import find_root, read_classes
+from prepare.class_lists import as_yaml, color_of, read_class_list
+from prepare.conversion import as_png
 from prepare.inspection import size_text
-from prepare.masks import UNLABELED, as_yaml, distinct_color, read_class_list
-from prepare.pairs import Pair, find_files, target_name
+from prepare.meaning import UNLABELED
+from prepare.pairs import Pair, images_in, target_name
+from prepare.splits import split_of
 from runtime.files import atomic_write, expand, lock
 from utils import CITYSCAPES, Classes
 
@@ -208,7 +211,7 @@ class Session:
             return photo
         labelled = sum(photo.labels is not None for photo in self.photos.values())
         pair = Pair(photo.image, None, photo.image.stem, Path(name).parent.parts, None)
-        split = pair.split or ("val" if labelled % 5 == 1 else "train")
+        split = split_of(pair.folders) or ("val" if labelled % 5 == 1 else "train")
         return photo._replace(**_files(self.root, split, target_name(pair)))
 
     def _copy(self, name: str) -> None:
@@ -273,7 +276,7 @@ def open_session(
     written.
     """
     photographs, root = Path(expand(photographs, "folder of photographs")), Path(root)
-    images, _ = find_files(photographs, root)
+    images, _ = images_in(photographs, root)
     there = read_classes(root) if (root / "classes.yaml").is_file() else None
     photos, taken = {}, {}
     for image in images:
@@ -361,22 +364,14 @@ def merge_classes(
             i = free.pop(0)
         names.append(name)
         ids.append(i)
-        shown.append(color or colors.get(name) or distinct_color(place))
+        shown.append(color or colors.get(name) or color_of(place))
     return Classes(tuple(names), tuple(ids), tuple(shown)), void
 
 
 def write_copy(image: Path, copy: Path) -> None:
     """Write a photograph into the data set: an 8-bit RGB PNG, upright."""
-    with open_image(image) as opened:
-        upright = opened.getexif().get(ExifTags.Base.Orientation, 1) == 1
-        as_it_is = opened.format == "PNG" and opened.mode in ("L", "RGB") and upright
-    data = io.BytesIO(image.read_bytes())
-    if not as_it_is:
-        data = io.BytesIO()
-        pixels = read_image(image).permute(1, 2, 0).numpy()
-        Image.fromarray(pixels).save(data, "png", compress_level=3)
     copy.parent.mkdir(parents=True, exist_ok=True)
-    atomic_write(copy, data.getvalue())
+    atomic_write(copy, as_png(image))
 
 
 def _files(root: Path, split: str, target: str) -> dict[str, Path]:

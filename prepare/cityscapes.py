@@ -113,7 +113,7 @@ def check_part(
     faults = [Fault(CLOSED, path, reason) for path, reason in images.closed + labels.closed]
     faults = faults or compare(root, kind, split, images, labels, expected)
     stems = sorted(images.stems & labels.stems)
-    sizes, found, question = inspect_all(root, kind, split, stems, labelled, classes)
+    sizes, found, notes = inspect_all(root, kind, split, stems, labelled, classes)
     common = Counter(sizes.values()).most_common()
     usual = size_text(common[0][0]) if common else "-"
     cities = len({stem.rpartition("/")[0] for stem in images.stems})
@@ -130,8 +130,8 @@ def check_part(
             f"note: {kind}/{split} has images of {len(common)} sizes, which can be trained on "
             "with a crop (as in recipes/camvid.yaml)"
         )
-    if question:
-        say(f"note: {kind}/{split}: {question}? If so, correct {root / 'classes.yaml'}")
+    for note in notes:
+        say(f"note: {kind}/{split}: {note}")
     return faults + found
 
 

@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
+from pathlib import Path
 
 import numpy as np
 from PIL import ExifTags, Image
@@ -84,16 +85,21 @@ def _write(item: Item, meaning: Meaning) -> None:
     changed = {p: p.stat().st_mtime_ns for p in (item.pair.image, item.pair.mask)}  # before reading
     values = masks.read_values(item.pair.mask, meaning.form)
     labels = _png(masks.translate(values, meaning.ids))
-    rgb = read_image(item.pair.image)
-    with open_image(item.pair.image) as image:
-        upright = image.getexif().get(ExifTags.Base.Orientation, 1) == 1
-        as_it_is = image.format == "PNG" and image.mode in ("L", "RGB") and upright
-    pixels = item.pair.image.read_bytes() if as_it_is else _png(rgb.permute(1, 2, 0).numpy())
+    pixels = as_png(item.pair.image)
     written = (item.labels, labels, item.pair.mask), (item.image, pixels, item.pair.image)
     for path, content, source in written:
         path.parent.mkdir(parents=True, exist_ok=True)
         atomic_write(path, content)
         os.utime(path, ns=(changed[source], changed[source]))  # for `is_done`
+
+
+def as_png(path: Path) -> bytes:
+    """An image file as an 8-bit PNG, upright. Raises as `read_image`."""
+    rgb = read_image(path)
+    with open_image(path) as image:
+        upright = image.getexif().get(ExifTags.Base.Orientation, 1) == 1
+        as_it_is = image.format == "PNG" and image.mode in ("L", "RGB") and upright
+    return path.read_bytes() if as_it_is else _png(rgb.permute(1, 2, 0).numpy())
 
 
 def _png(pixels: np.ndarray) -> bytes:

@@ -17,6 +17,7 @@ from prepare.meaning import absent_class
 from utils import CITYSCAPES, Classes
 
 TRAIN_ID_LABELS = 10  # so many labels without an id above 18 (vegetation, sky, car) are no chance
+MOSTLY = 0.8  # of the pixels: if fewer are labelled, it is worth a note
 UNSCORED = "splits in which no pixel is of a class"
 TRAIN_IDS = "labels that look like train ids (labelTrainIds saved as labelIds?)"
 
@@ -76,11 +77,11 @@ def size_text(size: tuple[int, int]) -> str:
 
 def inspect_all(
     root: Path, kind: str, split: str, stems: list[str], labelled: bool, classes: Classes
-) -> tuple[dict[Path, tuple[int, int]], list[Fault], str]:
+) -> tuple[dict[Path, tuple[int, int]], list[Fault], list[str]]:
     """`inspect` all images of a split, and their labels if `labelled`.
 
-    Returns height and width of each image that can be read, the faults, and a question about the
-    list of classes, or "".
+    Returns height and width of each image that can be read, the faults, and notes: how much is
+    labelled if much is not, and a question about the list of classes.
     """
     decode = kind == "gtFine" or split == "train_extra"  # the others are decoded with gtFine
     images = [root / "leftImg8bit" / split / f"{stem}{IMAGE}" for stem in stems]
@@ -92,15 +93,18 @@ def inspect_all(
     sizes = {image: size for image, (size, _, _) in zip(images, results, strict=True) if size}
     faults = [fault for _, _, found in results for fault in found]
     pixels = [counts for _, counts, _ in results if counts is not None]
-    question = ""
+    notes = []
     if split != "test" and pixels:  # test labels are dummies
         converted = (root / OWN_RECORD).exists()  # whose labels are ids, and as the user says
-        present = torch.stack(pixels) > 0
-        faults += check_split(root / kind / split, present, classes, converted)
-        if classes != CITYSCAPES and not converted:
-            total = torch.stack(pixels).sum(0).tolist()
-            question = absent_class(Counter({i: n for i, n in enumerate(total) if n}), classes)
-    return sizes, faults, question
+        faults += check_split(root / kind / split, torch.stack(pixels) > 0, classes, converted)
+        total = torch.stack(pixels).sum(0)
+        share = total[list(classes.ids)].sum() / total.sum()
+        if share < MOSTLY:
+            notes.append(f"{share:.1%} of the pixels are labelled, the others are not scored")
+        counts = Counter({i: n for i, n in enumerate(total.tolist()) if n})
+        if classes != CITYSCAPES and not converted and (question := absent_class(counts, classes)):
+            notes.append(f"{question}? If so, correct {root / 'classes.yaml'}")
+    return sizes, faults, notes
 
 
 def check_split(

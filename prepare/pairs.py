@@ -106,7 +106,7 @@ def find_pairs(
 
 def _by_names(images: Path, labels: Path, wanted: str | None) -> tuple:
     """The key of each image, (directory, stem); the mask and its ending of each key; and notes."""
-    of_images, others = _images_in(images, labels)
+    of_images, others = images_in(images, labels)
     of_labels, others_there = _masks_in(labels, images)
     if images.resolve() == labels.resolve():
         of_images = sorted({*of_images} - {*of_labels})
@@ -187,7 +187,7 @@ def _paired(
 # Files
 
 
-def _images_in(directory: Path, without: Path) -> tuple[list[Path], list[Path]]:
+def images_in(directory: Path, without: Path) -> tuple[list[Path], list[Path]]:
     """The images below a directory, and its other files. Raises ValueError if there is no image."""
     files = walk(directory, without)
     images = [path for path in files if path.suffix.lower() in IMAGE_SUFFIXES]
