@@ -157,8 +157,11 @@ def make_loaders(
     return *loaders, unseen
 
 
-def count_fills(model: UNet | None, unseen: Cityscapes) -> float:
-    """Fills to 95 % of the labels, from a network's proposal or from nothing: the median."""
+def count_fills(model: UNet | None, unseen: Cityscapes) -> float | None:
+    """Fills to 95 % of the labels, from a network's proposal or from nothing: the median.
+
+    None where segments are too coarse for most frames.
+    """
     counts = []
     for i in range(0, len(unseen), len(unseen) // JUDGED):
         image, truth = read_image(unseen.images[i]), read_grey(unseen.targets[i]).numpy()
@@ -168,7 +171,8 @@ def count_fills(model: UNet | None, unseen: Cityscapes) -> float:
             proposal = propose(model, image, found, CITYSCAPES, VOID)
             maps, mask = [found, regions(proposal)], accept(proposal, mask, VOID)
         counts.append(fills_needed(maps, truth, mask, CITYSCAPES.ids))
-    return median(np.inf if count is None else count for count in counts)
+    middle = median(np.inf if count is None else count for count in counts)
+    return middle if np.isfinite(middle) else None
 
 
 def perform(run: Run, data_root: str, streets: Path, folder: Path) -> dict:
@@ -229,7 +233,10 @@ def plot(runs: list[dict], total: int) -> Figure:
             for count, values in points.items():
                 ax.scatter([count] * len(values), values, s=8, color=color, alpha=0.5)
             ax.plot(
-                points, [mean(v) for v in points.values()], color, label=f"from {start} weights"
+                list(points),
+                [mean(v) for v in points.values()],
+                color,
+                label=f"from {start} weights",
             )
         ax.set(xscale="log", xlabel="labelled images", ylabel=f"{name} on a video not seen")
         ax.set_xticks([count or total for count in COUNTS], [count or total for count in COUNTS])
