@@ -94,7 +94,7 @@ def label(args: argparse.Namespace, out: Path) -> str:
     from PIL import Image
 
     from inference import check_view, load_model
-    from labelling import Labeller, find_inputs, refuse_overwriting
+    from label_files import Labeller, find_inputs, refuse_overwriting
     from runtime.precision import pick_device, pick_precision
 
     started = time.monotonic()
