@@ -14,9 +14,15 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from prepare.streets import draw_tree, ensure_streets, scene_paths, tree
-from prepare.streets.__main__ import main
-from prepare.streets.scene import far_to_near
+from prepare.streets import main
+from streets import draw_tree, ensure_streets, scene_paths, tree
+from streets.borders import FENCE, WALL
+from streets.canvas import BARS, Camera, Canvas
+from streets.develop import develop
+from streets.exposure import draw_response
+from streets.light import draw_light
+from streets.scene import draw_scene
+from streets.things import far_to_near
 
 REPOSITORY = Path(__file__).parents[1]
 COMMAND = [sys.executable, "-m", "prepare.streets"]
@@ -41,6 +47,7 @@ IDS = {
     32: "motorcycle",
     33: "bicycle",
 }
+IGNORED = [0, 1, 4]  # unlabelled, the own vehicle, boxes beside the road
 SMALL = dict(size=(128, 64), quiet=True)
 
 
@@ -103,7 +110,7 @@ def test_ids_are_those_of_the_benchmark():
 @pytest.mark.slow
 def test_every_class_is_drawn_and_nothing_the_benchmark_does_not_know(shares):
     seen = set(np.flatnonzero(shares.sum(axis=0)))
-    assert set(IDS) <= seen <= {0, 1, 3, *IDS}
+    assert set(IDS) <= seen <= {*IGNORED, *IDS}
     assert (shares > 0).mean(axis=0)[list(IDS)].min() > 0.05  # and none only by luck
 
 
@@ -111,10 +118,10 @@ def test_every_class_is_drawn_and_nothing_the_benchmark_does_not_know(shares):
 def test_class_frequencies_have_the_long_tail_of_cityscapes(shares):
     mean = {name: shares[:, i].mean() for i, name in IDS.items()}
     ranked = sorted(mean, key=mean.get, reverse=True)
-    assert ranked[:3] == ["road", "building", "vegetation"]
-    assert 0.28 < mean["road"] < 0.42 and 0.16 < mean["building"] < 0.30
+    assert ranked[:2] == ["road", "building"] and set(ranked[2:4]) == {"vegetation", "sky"}
+    assert 0.25 < mean["road"] < 0.40 and 0.16 < mean["building"] < 0.30
     assert mean["rider"] < 0.01 and mean["traffic light"] < 0.01 and mean["bicycle"] < 0.01
-    assert shares[:, [0, 1, 3]].sum(axis=1).mean() < 0.05  # ignored
+    assert shares[:, IGNORED].sum(axis=1).mean() < 0.05  # ignored
 
 
 @pytest.mark.slow
@@ -148,7 +155,7 @@ def test_coarse_labels_agree_with_fine_ones_and_leave_out_borders(default):
         assert not (border & (drawn[:, 1:] | drawn[:, :-1])).any()
         kept |= set(np.unique(coarse))
         covered.append(drawn.mean())
-    assert {7, 11, 21, 26} < kept <= {0, 1, *IDS}
+    assert {7, 11, 21, 26} < kept <= {*IGNORED, *IDS}
     assert 0.4 < np.mean(covered) < 0.95
 
 
@@ -170,6 +177,12 @@ def test_same_seed_same_bytes_whatever_the_processes_and_counts(small, tmp_path)
             assert a.read_bytes() == b.read_bytes()
 
 
+def test_a_scene_depends_on_its_generator_alone():
+    first, _, again = (draw_scene(np.random.default_rng(seed), (128, 64)) for seed in (1, 2, 1))
+    for a, b in zip(first, again, strict=True):
+        np.testing.assert_array_equal(a, b)
+
+
 def test_another_seed_draws_other_streets(small, tmp_path):
     draw_tree(tmp_path / "other", train=1, val=0, seed=1, workers=1, **SMALL)
     a, b = pixels([scene_paths(root, "train", 0)[0] for root in (small, tmp_path / "other")])
@@ -184,13 +197,13 @@ def test_a_second_call_touches_nothing(small, capsys):
     assert before == {p: p.stat().st_mtime_ns for p in small.rglob("*")}
 
 
-def test_the_pixels_of_version_1_stay_the_same(small):
+def test_the_pixels_of_version_2_stay_the_same(small):
     """Results and checkpoints in this repository are of these scenes: see `VERSION`."""
     labels = pixels(sorted(small.glob("gt*/*/*/*.png")))
-    assert hashlib.sha256(np.stack(labels).tobytes()).hexdigest()[:16] == "110f4334efee4f27"
+    assert hashlib.sha256(np.stack(labels).tobytes()).hexdigest()[:16] == "cc739bb0888e6410"
     images = np.stack(pixels(sorted(small.glob("leftImg8bit/*/*/*.png"))))
-    # within the rounding of another processor
-    assert images.mean((0, 1, 2)) == pytest.approx([117.197, 112.431, 106.544], abs=0.01)
+    # within the rounding of another processor and of another build of the JPEG library
+    assert images.mean((0, 1, 2)) == pytest.approx([95.546, 95.4, 95.667], abs=0.05)
 
 
 @pytest.mark.slow
@@ -355,6 +368,44 @@ def test_any_size_on_request(size, tmp_path):
     assert json.loads((tmp_path / "any" / "streets.json").read_text())["size"] == list(size)
 
 
+@pytest.fixture
+def wall():
+    """A canvas with a red wall, and what is 8 m before it."""
+    camera = Camera(focal=512, u0=64, v0=32, height=1.5, roll=0.0, bend=0.0)
+    canvas = Canvas((128, 64), camera, sun=None, lamps_lit=False)
+    canvas.begin(WALL, 0, 10)
+    canvas.upright([(-9, 10), (9, 10)], 0, 9, (250, 20, 20))
+    return canvas
+
+
+def photograph(canvas):
+    """The image and the labels of a canvas, in the same light each time."""
+    light, response = (
+        draw_light(np.random.default_rng(2)),
+        draw_response(np.random.default_rng(2), 0),
+    )
+    return develop(canvas, light, response, np.random.default_rng(0))
+
+
+def test_one_sees_through_a_fence_and_its_labels_have_no_holes(wall):
+    wall.begin(FENCE, 0, 8)
+    wall.upright([(-0.8, 8), (0.8, 8)], 1.2, 1.9, (20, 20, 20), material=BARS)
+    image, labels = photograph(wall)
+    rows, columns = np.nonzero(labels == FENCE)
+    assert len(rows) == (np.ptp(rows) + 1) * (np.ptp(columns) + 1)
+    seen = image[rows, columns, 0] > 0.7 * image[..., 0].max()  # the wall behind it
+    assert 0.3 < seen.mean() < 0.9
+
+
+def test_wires_hang_in_the_image_and_not_in_the_labels(wall):
+    image, labels = photograph(wall)
+    wall.wire((-9, 1.8, 8), (9, 1.8, 8), sag=0.2)
+    wired, same = photograph(wall)
+    np.testing.assert_array_equal(labels, same)
+    darker = (image.astype(int) - wired > 20).any(axis=2)
+    assert 0.005 < darker.mean() < 0.1
+
+
 def test_near_things_hide_far_ones():
     wall, tree, car = (8, 20, 5, 40), (6, 7, 10, 11), (2, 4, 8, 12)
     assert far_to_near([car, tree, wall]) == [2, 1, 0]
@@ -411,7 +462,7 @@ def test_ensure_names_a_note_it_cannot_read(note, tmp_path):
 @pytest.mark.slow
 def test_ensure_works_in_a_process_without_a_main_file_as_a_notebook_is(small, tmp_path):
     (tmp_path / "streets.json").write_bytes((small / "streets.json").read_bytes())
-    code = "import sys; from prepare.streets import ensure_streets; ensure_streets(sys.argv[1])"
+    code = "import sys; from streets import ensure_streets; ensure_streets(sys.argv[1])"
     done = subprocess.run(
         [sys.executable, "-c", code, tmp_path],
         capture_output=True,
