@@ -83,7 +83,9 @@ TEXTS = [
 ]
 
 
-@pytest.mark.parametrize(("read", "name", "text"), TEXTS, ids=lambda part: str(part)[:40])
+@pytest.mark.parametrize(
+    ("read", "name", "text"), TEXTS, ids=[f"{text[1]}-{i}" for i, text in enumerate(TEXTS)]
+)
 def test_a_text_that_parsers_trip_over_is_refused_with_the_files_name(tmp_path, read, name, text):
     (tmp_path / name).write_text(text)
     with pytest.raises(ValueError, match=name):
