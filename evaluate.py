@@ -22,6 +22,7 @@ from model import UNet
 from runtime.checkpoint import load_checkpoint
 from runtime.console import escape_output
 from runtime.precision import pick_device
+from streets import ensure_streets
 from utils import ConfusionMatrix
 
 RESOLUTIONS = {"training resolution": False, "full resolution": True}
@@ -51,7 +52,6 @@ def main() -> None:
     args = parser.parse_args()
     run = args.checkpoint.resolve().parent.name  # every run has a best.pt
     out = args.out or Path("runs") / f"{run}-{args.checkpoint.stem}-{args.split}"
-    from prepare.streets import ensure_streets  # here, so that `--help` need not wait for it
 
     try:
         model = load_model(args.checkpoint, pick_device(args.device))

@@ -21,6 +21,7 @@ from figures import percent
 from runtime.console import escape_output
 from runtime.distributed import is_distributed, is_main, local_main_first, process_group
 from runtime.shared_memory import lost_workers_named
+from streets import ensure_streets
 
 
 def summary(record: dict) -> str:
@@ -54,7 +55,6 @@ def main() -> None:
 
 def train(recipe: Recipe, run: Path) -> None:
     """Train in `run`, or go on there; the main process prints a line for each epoch."""
-    from prepare.streets import ensure_streets  # here, so that `--help` need not wait for it
 
     with local_main_first() as first:
         if first:  # draws or unpacks the data, once on each machine

@@ -19,9 +19,9 @@ from inference import load_model
 from labeling.proposals import propose, segments, view_of
 from labeling.session import open_session
 from labeling.widget import shown_file
-from prepare.streets import draw_tree, scene_paths
 from runtime.console import command_line
 from runtime.machine import ROOT, machine
+from streets import draw_tree, scene_paths
 
 SIZES = {"480x360": (480, 360), "twelve megapixels": (4000, 3000)}
 

@@ -26,8 +26,8 @@ from bench.timing import Row, table, take_turns
 from bench.training import Batches, our_epoch
 from engine import Recipe, make_loaders
 from model import normalize
-from prepare.streets import draw_tree
 from runtime.cpu import available_cores
+from streets import draw_tree
 
 GPUS = {"H100s": 400, "T4s": 26}  # 1e12 FLOP/s, 40 % of their data sheets' dense bf16 and fp16
 FRAMES, ROUNDS, PASSES = 8, 7, 20  # PASSES: over the cached frames, in a turn

@@ -18,9 +18,9 @@ from bench.peers import make
 from bench.timing import Row, table, take_turns
 from dataset import Cityscapes
 from inference import load_model, predict
-from prepare.streets import draw_tree
 from runtime.machine import ROOT
 from runtime.precision import cpu_has_bf16, pick_precision
+from streets import draw_tree
 from tests.plain import copy_weights, plain_input
 from utils import CITYSCAPES, ConfusionMatrix
 

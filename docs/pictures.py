@@ -19,7 +19,7 @@ from tqdm import tqdm
 from dataset import Cityscapes
 from figures import colorize
 from inference import load_model, predict
-from prepare.streets import draw_tree
+from streets import draw_tree
 
 ROOT = Path(__file__).resolve().parent.parent
 IMAGES = ROOT / "images"

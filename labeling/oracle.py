@@ -13,7 +13,7 @@ from data_io.image_io import read_grey, read_image
 from labeling.proposals import SURE, Proposal, enlarge, propose, regions, segments, view_of
 from labeling.session import Session
 from model import UNet
-from prepare.streets import draw_tree
+from streets import draw_tree
 
 
 def draw_photographs(dst: str | Path, count: int = 20) -> Path:

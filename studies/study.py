@@ -36,10 +36,10 @@ from engine import Recipe, evaluate, fit, make_loader, make_loaders, make_model
 from engine.loaders import class_frequencies
 from figures import percent
 from model import UNet
-from prepare.streets import ensure_streets
 from runtime.console import command_line
 from runtime.files import atomic_write
 from runtime.machine import commit, machine
+from streets import ensure_streets
 from studies.common import RECORDS, digest, errors_shown, identity, is_of
 from utils import ConfusionMatrix, metrics
 

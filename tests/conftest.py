@@ -10,7 +10,7 @@ import pytest  # noqa: E402
 import torch  # noqa: E402
 
 from prepare.camvid import convert  # noqa: E402
-from prepare.streets import draw_tree  # noqa: E402
+from streets import draw_tree  # noqa: E402
 from tests.processes import ROOT, copy_of  # noqa: E402
 
 

@@ -15,7 +15,7 @@ from PIL import Image
 
 from data_io.image_io import read_image
 from labeling.proposals import segments, view_of
-from prepare.streets import draw_tree, scene_paths
+from streets import draw_tree, scene_paths
 
 pytestmark = [pytest.mark.browser, pytest.mark.slow]
 NAMES = ["road", "car", "sky", *(f"class {i}" for i in range(4, 13))]

@@ -14,9 +14,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from prepare.streets import draw_tree, ensure_streets, scene_paths, tree
-from prepare.streets.__main__ import main
-from prepare.streets.scene import far_to_near
+from prepare.streets import main
+from streets import draw_tree, ensure_streets, scene_paths, tree
+from streets.scene import draw_scene
+from streets.things import far_to_near
 
 REPOSITORY = Path(__file__).parents[1]
 COMMAND = [sys.executable, "-m", "prepare.streets"]
@@ -168,6 +169,12 @@ def test_same_seed_same_bytes_whatever_the_processes_and_counts(small, tmp_path)
             scene_paths(small, "train", i), scene_paths(tmp_path / "more", "train", i), strict=True
         ):
             assert a.read_bytes() == b.read_bytes()
+
+
+def test_a_scene_depends_on_its_generator_alone():
+    first, _, again = (draw_scene(np.random.default_rng(seed), (128, 64)) for seed in (1, 2, 1))
+    for a, b in zip(first, again, strict=True):
+        np.testing.assert_array_equal(a, b)
 
 
 def test_another_seed_draws_other_streets(small, tmp_path):
@@ -411,7 +418,7 @@ def test_ensure_names_a_note_it_cannot_read(note, tmp_path):
 @pytest.mark.slow
 def test_ensure_works_in_a_process_without_a_main_file_as_a_notebook_is(small, tmp_path):
     (tmp_path / "streets.json").write_bytes((small / "streets.json").read_bytes())
-    code = "import sys; from prepare.streets import ensure_streets; ensure_streets(sys.argv[1])"
+    code = "import sys; from streets import ensure_streets; ensure_streets(sys.argv[1])"
     done = subprocess.run(
         [sys.executable, "-c", code, tmp_path],
         capture_output=True,

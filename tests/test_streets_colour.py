@@ -7,7 +7,7 @@ import torch
 from dataset import Cityscapes
 from engine import evaluate, make_loader
 from inference import load_model
-from prepare.streets import draw_tree
+from streets import draw_tree
 from utils import CITYSCAPES, ConfusionMatrix
 
 ROWS, BITS = 16, 5  # as good as any of 4..6 bits a channel and 8..64 rows

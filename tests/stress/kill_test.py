@@ -26,10 +26,10 @@ from pathlib import Path
 
 from torch import Tensor
 
-from prepare.streets import draw_tree
 from runtime.checkpoint import load_checkpoint, load_last
 from runtime.console import command_line
 from runtime.machine import ROOT, write_record
+from streets import draw_tree
 
 RECORD = Path(__file__).with_name("kill-test.json")
 FIELDS = {  # changes that make recipes/streets.yaml small

@@ -90,7 +90,7 @@ sys.exit(not held)
 END
 }
 
-"$python" -c 'import sys; from pathlib import Path; from prepare.streets import draw_tree
+"$python" -c 'import sys; from pathlib import Path; from streets import draw_tree
 draw_tree(Path(sys.argv[1]), train=60, val=8, size=(128, 64), workers=2, quiet=True)' "$work/data"
 wire
 

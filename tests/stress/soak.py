@@ -21,9 +21,9 @@ from typing import NamedTuple
 from tqdm import tqdm
 
 from engine import Recipe, fit, make_loaders, make_model
-from prepare.streets import draw_tree
 from runtime.console import command_line
 from runtime.machine import ROOT, write_record
+from streets import draw_tree
 from tests.stress.kill_test import FIELDS
 
 RECORD = Path(__file__).with_name("soak.json")

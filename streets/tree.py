@@ -25,9 +25,9 @@ import numpy as np
 from PIL import Image
 from tqdm import tqdm
 
-from prepare.streets.scene import draw_scene
 from runtime.cpu import available_cores
 from runtime.files import expand
+from streets.scene import draw_scene
 
 VERSION = 1  # of the drawing; raise it whenever pixels change
 SPLITS = ("train", "val")

@@ -4,8 +4,8 @@ import argparse
 import re
 import sys
 
-from prepare.streets.tree import draw_tree
 from runtime.console import escape_output
+from streets import draw_tree
 
 
 def parse_size(text: str) -> tuple[int, int]:

@@ -1,0 +1,235 @@
+"""The canvas: each shape of a scene is painted once, with a number instead of a colour.
+
+The canvas holds one number per pixel, at twice the size of the image. Two tables say what a number
+means: its *paint* (colour, label, material, light) and the *plane* that it lies on. Label and
+colour are looked up from the same number, which is why the labels are exact. `develop.py` turns the
+numbers into a photograph: textures in perspective, sun and shadow, haze, night lights, noise.
+
+Coordinates are in metres: x to the right, y up from the road, z along the street; the camera is at
+(0, height, 0). Images are in pixels: u to the right, v down.
+"""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+from PIL import Image, ImageDraw
+
+from streets.colours import Colour
+
+Point = tuple[float, float, float]  # x, y, z
+Spot = tuple[float, float]  # x, z on the ground
+
+NEAR = 1.5  # metres; nothing is drawn nearer than this
+PLAIN, ASPHALT, SLABS, FACADE, BRICK, BARS, LEAVES, GRASS, SKY = range(9)  # materials
+GROUND = 0  # the number of the one horizontal plane
+SKY_ID = 23  # the label id of what nothing is painted over
+
+
+@dataclass(frozen=True)
+class Camera:
+    """The camera, and the bend of the street that it looks along.
+
+    focal, u0, v0: focal length and vanishing point in pixels of the image; height: in metres;
+    bend: the street's curvature, in 1/metres: a point (x, z) of the straight street is drawn at
+    x + bend * z**2.
+    """
+
+    focal: float
+    u0: float
+    v0: float
+    height: float
+    bend: float
+
+
+class Paint(NamedTuple):
+    """What a number of the canvas means; see `Canvas.number`."""
+
+    red: float
+    green: float
+    blue: float
+    label: int
+    plane: int
+    material: int
+    lit: float
+    glow: float
+
+
+class Canvas:
+    """An image of numbers, the camera that projects onto it, and the tables of the numbers.
+
+    size: (width, height) of the final image in pixels; sun: the shift (x, z), in metres, of the
+    shadow of a point one metre high, or None under an overcast sky. `label`, `on` (a plane's
+    number) and `lit` are what `number` takes where it is not told.
+    """
+
+    def __init__(self, size: tuple[int, int], camera: Camera, sun: Spot | None) -> None:
+        self.width, self.height = size
+        self.camera, self.sun = camera, sun
+        self.image = Image.new("I", (2 * self.width, 2 * self.height), 0)
+        self.pen = ImageDraw.Draw(self.image)
+        self.shadow = Image.new("L", size, 0)  # where the sun does not reach the ground
+        self.contact = Image.new("L", size, 0)  # where the sky does not: under cars, along walls
+        self.planes: list[tuple[float, ...]] = []
+        self.paints: list[Paint] = []
+        self.plane(((0, 1), (1, 1)))  # GROUND; its numbers are not used
+        self.label, self.on, self.lit = SKY_ID, GROUND, 1.0
+        self.number((255, 255, 255), material=SKY)
+
+    def plane(self, ends: Sequence[Spot], style: Sequence[float] = ()) -> int:
+        """Add the upright plane through two spots; returns its number.
+
+        style: up to 8 numbers for the plane's material (see `textures.Facade`)."""
+        (xa, za), (xb, zb) = ((x + self.camera.bend * z * z, z) for x, z in ends)
+        run = math.hypot(xb - xa, zb - za)
+        tx, tz = (xb - xa) / run, (zb - za) / run
+        distance = tz * xa - tx * za  # the plane is tz * x - tx * z = distance
+        if abs(distance) <= 0.05:
+            distance = math.copysign(0.05, distance)
+        style = (*style, *(0,) * (8 - len(style)))
+        self.planes.append((tz / distance, -tx / distance, tx, tz, xa * tx + za * tz, *style))
+        return len(self.planes) - 1
+
+    def begin(self, label: int, x: float, z: float, lit: float = 1.0) -> None:
+        """Start an object of label id `label` that faces the camera at (x, z)."""
+        self.label, self.lit = label, lit
+        self.on = self.plane(((x - 1, z), (x + 1, z)))
+
+    def number(
+        self,
+        colour: Colour,
+        material: int = PLAIN,
+        glow: float = 0.0,
+        lit: float | None = None,
+        on: int | None = None,
+    ) -> int:
+        """Add a paint; returns its number.
+
+        glow: light of its own, 0..1; lit: the sunlight it gets, 0..1; on: the number of a plane."""
+        plane, lit = self.on if on is None else on, self.lit if lit is None else lit
+        self.paints.append(Paint(*colour, self.label, plane, material, lit, glow))
+        return len(self.paints) - 1
+
+    def project(self, x: float, y: float, z: float) -> tuple[float, float]:
+        """(u, v) of a point, in pixels of the canvas, which has two for each of the image."""
+        camera, z = self.camera, max(z, NEAR)
+        scale = 2 * camera.focal / z
+        u = 2 * camera.u0 + (x + camera.bend * z * z) * scale
+        return u, 2 * camera.v0 + (camera.height - y) * scale
+
+    def scale(self, z: float) -> float:
+        """Canvas pixels per metre at depth z."""
+        return 2 * self.camera.focal / max(z, NEAR)
+
+    def poly(self, points: Sequence[Point], colour: Colour | int, **paint) -> None:
+        """Paint the polygon through points.  colour: RGB, or a number from `number`."""
+        number = colour if isinstance(colour, int) else self.number(colour, **paint)
+        self.pen.polygon([self.project(*point) for point in points], fill=number)
+
+    def upright(
+        self,
+        ends: Sequence[Spot],
+        bottom: float,
+        top: float,
+        colour: Colour | int,
+        **paint,
+    ) -> None:
+        """Paint an upright rectangle between two spots, from `bottom` to `top` metres."""
+        (xa, za), (xb, zb) = ends
+        corners = [(xa, bottom, za), (xa, top, za), (xb, top, zb), (xb, bottom, zb)]
+        self.poly(corners, colour, **paint)
+
+    def tube(self, points: Sequence[Point], radius: float, colour: Colour | int, **paint) -> None:
+        """Paint a round bar of `radius` metres through points."""
+        number = colour if isinstance(colour, int) else self.number(colour, **paint)
+        width = max(1, round(2 * radius * self.scale(points[0][2])))
+        self.pen.line([self.project(*point) for point in points], fill=number, width=width)
+
+    def ball(self, at: Point, wide: float, tall: float, colour: Colour | int, **paint) -> None:
+        """Paint an ellipse that faces the camera, of half axes `wide` and `tall` in metres."""
+        number = colour if isinstance(colour, int) else self.number(colour, **paint)
+        (u, v), scale = self.project(*at), self.scale(at[2])
+        box = (u - wide * scale, v - tall * scale, u + wide * scale, v + tall * scale)
+        self.pen.ellipse(box, fill=number)
+
+    def stamp(
+        self, levels: np.ndarray, numbers: Sequence[int], at: Point, wide: float, tall: float
+    ) -> None:
+        """Paint a pattern, `wide` x `tall` metres, centred on a point.
+
+        levels: uint8 [rows, columns]; 0 paints nothing, and i paints numbers[i - 1]."""
+        (u, v), scale = self.project(*at), self.scale(at[2])
+        left, right = round(u - wide * scale / 2), round(u + wide * scale / 2)
+        top, bottom = round(v - tall * scale / 2), round(v + tall * scale / 2)
+        u0, u1 = max(left, 0), min(right, self.image.width)
+        v0, v1 = max(top, 0), min(bottom, self.image.height)
+        if u0 >= u1 or v0 >= v1:
+            return
+        rows = (np.arange(v0, v1) - top) * levels.shape[0] // (bottom - top)
+        columns = (np.arange(u0, u1) - left) * levels.shape[1] // (right - left)
+        piece = levels[rows[:, None], columns]
+        painted = Image.fromarray(np.array([0, *numbers], np.int32)[piece])
+        mask = Image.fromarray((piece > 0).view(np.uint8) * np.uint8(255))
+        self.image.paste(painted, (u0, v0), mask)
+
+    def strip(
+        self,
+        x: tuple[float, float],
+        z: tuple[float, float],
+        colour: Colour | int,
+        material: int = PLAIN,
+        label: int | None = None,
+    ) -> None:
+        """Paint the piece of ground that spans x and z, along the bend.
+
+        label: that of this piece and of what follows."""
+        near, far = z
+        if far <= NEAR or far <= near:
+            return
+        near, steps = max(near, NEAR), 2
+        if abs(self.camera.bend) >= 1e-5:
+            steps = max(2, int(6 * math.log(far / near)) + 2)
+        depths = [near * (far / near) ** (i / (steps - 1)) for i in range(steps)]
+        self.label = self.label if label is None else label
+        number = colour if isinstance(colour, int) else self.number(colour, material, on=GROUND)
+        points = [(x[0], 0, d) for d in depths] + [(x[1], 0, d) for d in reversed(depths)]
+        self.pen.polygon([self.project(*point) for point in points], fill=number)
+
+    def cast(self, footprint: Sequence[Spot], tall: float, dark: int = 255) -> None:
+        """Cast the shadow of an upright block that stands on some spots, `tall` metres high.
+
+        tall = 0 only darkens the ground itself; dark: how much, up to 255."""
+        flat = [self.project(x, 0, z) for x, z in footprint]
+        if tall:
+            pen = ImageDraw.Draw(self.contact)
+            pen.polygon([(u / 2, v / 2) for u, v in hull(flat)], fill=200)
+        if self.sun:
+            dx, dz = self.sun[0] * tall, self.sun[1] * tall
+            flat += [self.project(x + dx, 0, z + dz) for x, z in footprint]
+            ImageDraw.Draw(self.shadow).polygon([(u / 2, v / 2) for u, v in hull(flat)], fill=dark)
+
+
+def hull(points: Sequence[tuple[float, float]]) -> list[tuple[float, float]]:
+    """The convex hull of points in a plane, in order."""
+    points = sorted(set(points))
+    if len(points) < 3:
+        return points * 2
+    halves = []
+    for run in (points, points[::-1]):
+        half = []
+        for p in run:
+            while len(half) > 1 and (
+                (half[-1][0] - half[-2][0]) * (p[1] - half[-2][1])
+                <= (half[-1][1] - half[-2][1]) * (p[0] - half[-2][0])
+            ):
+                half.pop()
+            half.append(p)
+        halves += half[:-1]
+    return halves
+
+
+def square(x: float, z: float, half: float) -> list[Spot]:
+    """The corners of a square footprint around (x, z)."""
+    return [(x + i * half, z + j * half) for i in (-1, 1) for j in (-1, 1)]

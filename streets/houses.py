@@ -1,0 +1,111 @@
+"""Houses: fronts with windows and shops, gables, roofs, awnings.
+
+side: of the street, -1 is left, 1 is right; lit: the sunlight a wall gets, 0..1."""
+
+from numpy.random import Generator
+
+from streets.canvas import BRICK, FACADE, Canvas, Spot
+from streets.colours import PAINTS, ROOFS, WALLS, Colour, pick, shade, tint
+from streets.textures import Facade
+
+BUILDING = 11
+
+
+def terrace(
+    canvas: Canvas,
+    rng: Generator,
+    front: float,
+    z: tuple[float, float],
+    side: int,
+    tall: float,
+    lit: float,
+) -> None:
+    """Paint a house whose front stands at x = front and spans z."""
+    near, far = z
+    colour, style, back = tint(rng, pick(rng, WALLS), 34), house(rng), front + side * 11
+    shown = max(near, 2)
+    canvas.cast([(front, shown), (front, far), (back, far), (back, shown)], tall)
+    if near > 3:
+        gable = style._replace(pitch=60)  # no windows
+        block(canvas, rng, [(front, near), (back, near)], tall, shade(colour, 0.92), gable, 0.3)
+    if rng.random() < 0.5:
+        _roof(canvas, rng, front, z, side, tall, colour)
+    ends = [(front, near), (front, far)]
+    block(canvas, rng, ends, tall, colour, style, lit)
+    canvas.upright(ends, tall - 0.45, tall, shade(colour, pick(rng, (0.75, 1.15))))
+    if style.shop > 3 and rng.random() < 0.7:
+        _shops(canvas, rng, front, z, side, style.shop)
+
+
+def block(
+    canvas: Canvas,
+    rng: Generator,
+    ends: list[Spot],
+    tall: float,
+    colour: Colour | None = None,
+    style: Facade | None = None,
+    lit: float | None = None,
+) -> None:
+    """Paint one wall of a house between two spots; what is not given is drawn at random."""
+    canvas.label = BUILDING
+    canvas.on = canvas.plane(ends, style or house(rng))
+    colour = colour or tint(rng, pick(rng, WALLS))
+    lit = rng.random() if lit is None else lit
+    canvas.upright(ends, 0, tall, colour, material=FACADE, lit=lit)
+
+
+def house(rng: Generator) -> Facade:
+    """The style of a front at random."""
+    pitch = 1.9 + 1.8 * rng.random()
+    shop = 3.2 + 1.2 * rng.random() if rng.random() < 0.5 else 0.8
+    return Facade(
+        pitch,
+        floor=2.7 + 0.8 * rng.random(),
+        wide=pitch * (0.35 + 0.3 * rng.random()),
+        tall=1.2 + 0.8 * rng.random(),
+        shop=shop,
+        seed=rng.random() * 500,
+        frame=pick(rng, (0.9, 0.8, 0.3, 0.5)),
+        brick=float(rng.random() < 0.35),
+    )
+
+
+def _roof(
+    canvas: Canvas,
+    rng: Generator,
+    front: float,
+    z: tuple[float, float],
+    side: int,
+    tall: float,
+    colour: Colour,
+) -> None:
+    """Paint a roof that leans back, with its skylights."""
+    near, far = z
+    tiles = tint(rng, pick(rng, ROOFS))
+    up, ridge, eaves = 2.0 + 1.5 * rng.random(), front + side * 3, front - side * 0.3
+    canvas.begin(BUILDING, front, (max(near, 4) + far) / 2, 0.6)
+    gable = [(front, tall, near), (ridge, tall + up, near), (2 * ridge - front, tall, near)]
+    canvas.poly(gable, shade(colour, 0.8))
+    roof = [(eaves, tall, near), (ridge, tall + up, near), (ridge, tall + up, far)]
+    canvas.poly([*roof, (eaves, tall, far)], tiles, material=BRICK)
+    for i in range(int((far - near) / 5)):
+        start = near + 3 + i * 5
+        if start > 4:
+            ends = [(front + side, start), (front + side, start + 1.3)]
+            canvas.upright(ends, tall + up * 0.3, tall + up * 0.85, (66, 74, 86))
+
+
+def _shops(
+    canvas: Canvas, rng: Generator, front: float, z: tuple[float, float], side: int, up: float
+) -> None:
+    """Paint awnings and shop signs, `up` metres above the ground."""
+    start, far = z[0] + 1, z[1]
+    while start < far - 4:
+        colour, shown, end = tint(rng, pick(rng, PAINTS)), start > 4, start + 3.4
+        if shown and rng.random() < 0.6:
+            edge = front - side * 0.9
+            awning = [(front, up, start), (edge, up - 0.55, start), (edge, up - 0.55, end)]
+            canvas.poly([*awning, (front, up, end)], colour)
+        elif shown:
+            canvas.upright([(front, start), (front, end)], up - 0.5, up, colour, glow=0.3)
+        start += 4.2

@@ -1,0 +1,91 @@
+"""One driving scene: the light, the camera, the street, its things and its labels.
+
+The street runs along z; each side of it is a row of lots (houses, gardens, parks); traffic, people
+and street furniture are in between. Things are sorted by which hides which, then painted from far
+to near.
+"""
+
+import numpy as np
+from numpy.random import Generator
+from PIL import Image
+
+from streets.canvas import Camera, Canvas
+from streets.colours import PAINTS, pick, shade, tint
+from streets.develop import develop
+from streets.ground import pave
+from streets.light import draw_light
+from streets.lots import add_lots, skyline
+from streets.plan import draw_plan
+from streets.things import Things
+from streets.traffic import add_traffic, furnish
+
+OWN_VEHICLE = 1  # the label id of the camera car, which the benchmark ignores
+
+
+def draw_scene(
+    rng: Generator, size: tuple[int, int] = (512, 256)
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Draw one street.
+
+    rng: the only source of chance; size: (width, height) in pixels.
+    Returns the image, uint8 [H, W, 3], and the fine and the coarse labels, both uint8 [H, W] of
+    Cityscapes ids."""
+    width, height = size
+    light = draw_light(rng)
+    camera = Camera(
+        focal=width * (0.85 + 0.2 * rng.random()),
+        u0=width * (0.5 + 0.16 * (rng.random() - 0.5)),
+        v0=height * (0.42 + 0.07 * rng.random()),
+        bend=0.0 if rng.random() < 0.45 else (rng.random() - 0.5) * 0.005,
+        height=1.15 + 0.4 * rng.random(),
+    )
+    canvas, plan, things = Canvas(size, camera, light.cast), draw_plan(rng), Things()
+    pave(canvas, rng, plan)
+    skyline(canvas, rng, plan)
+    for side in (-1, 1):
+        add_lots(canvas, rng, plan, side, things)
+        furnish(canvas, rng, plan, side, things)
+    add_traffic(canvas, rng, plan, things)
+    things.paint()
+    if rng.random() < 0.3:
+        bonnet(canvas, rng)
+    image, labels = develop(canvas, light, rng)
+    return image, labels, coarsen(labels)
+
+
+def bonnet(canvas: Canvas, rng: Generator) -> None:
+    """Paint the bonnet of the camera car."""
+    canvas.begin(OWN_VEHICLE, 0, 2, 0.6)
+    width, height = canvas.image.size
+    colour, top = tint(rng, pick(rng, PAINTS)), height * (0.93 + 0.04 * rng.random())
+    middle = width * (0.45 + 0.1 * rng.random())
+    for factor, down in ((0.9, 0), (1.1, 0.012 * height)):
+        edge = [
+            (middle + width * 0.62 * a, top + down + height * 0.09 * abs(a) ** 2.5)
+            for a in np.linspace(-1, 1, 25).tolist()
+        ]
+        corners = [(width, height + 9), (0, height + 9)]
+        canvas.pen.polygon(edge + corners, fill=canvas.number(shade(colour, factor)))
+
+
+def coarsen(labels: np.ndarray) -> np.ndarray:
+    """Coarse labels, as quick annotation gives: inside large objects, away from all borders.
+
+    labels: uint8 [H, W] ids.  Returns uint8 [H, W]: the same id, or 0 where nothing was drawn."""
+    height, width = labels.shape
+    cell = max(2, height // 64)
+    grid = np.pad(labels, ((0, -height % cell), (0, -width % cell)), mode="edge")
+    rows, columns = grid.shape[0] // cell, grid.shape[1] // cell
+    cells = grid.reshape(rows, cell, columns, cell).swapaxes(1, 2).reshape(rows, columns, -1)
+    mark = cells[..., 0]
+    keep = (cells == mark[..., None]).all(axis=2)
+    for axis, step in ((0, 1), (0, -1), (1, 1), (1, -1)):  # away from the border, one cell
+        near, same = np.roll(mark, step, axis), np.roll(keep, step, axis)
+        edge = [slice(None)] * 2
+        edge[axis] = 0 if step == 1 else -1
+        same[tuple(edge)], near[tuple(edge)] = keep[tuple(edge)], mark[tuple(edge)]
+        keep = keep & same & (near == mark)
+    size = (columns * cell, rows * cell)
+    soft = Image.fromarray(np.uint8(keep) * np.uint8(255)).resize(size, Image.Resampling.BICUBIC)
+    inside = np.asarray(soft)[:height, :width] > 140
+    return np.where(inside, labels, 0).astype(np.uint8)

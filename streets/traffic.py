@@ -1,0 +1,147 @@
+"""Who and what is in a street: the furniture and people of its sidewalks, the traffic between."""
+
+import math
+
+from numpy.random import Generator
+
+from streets.canvas import Canvas
+from streets.colours import pick
+from streets.cycles import bicycle, motorcycle, parked_cycle
+from streets.furniture import lamp, post, sign, signal
+from streets.people import person
+from streets.plan import Plan
+from streets.plants import tree
+from streets.things import Things
+from streets.vehicles import bus, car, tram, truck
+
+KINDS = {  # what draws it, length in metres
+    "car": (car, 4.6),
+    "truck": (truck, 8.8),
+    "bus": (bus, 11.0),
+    "tram": (tram, 22.0),
+    "bicycle": (bicycle, 1.9),
+    "motorcycle": (motorcycle, 2.1),
+}
+DRIVING = ("car",) * 30 + ("truck", "bus", "bus") + ("motorcycle",) * 3
+CROSSING = ("car",) * 7 + ("truck", "bus", "bicycle", "motorcycle")
+HEADS = (0.0, math.pi, 0.3, 2.8, 1.5, -1.5)  # of those who walk on the sidewalk
+
+
+def furnish(canvas: Canvas, rng: Generator, plan: Plan, side: int, things: Things) -> None:
+    """Add the trees, poles, signs, lights, parked cycles and people of one sidewalk."""
+    kerb, walk = plan.kerb[side], plan.walk[side]
+    edge = side * (kerb + 0.55)  # x of what stands along the kerb
+    avenue, apart = rng.random() < 0.6, 14 + 12 * rng.random()
+    z, step = 5 + 6 * rng.random(), 5.5 + 6 * rng.random()
+    while z < 110:
+        if not plan.is_on_crossing(z, 3, 3):
+            _add_at_kerb(canvas, rng, plan, side, edge, z, avenue, things)
+        z += step * (0.7 + 0.6 * rng.random())
+    x, z = edge - side * 0.1, 4 + apart * rng.random()
+    while z < 120:
+        things.add_at(x, z, lamp, canvas, rng, x, z, side, half=0.12)
+        z += apart
+    _add_signals(canvas, rng, plan, side, edge - side * 0.2, things)
+    for _ in range(int(1 + 16 * plan.crowd * rng.random())):
+        z, x = 5 + 50 * rng.random() ** 1.3, side * (kerb + 0.9 + (walk - 1.2) * rng.random())
+        for i in range(1 + int(rng.random() * 2.4)):
+            at = (x + i * 0.6 * side, z + 0.3 * i)
+            things.add_at(*at, person, canvas, rng, *at, pick(rng, HEADS), half=0.25)
+
+
+def _add_at_kerb(
+    canvas: Canvas,
+    rng: Generator,
+    plan: Plan,
+    side: int,
+    edge: float,
+    z: float,
+    avenue: bool,
+    things: Things,
+) -> None:
+    """Add a tree, a sign, a post, some parked cycles or nothing."""
+    dice = rng.random()
+    if avenue and dice < 0.72:
+        x = side * (plan.kerb[side] + 0.9)
+        tall, wide = 6 + 5 * rng.random(), 4.5 + 3.5 * rng.random()
+        things.add_at(x, z, tree, canvas, rng, x, z, tall, wide, plan.green)
+    elif dice < 0.25 or dice > 0.93:
+        things.add_at(edge, z, sign, canvas, rng, edge, z)
+    elif dice < 0.38:
+        things.add_at(edge, z, post, canvas, rng, edge, z, 0.9 + rng.random() * 2.2)
+    elif dice < 0.6:
+        x = edge + side * 0.1
+        for i in range(1 + int(rng.random() * 3)):
+            at = (x, z + i * 0.9)
+            things.add_at(*at, parked_cycle, canvas, rng, *at, plan.paving, half=0.35)
+
+
+def _add_signals(
+    canvas: Canvas, rng: Generator, plan: Plan, side: int, x: float, things: Things
+) -> None:
+    """Add traffic lights at the crossing, at times where there is none."""
+    if plan.crossing:
+        before, after = plan.crossing - 1.2, plan.crossing + plan.wide + 1.2
+        for z in (before, after):
+            if rng.random() < 0.85:
+                lit = z == before or rng.random() < 0.3
+                things.add_at(x, z, signal, canvas, rng, x, z, side, lit, half=0.15)
+    elif rng.random() < 0.15:
+        z = 10 + 20 * rng.random()
+        things.add_at(x, z, signal, canvas, rng, x, z, side, half=0.15)
+
+
+def add_traffic(canvas: Canvas, rng: Generator, plan: Plan, things: Things) -> None:
+    """Add the vehicles, riders and pedestrians on the road."""
+
+    def add(kind: str, x: float, z: float, head: float) -> None:
+        draw, length = KINDS[kind]
+        half, deep = (0.4, 1) if kind in ("bicycle", "motorcycle") else (1.25, length / 2)
+        if abs(math.sin(head)) > 0.7:
+            half, deep = deep, half
+        head += (rng.random() - 0.5) * 0.05
+        more = (plan.road,) if kind == "bicycle" else ()
+        things.add_at(x, z, draw, canvas, rng, x, z, head, *more, half=half, deep=deep)
+
+    for side in (-1, 1):  # parked
+        x, z = side * (plan.kerb[side] - 1.15), 3 + 9 * rng.random()
+        while plan.parked[side] and z < 110:
+            if not plan.is_on_crossing(z, 8, 4) and rng.random() < 0.3 + 0.6 * plan.jam:
+                kind = "truck" if rng.random() < 0.015 else "car"
+                length = KINDS[kind][1]
+                head = 0 if side > 0 or rng.random() < 0.3 else math.pi
+                add(kind, x, z + length / 2, head)
+                z += length
+            else:
+                z += 5
+            z += 0.8 + 1.2 * rng.random()
+    lanes = [(plan.middle + plan.lane * (i + 0.5), 0.0, 9.0) for i in range(plan.own)]
+    lanes += [(plan.middle - plan.lane * (i + 0.5), math.pi, 6.0) for i in range(plan.other)]
+    for x, head, first in lanes:  # driving
+        z = first + 50 * rng.random()
+        while z < 120:
+            kind = pick(rng, DRIVING)
+            length = KINDS[kind][1]
+            add(kind, x + (rng.random() - 0.5) * 0.5, z + length / 2, head)
+            z += length + 5 + 40 * rng.random() * (1.3 - plan.jam)
+    for side, head in ((1, 0.0), (-1, math.pi)):  # bicycles keep to the side
+        z = 8 + 40 * rng.random()
+        while z < 60 and rng.random() < 0.5:
+            x = side * (plan.kerb[side] - (2.3 if plan.parked[side] else 0) - 0.3)
+            add("bicycle", x, z, head)
+            z += 3 + 20 * rng.random()
+    if plan.rails is not None and rng.random() < 0.8:
+        add("tram", plan.rails, 23 + 34 * rng.random(), pick(rng, (0.0, math.pi)))
+    if not plan.crossing:
+        return
+    for part, head in ((0.3, math.pi / 2), (0.72, -math.pi / 2)):  # on the crossroad
+        x, z = -30 + 12 * rng.random(), plan.crossing + plan.wide * part
+        while x < 30:
+            kind = pick(rng, CROSSING)
+            if rng.random() < 0.42:
+                add(kind, x, z, head)
+            x += KINDS[kind][1] + 2 + 16 * rng.random()
+    for _ in range(int(rng.random() * 5 * plan.crowd + 0.5)):  # across the zebra
+        x = -plan.kerb[-1] + (plan.kerb[-1] + plan.kerb[1]) * rng.random()
+        z = plan.crossing - 1.2 - 2.5 * rng.random()
+        things.add_at(x, z, person, canvas, rng, x, z, pick(rng, (1.57, -1.57)), half=0.25)
