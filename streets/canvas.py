@@ -23,7 +23,8 @@ Point = tuple[float, float, float]  # x, y, z
 Spot = tuple[float, float]  # x, z on the ground
 
 NEAR = 1.5  # metres; nothing is drawn nearer than this
-PLAIN, ASPHALT, SLABS, FACADE, BRICK, BARS, LEAVES, GRASS, SKY = range(9)  # materials
+PLAIN, ASPHALT, SLABS, FACADE, BRICK, LEAVES, GRASS, GLOSS, GLASS, SKY = range(10)  # materials
+BARS, TWIGS, SPOKES = range(10, 13)  # materials with holes, through which one sees what is behind
 GROUND = 0  # the number of the one horizontal plane
 SKY_ID = 23  # the label id of what nothing is painted over
 
@@ -33,14 +34,15 @@ class Camera:
     """The camera, and the bend of the street that it looks along.
 
     focal, u0, v0: focal length and vanishing point in pixels of the image; height: in metres;
-    bend: the street's curvature, in 1/metres: a point (x, z) of the straight street is drawn at
-    x + bend * z**2.
+    roll: in radians, how far the horizon sinks to the right; bend: the street's curvature, in
+    1/metres: a point (x, z) of the straight street is drawn at x + bend * z**2.
     """
 
     focal: float
     u0: float
     v0: float
     height: float
+    roll: float
     bend: float
 
 
@@ -69,6 +71,7 @@ class Canvas:
         self.width, self.height = size
         self.camera, self.sun = camera, sun
         self.image = Image.new("I", (2 * self.width, 2 * self.height), 0)
+        self.behind = self.image.copy()  # what is seen through the holes of a material
         self.pen = ImageDraw.Draw(self.image)
         self.shadow = Image.new("L", size, 0)  # where the sun does not reach the ground
         self.contact = Image.new("L", size, 0)  # where the sky does not: under cars, along walls
@@ -81,14 +84,14 @@ class Canvas:
     def plane(self, ends: Sequence[Spot], style: Sequence[float] = ()) -> int:
         """Add the upright plane through two spots; returns its number.
 
-        style: up to 8 numbers for the plane's material (see `textures.Facade`)."""
+        style: up to 10 numbers for the plane's material (see `textures.Facade`)."""
         (xa, za), (xb, zb) = ((x + self.camera.bend * z * z, z) for x, z in ends)
         run = math.hypot(xb - xa, zb - za)
         tx, tz = (xb - xa) / run, (zb - za) / run
         distance = tz * xa - tx * za  # the plane is tz * x - tx * z = distance
         if abs(distance) <= 0.05:
             distance = math.copysign(0.05, distance)
-        style = (*style, *(0,) * (8 - len(style)))
+        style = (*style, *(0,) * (10 - len(style)))
         self.planes.append((tz / distance, -tx / distance, tx, tz, xa * tx + za * tz, *style))
         return len(self.planes) - 1
 
@@ -114,10 +117,11 @@ class Canvas:
 
     def project(self, x: float, y: float, z: float) -> tuple[float, float]:
         """(u, v) of a point, in pixels of the canvas, which has two for each of the image."""
-        camera, z = self.camera, max(z, NEAR)
+        camera = self.camera
+        z = z if z > NEAR else NEAR
         scale = 2 * camera.focal / z
-        u = 2 * camera.u0 + (x + camera.bend * z * z) * scale
-        return u, 2 * camera.v0 + (camera.height - y) * scale
+        u, v = (x + camera.bend * z * z) * scale, (camera.height - y) * scale
+        return 2 * camera.u0 + u - camera.roll * v, 2 * camera.v0 + v + camera.roll * u
 
     def scale(self, z: float) -> float:
         """Canvas pixels per metre at depth z."""
@@ -126,7 +130,21 @@ class Canvas:
     def poly(self, points: Sequence[Point], colour: Colour | int, **paint) -> None:
         """Paint the polygon through points.  colour: RGB, or a number from `number`."""
         number = colour if isinstance(colour, int) else self.number(colour, **paint)
-        self.pen.polygon([self.project(*point) for point in points], fill=number)
+        corners = [self.project(*point) for point in points]
+        if self.paints[number].material >= BARS:
+            self._remember(corners)
+        self.pen.polygon(corners, fill=number)
+
+    def _remember(self, corners: Sequence[tuple[float, float]]) -> None:
+        """Keep what is on the canvas inside of a polygon: a material with holes will hide it."""
+        us, vs = zip(*corners, strict=True)
+        left, top = max(int(min(us)), 0), max(int(min(vs)), 0)
+        right = min(int(max(us)) + 2, self.image.width)
+        bottom = min(int(max(vs)) + 2, self.image.height)
+        if left < right and top < bottom:
+            mask = Image.new("L", (right - left, bottom - top))
+            ImageDraw.Draw(mask).polygon([(u - left, v - top) for u, v in corners], fill=255)
+            self.behind.paste(self.image.crop((left, top, right, bottom)), (left, top), mask)
 
     def upright(
         self,
@@ -172,6 +190,8 @@ class Canvas:
         piece = levels[rows[:, None], columns]
         painted = Image.fromarray(np.array([0, *numbers], np.int32)[piece])
         mask = Image.fromarray((piece > 0).view(np.uint8) * np.uint8(255))
+        if any(self.paints[number].material >= BARS for number in numbers):
+            self.behind.paste(self.image.crop((u0, v0, u1, v1)), (u0, v0), mask)
         self.image.paste(painted, (u0, v0), mask)
 
     def strip(
@@ -197,18 +217,20 @@ class Canvas:
         points = [(x[0], 0, d) for d in depths] + [(x[1], 0, d) for d in reversed(depths)]
         self.pen.polygon([self.project(*point) for point in points], fill=number)
 
-    def cast(self, footprint: Sequence[Spot], tall: float, dark: int = 255) -> None:
-        """Cast the shadow of an upright block that stands on some spots, `tall` metres high.
-
-        tall = 0 only darkens the ground itself; dark: how much, up to 255."""
+    def cast(self, footprint: Sequence[Spot], tall: float) -> None:
+        """Cast the shadow of an upright block that stands on some spots, `tall` metres high."""
         flat = [self.project(x, 0, z) for x, z in footprint]
-        if tall:
-            pen = ImageDraw.Draw(self.contact)
-            pen.polygon([(u / 2, v / 2) for u, v in hull(flat)], fill=200)
+        outline = [(u / 2, v / 2) for u, v in hull(flat)]
+        ImageDraw.Draw(self.contact).polygon(outline, fill=200)
         if self.sun:
             dx, dz = self.sun[0] * tall, self.sun[1] * tall
             flat += [self.project(x + dx, 0, z + dz) for x, z in footprint]
-            ImageDraw.Draw(self.shadow).polygon([(u / 2, v / 2) for u, v in hull(flat)], fill=dark)
+            ImageDraw.Draw(self.shadow).polygon([(u / 2, v / 2) for u, v in hull(flat)], fill=255)
+
+    def darken(self, outline: Sequence[Spot], dark: int) -> None:
+        """Shade a piece of ground from the sun; dark: how much, up to 255."""
+        corners = [self.project(x, 0, z) for x, z in outline]
+        ImageDraw.Draw(self.shadow).polygon([(u / 2, v / 2) for u, v in corners], fill=dark)
 
 
 def hull(points: Sequence[tuple[float, float]]) -> list[tuple[float, float]]:

@@ -4,8 +4,8 @@ import math
 
 from numpy.random import Generator
 
-from streets.canvas import Canvas
-from streets.colours import BLACK, CHROME, PAINTS, SOOT, TYRE, Colour, pick, shade, tint
+from streets.canvas import SPOKES, Canvas
+from streets.colours import BLACK, CHROME, PAINTS, SOOT, TYRE, pick, tint
 from streets.people import Seat, rider
 from streets.solids import Solid
 
@@ -20,15 +20,14 @@ def bicycle(
     x: float,
     z: float,
     head: float,
-    ground: Colour,
     ridden: bool = True,
 ) -> None:
-    """Draw a bicycle, and its rider; ground: the colour that is seen through the wheels."""
+    """Draw a bicycle, and its rider."""
     canvas.begin(BICYCLE, x, z, 0.4 + 0.5 * rng.random())
     it, paint = Solid(canvas, x, z, head), tint(rng, pick(rng, PAINTS))
     canvas.cast(it.footprint(0.9, 0.15), 1.7 if ridden else 0.9)
     for along in (-0.55, 0.55):
-        _wheel(it, along, 0.34, 0.035, shade(ground, 0.85))
+        _wheel(it, along, 0.34, 0.035)
     hub, pedal, saddle, stem = (-0.55, 0.36), (-0.08, 0.32), (-0.22, 0.9), (0.36, 0.86)
     fork, bars = (stem, (0.55, 0.36)), (stem, (0.32, 1.04))
     for path in ((hub, pedal, saddle, hub), (pedal, stem, saddle), fork, bars):
@@ -49,7 +48,7 @@ def motorcycle(
     it, paint = Solid(canvas, x, z, head), tint(rng, pick(rng, PAINTS))
     canvas.cast(it.footprint(1, 0.3), 1.6 if ridden else 1.0)
     for along in (-0.72, 0.72):
-        _wheel(it, along, 0.3, 0.07, (60, 60, 62))
+        _wheel(it, along, 0.3, 0.07)
         it.bar([(along, 0, 0), (along, 0.6, 0)], 0.09, TYRE)
     body = [
         (-0.5, 0.25, 0.16),
@@ -73,20 +72,20 @@ def motorcycle(
         rider(it, rng, MOTORCYCLE_SEAT, helmet=True)
 
 
-def parked_cycle(canvas: Canvas, rng: Generator, x: float, z: float, ground: Colour) -> None:
-    """Draw a bicycle, at times a motorcycle, left on ground of a colour."""
+def parked_cycle(canvas: Canvas, rng: Generator, x: float, z: float) -> None:
+    """Draw a bicycle, at times a motorcycle, left on the sidewalk."""
     if rng.random() < 0.3:
         motorcycle(canvas, rng, x, z, (rng.random() - 0.5) * 2, ridden=False)
     else:
-        bicycle(canvas, rng, x, z, 1.57 + (rng.random() - 0.5) * 1.6, ground, ridden=False)
+        bicycle(canvas, rng, x, z, 1.57 + (rng.random() - 0.5) * 1.6, ridden=False)
 
 
-def _wheel(it: Solid, along: float, radius: float, tyre: float, fill: Colour) -> None:
-    """Draw a thin wheel; `fill` is what is seen between the spokes."""
+def _wheel(it: Solid, along: float, radius: float, tyre: float) -> None:
+    """Draw a thin wheel, with spokes that one sees through."""
     angles = [i * math.pi / 8 for i in range(17)]
     rim = [
         (along + radius * math.cos(angle), radius + 0.02 + radius * math.sin(angle), 0)
         for angle in angles
     ]
-    it.face(rim, fill)
+    it.face(rim, CHROME, material=SPOKES)
     it.bar(rim, tyre, TYRE)

@@ -1,4 +1,4 @@
-"""Turn a painted canvas into a photograph: textures in perspective, light, haze, the camera.
+"""Turn a painted canvas into a photograph: holes, textures in perspective, light, haze.
 
 Arrays are flat, of one value for each of N = H x W pixels, where nothing else is said."""
 
@@ -8,11 +8,14 @@ import numpy as np
 from numpy.random import Generator
 from PIL import Image, ImageFilter
 
-from streets.canvas import ASPHALT, BARS, BRICK, FACADE, GRASS, GROUND, LEAVES, SKY, SLABS, Canvas
+from streets import canvas as cv
+from streets.canvas import GROUND, Canvas
+from streets.exposure import expose
 from streets.light import Light
-from streets.textures import Facade, facade, noise, sample, texture
+from streets.textures import Facade, facade, hole, noise, sample, texture
 
 LAMPLIGHT = np.array([1.0, 0.8, 0.45], np.float32)
+TEXTURED = (cv.PLAIN, cv.ASPHALT, cv.SLABS, cv.BRICK, cv.LEAVES, cv.GRASS, cv.GLOSS, cv.GLASS)
 
 
 @dataclass
@@ -20,7 +23,6 @@ class Surfaces:
     """What each pixel shows, and where that lies."""
 
     rgb: np.ndarray  # float32 [N, 3], 0..1: its colour in white light
-    label: np.ndarray  # uint8: an id
     plane: np.ndarray  # int32
     material: np.ndarray  # uint8
     lit: np.ndarray  # float32, 0..1: the sunlight that falls on it
@@ -28,75 +30,115 @@ class Surfaces:
     u: np.ndarray  # float32: its direction, to the right, as a tangent
     v: np.ndarray  # downwards
     z: np.ndarray  # float32: its distance along the street, in metres
+    s: np.ndarray  # float32: where it lies on its plane, in metres: along, or to the right
+    t: np.ndarray  # up, or ahead
 
 
 def develop(canvas: Canvas, light: Light, rng: Generator) -> tuple[np.ndarray, np.ndarray]:
     """Turn the canvas into a photograph, uint8 [H, W, 3], and its labels, uint8 [H, W] (ids)."""
-    height, width = canvas.height, canvas.width
+    shape = canvas.height, canvas.width
+    labels = np.array([paint.label for paint in canvas.paints], np.uint8)
+    labels = labels[np.asarray(canvas.image)[::2, ::2]]
     pixels = _surfaces(canvas)
-    _add_textures(canvas, pixels, light)
+    _add_textures(canvas, pixels, light, rng)
     lit = _illuminate(canvas, pixels, light)
-    clear = np.exp(-pixels.z * light.density)[:, None]
-    lit = light.haze + (lit - light.haze) * clear
-    i = np.flatnonzero(pixels.material == SKY)
-    lit[i] = heaven(pixels.u[i], pixels.v[i], light)
-    image = lit.reshape(height, width, 3)
+    lit = light.haze + (lit - light.haze) * np.exp(-pixels.z * light.density)[:, None]
+    is_sky = pixels.material == cv.SKY
+    lit[is_sky] = sky(pixels.u[is_sky], pixels.v[is_sky], light)
+    image = lit.reshape(*shape, 3)
     if light.night > 0.2:  # lamps spill into the air around them
-        spill = (pixels.rgb * pixels.glow[:, None]).reshape(height, width, 3)
+        spill = (pixels.rgb * pixels.glow[:, None]).reshape(*shape, 3)
         spill = Image.fromarray(np.uint8(np.clip(spill, 0, 1) * 255))
-        spill = spill.filter(ImageFilter.BoxBlur(5 * height / 256))
+        spill = spill.filter(ImageFilter.BoxBlur(5 * canvas.height / 256))
         image = image + np.asarray(spill, np.float32) / 255 * 1.6 * light.night
-    image = expose(image, pixels.u, pixels.v, light, rng)
-    return image, pixels.label.reshape(height, width)
+    radius = (pixels.u**2 + pixels.v**2).reshape(shape)
+    return expose(image, is_sky.reshape(shape), radius, light, rng), labels
+
+
+def _rays(canvas: Canvas, scale: int) -> tuple[np.ndarray, np.ndarray]:
+    """The directions (u, v) of the rows and columns of pixels, as tangents: float32 [H, W].
+
+    scale: 2 for the pixels of the canvas, 1 for those of the image."""
+    camera = canvas.camera
+    half = 0.5 / scale
+    u = (np.arange(canvas.width * scale, dtype=np.float32) / scale + half - camera.u0)[None]
+    v = (np.arange(canvas.height * scale, dtype=np.float32) / scale + half - camera.v0)[:, None]
+    unit = camera.focal * (1 + camera.roll**2)
+    return (u + camera.roll * v) / unit, (v - camera.roll * u) / unit
+
+
+def _place(
+    canvas: Canvas, on: np.ndarray, u: np.ndarray, v: np.ndarray
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Where rays meet planes: z, and s and t as in `Surfaces`."""
+    planes = np.array([plane[:5] for plane in canvas.planes], np.float32)
+    a, c, p, q, r = (planes[:, i][on] for i in range(5))  # see `Canvas.plane`
+    flat = on == GROUND
+    z = 1 / np.maximum(np.where(flat, v / canvas.camera.height, a * u + c), 1 / 500)
+    s = np.where(flat, z * u, z * (p * u + q) - r)
+    return z, s, np.where(flat, z, canvas.camera.height - v * z)
+
+
+def _look_through(canvas: Canvas) -> np.ndarray:
+    """The numbers of what is seen, int32 [2 H, 2 W]: those behind it where a material has holes."""
+    numbers = np.array(canvas.image)
+    material = np.array([paint.material for paint in canvas.paints], np.uint8)[numbers]
+    rows, columns = np.nonzero(material >= cv.BARS)
+    if len(rows):
+        u, v = (ray[rows, columns] for ray in _rays(canvas, 2))
+        front = numbers[rows, columns]
+        on = np.array([paint.plane for paint in canvas.paints], np.int32)[front]
+        z, s, t = _place(canvas, on, u, v)
+        open_ = hole(material[rows, columns], s, t, z / canvas.camera.focal)
+        rows, columns = rows[open_], columns[open_]
+        numbers[rows, columns] = np.asarray(canvas.behind)[rows, columns]
+    return numbers
 
 
 def _surfaces(canvas: Canvas) -> Surfaces:
     """Look the numbers of the canvas up."""
-    height, width, camera = canvas.height, canvas.width, canvas.camera
-    numbers, paints = np.asarray(canvas.image), np.array(canvas.paints, np.float32)
+    numbers, paints = _look_through(canvas), np.array(canvas.paints, np.float32)
     table = np.full((len(paints), 4), 255, np.uint8)
     table[:, :3] = np.clip(paints[:, :3], 0, 255)
     rgb = table.view(np.uint32)[:, 0][numbers].view(np.uint8).reshape(*numbers.shape, 4)
     rgb = Image.fromarray(rgb).reduce(2)  # four canvas pixels a pixel: smooth edges
     number = np.ascontiguousarray(numbers[::2, ::2]).ravel()
     plane = paints[:, 4].astype(np.int32)[number]
-    u = np.tile((np.arange(width, dtype=np.float32) - camera.u0) / camera.focal, height)
-    v = np.arange(height, dtype=np.float32) + 0.5 - camera.v0
-    v = np.repeat(v / camera.focal, width)
-    facing = np.array([p[:2] for p in canvas.planes], np.float32)
-    upright = facing[:, 0][plane] * u + facing[:, 1][plane]
-    nearness = np.where(plane == GROUND, v / camera.height, upright)
+    u, v = (ray.ravel() for ray in _rays(canvas, 1))
+    z, s, t = _place(canvas, plane, u, v)
     return Surfaces(
         rgb=np.asarray(rgb)[..., :3].reshape(-1, 3).astype(np.float32) / 255,
-        label=paints[:, 3].astype(np.uint8)[number],
         plane=plane,
         material=paints[:, 5].astype(np.uint8)[number],
         lit=paints[:, 6][number],
         glow=paints[:, 7][number],
         u=u,
         v=v,
-        z=1 / np.maximum(nearness, 1 / 500),
+        z=z,
+        s=s,
+        t=t,
     )
 
 
-def _add_textures(canvas: Canvas, pixels: Surfaces, light: Light) -> None:
+def _add_textures(canvas: Canvas, pixels: Surfaces, light: Light, rng: Generator) -> None:
     """Multiply the colours by the textures of their materials, in place."""
-    planes, on, u, z = np.array(canvas.planes, np.float32), pixels.plane, pixels.u, pixels.z
-    a, _, p, q, r = (planes[:, i][on] for i in range(5))  # see `Canvas.plane`
-    flat = on == GROUND
-    s = np.where(flat, z * u, z * (p * u + q) - r)
-    t = np.where(flat, z, canvas.camera.height - pixels.v * z)
-    step = z / canvas.camera.focal
-    for kind in (ASPHALT, SLABS, BRICK, BARS, LEAVES, GRASS):
+    s, t, z, step = pixels.s, pixels.t, pixels.z, pixels.z / canvas.camera.focal
+    shift = pixels.plane * np.float32(13.7)  # no two walls have the same stains
+    for kind in TEXTURED:
         i = np.flatnonzero(pixels.material == kind)
-        pixels.rgb[i] *= texture(kind, s[i], t[i], step[i])[:, None]
-    i = np.flatnonzero(pixels.material == FACADE)
+        if len(i):
+            pixels.rgb[i] *= texture(kind, s[i] + shift[i], t[i], step[i], rng)[:, None]
+    i = np.flatnonzero(pixels.material == cv.GLASS)
+    mirrored = sample(noise(1.8, seed=5), s[i] * 30 + shift[i], t[i] * 60) * 0.4 + t[i] - 1.2
+    pixels.rgb[i] += (np.clip(mirrored, 0, 1) * 0.2)[:, None] * np.clip(light.horizon, 0, 1.5)
+    i = np.flatnonzero(pixels.material == cv.FACADE)
     if len(i):
-        along = np.abs(p[i] * z[i] - (p[i] * u[i] + q[i]) * a[i] * z[i] ** 2)
-        along = along / canvas.camera.focal + 1e-4
-        wall, style = pixels.rgb[i], Facade(*planes[:, 5:][on[i]].T)
-        lamp = facade(wall, s[i], t[i], (along, step[i]), style, light.sky, light.night)
-        wall *= np.clip(0.72 + 0.07 * t[i], 0, 1)[:, None]  # less sky is seen from the ground
+        planes, on, u = np.array(canvas.planes, np.float32), pixels.plane[i], pixels.u[i]
+        a, _, p, q, _ = (planes[:, k][on] for k in range(5))
+        along = np.abs(p * z[i] - (p * u + q) * a * z[i] ** 2) / canvas.camera.focal + 1e-4
+        wall, style = pixels.rgb[i], Facade(*planes[:, 5:][on].T)
+        lamp = facade(wall, s[i], t[i], (along, step[i]), style, light)
+        wall *= np.clip(0.66 + 0.06 * t[i], 0, 1)[:, None]  # less sky is seen from the ground
         pixels.rgb[i] = wall + lamp[:, None] * (LAMPLIGHT - wall)
         pixels.glow[i] = np.maximum(pixels.glow[i], lamp * 0.8)
 
@@ -105,37 +147,25 @@ def _illuminate(canvas: Canvas, pixels: Surfaces, light: Light) -> np.ndarray:
     """The colours, float32 [N, 3], under sun, sky and their own light."""
     flat, soft = pixels.plane == GROUND, canvas.height / 256
     shadow, contact = (
-        np.asarray(mask.filter(ImageFilter.GaussianBlur(k * soft)), np.float32).ravel() / 255
+        np.asarray(mask.filter(ImageFilter.BoxBlur(k * soft)), np.float32).ravel() / 255
         for mask, k in ((canvas.shadow, 1.2), (canvas.contact, 2.0))
     )
     sun = np.where(flat, pixels.lit * light.height * (1 - shadow), pixels.lit)
-    ambient = light.ambient * (1 - 0.55 * contact * flat)[:, None]
+    ambient = light.ambient * (1 - 0.6 * contact * flat)[:, None]
     lit = pixels.rgb * (ambient + light.sun * sun[:, None])
-    return lit + pixels.rgb * (pixels.glow * (0.35 + 0.9 * light.night))[:, None]
+    lit += pixels.rgb * (pixels.glow * (0.35 + 0.9 * light.night))[:, None]
+    if light.wet:  # a wet road mirrors the sky, the more the flatter one looks at it
+        i = np.flatnonzero(flat)
+        mirrored = 0.35 * light.wet * np.exp(-6 * np.maximum(pixels.v[i], 0))
+        lit[i] = lit[i] * (1 - 0.4 * light.wet) + mirrored[:, None] * light.horizon * 0.5
+    return lit
 
 
-def heaven(u: np.ndarray, v: np.ndarray, light: Light) -> np.ndarray:
+def sky(u: np.ndarray, v: np.ndarray, light: Light) -> np.ndarray:
     """The colour of the sky towards (u, v): float32 [N, 3]."""
-    up = np.clip(-v * 2.4, 0, 1)[:, None]
-    rgb = light.haze + (light.sky - light.haze) * up**0.7
+    up = np.clip(-v * 2.0, 0, 1)[:, None]
+    rgb = light.horizon + (light.zenith - light.horizon) * up**0.7
     tall = 1 / (np.maximum(-v, 0) + 0.06)
     cloud = sample(noise(1.6, seed=3), u * tall * 60 + light.wind, tall * 60)
-    cover = np.clip(cloud * 0.5 + light.clouds, 0, 1)[:, None] * 0.7
+    cover = np.clip(cloud * 0.5 + light.clouds, 0, 1)[:, None] * 0.8
     return rgb + (light.cloud - rgb) * cover
-
-
-def expose(
-    image: np.ndarray, u: np.ndarray, v: np.ndarray, light: Light, rng: Generator
-) -> np.ndarray:
-    """The camera: vignette, white balance, exposure, contrast and noise.
-
-    image: float32 [H, W, 3], 0 is black, 1 is bright.  Returns uint8 [H, W, 3]."""
-    height, width, _ = image.shape
-    image = image * (light.white * light.exposure)
-    image *= (1 - 0.35 * (u * u + v * v)).reshape(height, width, 1)
-    image = 1 - np.exp(-1.35 * np.maximum(image, 0))  # film saturates softly
-    image = 0.5 + (image - 0.5) * light.contrast
-    grain = noise(0.0, seed=4).ravel()
-    start = rng.integers(0, grain.size)
-    grain = np.resize(np.roll(grain, -int(start)), image.size).reshape(image.shape)
-    return np.uint8(np.clip(image * 255 + grain * light.grain, 0, 255))

@@ -2,9 +2,11 @@
 
 from numpy.random import Generator
 
-from streets.canvas import ASPHALT, GRASS, SLABS, Canvas
+from streets.canvas import ASPHALT, GRASS, GROUND, Canvas
 from streets.colours import EARTH, Colour, pick, shade, tint
+from streets.light import between
 from streets.plan import FAR, Plan
+from streets.plants import Flora
 
 ROAD, SIDEWALK, TERRAIN = 7, 8, 22
 NEARBY = 1.6  # metres; where the ground starts
@@ -14,25 +16,22 @@ ALONG = (NEARBY, FAR)
 def pave(canvas: Canvas, rng: Generator, plan: Plan) -> None:
     """Paint everything that lies flat."""
     left, right = -plan.kerb[-1], plan.kerb[1]
-    canvas.strip((-400, 400), (NEARBY, 480), turf(rng, plan.green), GRASS, TERRAIN)
+    canvas.strip((-400, 400), (NEARBY, 480), turf(rng, plan.flora), GRASS, TERRAIN)
     for side in (-1, 1):
         _sidewalk(canvas, rng, plan, side)
     canvas.strip((left, right), ALONG, plan.road, ASPHALT, ROAD)
-    for x in (left + 0.12, right - 0.42):  # the gutters
-        canvas.strip((x, x + 0.3), ALONG, shade(plan.road, 0.8), ASPHALT)
-    for _ in range(int(rng.random() * 4)):  # patches
-        x, z = left + (right - left) * rng.random(), 5 + 25 * rng.random()
-        right_edge, far = x + 1 + 1.5 * rng.random(), z + 2 + 8 * rng.random()
-        patch = shade(plan.road, 0.8 + 0.3 * rng.random())
-        canvas.strip((x, right_edge), (z, far), patch, ASPHALT)
-    white = tint(rng, (205, 204, 196) if rng.random() < 0.85 else (214, 178, 70), 16)
-    white = canvas.number(white, ASPHALT, on=0)
+    _wear(canvas, rng, plan)
+    worn = rng.random() ** 2  # how much the paint of the markings is worn away
+    paint = (214, 212, 206) if rng.random() < 0.85 else (214, 178, 70)
+    paint = tuple(p + (r - p) * worn for p, r in zip(paint, plan.road, strict=True))
+    white = canvas.number(tint(rng, paint, 16), ASPHALT, on=GROUND)
     _lines(canvas, rng, plan, white)
+    _signs_on_road(canvas, rng, plan, white)
     for bed in (-0.72, 0.72) if plan.rails is not None else ():
         x = plan.rails + bed
         canvas.strip((x - 0.16, x + 0.16), ALONG, shade(plan.road, 0.85), ASPHALT)
         canvas.strip((x - 0.05, x + 0.05), ALONG, (62, 58, 56))
-    if plan.crossing:
+    if plan.crossing is not None:
         z = plan.crossing
         canvas.strip((-120, 120), (z, z + plan.wide), plan.road, ASPHALT, ROAD)
         if rng.random() < 0.8:
@@ -43,20 +42,64 @@ def pave(canvas: Canvas, rng: Generator, plan: Plan) -> None:
         _zebra(canvas, plan, (z, z + 3), white)
 
 
-def turf(rng: Generator, green: Colour) -> Colour:
+def turf(rng: Generator, flora: Flora) -> Colour:
     """The colour of open ground: grass as green as the leaves, or soil, straw, gravel."""
-    return tint(rng, green if rng.random() < 0.5 else pick(rng, EARTH))
+    return tint(rng, pick(rng, flora.greens if rng.random() < 0.5 else EARTH))
 
 
 def _sidewalk(canvas: Canvas, rng: Generator, plan: Plan, side: int) -> None:
+    """Paint a sidewalk, its verge and its kerb; the ground behind it is part of the lots."""
     kerb = side * plan.kerb[side]
-    edge = kerb + side * plan.walk[side]
-    canvas.strip((kerb, edge + side * 30), ALONG, plan.paving, SLABS, SIDEWALK)
+    edge = kerb + side * (plan.walk[side] + 4)
+    canvas.strip((kerb, edge), ALONG, plan.paving, plan.surface, SIDEWALK)
     if plan.verge[side]:
         verge = (kerb + side * 0.3, kerb + side * plan.verge[side])
-        canvas.strip(verge, ALONG, turf(rng, plan.green), GRASS, TERRAIN)
-    stone = tint(rng, (176, 174, 170))
-    canvas.strip((kerb, kerb + side * 0.28), ALONG, stone, label=SIDEWALK)
+        canvas.strip(verge, ALONG, turf(rng, plan.flora), GRASS, TERRAIN)
+    stone = tint(rng, plan.stone)
+    canvas.strip((kerb, kerb + side * between(rng, (0.1, 0.3))), ALONG, stone, label=SIDEWALK)
+    face = kerb - side * between(rng, (0.04, 0.14))
+    canvas.strip((face, kerb), ALONG, shade(stone, between(rng, (0.4, 1.1))))
+
+
+def _wear(canvas: Canvas, rng: Generator, plan: Plan) -> None:
+    """Paint gutters, the tracks of wheels, patches, seams and covers on the road."""
+    left, right, road = -plan.kerb[-1] + 0.15, plan.kerb[1] - 0.15, plan.road
+    if rng.random() < 0.5:
+        for x in (left, right - 0.3):
+            canvas.strip((x, x + 0.3), ALONG, shade(road, between(rng, (0.7, 1.1))), ASPHALT)
+    if rng.random() < 0.5:
+        track = shade(road, between(rng, (0.85, 1.12)))
+        for x in (plan.middle + 0.4, plan.middle + plan.lane - 1.2):
+            canvas.strip((x, x + 0.8), ALONG, track, ASPHALT)
+    for _ in range(int(rng.random() * 5)):
+        x, z = left + (right - left) * rng.random(), 3 + 25 * rng.random()
+        wide, long = pick(rng, ((0.07, 20), (2.0, 8), (1.0, 3), (3.0, 30), (6.0, 0.4)))
+        end = min(x + wide * between(rng, (0.5, 1)), right), z + long * between(rng, (0.3, 1))
+        canvas.strip((x, end[0]), (z, end[1]), shade(road, between(rng, (0.75, 1.2))), ASPHALT)
+    for _ in range(int(rng.random() * 4)):
+        x, z = left + (right - left) * rng.random(), 4 + 20 * rng.random()
+        canvas.strip((x, x + 0.6), (z, z + 0.6), shade(road, between(rng, (0.5, 0.9))))
+
+
+def _signs_on_road(canvas: Canvas, rng: Generator, plan: Plan, white: int) -> None:
+    """Paint arrows, hatched areas, bars and double lines along the kerb."""
+    if rng.random() < 0.3:
+        x, z = plan.middle + plan.lane / 2, 6 + 20 * rng.random()
+        canvas.strip((x - 0.1, x + 0.1), (z, z + 2.5), white)
+        head = [(x - 0.5, 0, z + 2.5), (x + 0.5, 0, z + 2.5), (x, 0, z + 4.5)]
+        canvas.poly(head, white)
+    if rng.random() < 0.25:
+        x, z, slant = plan.middle - 0.6, 5 + 20 * rng.random(), between(rng, (-2, 2))
+        for i in range(8):
+            a = z + i * 1.6
+            corners = [(x, 0, a), (x, 0, a + 0.5), (x + 1.2, 0, a + 0.5 + slant)]
+            canvas.poly([*corners, (x + 1.2, 0, a + slant)], white)
+    if rng.random() < 0.3:
+        yellow = canvas.number(tint(rng, (200, 170, 70), 30), ASPHALT, on=GROUND)
+        for side in (-1, 1):
+            for away in (0.25, 0.5):
+                x = side * (plan.kerb[side] - away)
+                canvas.strip((x - 0.05, x + 0.05), ALONG, pick(rng, (white, yellow, yellow)))
 
 
 def _lines(canvas: Canvas, rng: Generator, plan: Plan, white: int) -> None:
@@ -68,13 +111,14 @@ def _lines(canvas: Canvas, rng: Generator, plan: Plan, white: int) -> None:
     for side in (-1, 1):
         if plan.parked[side] and rng.random() < 0.7:
             lines.append((side * (plan.kerb[side] - 2.2), rng.random() < 0.5))
-    gap, start = 5 + 4 * rng.random(), 6 * rng.random()
+    gap, start, half = 1 + 8 * rng.random(), 6 * rng.random(), between(rng, (0.04, 0.09))
+    dash = between(rng, (1, 5))
     for x, solid in lines:
-        if rng.random() < 0.12:
+        if rng.random() < 0.2:
             continue
         for i in range(1 if solid else 12):
-            z = NEARBY if solid else start + i * (gap + 3)
-            canvas.strip((x - 0.07, x + 0.07), (z, FAR if solid else z + 3.2), white)
+            z = NEARBY if solid else start + i * (gap + dash)
+            canvas.strip((x - half, x + half), (z, FAR if solid else z + dash), white)
 
 
 def _zebra(canvas: Canvas, plan: Plan, z: tuple[float, float], white: int) -> None:

@@ -6,6 +6,7 @@ from numpy.random import Generator
 
 from streets.canvas import BRICK, FACADE, Canvas, Spot
 from streets.colours import PAINTS, ROOFS, WALLS, Colour, pick, shade, tint
+from streets.light import between
 from streets.textures import Facade
 
 BUILDING = 11
@@ -22,11 +23,12 @@ def terrace(
 ) -> None:
     """Paint a house whose front stands at x = front and spans z."""
     near, far = z
-    colour, style, back = tint(rng, pick(rng, WALLS), 34), house(rng), front + side * 11
+    colour, style = tint(rng, pick(rng, WALLS), 40), house(rng)
+    back = front + side * between(rng, (7, 13))
     shown = max(near, 2)
     canvas.cast([(front, shown), (front, far), (back, far), (back, shown)], tall)
     if near > 3:
-        gable = style._replace(pitch=60)  # no windows
+        gable = style._replace(pitch=style.pitch if rng.random() < 0.4 else 60)  # no windows
         block(canvas, rng, [(front, near), (back, near)], tall, shade(colour, 0.92), gable, 0.3)
     if rng.random() < 0.5:
         _roof(canvas, rng, front, z, side, tall, colour)
@@ -56,17 +58,18 @@ def block(
 
 def house(rng: Generator) -> Facade:
     """The style of a front at random."""
-    pitch = 1.9 + 1.8 * rng.random()
-    shop = 3.2 + 1.2 * rng.random() if rng.random() < 0.5 else 0.8
+    pitch = between(rng, (1.6, 4.2))
     return Facade(
         pitch,
-        floor=2.7 + 0.8 * rng.random(),
-        wide=pitch * (0.35 + 0.3 * rng.random()),
-        tall=1.2 + 0.8 * rng.random(),
-        shop=shop,
+        floor=between(rng, (2.6, 3.8)),
+        wide=pitch * between(rng, (0.25, 0.9)) ** (0.5 if rng.random() < 0.15 else 1),
+        tall=between(rng, (0.9, 2.4)),
+        shop=between(rng, (2.8, 4.4)) if rng.random() < 0.5 else 0.8,
         seed=rng.random() * 500,
-        frame=pick(rng, (0.9, 0.8, 0.3, 0.5)),
-        brick=float(rng.random() < 0.35),
+        frame=between(rng, (0.1, 0.95)),
+        brick=rng.random() if rng.random() < 0.5 else 0.0,
+        panes=1 + int(rng.random() * 3),
+        blind=rng.random(),
     )
 
 
@@ -88,7 +91,14 @@ def _roof(
     canvas.poly(gable, shade(colour, 0.8))
     roof = [(eaves, tall, near), (ridge, tall + up, near), (ridge, tall + up, far)]
     canvas.poly([*roof, (eaves, tall, far)], tiles, material=BRICK)
-    for i in range(int((far - near) / 5)):
+    x, z = ridge, near + (far - near) * rng.random()
+    if z > 5 and rng.random() < 0.7:  # a chimney
+        canvas.poly(
+            [(x - 0.5, tall + up - 0.7, z), (x - 0.5, tall + up + 1.1, z)]
+            + [(x + 0.5, tall + up + 1.1, z), (x + 0.5, tall + up - 0.7, z)],
+            shade(colour, 0.7),
+        )
+    for i in range(int((far - near) / 5) if rng.random() < 0.5 else 0):
         start = near + 3 + i * 5
         if start > 4:
             ends = [(front + side, start), (front + side, start + 1.3)]

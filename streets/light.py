@@ -8,118 +8,125 @@ from numpy.random import Generator
 
 from streets.canvas import Spot
 
-Tone = tuple[float, float, float]  # RGB, 0..1
+Tone = tuple[float, float, float]  # RGB; 1 is the light on a bright overcast day
+Bounds = tuple[float, float]  # a number between these is drawn
 
 
 @dataclass(frozen=True)
 class Hour:
-    """What the light of a time of day has in common. Spans are (least, width)."""
+    """What scenes at one time of day have in common."""
 
-    until: float  # the share of scenes up to this one
-    ambient: Tone
+    share: float  # of all scenes
+    ambient: Tone  # the light from the sky
     sun: Tone
-    sky: Tone
-    haze: Tone
+    zenith: Tone  # the sky high up
+    horizon: Tone  # the sky low down, and the haze
     cloud: Tone
-    night: float
-    clouds: tuple[float, float] | None = None
-    height: tuple[float, float] | None = None
+    clouds: Bounds  # -1 is none, 1 is all of the sky
+    glare: Bounds = (1.0, 4.0)  # how much brighter than white the sky is
+    height: Bounds | None = None  # of the sun, as a sine; None: it casts no shadows
+    night: float = 0.0  # how much lamps count, 0..1
 
 
-HOURS = (
-    Hour(  # a clear day
-        until=0.50,
-        ambient=(0.50, 0.55, 0.64),
-        sun=(0.95, 0.88, 0.74),
-        sky=(0.22, 0.45, 0.85),
-        haze=(0.72, 0.80, 0.90),
-        cloud=(1.1, 1.1, 1.1),
-        night=0.0,
-        clouds=(-0.5, 0.9),
-        height=(0.5, 0.5),
-    ),
-    Hour(  # low sun
-        until=0.67,
-        ambient=(0.46, 0.44, 0.54),
-        sun=(1.15, 0.74, 0.42),
-        sky=(0.42, 0.46, 0.72),
-        haze=(1.0, 0.76, 0.52),
-        cloud=(1.1, 0.72, 0.56),
-        night=0.15,
-        clouds=(-0.3, 0.8),
-        height=(0.25, 0.2),
-    ),
-    Hour(  # overcast
-        until=0.92,
-        ambient=(0.82, 0.84, 0.87),
-        sun=(0.12, 0.12, 0.12),
-        sky=(0.62, 0.66, 0.72),
-        haze=(0.86, 0.88, 0.90),
-        cloud=(0.95, 0.96, 1.0),
-        night=0.05,
-    ),
-    Hour(  # the blue hour
-        until=1.0,
-        ambient=(0.30, 0.34, 0.50),
-        sun=(0.05, 0.05, 0.06),
-        sky=(0.10, 0.16, 0.36),
-        haze=(0.40, 0.36, 0.46),
-        cloud=(0.30, 0.26, 0.40),
-        night=1.0,
-        clouds=(-0.3, 0.6),
-    ),
+CLEAR = Hour(
+    share=0.36,
+    ambient=(0.44, 0.50, 0.60),
+    sun=(1.05, 0.98, 0.84),
+    zenith=(0.22, 0.44, 0.82),
+    horizon=(0.74, 0.82, 0.90),
+    cloud=(1.05, 1.05, 1.05),
+    clouds=(-0.9, 0.4),
+    height=(0.4, 0.95),
 )
+BACKLIT = Hour(  # the sun stands low, and the camera is set for the sky or for the shade
+    share=0.16,
+    ambient=(0.36, 0.38, 0.44),
+    sun=(1.0, 0.84, 0.62),
+    zenith=(0.52, 0.66, 0.86),
+    horizon=(1.0, 0.92, 0.80),
+    cloud=(1.1, 1.0, 0.9),
+    clouds=(-0.6, 0.5),
+    glare=(1.2, 6.0),
+    height=(0.18, 0.45),
+)
+OVERCAST = Hour(
+    share=0.36,
+    ambient=(0.84, 0.86, 0.88),
+    sun=(0.10, 0.10, 0.10),
+    zenith=(0.74, 0.77, 0.81),
+    horizon=(0.90, 0.91, 0.92),
+    cloud=(0.60, 0.62, 0.66),
+    clouds=(-0.8, 0.5),
+    glare=(0.8, 5.0),
+)
+DUSK = Hour(
+    share=0.08,
+    ambient=(0.40, 0.42, 0.50),
+    sun=(0.05, 0.05, 0.05),
+    zenith=(0.34, 0.40, 0.52),
+    horizon=(0.72, 0.66, 0.62),
+    cloud=(0.30, 0.32, 0.38),
+    clouds=(-0.2, 0.7),
+    glare=(0.8, 4.0),
+    night=0.35,
+)
+NIGHT = Hour(
+    share=0.04,
+    ambient=(0.26, 0.26, 0.32),
+    sun=(0.04, 0.04, 0.04),
+    zenith=(0.05, 0.07, 0.14),
+    horizon=(0.18, 0.16, 0.18),
+    cloud=(0.20, 0.18, 0.20),
+    clouds=(-0.5, 0.5),
+    glare=(0.6, 1.0),
+    night=1.0,
+)
+HOURS = (CLEAR, BACKLIT, OVERCAST, DUSK, NIGHT)
 
 
 @dataclass(frozen=True)
 class Light:
-    """What falls on a scene, and what the camera makes of it; colours are float32 [3], 0..1."""
+    """What falls on a scene; colours are float32 [3]."""
 
     ambient: np.ndarray
     sun: np.ndarray
-    sky: np.ndarray
-    haze: np.ndarray
+    zenith: np.ndarray
+    horizon: np.ndarray
     cloud: np.ndarray
-    night: float  # 0..1: how much lamps count
-    clouds: float  # how much they cover
-    height: float  # of the sun: its sine
+    night: float
+    clouds: float
+    height: float  # of the sun, as a sine; 1 without sun
     cast: Spot | None  # the shift of the shadow of a point one metre high; None without sun
+    haze: np.ndarray  # its colour
     density: float  # of the haze, per metre
-    white: np.ndarray  # the white balance
-    exposure: float
-    contrast: float
-    grain: float  # of the noise, in grey values
+    wet: float  # how much the road mirrors the sky, 0..1
     wind: np.float32  # where the clouds are
+
+
+def between(rng: Generator, bounds: Bounds) -> float:
+    """A number between two bounds."""
+    return bounds[0] + (bounds[1] - bounds[0]) * rng.random()
 
 
 def draw_light(rng: Generator) -> Light:
     """The light of a scene at random."""
-
-    def within(span: tuple[float, float]) -> float:
-        return span[0] + span[1] * rng.random()
-
-    dice = rng.random()
-    hour = next(hour for hour in HOURS if dice < hour.until)
-    height = within(hour.height) if hour.height else 1.0
-    bright = within((0.62, 0.3)) if hour.clouds is None else 1.0  # how thick an overcast sky is
-    clouds = within(hour.clouds) if hour.clouds else 0.3
-    sky, haze, cloud = (np.float32(tone) * bright for tone in (hour.sky, hour.haze, hour.cloud))
-    around = rng.random() * 2 * math.pi
-    low = math.sqrt(1 - height**2) / height
+    hour = HOURS[rng.choice(len(HOURS), p=[hour.share for hour in HOURS])]
+    glare, around = between(rng, hour.glare), rng.random() * 2 * math.pi
+    height = between(rng, hour.height) if hour.height else 1.0
+    length = min(math.sqrt(1 - height**2) / height, 4.0)
+    hue = 1 + 0.08 * np.float32(rng.random(3) - 0.5)
     return Light(
-        ambient=np.float32(hour.ambient),
-        sun=np.float32(hour.sun),
-        sky=sky,
-        haze=haze,
-        cloud=cloud,
+        ambient=np.float32(hour.ambient) * between(rng, (0.7, 1.15)),
+        sun=np.float32(hour.sun) * between(rng, (0.6, 1.3)),
+        zenith=np.float32(hour.zenith) * hue * glare,
+        horizon=np.float32(hour.horizon) * hue * glare,
+        cloud=np.float32(hour.cloud) * glare,
         night=hour.night,
-        clouds=clouds,
+        clouds=between(rng, hour.clouds),
         height=height,
-        cast=(math.cos(around) * low, math.sin(around) * low) if hour.height else None,
-        density=0.0008 + 0.008 * rng.random() ** 3,
-        white=1 + 0.10 * np.float32(rng.random(3) - 0.5),
-        exposure=(1.0 + 0.45 * rng.random()) * (1.35 if hour.night == 1 else 1),
-        contrast=1.0 + 0.25 * rng.random(),
-        grain=1.0 + 2.5 * rng.random() + 2 * hour.night,
+        cast=(math.cos(around) * length, math.sin(around) * length) if hour.height else None,
+        haze=np.float32(hour.horizon) * hue * min(glare, 1.2),
+        density=0.0003 + 0.004 * rng.random() ** 4,
+        wet=rng.random() ** 2 if rng.random() < 0.4 else 0.0,
         wind=np.float32(rng.random() * 512),
     )

@@ -1,16 +1,19 @@
 """What lines a street: houses, gardens, parks and their borders, and the skyline at its end."""
 
+import math
 from dataclasses import dataclass
 
 from numpy.random import Generator
 
-from streets.canvas import BARS, BRICK, GRASS, Canvas
+from streets.canvas import ASPHALT, BARS, BRICK, GRASS, PLAIN, Canvas
 from streets.colours import FENCES, WALLS, Colour, pick, shade, tint
-from streets.ground import TERRAIN, turf
+from streets.ground import ROAD, SIDEWALK, TERRAIN, turf
 from streets.houses import BUILDING, block, terrace
+from streets.light import between
 from streets.plan import FAR, Plan
-from streets.plants import bush, tree
+from streets.plants import Flora, bush, tree
 from streets.things import Things
+from streets.vehicles import car
 
 WALL, FENCE = 12, 13
 
@@ -23,7 +26,7 @@ class Lot:
     near: float  # z where it starts
     far: float  # z where it ends
     side: int  # of the street: -1 is left, 1 is right
-    green: Colour  # of leaves
+    flora: Flora
 
 
 def skyline(canvas: Canvas, rng: Generator, plan: Plan) -> None:
@@ -33,42 +36,48 @@ def skyline(canvas: Canvas, rng: Generator, plan: Plan) -> None:
         x = -190.0
         while x < 190:
             run = 12 + 30 * rng.random()
-            if rng.random() < 0.35 + 0.5 * plan.town:
-                block(canvas, rng, [(x, z), (x + run, z)], 7 + 16 * rng.random())
+            if rng.random() < 0.15:
+                pass  # open sky
+            elif rng.random() < 0.2 + 0.6 * plan.town:
+                block(canvas, rng, [(x, z), (x + run, z)], 4 + 12 * rng.random() ** 2)
             else:
-                bush(canvas, rng, x, z, 9 + 7 * rng.random(), run * 1.6, plan.green)
+                bush(canvas, rng, x, z, 4 + 10 * rng.random(), run * 1.6, plan.flora)
             x += run
 
 
 def add_lots(canvas: Canvas, rng: Generator, plan: Plan, side: int, things: Things) -> None:
     """Add the lots along one side, and the houses that the street may run into."""
     z, front = -2.0, side * (plan.kerb[side] + plan.walk[side])
-    lit = 0.25 + 0.75 * rng.random()  # of the walls along the street
+    lit = 0.05 + 0.95 * rng.random()  # of the walls along the street
+    built = 0.2 + 0.6 * plan.town
     while z < FAR:
-        run = 9 + 17 * rng.random()
-        after = z + run
-        if plan.crossing and z <= plan.crossing < z + run + 2:
-            run, after = plan.crossing - 2.5 - z, plan.crossing + plan.wide + 2.5
+        run = between(rng, (5, 24))
+        after, start = z + run, plan.crossing
+        if start is not None and z <= start < z + run + 2:
+            run, after = start - 2.5 - z, start + plan.wide + 2.5
             if run < 3:
                 z = after
                 continue
-        lot, kind = Lot(front, z, z + run, side, plan.green), rng.random()
-        if kind < 0.36 + 0.34 * plan.town:
-            tall = (3 + int(rng.random() * 5)) * 3.1 + 1
+        lot, kind = Lot(front, z, z + run, side, plan.flora), rng.random()
+        if kind < built:
+            tall = max(3.5, 3.1 * (plan.storeys + between(rng, (-1.2, 1.2))) + 1)
             deep, draw, args = 12, terrace, (front, (z, z + run), side, tall, lit)
-        elif kind < 0.80:
-            border = pick(rng, ("wall", "fence", "hedge", "wall", "fence"))
+        elif kind < built + (1 - built) * 0.45:
+            border = pick(rng, ("wall", "fence", "hedge", "hedge", "fence", "none"))
             deep, draw, args = 22, garden, (lot, border, lit)
+        elif kind < built + (1 - built) * 0.75:
+            border = pick(rng, ("none", "fence", "hedge", "wall", "none"))
+            deep, draw, args = 40, park, (lot, border, rng.random())
         else:
-            border = pick(rng, ("none", "fence", "fence", "wall"))
-            deep, draw, args = 40, park, (lot, border)
+            border = pick(rng, ("none", "fence", "hedge", "none"))
+            deep, draw, args = 40, car_park, (lot, border, plan.road)
         things.add((front, front + side * deep), (z, z + run), draw, canvas, rng, *args)
         z = after
     if plan.end and side == 1:  # the street meets another one
         x, z = -45.0, FAR * 0.6
         while x < 45:
             run = 10 + 12 * rng.random()
-            ends, tall = [(x, z), (x + run, z)], 9 + 14 * rng.random()
+            ends, tall = [(x, z), (x + run, z)], 6 + 10 * rng.random()
             things.add((x, x + run), (z, z + 9), block, canvas, rng, ends, tall)
             x += run
 
@@ -76,7 +85,7 @@ def add_lots(canvas: Canvas, rng: Generator, plan: Plan, side: int, things: Thin
 def garden(canvas: Canvas, rng: Generator, lot: Lot, border: str, lit: float) -> None:
     """Paint a house set back behind grass, trees and a border; lit: see `houses.terrace`."""
     z = (lot.near, lot.far)
-    canvas.strip((lot.front, lot.front + lot.side * 22), z, turf(rng, lot.green), GRASS, TERRAIN)
+    canvas.strip((lot.front, lot.front + lot.side * 22), z, turf(rng, lot.flora), GRASS, TERRAIN)
     if rng.random() < 0.75:
         front = lot.front + lot.side * (4 + 5 * rng.random())
         tall = 4 + 3 * int(1 + rng.random() * 3)
@@ -87,39 +96,63 @@ def garden(canvas: Canvas, rng: Generator, lot: Lot, border: str, lit: float) ->
     for z, inwards in sorted(spots, reverse=True):
         if lot.far > 8:
             tall, wide = 4 + 5 * rng.random(), 4 + 3 * rng.random()
-            tree(canvas, rng, lot.front + lot.side * inwards, z, tall, wide, lot.green)
+            tree(canvas, rng, lot.front + lot.side * inwards, z, tall, wide, lot.flora)
     draw_border(canvas, rng, lot, border)
 
 
-def park(canvas: Canvas, rng: Generator, lot: Lot, border: str) -> None:
-    """Paint grass and many trees behind a border."""
+def park(canvas: Canvas, rng: Generator, lot: Lot, border: str, wood: float) -> None:
+    """Paint grass behind a border, and trees: many, few or none; wood: how many, 0..1."""
     front, side, z = lot.front, lot.side, lot.far
-    canvas.strip((front, front + side * 60), (lot.near, z), turf(rng, lot.green), GRASS, TERRAIN)
+    canvas.strip((front, front + side * 60), (lot.near, z), turf(rng, lot.flora), GRASS, TERRAIN)
     while z > max(lot.near, 7):
         for inwards in (26 + 8 * rng.random(), 15 + 6 * rng.random(), 3 + 6 * rng.random()):
-            tall, wide = 7 + 7 * rng.random(), 6 + 4 * rng.random()
-            tree(canvas, rng, front + side * inwards, z, tall, wide, lot.green)
+            if rng.random() > wood:
+                continue
+            tall, wide = 4 + 11 * rng.random(), 4 + 6 * rng.random()
+            tree(canvas, rng, front + side * inwards, z, tall, wide, lot.flora)
         if rng.random() < 0.5:
             x, tall = front + side * (1 + 3 * rng.random()), 1.2 + rng.random()
-            bush(canvas, rng, x, z - 1, tall, 3, lot.green)
+            bush(canvas, rng, x, z - 1, tall, 3, lot.flora)
         z -= 4 + 4 * rng.random()
     draw_border(canvas, rng, lot, border)
+
+
+def car_park(canvas: Canvas, rng: Generator, lot: Lot, border: str, road: Colour) -> None:
+    """Paint an open place with rows of parked cars."""
+    front, side, z = lot.front, lot.side, (lot.near, lot.far)
+    kind = ROAD if rng.random() < 0.6 else SIDEWALK
+    surface = shade(road, between(rng, (0.8, 1.3)))
+    canvas.strip((front, front + side * 45), z, surface, ASPHALT, kind)
+    far, head = lot.far - 2, math.pi / 2 * pick(rng, (-1, 1))
+    while far > max(lot.near + 1, 6):
+        for inwards in (28, 17, 6):
+            if rng.random() < 0.6:
+                car(canvas, rng, front + side * inwards, far, head)
+        far -= between(rng, (2.4, 3.5))
+    draw_border(canvas, rng, lot, border)
+
+
+def fence_material(rng: Generator) -> int:
+    """Of a fence: bars that one sees through, or boards."""
+    return BARS if rng.random() < 0.7 else PLAIN
 
 
 def draw_border(canvas: Canvas, rng: Generator, lot: Lot, kind: str) -> None:
     """Paint a "wall", a "fence", a "hedge" or "none" along the front of a lot."""
     if kind == "hedge":
-        tall, z = 0.9 + 1.1 * rng.random(), lot.far
+        tall, z = 0.7 + 2.5 * rng.random() ** 2, lot.far
         while z > max(lot.near, 3):
-            bush(canvas, rng, lot.front + 0.7 * lot.side, z, tall, 2.4, lot.green)
+            bush(canvas, rng, lot.front + 0.7 * lot.side, z, tall, 2.4, lot.flora)
             z -= 1.5 if z < 40 else 4
     elif kind != "none":
         is_wall, ends = kind == "wall", [(lot.front, lot.near), (lot.front, lot.far)]
         canvas.label, canvas.on = WALL if is_wall else FENCE, canvas.plane(ends)
-        tall = 1.4 + 1.6 * rng.random() if is_wall else 1.1 + 0.9 * rng.random()
+        tall = between(rng, (0.6, 2.8) if is_wall else (0.7, 2.4))
         colour = tint(rng, pick(rng, WALLS if is_wall else FENCES), 30)
         lit = rng.random()
-        canvas.upright(ends, 0, tall, colour, material=BRICK if is_wall else BARS, lit=lit)
+        canvas.upright(
+            ends, 0, tall, colour, material=BRICK if is_wall else fence_material(rng), lit=lit
+        )
         coping = shade(colour, 1.2 if is_wall else 0.9)
         canvas.upright(ends, tall - 0.12, tall, coping, lit=lit)
         canvas.cast([(lot.front, max(lot.near, 3)), (lot.front, lot.far)], tall)

@@ -4,7 +4,10 @@ from dataclasses import dataclass
 
 from numpy.random import Generator
 
-from streets.colours import AUTUMN, GREENS, PAVING, Colour, pick, tint
+from streets.canvas import ASPHALT, SLABS
+from streets.colours import AUTUMN, EVERGREENS, GREENS, PAVING, WINTER, Colour, pick, shade, tint
+from streets.light import between
+from streets.plants import Flora
 
 Sides = dict[int, float]  # one value for the left side, -1, and one for the right, 1
 
@@ -24,36 +27,46 @@ class Plan:
     kerb: Sides  # from the camera
     walk: Sides  # width of the sidewalk
     verge: Sides  # width of the grass beside the kerb, or 0
+    rail: dict[int, bool]  # whether a railing stands along the kerb
     road: Colour
     paving: Colour
-    green: Colour  # of leaves
+    surface: int  # the material of the sidewalks
+    stone: Colour  # of the kerbs
+    flora: Flora
     crossing: float | None  # z where a crossroad starts
     wide: float  # width of the crossroad
     end: bool  # whether houses close the view
     town: float  # 0..1, how much is built
+    storeys: float  # of a house, about
+    avenue: float  # 0..1, how many trees along the kerb
     crowd: float  # 0..1, how many people
     jam: float  # 0..1, how many vehicles
+    clutter: float  # 0..1, how much furniture
 
     def is_on_crossing(self, z: float, before: float, after: float) -> bool:
         """Whether z lies on the crossroad, or less than so many metres before or after it."""
         start = self.crossing
-        return bool(start) and start - before < z < start + self.wide + after
+        return start is not None and start - before < z < start + self.wide + after
 
 
 def draw_plan(rng: Generator) -> Plan:
     """A street at random."""
-    lane = 2.9 + 0.4 * rng.random()
-    own, other = (1, 1) if rng.random() < 0.7 else (2, 1 + int(rng.random() * 2))
-    rails = rng.random() < 0.22
-    parked = {-1: rng.random() < 0.45, 1: rng.random() < 0.45}
+
+    def happens(chance: float) -> bool:
+        return rng.random() < chance
+
+    lane = between(rng, (2.6, 3.6))
+    own, other = (1, 1) if happens(0.7) else (2, 1 + int(rng.random() * 2))
+    rails = happens(0.12)
+    parked = {side: happens(0.35) for side in (-1, 1)}
     left = lane * (0.5 + other) + (3.4 if rails else 0) + (2.3 if parked[-1] else 0.4)
     right = lane * (own - 0.5) + (2.3 if parked[1] else 0.6)
-    shift = (rng.random() - 0.5) * 0.7
-    grey = 70 + 70 * rng.random()
-    road = tint(rng, (grey, grey, grey * 1.02), 14)
-    paving = pick(rng, PAVING)
+    shift = (rng.random() - 0.5) * 0.9
+    grey = between(rng, (45, 150))
+    road = tint(rng, (grey, grey, grey * 1.02), 12)
+    like_road = happens(0.5)  # a sidewalk of asphalt
+    paving = shade(road, between(rng, (0.7, 1.5))) if like_road else pick(rng, PAVING)
     return Plan(
-        crossing=18 + 50 * rng.random() if rng.random() < 0.5 else None,
         lane=lane,
         own=own,
         other=other,
@@ -61,14 +74,31 @@ def draw_plan(rng: Generator) -> Plan:
         middle=-lane * 0.5 + shift - (3.4 if rails else 0),
         parked=parked,
         kerb={-1: left - shift, 1: right + shift},
-        walk={side: 2.4 + 3.6 * rng.random() for side in (-1, 1)},
-        verge={side: 1.6 * (rng.random() < 0.3) for side in (-1, 1)},
+        walk={side: 1.4 + 4.5 * rng.random() ** 1.5 for side in (-1, 1)},
+        verge={side: between(rng, (0.8, 2.5)) * happens(0.15) for side in (-1, 1)},
+        rail={side: happens(0.12) for side in (-1, 1)},
         road=road,
         paving=tint(rng, paving),
-        wide=8 + 6 * rng.random(),
-        end=rng.random() < 0.3,
-        green=pick(rng, GREENS if rng.random() < 0.72 else AUTUMN),
+        surface=ASPHALT if like_road and happens(0.7) else SLABS,
+        stone=tint(rng, shade(pick(rng, PAVING), between(rng, (0.5, 1.1)))),
+        flora=draw_flora(rng),
+        crossing=12 + 50 * rng.random() if happens(0.45) else None,
+        wide=between(rng, (7, 20)),
+        end=happens(0.3),
         town=rng.random(),
+        storeys=between(rng, (1.5, 4.5)),
+        avenue=0.7 * rng.random() ** 1.5,
         crowd=rng.random() ** 1.5,
-        jam=0.25 + 0.75 * rng.random(),
+        jam=rng.random(),
+        clutter=rng.random(),
     )
+
+
+def draw_flora(rng: Generator) -> Flora:
+    """What grows in a street, in a season at random."""
+    dice = rng.random()
+    if dice < 0.45:
+        return Flora(GREENS + EVERGREENS, bare=0.05, conifers=0.1)
+    if dice < 0.6:
+        return Flora(AUTUMN + GREENS, bare=0.25, conifers=0.1)
+    return Flora(WINTER + EVERGREENS, bare=0.6, conifers=0.15)

@@ -1,42 +1,67 @@
-"""Trees, bushes and hedges; (x, z): where one stands; tall, wide: metres; colour: of its leaves."""
+"""Trees, bushes and hedges; (x, z): where one stands; tall, wide: metres."""
 
 import math
+from dataclasses import dataclass
 from functools import cache
 
 import numpy as np
 from numpy.random import Generator
+from PIL import Image, ImageDraw, ImageFilter
 
-from streets.canvas import LEAVES, Canvas, square
-from streets.colours import Colour, shade, tint
+from streets.canvas import LEAVES, TWIGS, Canvas, square
+from streets.colours import Colour, pick, shade, tint
 from streets.textures import noise
 
 VEGETATION = 21
+SIDE = 128  # of a pattern
+GAP = 5  # the level of a pattern where one sees through
+LEAFY, CONIFER, BARE = range(3)
+FORMS = 8  # of each kind
+BARK = ((86, 72, 58), (58, 50, 44), (104, 96, 86), (70, 66, 60))
+
+
+@dataclass(frozen=True)
+class Flora:
+    """What grows in a street."""
+
+    greens: tuple[Colour, ...]
+    bare: float  # the share of trees without leaves
+    conifers: float
 
 
 def tree(
-    canvas: Canvas, rng: Generator, x: float, z: float, tall: float, wide: float, colour: Colour
+    canvas: Canvas, rng: Generator, x: float, z: float, tall: float, wide: float, flora: Flora
 ) -> None:
-    """Draw a tree with a crown of leaves."""
+    """Draw a tree: leafy, bare or a conifer."""
     canvas.begin(VEGETATION, x, z, 0.5)
-    canvas.cast(square(x, z, 0.2), tall * 0.5)
-    if canvas.sun:
+    dice = rng.random()
+    kind = BARE if dice < flora.bare else CONIFER if dice > 1 - flora.conifers else LEAFY
+    if z < 60:
+        canvas.cast(square(x, z, 0.2), tall * 0.5)
+    if canvas.sun and kind != BARE:
         _shade_of_crown(canvas, rng, x, z, tall, wide)
-    foot = min(2.8, tall * 0.33)
-    bark = tint(rng, (86, 72, 58))
+    foot = min(2.8, tall * 0.33) * rng.random() ** (1.5 if kind == CONIFER else 0.4)
+    bark = tint(rng, pick(rng, BARK))
     lean = (rng.random() - 0.5) * 0.5
-    canvas.tube([(x, 0, z), (x + lean, tall * 0.6, z)], 0.10 + 0.012 * tall, bark)
-    paints = _leaves(canvas, tint(rng, colour, 30), 0.35 + 0.5 * rng.random())
+    trunk = canvas.number(bark, LEAVES)
+    canvas.tube([(x, 0, z), (x + lean, tall * 0.6, z)], 0.06 + 0.014 * tall, trunk)
+    colour = bark if kind == BARE else tint(rng, pick(rng, flora.greens), 30)
+    paints = _leaves(canvas, colour, 0.25 + 0.6 * rng.random())
     at = (x + lean, (foot + tall) / 2, z)
-    canvas.stamp(_crown(int(rng.random() * 6)), paints, at, wide, tall - foot)
+    wide *= 0.55 if kind == CONIFER else 1.0
+    canvas.stamp(_crown(kind, int(rng.random() * FORMS)), paints, at, wide, tall - foot)
 
 
 def bush(
-    canvas: Canvas, rng: Generator, x: float, z: float, tall: float, wide: float, colour: Colour
+    canvas: Canvas, rng: Generator, x: float, z: float, tall: float, wide: float, flora: Flora
 ) -> None:
     """Draw a bush, a piece of hedge or a far tree whose trunk is hidden."""
     canvas.begin(VEGETATION, x, z, 0.5)
-    paints = _leaves(canvas, tint(rng, colour, 26), 0.3 + 0.5 * rng.random())
-    canvas.stamp(_crown(int(rng.random() * 6)), paints, (x, tall * 0.45, z), wide, tall * 1.25)
+    kind = BARE if rng.random() < flora.bare * 0.5 else LEAFY
+    colour = tint(rng, pick(rng, flora.greens if kind == LEAFY else BARK), 26)
+    paints = _leaves(canvas, colour, 0.2 + 0.6 * rng.random())
+    pattern = _crown(kind, int(rng.random() * FORMS))
+    canvas.stamp(pattern, paints, (x, tall * 0.45, z), wide, tall * 1.25)
 
 
 def _shade_of_crown(
@@ -44,27 +69,67 @@ def _shade_of_crown(
 ) -> None:
     """Cast the shadow of a crown: bough by bough or, from afar, all of it."""
     x, z, near = x + canvas.sun[0] * tall * 0.6, z + canvas.sun[1] * tall * 0.6, z < 35
-    for _ in range(9 if near else 1):
+    for _ in range(7 if near else 1):
         size = wide * (0.12 + 0.14 * rng.random() if near else 0.4)
         a, b = x + (rng.random() - 0.5) * wide * 0.6, z + (rng.random() - 0.5) * wide * 0.6
-        angles = [i * 0.63 for i in range(10)]
-        rim = [(a + size * math.cos(angle), b + size * math.sin(angle)) for angle in angles]
-        canvas.cast(rim, 0, dark=210)
+        angles = [i * 0.785 for i in range(8)]
+        outline = [(a + size * math.cos(angle), b + size * math.sin(angle)) for angle in angles]
+        canvas.darken(outline, dark=210)
 
 
 def _leaves(canvas: Canvas, colour: Colour, lit: float) -> list[int]:
-    """The four paints of a crown, dark to bright."""
+    """The paints of a crown: four from dark to bright, and that of its gaps."""
     canvas.lit = lit
-    return [canvas.number(shade(colour, factor), LEAVES) for factor in (0.6, 0.82, 1.0, 1.22)]
+    paints = [canvas.number(shade(colour, factor), LEAVES) for factor in (0.5, 0.78, 1.0, 1.25)]
+    return [*paints, canvas.number(shade(colour, 0.6), TWIGS)]
 
 
 @cache
-def _crown(form: int) -> np.ndarray:
-    """A leafy crown in levels: uint8 [128, 128], 0 outside, 1 (dark) to 4 (bright) inside."""
-    y, x = np.mgrid[-1:1:128j, -1:1:128j]
-    rough = noise(1.2, 128, seed=10 + form)
-    fine = noise(0.5, 128, seed=30 + form)
-    taper = (1 + (0.25 + 0.35 * (form % 3 == 1)) * y) ** -1 if form % 3 != 2 else 1
-    inside = np.hypot(x * taper, y) + 0.11 * rough + 0.05 * fine < 0.80
-    tone = 1.6 - 1.2 * y - 0.35 * x + 0.9 * rough + 0.55 * fine
-    return (inside * np.clip(tone + 1, 1, 4)).astype(np.uint8)
+def _crown(kind: int, form: int) -> np.ndarray:
+    """A crown in levels: uint8 [SIDE, SIDE], 0 outside, 1 (dark) to 4 (bright), GAP."""
+    y, x = np.mgrid[-1 : 1 : SIDE * 1j, -1 : 1 : SIDE * 1j]
+    rough, fine = noise(1.2, SIDE, seed=10 + form), noise(0.5, SIDE, seed=30 + form)
+    rng = np.random.default_rng(form)
+    if kind == BARE:
+        return _bare_crown(rng, fine)
+    if kind == CONIFER:
+        tiers = np.abs((y * (4 + form)) % 1 - 0.5) * 0.25
+        outline = 0.9 - np.abs(x) / np.maximum((y + 1) * 0.5 - tiers, 0.02)
+    else:  # a heap of boughs
+        outline = np.full_like(x, -9)
+        for _ in range(5 + form):
+            angle, away, size = (
+                rng.random() * 6.3,
+                0.6 * rng.random() ** 0.5,
+                0.3 + 0.3 * rng.random(),
+            )
+            cx, cy = away * math.cos(angle), away * math.sin(angle) * 0.9
+            outline = np.maximum(
+                outline, 1 - np.hypot(x - cx, y - cy) / min(size, 0.95 - away * 0.7)
+            )
+    inside = outline + 0.22 * rough + 0.12 * fine > 0.05
+    tone = 1.6 - 1.0 * y - 0.5 * x + 0.9 * rough + 0.7 * fine + 1.2 * np.clip(outline, 0, 0.5)
+    levels = np.clip(tone + 0.8, 1, 4)
+    sparse = (outline < 0.35) & (fine + 0.5 * rough > 0.55 + 0.1 * form)
+    return (inside * np.where(sparse, GAP, levels)).astype(np.uint8)
+
+
+def _bare_crown(rng: Generator, fine: np.ndarray) -> np.ndarray:
+    """A crown of branches: levels 1 to 3, with gaps between them."""
+    image = Image.new("L", (SIDE, SIDE))
+    pen = ImageDraw.Draw(image)
+    twigs = [(SIDE / 2, SIDE - 1.0, -math.pi / 2, SIDE * 0.22, 5.0)]
+    while twigs:
+        x, y, angle, length, thick = twigs.pop()
+        end = (x + length * math.cos(angle), y + length * math.sin(angle))
+        level = 1 + int(rng.random() * 3)
+        pen.line([(x, y), end], fill=level, width=max(1, round(thick)))
+        if length > 5:
+            for _ in range(2 + int(rng.random() * 2)):
+                turn = angle + (rng.random() - 0.5) * 1.7 - 0.1 * math.cos(angle)
+                twigs.append((*end, turn, length * (0.6 + 0.25 * rng.random()), thick * 0.62))
+    branches = np.asarray(image)
+    around = Image.fromarray(np.uint8(branches > 0) * np.uint8(255))
+    around = np.asarray(around.filter(ImageFilter.GaussianBlur(SIDE / 30)), np.float32)
+    envelope = around + 10 * fine > 40
+    return np.where(branches > 0, branches, GAP * envelope).astype(np.uint8)

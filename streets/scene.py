@@ -13,7 +13,7 @@ from streets.canvas import Camera, Canvas
 from streets.colours import PAINTS, pick, shade, tint
 from streets.develop import develop
 from streets.ground import pave
-from streets.light import draw_light
+from streets.light import between, draw_light
 from streets.lots import add_lots, skyline
 from streets.plan import draw_plan
 from streets.things import Things
@@ -30,15 +30,7 @@ def draw_scene(
     rng: the only source of chance; size: (width, height) in pixels.
     Returns the image, uint8 [H, W, 3], and the fine and the coarse labels, both uint8 [H, W] of
     Cityscapes ids."""
-    width, height = size
-    light = draw_light(rng)
-    camera = Camera(
-        focal=width * (0.85 + 0.2 * rng.random()),
-        u0=width * (0.5 + 0.16 * (rng.random() - 0.5)),
-        v0=height * (0.42 + 0.07 * rng.random()),
-        bend=0.0 if rng.random() < 0.45 else (rng.random() - 0.5) * 0.005,
-        height=1.15 + 0.4 * rng.random(),
-    )
+    light, camera = draw_light(rng), draw_camera(rng, size)
     canvas, plan, things = Canvas(size, camera, light.cast), draw_plan(rng), Things()
     pave(canvas, rng, plan)
     skyline(canvas, rng, plan)
@@ -47,10 +39,26 @@ def draw_scene(
         furnish(canvas, rng, plan, side, things)
     add_traffic(canvas, rng, plan, things)
     things.paint()
-    if rng.random() < 0.3:
+    if rng.random() < 0.2:
         bonnet(canvas, rng)
     image, labels = develop(canvas, light, rng)
+    if rng.random() < 0.5:  # where one drives on the left
+        image, labels = image[:, ::-1], labels[:, ::-1]
     return image, labels, coarsen(labels)
+
+
+def draw_camera(rng: Generator, size: tuple[int, int]) -> Camera:
+    """A camera at random: its lens, where it stands and where it looks."""
+    width, height = size
+    straight, aside = rng.random() < 0.4, 0.16 if rng.random() < 0.7 else 0.6
+    return Camera(
+        focal=width * between(rng, (0.7, 1.25)),
+        u0=width * (0.5 + aside * (rng.random() - 0.5)),
+        v0=height * between(rng, (0.36, 0.60)),
+        height=between(rng, (1.1, 1.9)),
+        roll=0.0 if rng.random() < 0.5 else between(rng, (-0.035, 0.035)),
+        bend=0.0 if straight else between(rng, (-0.004, 0.004)),
+    )
 
 
 def bonnet(canvas: Canvas, rng: Generator) -> None:

@@ -3,8 +3,9 @@
 import math
 from collections.abc import Sequence
 
-from streets.canvas import Canvas, Point, Spot
-from streets.colours import RED, TYRE, WHITE, Colour
+from streets.canvas import GLASS as GLASS_
+from streets.canvas import GLOSS, Canvas, Point, Spot
+from streets.colours import GLASS, RED, TYRE, WHITE, Colour
 
 Profile = Sequence[tuple[float, float, float]]  # along, up, half width
 
@@ -111,11 +112,11 @@ class Solid:
             if colour and self._is_seen(*quad[:3]):
                 faces.append((quad[0][2] + quad[1][2], quad, colour))
         for _, quad, colour in sorted(faces, key=lambda face: -face[0]):
-            self.canvas.poly(quad, colour)
+            self.canvas.poly(quad, colour, material=GLASS_ if colour == GLASS else GLOSS)
         for side in (-1, 1):
             w = side * profile[0][2]
             if self._is_seen(self.at(side, 0, w), self.at(side, 1, w), self.at(-side, 1, w)):
-                self.face([(a, y, side * w) for a, y, w in profile], flank)
+                self.face([(a, y, side * w) for a, y, w in profile], flank, material=GLOSS)
                 return side
         return 0
 

@@ -7,8 +7,10 @@ from functools import cache
 from typing import NamedTuple
 
 import numpy as np
+from numpy.random import Generator
 
-from streets.canvas import ASPHALT, BARS, BRICK, LEAVES, SLABS
+from streets.canvas import ASPHALT, BARS, BRICK, GLASS, GLOSS, GRASS, LEAVES, PLAIN, SLABS, TWIGS
+from streets.light import Light, between
 
 
 class Facade(NamedTuple):
@@ -22,32 +24,58 @@ class Facade(NamedTuple):
     seed: float  # of chance from window to window
     frame: float  # how bright the frames are, 0..1
     brick: float  # how much the courses of bricks show, 0..1
+    panes: float  # how many panes a window has across
+    blind: float  # the share of windows that are not there
 
 
-def texture(kind: int, s: np.ndarray, t: np.ndarray, step: np.ndarray) -> np.ndarray:
+# The grain of each material: deviations of its fine and coarse noise, least and most.
+GRAIN = {
+    PLAIN: ((0.0, 0.05), (0.0, 0.12)),
+    ASPHALT: ((0.02, 0.12), (0.02, 0.12)),
+    SLABS: ((0.02, 0.08), (0.03, 0.12)),
+    BRICK: ((0.02, 0.08), (0.03, 0.12)),
+    LEAVES: ((0.05, 0.25), (0.05, 0.2)),
+    GRASS: ((0.05, 0.25), (0.05, 0.2)),
+    GLOSS: ((0.0, 0.02), (0.05, 0.25)),
+    GLASS: ((0.0, 0.02), (0.1, 0.4)),
+}
+
+
+def texture(
+    kind: int, s: np.ndarray, t: np.ndarray, step: np.ndarray, rng: Generator
+) -> np.ndarray:
     """How bright each pixel of a material is: float32 [N], about 1."""
-    fine = np.clip(0.05 / step, 0, 1)  # detail fades where a pixel covers more than the grain
-    grain = sample(noise(0.5), s * 60, t * 60)
-    blot = sample(noise(1.5, seed=1), s * 14, t * 14)
-    if kind == ASPHALT:
-        return 1 + 0.045 * fine * grain + 0.04 * blot
+    fine, coarse = (np.float32(between(rng, bounds)) for bounds in GRAIN[kind])
+    scale = np.float32(between(rng, (0.6, 1.6)))
+    near = np.clip(0.05 / step, 0.15, 1)  # detail fades where a pixel covers more than the grain
+    value = 1 + fine * near * sample(noise(0.5), s * (60 * scale), t * (60 * scale))
+    value += coarse * sample(noise(1.3, seed=1), s * (14 * scale), t * (14 * scale))
     if kind == SLABS:
-        s, t = s / 0.8, t / 0.8
+        size = np.float32(between(rng, (0.3, 1.2)))
+        depth = between(rng, (0.0, 0.3))
+        s, t = s / size, t / (size * np.float32(between(rng, (0.6, 1.6))))
         joint = np.minimum(np.abs(s % 1 - 0.5), np.abs(t % 1 - 0.5)) < 0.04
         slab = sample(noise(0.0), np.floor(s + 0.5), np.floor(t + 0.5))
-        return 1 + 0.03 * fine * grain + (0.08 * slab - 0.26 * joint) * np.clip(0.07 / step, 0, 1)
-    if kind == BRICK:
+        value += (0.08 * slab - depth * joint) * np.clip(0.1 * size / step, 0, 1)
+    elif kind == BRICK:
         row = np.floor(t / 0.3)
         joint = (t / 0.3 - row < 0.14) | (((s / 0.7 + row * 0.5) % 1) < 0.06)
         brick = sample(noise(0.0), np.floor(s / 0.7 + row * 0.5), row)
-        return 1 + 0.05 * blot + (0.08 * brick - 0.22 * joint) * np.clip(0.08 / step, 0.15, 1)
-    if kind == BARS:
-        gap = np.abs((s / 0.34) % 1 - 0.5) < 0.17
-        rail = np.abs(t % 0.9 - 0.2) < 0.07
-        return 1.05 - 0.5 * (gap & ~rail) * np.clip(0.12 / step, 0.25, 1) + 0.03 * grain
-    if kind == LEAVES:
-        return 1 + 0.13 * sample(noise(0.7, seed=2), s * 22, t * 22)
-    return 1 + 0.14 * fine * grain + 0.09 * blot  # GRASS
+        value += (0.1 * brick - 0.22 * joint) * np.clip(0.08 / step, 0.15, 1)
+    elif kind == GLOSS:  # the sky above and the ground below are mirrored in it
+        value += 0.25 * np.clip(t - 0.75, -0.5, 0.6)
+    return np.maximum(value, 0.2)
+
+
+def hole(material: np.ndarray, s: np.ndarray, t: np.ndarray, step: np.ndarray) -> np.ndarray:
+    """Where one sees through a material: bool [N].
+
+    Bars are seldom thinner than a pixel: from afar a fence is a veil."""
+    bar = np.minimum(np.abs(s / 0.16 % 1 - 0.5) * 0.16, np.abs((t % 0.9) - 0.1) * 0.6)
+    veil = sample(noise(0.0, seed=6), s * 97, t * 89) > 0.1  # as dense as bars, too far to see
+    bars = np.where(step < 0.03, bar > 0.022, veil)
+    twigs = sample(noise(0.4, seed=7), s * 30, t * 30) > -0.1
+    return np.select([material == BARS, material == TWIGS], [bars, twigs], True)
 
 
 def facade(
@@ -56,40 +84,52 @@ def facade(
     t: np.ndarray,
     steps: tuple[np.ndarray, np.ndarray],
     style: Facade,
-    sky: np.ndarray,
-    night: float,
+    light: Light,
 ) -> np.ndarray:
     """Paint windows, frames, floors and shops onto walls.
 
-    rgb: float32 [N, 3] in 0..1, changed in place; steps: metres a pixel along and up; sky: the
-    colour that windows reflect; night: how many of them are lit, 0..1.
+    rgb: float32 [N, 3] in 0..1, changed in place; steps: metres a pixel along and up.
     Returns float32 [N]: the windows' own light, 0..1."""
     along, up = steps
-    edge = sample(noise(1.0), s * 30, t * 30) * 0.03 + 1
+    stains = sample(noise(1.2, seed=1), s * 11 + style.seed, t * 7)
+    edge = 1 + 0.05 * sample(noise(0.6), s * 30, t * 30) + 0.07 * stains
     courses = np.abs((t / 0.25) % 1 - 0.5) * 2
     edge -= style.brick * 0.16 * (courses < 0.25) * np.clip(0.12 / up, 0, 1)
-    rgb *= edge[:, None]
+    rgb *= np.maximum(edge, 0.3)[:, None]
     pitch, floor, shop = style.pitch, style.floor, style.shop
     upper = t > shop
     column, row = s / pitch, np.where(upper, (t - shop) / np.maximum(floor, 1), 0.5)
     cell, storey = np.floor(column), np.floor(row)
     x = np.abs(column - cell - 0.5) * pitch  # from the middle of the window
-    y = np.where(upper, np.abs(row - storey - 0.5) * floor, np.abs(t - shop * 0.45))
+    y = np.where(upper, np.abs(row - storey - 0.5) * floor, np.abs(t - shop * 0.42))
     wide = np.where(upper, style.wide, pitch * 0.86)
-    tall = np.where(upper, style.tall, shop * 0.78)
+    tall = np.where(upper, style.tall, shop * 0.66)
     chance = sample(noise(0.0), cell * 37 + style.seed, storey * 91 + style.seed * 3)
+    there = sample(noise(0.0, seed=8), cell * 53 + style.seed, storey * 0 + style.seed)
+    there = (there > np.where(style.blind > 0.5, 0.0, -1.2)) | ~upper
 
     def inside(wide: np.ndarray, tall: np.ndarray) -> np.ndarray:
         across = np.clip((wide / 2 - x) / along + 0.5, 0, 1)
-        return (across * np.clip((tall / 2 - y) / up + 0.5, 0, 1))[:, None]
+        return (across * np.clip((tall / 2 - y) / up + 0.5, 0, 1) * there)[:, None]
 
     far = np.clip(2 - 2.5 * along / pitch, 0, 1)[:, None]  # too far to tell windows apart
-    rgb += inside(wide + 0.28, tall + 0.28) * far * (style.frame[:, None] - 0.5) * 0.5
-    glass = inside(wide, tall) * (0.25 + 0.75 * far)
-    mirrored = np.clip(0.10 + 0.12 * chance, 0, 0.6)[:, None] * ((sky + sky.mean()) * 0.55)
-    rgb += glass * (np.array([0.13, 0.16, 0.20]) + mirrored - rgb)
-    rgb *= 1 - 0.25 * (np.abs(t - shop) < 0.15 + up / 2)[:, None] * far  # the ledge above the shop
-    return (glass * far)[:, 0] * (chance > 0.55 - 0.4 * (~upper)) * night
+    rgb += inside(wide + 0.24, tall + 0.28) * far * (style.frame[:, None] - rgb) * 0.7
+    bars = np.abs((column - cell) * style.panes % 1 - 0.5) * wide / style.panes < 0.03
+    glass = inside(wide, tall) * (0.25 + 0.75 * far) * (1 - 0.8 * bars[:, None] * far)
+    mirrored = np.clip(0.12 + 0.16 * chance, 0, 0.7)[:, None] * light.horizon * 0.5
+    mirrored *= (0.6 + 0.3 * sample(noise(1.4, seed=5), s * 40, t * 40))[:, None]
+    pane = np.array([0.09, 0.10, 0.12]) + np.minimum(mirrored, 0.8)
+    rgb += glass * (pane - rgb)
+    board = ~upper & (t > shop * 0.80) & (t < shop * 0.97)  # with the name of the shop
+    paint = [sample(noise(0.0, seed=k), cell * 29 + style.seed, style.seed) for k in (10, 11, 12)]
+    paint = np.clip(np.stack(paint, 1) * 0.25 + 0.35, 0.03, 0.95)
+    letters = (np.abs(t - shop * 0.885) < shop * 0.045) & (sample(noise(0.3), s * 26, s) > 0.2)
+    paint += (letters & (x < pitch * 0.3))[:, None] * np.where(paint.mean(1) > 0.4, -0.35, 0.5)[
+        :, None
+    ]
+    rgb += (board & (shop > 2))[:, None] * far * (np.clip(paint, 0, 1) - rgb) * 0.9
+    rgb *= 1 - 0.25 * (np.abs(t - shop) < 0.12 + up / 2)[:, None] * far  # the ledge above the shop
+    return (glass * far)[:, 0] * (chance > 0.55 - 0.4 * (~upper)) * light.night
 
 
 @cache

@@ -31,11 +31,11 @@ def furnish(canvas: Canvas, rng: Generator, plan: Plan, side: int, things: Thing
     """Add the trees, poles, signs, lights, parked cycles and people of one sidewalk."""
     kerb, walk = plan.kerb[side], plan.walk[side]
     edge = side * (kerb + 0.55)  # x of what stands along the kerb
-    avenue, apart = rng.random() < 0.6, 14 + 12 * rng.random()
+    apart = 14 + 22 * rng.random()
     z, step = 5 + 6 * rng.random(), 5.5 + 6 * rng.random()
     while z < 110:
         if not plan.is_on_crossing(z, 3, 3):
-            _add_at_kerb(canvas, rng, plan, side, edge, z, avenue, things)
+            _add_at_kerb(canvas, rng, plan, side, edge, z, things)
         z += step * (0.7 + 0.6 * rng.random())
     x, z = edge - side * 0.1, 4 + apart * rng.random()
     while z < 120:
@@ -56,16 +56,19 @@ def _add_at_kerb(
     side: int,
     edge: float,
     z: float,
-    avenue: bool,
     things: Things,
 ) -> None:
     """Add a tree, a sign, a post, some parked cycles or nothing."""
     dice = rng.random()
-    if avenue and dice < 0.72:
+    if dice < plan.avenue:
         x = side * (plan.kerb[side] + 0.9)
-        tall, wide = 6 + 5 * rng.random(), 4.5 + 3.5 * rng.random()
-        things.add_at(x, z, tree, canvas, rng, x, z, tall, wide, plan.green)
-    elif dice < 0.25 or dice > 0.93:
+        tall, wide = 4 + 7 * rng.random(), 3 + 5 * rng.random()
+        things.add_at(x, z, tree, canvas, rng, x, z, tall, wide, plan.flora)
+        return
+    dice = rng.random()
+    if dice > 0.3 + 0.7 * plan.clutter:
+        return
+    if dice < 0.25 or dice > 0.8:
         things.add_at(edge, z, sign, canvas, rng, edge, z)
     elif dice < 0.38:
         things.add_at(edge, z, post, canvas, rng, edge, z, 0.9 + rng.random() * 2.2)
@@ -73,14 +76,14 @@ def _add_at_kerb(
         x = edge + side * 0.1
         for i in range(1 + int(rng.random() * 3)):
             at = (x, z + i * 0.9)
-            things.add_at(*at, parked_cycle, canvas, rng, *at, plan.paving, half=0.35)
+            things.add_at(*at, parked_cycle, canvas, rng, *at, half=0.35)
 
 
 def _add_signals(
     canvas: Canvas, rng: Generator, plan: Plan, side: int, x: float, things: Things
 ) -> None:
     """Add traffic lights at the crossing, at times where there is none."""
-    if plan.crossing:
+    if plan.crossing is not None:
         before, after = plan.crossing - 1.2, plan.crossing + plan.wide + 1.2
         for z in (before, after):
             if rng.random() < 0.85:
@@ -100,8 +103,7 @@ def add_traffic(canvas: Canvas, rng: Generator, plan: Plan, things: Things) -> N
         if abs(math.sin(head)) > 0.7:
             half, deep = deep, half
         head += (rng.random() - 0.5) * 0.05
-        more = (plan.road,) if kind == "bicycle" else ()
-        things.add_at(x, z, draw, canvas, rng, x, z, head, *more, half=half, deep=deep)
+        things.add_at(x, z, draw, canvas, rng, x, z, head, half=half, deep=deep)
 
     for side in (-1, 1):  # parked
         x, z = side * (plan.kerb[side] - 1.15), 3 + 9 * rng.random()
@@ -132,7 +134,7 @@ def add_traffic(canvas: Canvas, rng: Generator, plan: Plan, things: Things) -> N
             z += 3 + 20 * rng.random()
     if plan.rails is not None and rng.random() < 0.8:
         add("tram", plan.rails, 23 + 34 * rng.random(), pick(rng, (0.0, math.pi)))
-    if not plan.crossing:
+    if plan.crossing is None:
         return
     for part, head in ((0.3, math.pi / 2), (0.72, -math.pi / 2)):  # on the crossroad
         x, z = -30 + 12 * rng.random(), plan.crossing + plan.wide * part

@@ -1,0 +1,65 @@
+"""The camera's response: metering, white balance, tone curve, blur, noise."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.random import Generator
+from PIL import Image, ImageFilter
+
+from streets.light import Light, between
+from streets.textures import noise
+
+
+@dataclass(frozen=True)
+class Response:
+    """What a camera makes of the light."""
+
+    bright: float  # the mean that it aims at, 0..1, of all but the sky
+    white: np.ndarray  # balance, float32 [3]
+    contrast: float
+    saturation: float  # 1 leaves colours as they are
+    veil: float  # light that strays in the lens, 0..1
+    vignette: float
+    grain: float  # deviation of the noise, in grey values
+    blur: float  # deviation in pixels of an image 256 high
+
+
+def draw_response(rng: Generator, light: Light) -> Response:
+    """A camera at random."""
+    return Response(
+        bright=between(rng, (0.14, 0.50)) if light.night < 1 else between(rng, (0.08, 0.25)),
+        white=1 + 0.12 * np.float32(rng.random(3) - 0.5),
+        contrast=between(rng, (0.95, 1.6)),
+        saturation=between(rng, (0.35, 1.25)),
+        veil=0.06 * rng.random() ** 2,
+        vignette=0.5 * rng.random(),
+        grain=0.5 + 5 * rng.random() ** 2 + 3 * light.night,
+        blur=0.8 * rng.random() if rng.random() < 0.4 else 0.0,
+    )
+
+
+def expose(
+    image: np.ndarray, is_sky: np.ndarray, radius: np.ndarray, light: Light, rng: Generator
+) -> np.ndarray:
+    """The photograph, uint8 [H, W, 3].
+
+    image: float32 [H, W, 3], the light from each direction; is_sky: bool [H, W]; radius: float32
+    [H, W], the square of the distance from the middle of the lens, as a tangent."""
+    camera = draw_response(rng, light)
+    ground = image[~is_sky]
+    mean = float(ground.mean()) if len(ground) else 1.0
+    aim = -np.log1p(-camera.bright) / 1.35  # what the curve below takes to `bright`
+    image = image * (camera.white * (aim / max(mean, 1e-3)))
+    image *= (1 - camera.vignette * radius)[..., None]
+    image = 1 - np.exp(-1.35 * np.maximum(image + camera.veil, 0))  # it saturates softly
+    grey = image.mean(axis=2, keepdims=True)
+    image = grey + (image - grey) * camera.saturation
+    image = camera.bright + (image - camera.bright) * camera.contrast
+    tile = noise(0.0, seed=4).ravel()
+    start = int(rng.integers(0, tile.size))
+    grain = np.resize(np.roll(tile, -start), image.size).reshape(image.shape)
+    photo = np.uint8(np.clip(image * 255 + grain * camera.grain, 0, 255))
+    if camera.blur:
+        sigma = camera.blur * image.shape[0] / 256
+        photo = np.asarray(Image.fromarray(photo).filter(ImageFilter.GaussianBlur(sigma)))
+    return photo
