@@ -63,13 +63,16 @@ class Canvas:
     """An image of numbers, the camera that projects onto it, and the tables of the numbers.
 
     size: (width, height) of the final image in pixels; sun: the shift (x, z), in metres, of the
-    shadow of a point one metre high, or None under an overcast sky. `label`, `on` (a plane's
+    shadow of a point one metre high, or None under an overcast sky; lamps_lit: whether those of
+    vehicles are. `label`, `on` (a plane's
     number) and `lit` are what `number` takes where it is not told.
     """
 
-    def __init__(self, size: tuple[int, int], camera: Camera, sun: Spot | None) -> None:
+    def __init__(
+        self, size: tuple[int, int], camera: Camera, sun: Spot | None, lamps_lit: bool
+    ) -> None:
         self.width, self.height = size
-        self.camera, self.sun = camera, sun
+        self.camera, self.sun, self.lamps_lit = camera, sun, lamps_lit
         self.image = Image.new("I", (2 * self.width, 2 * self.height), 0)
         self.behind = self.image.copy()  # what is seen through the holes of a material
         self.pen = ImageDraw.Draw(self.image)

@@ -1,92 +1,168 @@
-"""Street furniture: lamps, posts, signs, traffic lights, at (x, z) on the ground.
+"""Street furniture: lamps, posts, signs, boxes, traffic lights, at (x, z) on the ground.
 
 side: on which side of the road, -1 is left, 1 is right."""
+
+import math
 
 from numpy.random import Generator
 
 from streets.canvas import Canvas, square
-from streets.colours import INK, METALS, PALE, Colour, pick, shade, tint
+from streets.colours import INK, METALS, PAINTS, PALE, Colour, pick, shade, tint
+from streets.light import between
 
-POLE, LIGHT, SIGN = 17, 19, 20
-BOARDS = (((30, 84, 170), PALE), ((236, 190, 50), INK), (PALE, INK), ((30, 110, 80), PALE))
-SQUARE = ((-1, -1), (1, -1), (1, 1), (-1, 1))
+STATIC, POLE, LIGHT, SIGN = 4, 17, 19, 20
+SIGN_RED, SIGN_WHITE, SIGN_BLUE, SIGN_GREY = (
+    (190, 30, 36),
+    (228, 228, 224),
+    (30, 76, 165),
+    (120,) * 3,
+)
+# plate, rim, ink
+DISCS = (
+    (SIGN_WHITE, SIGN_RED, INK),
+    (SIGN_BLUE, SIGN_WHITE, SIGN_WHITE),
+    (SIGN_RED, SIGN_WHITE, SIGN_WHITE),
+)
+WARNINGS = ((SIGN_WHITE, SIGN_RED, INK), ((236, 190, 50), INK, INK))
+PRIORITIES = (((236, 186, 30), PALE, (236, 186, 30)),)
+BOARDS = (
+    (SIGN_BLUE, PALE, PALE),
+    ((236, 190, 50), INK, INK),
+    (PALE, INK, INK),
+    ((30, 100, 72), PALE, PALE),
+    (PALE, SIGN_RED, SIGN_RED),
+    ((44, 48, 54), PALE, PALE),
+)
+DISC = tuple((math.cos(i * math.pi / 8), math.sin(i * math.pi / 8)) for i in range(16))
 TRIANGLE = ((-1, -0.6), (1, -0.6), (0, 1))
 DIAMOND = ((-1, 0), (0, -1), (1, 0), (0, 1))
-SIGN_RED, SIGN_WHITE, SIGN_BLUE = (196, 30, 34), (232, 232, 228), (30, 80, 170)
+SQUARE = ((-1, -1), (1, -1), (1, 1), (-1, 1))
+PLATES = (  # outline, colours, half width and height in metres: least and most
+    (DISC, DISCS, (0.28, 0.45), (1.0, 1.0)),
+    (DISC, DISCS, (0.28, 0.45), (1.0, 1.0)),
+    (TRIANGLE, WARNINGS, (0.35, 0.55), (0.9, 1.0)),
+    (DIAMOND, PRIORITIES, (0.35, 0.5), (1.0, 1.0)),
+    (SQUARE, BOARDS, (0.25, 0.45), (0.8, 1.4)),
+    (SQUARE, BOARDS, (0.5, 1.3), (0.25, 0.8)),
+)
 LAMPS = ((240, 40, 30), (250, 180, 30), (60, 230, 120))  # of a traffic light, downwards
 
 
 def lamp(canvas: Canvas, rng: Generator, x: float, z: float, side: int) -> None:
     """Draw a street lamp that leans over the road."""
-    canvas.begin(POLE, x, z, 0.3 + 0.5 * rng.random())
-    tall, colour = 5 + 3 * rng.random(), tint(rng, pick(rng, METALS))
+    canvas.begin(POLE, x, z, 0.1 + 0.8 * rng.random())
+    tall, thick = between(rng, (3.5, 11)), between(rng, (0.045, 0.1))
     canvas.cast(square(x, z, 0.07), tall)
-    metal = canvas.number(colour)
-    canvas.tube([(x, 0, z), (x, 1.0, z)], 0.12, metal)
-    canvas.tube([(x, 0, z), (x, tall, z)], 0.075, metal)
-    if rng.random() < 0.7:
-        canvas.tube([(x, tall - 0.1, z), (x - side * 1.5, tall + 0.25, z)], 0.05, metal)
-        bulb = [(x - side * 1.3, tall + 0.22, z), (x - side * 2.0, tall + 0.2, z)]
-        canvas.tube(bulb, 0.1, (250, 225, 170), glow=1.0)
+    metal = canvas.number(tint(rng, pick(rng, METALS)))
+    canvas.tube([(x, 0, z), (x, 1.0, z)], thick * between(rng, (1.0, 1.8)), metal)
+    canvas.tube([(x, 0, z), (x, tall, z)], thick, metal)
+    reach, rise = between(rng, (0.3, 2.5)), between(rng, (-0.1, 0.8))
+    bulb, glow = ((250, 225, 170), 1.0) if canvas.lamps_lit else ((150, 150, 150), 0.0)
+    for way in (-side, side) if rng.random() < 0.15 else (-side,):
+        end = x + way * reach
+        canvas.tube(
+            [(x, tall - 0.1, z), ((x + end) / 2, tall + rise, z), (end, tall + rise, z)],
+            thick * 0.6,
+            metal,
+        )
+        head = [(end, tall + rise, z), (end + way * 0.6, tall + rise - 0.05, z)]
+        canvas.tube(head, 0.08, bulb, glow=glow)
 
 
 def post(
     canvas: Canvas, rng: Generator, x: float, z: float, tall: float, radius: float = 0.05
 ) -> None:
     """Draw a plain post or bollard."""
-    canvas.begin(POLE, x, z, 0.3 + 0.5 * rng.random())
+    canvas.begin(POLE, x, z, 0.1 + 0.8 * rng.random())
     canvas.cast(square(x, z, 0.05), tall)
-    canvas.tube([(x, 0, z), (x, tall, z)], radius, tint(rng, pick(rng, METALS)))
+    paint = tint(rng, pick(rng, METALS))
+    canvas.tube([(x, 0, z), (x, tall, z)], radius, paint)
+    if tall < 1.5 and rng.random() < 0.4:  # a bollard with a band
+        up = tall * between(rng, (0.7, 0.9))
+        canvas.tube([(x, up, z), (x, up + 0.12, z)], radius * 1.1, pick(rng, (PALE, SIGN_RED, INK)))
+
+
+def box(canvas: Canvas, rng: Generator, x: float, z: float) -> None:
+    """Draw a bin, a switch box or a letter box, which the benchmark ignores."""
+    canvas.begin(STATIC, x, z, 0.1 + 0.8 * rng.random())
+    wide, tall = between(rng, (0.2, 0.6)), between(rng, (0.7, 1.5))
+    colour = tint(rng, pick(rng, PAINTS + METALS))
+    canvas.cast(square(x, z, wide), tall)
+    canvas.upright([(x - wide, z), (x + wide, z)], 0, tall, colour)
+    canvas.upright([(x - wide, z), (x + wide, z)], tall * 0.9, tall, shade(colour, 1.2))
 
 
 def sign(canvas: Canvas, rng: Generator, x: float, z: float) -> None:
-    """Draw a traffic sign on its post: a prohibition, warning, order, priority or a board."""
-    high = 2.2 + 0.5 * rng.random()
-    post(canvas, rng, x, z, high + 0.3)
-    canvas.label, size, kind = SIGN, 0.40 + 0.1 * rng.random(), rng.random()
+    """Draw traffic signs on a post: one or two plates, at times seen from their back."""
+    high = between(rng, (1.6, 3.0))
+    post(canvas, rng, x, z, high + 0.3, between(rng, (0.03, 0.06)))
+    canvas.label, back = SIGN, rng.random() < 0.15
+    for _ in range(1 if rng.random() < 0.7 else 2):
+        outline, colours, widths, ratios = pick(rng, PLATES)
+        wide = between(rng, widths)
+        tall = wide * between(rng, ratios)
+        colour, rim, ink = (SIGN_GREY, METALS[0], SIGN_GREY) if back else pick(rng, colours)
+        _plate(canvas, outline, (x, high, z), (wide, tall), tint(rng, rim, 30))
+        inner = between(rng, (0.7, 0.95))
+        _plate(canvas, outline, (x, high, z), (wide * inner, tall * inner), tint(rng, colour, 30))
+        if not back:
+            _symbol(canvas, rng, (x, high, z), (wide * 0.6, tall * 0.55), ink)
+        high -= tall + 0.45
 
-    def plate(corners: tuple[tuple[float, float], ...], wide: float, colour: Colour) -> None:
-        points = [(x + a * wide, high + b * wide, z) for a, b in corners]
-        canvas.poly(points, colour)
 
-    if kind < 0.3:  # a prohibition
-        for factor, colour in ((1, SIGN_RED), (0.72, SIGN_WHITE)):
-            canvas.ball((x, high, z), size * factor, size * factor, colour)
-        canvas.tube([(x - 0.15, high, z), (x + 0.15, high, z)], 0.055, INK)
-    elif kind < 0.5:  # a warning
-        for factor, colour in ((1.15, SIGN_RED), (0.7, SIGN_WHITE)):
-            plate(TRIANGLE, size * factor, colour)
-    elif kind < 0.65:  # an order
-        canvas.ball((x, high, z), size, size, SIGN_BLUE)
-        arrow = [(x, high - size * 0.5, z), (x, high + size * 0.5, z)]
-        canvas.tube(arrow, 0.06, (232, 232, 230))
-    elif kind < 0.75:  # priority
-        for factor, colour in ((1.15, PALE), (0.8, (236, 186, 30))):
-            plate(DIAMOND, size * factor, colour)
-    else:
-        wide, tall = (0.35, 0.35) if kind < 0.88 else (0.8, 0.3)
-        colour, ink = pick(rng, BOARDS)
-        for factor, paint in ((1, ink), (0.88, colour)):
-            corners = [(x + a * wide * factor, high + b * tall * factor, z) for a, b in SQUARE]
-            canvas.poly(corners, paint)
-        canvas.tube([(x - wide * 0.5, high, z), (x + wide * 0.5, high, z)], 0.05, ink)
+def _plate(
+    canvas: Canvas,
+    outline: tuple[tuple[float, float], ...],
+    at: tuple[float, float, float],
+    half: tuple[float, float],
+    colour: Colour,
+) -> None:
+    corners = [(at[0] + a * half[0], at[1] + b * half[1], at[2]) for a, b in outline]
+    canvas.poly(corners, colour)
+
+
+def _symbol(
+    canvas: Canvas,
+    rng: Generator,
+    at: tuple[float, float, float],
+    half: tuple[float, float],
+    ink: Colour,
+) -> None:
+    """Draw what a sign shows: a bar, an arrow, digits or lines of text."""
+    x, y, z = at
+    for _ in range(1 + int(rng.random() * 4)):
+        a, b = (x + half[0] * between(rng, (-0.9, 0.9)) for _ in range(2))
+        c, d = (y + half[1] * between(rng, (-0.9, 0.9)) for _ in range(2))
+        path = [(a, c, z), (b, c, z)] if rng.random() < 0.5 else [(a, c, z), (a, d, z)]
+        canvas.tube(path, between(rng, (0.02, 0.06)), ink)
 
 
 def signal(canvas: Canvas, rng: Generator, x: float, z: float, side: int, lit: bool = True) -> None:
     """Draw a traffic light on its pole, at times with a second one over the road.
 
     lit: whether its front, with the lamp that is on, points to the camera."""
-    tall = 3.1 + 0.4 * rng.random()
-    over = rng.random() < 0.5
-    post(canvas, rng, x, z, 5.6 if over else tall, 0.075)
+    tall = between(rng, (2.4, 3.6))
+    over = rng.random() < 0.35
+    post(
+        canvas,
+        rng,
+        x,
+        z,
+        5.6 if over else tall + between(rng, (-0.3, 0.8)),
+        between(rng, (0.04, 0.08)),
+    )
     heads = [(x, tall)]
     if over:
         canvas.tube([(x, 5.5, z), (x - side * 3.6, 5.6, z)], 0.06, (80, 82, 84))
         heads.append((x - side * 3.4, 5.3))
     canvas.label, phase = LIGHT, int(rng.random() * 3)
+    wide, backing = between(rng, (0.14, 0.24)), rng.random() < 0.3
     for middle, up in heads:
-        canvas.tube([(middle, up - 0.58, z), (middle, up + 0.58, z)], 0.22, (26, 28, 28))
+        if backing:
+            canvas.tube([(middle, up - 0.7, z), (middle, up + 0.7, z)], wide * 1.5, (20, 20, 22))
+        canvas.tube([(middle, up - 0.55, z), (middle, up + 0.55, z)], wide, (26, 28, 28))
         for i, colour in enumerate(LAMPS):
             on = lit and i == phase
             at = (middle, up + 0.36 - 0.36 * i, z)
-            canvas.ball(at, 0.14, 0.14, colour if on else shade(colour, 0.2), glow=1.0 * on)
+            radius = wide * 0.6
+            canvas.ball(at, radius, radius, colour if on else shade(colour, 0.15), glow=1.0 * on)

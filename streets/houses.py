@@ -23,7 +23,7 @@ def terrace(
 ) -> None:
     """Paint a house whose front stands at x = front and spans z."""
     near, far = z
-    colour, style = tint(rng, pick(rng, WALLS), 40), house(rng)
+    colour, style = wall_colour(rng), house(rng)
     back = front + side * between(rng, (7, 13))
     shown = max(near, 2)
     canvas.cast([(front, shown), (front, far), (back, far), (back, shown)], tall)
@@ -51,9 +51,16 @@ def block(
     """Paint one wall of a house between two spots; what is not given is drawn at random."""
     canvas.label = BUILDING
     canvas.on = canvas.plane(ends, style or house(rng))
-    colour = colour or tint(rng, pick(rng, WALLS))
+    colour = colour or wall_colour(rng)
     lit = rng.random() if lit is None else lit
     canvas.upright(ends, 0, tall, colour, material=FACADE, lit=lit)
+
+
+def wall_colour(rng: Generator) -> Colour:
+    """The colour of plaster, stone or brick: mostly greyer than paints are."""
+    colour, grey = shade(pick(rng, WALLS), between(rng, (0.5, 1.2))), between(rng, (0.0, 0.8))
+    mean = sum(colour) / 3
+    return tint(rng, tuple(c + (mean - c) * grey for c in colour), 16)
 
 
 def house(rng: Generator) -> Facade:

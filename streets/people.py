@@ -1,11 +1,13 @@
 """People on foot, and those who ride."""
 
+import math
 from typing import NamedTuple
 
 from numpy.random import Generator
 
 from streets.canvas import Canvas, square
-from streets.colours import BLACK, CLOTHES, HAIR, PAINTS, SKIN, TROUSERS, pick, shade, tint
+from streets.colours import BLACK, CLOTHES, HAIR, PAINTS, SKIN, TROUSERS, Colour, pick, shade, tint
+from streets.light import between
 from streets.solids import Solid
 
 PERSON, RIDER = 24, 25
@@ -21,50 +23,130 @@ class Seat(NamedTuple):
 
 def person(canvas: Canvas, rng: Generator, x: float, z: float, head: float) -> None:
     """Draw somebody who stands or walks at (x, z) towards `head`, see `solids.Solid`."""
-    canvas.begin(PERSON, x, z, 0.4 + 0.5 * rng.random())
-    size = 0.92 + 0.16 * rng.random() if rng.random() > 0.1 else 0.65  # of an adult, of a child
+    canvas.begin(PERSON, x, z, 0.2 + 0.6 * rng.random())
+    size = between(rng, (0.92, 1.08)) if rng.random() > 0.1 else between(rng, (0.55, 0.8))
+    girth = between(rng, (0.85, 1.3)) * size
     it = Solid(canvas, x, z, head)
     coat, legs = tint(rng, pick(rng, CLOTHES)), tint(rng, pick(rng, TROUSERS))
-    stride, skirt = 0.36 * rng.random() * size, rng.random() < 0.25
+    stride = 0.36 * rng.random() * size
     canvas.cast(square(x, z, 0.2), 1.7 * size)
+    _legs(it, rng, size, girth, stride, legs)
+    bag = rng.random()
+    if bag < 0.15:  # a rucksack, or a child on the arm
+        it.ball((-0.16, 1.2 * size, 0), 0.19 * size, 0.26 * size, tint(rng, pick(rng, CLOTHES)))
+    _arms(it, rng, size, girth, stride, shade(coat, between(rng, (0.7, 1.0))))
+    _torso(canvas, rng, x, z, size, girth, coat)
+    _head(canvas, rng, (x + between(rng, (-0.04, 0.04)), 1.62 * size, z), size, abs(head) > 1.2)
+    if 0.15 < bag < 0.35:  # carried in a hand
+        side, colour = pick(rng, (-1, 1)), tint(rng, pick(rng, CLOTHES))
+        up, tall = between(rng, (0.35, 0.6)), between(rng, (0.15, 0.4))
+        corners = [(x + side * 0.2 * girth, up, z), (x + side * 0.42 * girth, up, z)]
+        corners += [(u, up + tall, z) for u, _, _ in reversed(corners)]
+        canvas.poly(corners, colour)
+    elif bag > 0.97:  # an umbrella
+        top = (x, 2.1 * size, z)
+        canvas.tube([(x + 0.15, 1.2 * size, z), top], 0.02, BLACK)
+        arc = [(math.cos(i * math.pi / 8), math.sin(i * math.pi / 8)) for i in range(9)]
+        roof = [(x + 0.55 * a, 1.85 * size + 0.3 * b, z) for a, b in arc]
+        canvas.poly(roof, tint(rng, pick(rng, PAINTS)))
+
+
+def _legs(
+    it: Solid, rng: Generator, size: float, girth: float, stride: float, colour: Colour
+) -> None:
+    """Draw legs in trousers, or below a skirt."""
+    thick, shin = between(rng, (0.06, 0.09)) * girth, shade(colour, between(rng, (0.8, 1.0)))
+    if rng.random() < 0.12:
+        shin = tint(rng, pick(rng, SKIN))
     for side in (-1, 1):
-        step = side * stride
-        leg = [(0, 0.9 * size, side * 0.09), (step * 0.6, 0.47 * size, side * 0.1)]
-        it.bar([*leg, (step, 0.04, side * 0.1)], 0.085 * size, shade(legs, 1 + 0.1 * side))
-        it.ball((step + 0.05, 0.04, side * 0.1), 0.11, 0.05, BLACK)
+        step, apart = side * stride, side * between(rng, (0.05, 0.1))
+        hip, knee, foot = (
+            (0, 0.88 * size, apart),
+            (step * 0.6, 0.47 * size, apart),
+            (step, 0.05, apart),
+        )
+        it.bar([hip, knee], thick * 1.15, shade(colour, 1 + 0.1 * side))
+        it.bar([knee, foot], thick * 0.85, shade(shin, 1 + 0.1 * side))
+        it.ball((step + 0.05, 0.04, apart), 0.1, 0.05, BLACK)
+
+
+def _arms(
+    it: Solid, rng: Generator, size: float, girth: float, stride: float, colour: Colour
+) -> None:
+    """Draw arms that swing, hang or are bent."""
+    bent, skin = rng.random() < 0.3, tint(rng, pick(rng, SKIN))
     for side in (-1, 1):
         step = -side * stride
-        arm = [(0, 1.4 * size, side * 0.22), (step * 0.5, 1.12 * size, side * 0.27)]
-        arm.append((step * 0.6 + 0.08, 0.86 * size, side * 0.26))
-        it.bar(arm, 0.06 * size, shade(coat, 0.85))
-    torso = [(0.84 * 0.19, 0.62 if skirt else 0.84), (0.2, 1.1), (0.24, 1.4), (0.1, 1.5)]
-    outline = torso + [(-wide, up) for wide, up in reversed(torso)]
-    canvas.poly([(x + wide * size, up * size, z) for wide, up in outline], coat)
-    hair = tint(rng, pick(rng, HAIR))
-    canvas.ball((x, 1.64 * size, z), 0.115 * size, 0.15 * size, hair)
-    if abs(head) > 1.2:  # the face shows
-        skin = tint(rng, pick(rng, SKIN))
-        canvas.ball((x, 1.61 * size, z), 0.1 * size, 0.125 * size, skin)
-    if rng.random() < 0.25:
-        bag = tint(rng, pick(rng, CLOTHES))
-        it.ball((-0.15, 1.2 * size, 0), 0.18 * size, 0.24 * size, bag)
+        shoulder, elbow = (
+            (0, 1.38 * size, side * 0.2 * girth),
+            (step * 0.5, 1.1 * size, side * 0.25 * girth),
+        )
+        hand = (step * 0.6 + 0.08, 0.85 * size, side * 0.24 * girth)
+        if bent:
+            hand = (0.25, between(rng, (1.0, 1.4)) * size, side * 0.12 * girth)
+        it.bar([shoulder, elbow, hand], 0.052 * girth, colour)
+        it.ball(hand, 0.05 * size, 0.06 * size, skin)
+
+
+def _torso(
+    canvas: Canvas, rng: Generator, x: float, z: float, size: float, girth: float, coat: Colour
+) -> None:
+    """Draw a jacket, a shirt, a long coat or a dress."""
+    hem = between(rng, (0.78, 0.9)) if rng.random() < 0.7 else between(rng, (0.35, 0.75))
+    wide = between(rng, (0.15, 0.2)) + 0.1 * max(0.8 - hem, 0)
+    half = [(wide, hem), (0.17, 1.02), (0.2, 1.25), (0.21, 1.36), (0.15, 1.45), (0.06, 1.5)]
+    outline = half + [(-w, up) for w, up in reversed(half)]
+    canvas.poly([(x + w * girth, up * size, z) for w, up in outline], coat)
+    dice = rng.random()
+    if dice < 0.2:  # open in front, over a shirt
+        inner = [(-0.05, hem), (0.05, hem), (0.04, 1.45), (-0.04, 1.45)]
+        corners = [(x + w * girth, up * size, z) for w, up in inner]
+        canvas.poly(corners, tint(rng, pick(rng, CLOTHES)))
+    elif dice < 0.35:  # a stripe, or a vest that is seen from afar
+        up, tall = between(rng, (0.95, 1.3)), between(rng, (0.05, 0.3))
+        inner = [(-0.19, up), (0.19, up), (0.19, up + tall), (-0.19, up + tall)]
+        corners = [(x + w * girth, min(v, 1.4) * size, z) for w, v in inner]
+        canvas.poly(corners, tint(rng, pick(rng, CLOTHES + ((220, 230, 60), (240, 120, 30)))))
+
+
+def _head(
+    canvas: Canvas, rng: Generator, at: tuple[float, float, float], size: float, face: bool
+) -> None:
+    """Draw a head with hair, a cap or a hood; face: whether it shows."""
+    x, y, z = at
+    hair, skin = tint(rng, pick(rng, HAIR)), tint(rng, pick(rng, SKIN))
+    cover = tint(rng, pick(rng, CLOTHES)) if rng.random() < 0.25 else hair
+    long = 0.06 if rng.random() < 0.35 else 0.0
+    canvas.tube([(x, y - 0.22 * size, z), (x, y, z)], 0.055 * size, skin)
+    canvas.ball((x, y + (0.02 - long) * size, z), 0.105 * size, (0.13 + long) * size, cover)
+    if face:
+        turn = between(rng, (-0.03, 0.03))
+        canvas.ball((x + turn, y - 0.015 * size, z), 0.085 * size, 0.105 * size, skin)
 
 
 def rider(it: Solid, rng: Generator, seat: Seat, helmet: bool) -> None:
     """Draw somebody who rides the cycle `it`."""
     it.canvas.label = RIDER
     coat, legs = tint(rng, pick(rng, CLOTHES)), tint(rng, pick(rng, TROUSERS))
+    girth = between(rng, (0.85, 1.25))
     (along, up), hands, feet = seat
-    neck = (along + 0.28, up + 0.56)
-    for side, lift in ((-1, 0.22), (1, 0.0)):
-        leg = [(along, up, side * 0.1), (along + 0.36, up - 0.22 + lift, side * 0.15)]
-        leg.append((feet[0], feet[1] + lift, side * feet[2]))
-        it.bar(leg, 0.09, shade(legs, 1 + 0.1 * side))
-    it.bar([(along, up - 0.08, 0), (*neck, 0)], 0.19, coat)
+    neck = (along + between(rng, (0.12, 0.36)), up + between(rng, (0.5, 0.6)))
+    lifts = (0.22, 0.0) if rng.random() < 0.5 else (0.05, 0.18)
+    for side, lift in zip((-1, 1), lifts, strict=True):
+        knee = (along + 0.36, up - 0.22 + lift, side * 0.14)
+        leg = [(along, up, side * 0.1), knee, (feet[0], feet[1] + lift, side * feet[2])]
+        it.bar(leg, 0.08 * girth, shade(legs, 1 + 0.1 * side))
+        it.ball(leg[2], 0.1, 0.05, BLACK)
+    middle = ((along + neck[0]) / 2 - 0.03, (up + neck[1]) / 2)
+    it.bar([(along, up - 0.08, 0), (*middle, 0)], 0.17 * girth, shade(coat, 0.9))
+    it.bar([(*middle, 0), (*neck, 0)], 0.19 * girth, coat)
+    if rng.random() < 0.25:
+        it.ball((middle[0] - 0.15, middle[1] + 0.1, 0), 0.2, 0.26, tint(rng, pick(rng, CLOTHES)))
     for side in (-1, 1):
-        arm = [(neck[0], neck[1] - 0.06, side * 0.2)]
-        arm.append((hands[0] - 0.2, hands[1] + 0.08, side * 0.3))
-        it.bar([*arm, (*hands[:2], side * hands[2])], 0.06, shade(coat, 0.85))
-    it.ball((neck[0] + 0.06, neck[1] + 0.2, 0), 0.11, 0.14, tint(rng, pick(rng, SKIN)))
+        shoulder = (neck[0], neck[1] - 0.04, side * 0.19 * girth)
+        elbow = (hands[0] - 0.2, hands[1] + 0.08, side * 0.28 * girth)
+        arm = [shoulder, elbow, (*hands[:2], side * hands[2])]
+        it.bar(arm, 0.055 * girth, shade(coat, between(rng, (0.8, 1.0))))
+    it.ball((neck[0] + 0.06, neck[1] + 0.19, 0), 0.1, 0.13, tint(rng, pick(rng, SKIN)))
     top = tint(rng, pick(rng, PAINTS if helmet else HAIR))
-    it.ball((neck[0] + 0.03, neck[1] + 0.25, 0), 0.14, 0.13, top)
+    it.ball((neck[0] + 0.03, neck[1] + 0.24, 0), 0.125, 0.115, top)

@@ -31,7 +31,9 @@ def draw_scene(
     Returns the image, uint8 [H, W, 3], and the fine and the coarse labels, both uint8 [H, W] of
     Cityscapes ids."""
     light, camera = draw_light(rng), draw_camera(rng, size)
-    canvas, plan, things = Canvas(size, camera, light.cast), draw_plan(rng), Things()
+    lamps_lit = rng.random() < 0.2 + light.night
+    canvas = Canvas(size, camera, light.cast, lamps_lit)
+    plan, things = draw_plan(rng), Things()
     pave(canvas, rng, plan)
     skyline(canvas, rng, plan)
     for side in (-1, 1):

@@ -68,17 +68,25 @@ class Solid:
                 [(a0, y0, across), (a0, y1, across), (a1, y1, across), (a1, y0, across)], colour
             )
 
+    def disc(self, along: float, up: float, radius: float, across: float, colour: Colour) -> None:
+        """Draw an upright disc along a side."""
+        angles = [i * math.pi / 7 for i in range(14)]
+        rim = [(along + radius * math.cos(t), up + radius * math.sin(t), across) for t in angles]
+        self.face(rim, colour)
+
     def wheel(self, along: float, radius: float, across: float) -> None:
         """Draw a wheel seen from its side; none at across = 0."""
         if across:
-            for r, colour in ((radius, TYRE), (radius * 0.58, (118, 120, 124))):
-                angles = [i * math.pi / 7 for i in range(14)]
-                rim = [(along + r * math.cos(t), radius + r * math.sin(t), across) for t in angles]
-                self.face(rim, colour)
+            self.disc(along, radius, radius, across, TYRE)
+            if self.canvas.scale(self.z) > 24:
+                self.disc(along, radius, radius * 0.6, across, (118, 120, 124))
 
-    def lamps(self, half: float, wide: float, up: tuple[float, float]) -> float:
+    def lamps(
+        self, half: float, wide: float, up: tuple[float, float], inner: float = 0.68
+    ) -> float:
         """Draw the lamps of the end that is seen: red at the back, white in front.
 
+        inner: where they start, as a part of half the width.
         Returns where along the end is: -half, half, or 0 when neither is seen."""
         x0, _, z0 = self.at(0, 0, 0)
         x1, _, z1 = self.at(1, 0, 0)
@@ -88,8 +96,10 @@ class Solid:
             return 0
         end = math.copysign(half * 1.004, -behind)
         colour, glow = (RED, 0.55) if behind > 0 else (WHITE, 0.9)
+        if not self.canvas.lamps_lit:
+            colour, glow = ((140, 24, 26) if behind > 0 else (170, 174, 176)), 0.0
         for side in (-1, 1):
-            self.panel(end, up, (side * wide * 0.68, side * wide * 0.95), colour, glow)
+            self.panel(end, up, (side * wide * inner, side * wide * 0.95), colour, glow)
         return end
 
     def stand(self, half: float, wide: float, tall: float, axles: Sequence[float]) -> None:

@@ -7,7 +7,8 @@ from numpy.random import Generator
 from streets.canvas import Canvas
 from streets.colours import pick
 from streets.cycles import bicycle, motorcycle, parked_cycle
-from streets.furniture import lamp, post, sign, signal
+from streets.furniture import box, lamp, post, sign, signal
+from streets.light import between
 from streets.people import person
 from streets.plan import Plan
 from streets.plants import tree
@@ -22,8 +23,8 @@ KINDS = {  # what draws it, length in metres
     "bicycle": (bicycle, 1.9),
     "motorcycle": (motorcycle, 2.1),
 }
-DRIVING = ("car",) * 30 + ("truck", "bus", "bus") + ("motorcycle",) * 3
-CROSSING = ("car",) * 7 + ("truck", "bus", "bicycle", "motorcycle")
+DRIVING = ("car",) * 40 + ("truck", "bus") + ("motorcycle", "bicycle") * 2
+CROSSING = ("car",) * 16 + ("truck", "bus", "bicycle", "motorcycle")
 HEADS = (0.0, math.pi, 0.3, 2.8, 1.5, -1.5)  # of those who walk on the sidewalk
 
 
@@ -71,7 +72,12 @@ def _add_at_kerb(
     if dice < 0.25 or dice > 0.8:
         things.add_at(edge, z, sign, canvas, rng, edge, z)
     elif dice < 0.38:
-        things.add_at(edge, z, post, canvas, rng, edge, z, 0.9 + rng.random() * 2.2)
+        tall, apart = 0.7 + 2.5 * rng.random() ** 2, between(rng, (1.2, 4))
+        for i in range(1 + int(rng.random() * 5)):
+            at = (edge, z + i * apart)
+            things.add_at(*at, post, canvas, rng, *at, tall, between(rng, (0.04, 0.09)), half=0.1)
+    elif dice < 0.42:
+        things.add_at(edge, z, box, canvas, rng, edge, z)
     elif dice < 0.6:
         x = edge + side * 0.1
         for i in range(1 + int(rng.random() * 3)):

@@ -8,75 +8,124 @@ from typing import NamedTuple
 
 from numpy.random import Generator
 
+from streets.canvas import GLASS as MIRROR
 from streets.canvas import Canvas
 from streets.colours import AMBER, CHROME, DARK, GLASS, PAINTS, Colour, pick, shade, tint
+from streets.light import between
 from streets.solids import Solid
 
 CAR, TRUCK, BUS, TRAIN = 26, 27, 28, 31
 BUSES = (*PAINTS, (232, 226, 210), (230, 180, 40))
 BOXES = PAINTS + ((225, 225, 222), (196, 176, 150)) * 2
+PLATES = ((226, 226, 216), (226, 226, 216), (214, 190, 60), (60, 60, 62))
 TRAMS, TRIMS = (*PAINTS, (220, 205, 150), (200, 40, 40)), PAINTS + ((236, 232, 220),) * 4
 
 
 class CarShape(NamedTuple):
-    """The measures of a car in metres; belt is the height where its windows start."""
+    """The outline of a car seen from its side, in metres; the belt is where its windows start.
 
-    half: float  # of the length
-    wide: float  # half of the width
+    Along the car 0 is the middle; `back` and `front` are those of the cabin."""
+
+    long: float
+    wide: float
     belt: float
     roof: float
-    cabin: tuple[float, float]  # from and to, along, at the belt
-    top: tuple[float, float]  # the same at the roof
-    windows: tuple[tuple[float, float], ...]  # from and to, as parts of the cabin
+    bonnet: float  # how high it ends in front
+    back: tuple[float, float]  # at the belt, at the roof
+    front: tuple[float, float]
+    doors: int = 2  # windows on a side
 
 
-SEDAN_WINDOWS = ((0.06, 0.47), (0.53, 0.94))
-VAN = CarShape(2.4, 0.95, 1.15, 2.05, (-2.38, 1.75), (-2.3, 1.05), ((0.66, 0.95),))
-SALOON = CarShape(2.25, 0.89, 0.92, 1.43, (-1.75, 1.05), (-1.05, 0.3), SEDAN_WINDOWS)
-ESTATE = CarShape(2.25, 0.92, 1.0, 1.62, (-2.2, 1.1), (-1.95, 0.35), SEDAN_WINDOWS)
-HATCHBACK = CarShape(1.9, 0.86, 0.95, 1.48, (-1.82, 1.0), (-1.45, 0.25), SEDAN_WINDOWS)
-CARS = (VAN, SALOON, SALOON, ESTATE, HATCHBACK, HATCHBACK)
+SALOON = CarShape(4.5, 1.78, 0.92, 1.43, 0.76, (-1.75, -1.05), (1.05, 0.3))
+CARS = (  # as often as in the streets of Europe
+    SALOON,
+    CarShape(3.9, 1.72, 0.95, 1.48, 0.78, (-1.85, -1.5), (1.0, 0.25)),  # hatchback
+    CarShape(3.6, 1.62, 0.96, 1.52, 0.82, (-1.72, -1.5), (1.05, 0.4)),  # city car
+    CarShape(4.0, 1.75, 0.98, 1.54, 0.82, (-1.9, -1.62), (1.1, 0.35)),  # hatchback
+    CarShape(4.6, 1.80, 0.98, 1.50, 0.78, (-2.2, -1.9), (1.1, 0.3)),  # estate
+    CarShape(4.3, 1.78, 1.02, 1.66, 0.90, (-2.05, -1.85), (1.35, 0.6)),  # people carrier
+    CarShape(4.5, 1.86, 1.10, 1.74, 1.02, (-2.15, -1.8), (0.95, 0.35)),  # off-roader
+    CarShape(4.8, 1.94, 1.18, 2.05, 1.00, (-2.36, -2.3), (1.7, 1.05), doors=1),  # van
+    CarShape(5.4, 2.00, 1.25, 2.45, 1.05, (-2.66, -2.6), (1.9, 1.25), doors=1),  # van
+)
 
 
 def car(canvas: Canvas, rng: Generator, x: float, z: float, head: float) -> None:
-    """Draw a hatchback, saloon, estate or van."""
-    canvas.begin(CAR, x, z, 0.55 + 0.35 * rng.random())
+    """Draw a car or a van."""
+    canvas.begin(CAR, x, z, 0.4 + 0.5 * rng.random())
     it, shape, body = Solid(canvas, x, z, head), pick(rng, CARS), tint(rng, pick(rng, PAINTS))
-    half, wide, belt, roof, cabin, top, windows = shape
-    dim, bright = shade(body, 0.88), shade(body, 1.15)
+    size = between(rng, (0.94, 1.06))
+    half, wide, roof = shape.long / 2 * size, shape.wide / 2 * size, shape.roof * size
+    belt, bonnet, clear = shape.belt * size, shape.bonnet * size, between(rng, (0.16, 0.3))
+    bumper = shade(body, 1.0 if rng.random() < 0.6 else 0.35)
     it.stand(half, wide, roof, (-half + 0.3, half - 0.3))
-    lower = [
-        (-half, 0.26, wide),
-        (-half - 0.04, 0.62, wide),
-        (-half + 0.05, belt, wide * 0.97),
-        (cabin[1], belt, wide * 0.97),
-        (half - 0.15, belt - 0.16, wide * 0.95),
-        (half, 0.6, wide),
-        (half - 0.03, 0.26, wide),
+    (b0, b1), (f0, f1) = shape.back, shape.front
+    hump = roof + between(rng, (0.0, 0.05))
+    outline = [  # along, up, half width, and the colour of what follows, from the rear to the front
+        (-half + 0.12, clear, wide * 0.9, bumper),
+        (-half, 0.42, wide * 0.97, bumper),
+        (-half, 0.62, wide, body),
+        (min(b0, -half + 0.06), belt, wide * 0.96, shade(body, 1.1)),
+        (b0, belt + 0.02, wide * 0.93, GLASS),
+        (b1, roof - 0.05, wide * 0.76, shade(body, 1.05)),
+        (b1 + 0.3, roof, wide * 0.72, shade(body, 1.15)),
+        ((b1 + f1) / 2, hump, wide * 0.70, shade(body, 1.15)),
+        (f1 - 0.2, roof, wide * 0.72, shade(body, 1.1)),
+        (f1, roof - 0.05, wide * 0.76, GLASS),
+        (f0, belt, wide * 0.93, shade(body, 1.15)),
+        (half - 0.25, bonnet, wide * 0.92, shade(body, 1.05)),
+        (half - 0.04, bonnet - 0.14, wide * 0.95, body),
+        (half, 0.45, wide * 0.97, bumper),
+        (half - 0.1, clear, wide * 0.9, None),
     ]
-    upper = [
-        (cabin[0], belt, wide * 0.94),
-        (top[0], roof, wide * 0.8),
-        (top[1], roof, wide * 0.8),
-        (cabin[1], belt, wide * 0.94),
-    ]
-    side = it.extrude(lower, [dim, body, bright, bright, body, dim, None], shade(body, 0.92))
-    it.extrude(upper, [GLASS, bright, GLASS, None], shade(body, 0.9))
-    flank = side * wide
-    if side and canvas.scale(z) > 24:  # near enough for its windows to be told apart
-        low, high = belt + 0.03, roof - 0.14 * (roof - belt)
-        for window in windows:
-            a, b = ([span[0] + (span[1] - span[0]) * f for f in window] for span in (cabin, top))
-            corners = [(a[0], low, flank * 0.93), (b[0], high, flank * 0.82)]
-            it.face([*corners, (b[1], high, flank * 0.82), (a[1], low, flank * 0.93)], GLASS)
-        it.slab((-half + 0.1, half - 0.1), (0.24, 0.34), flank, shade(body, 0.45))
-        door = cabin[0] * 0.1
-        it.slab((door, door + 0.03), (0.4, belt), flank * 1.002, shade(body, 0.6))
-    for along in (-half * 0.62, half * 0.64):
-        it.wheel(along, 0.33, flank * 1.005)
-    end = it.lamps(half, wide, (0.62, belt - 0.1))
-    it.panel(end, (0.26, 0.42), (-wide, wide), shade(body, 0.5))
-    it.panel(end * 1.003, (0.45, 0.57), (-0.27, 0.27), (226, 226, 216) if end < 0 else DARK)
+    profile, colours = [point[:3] for point in outline], [point[3] for point in outline]
+    side = it.extrude(profile, colours, shade(body, between(rng, (0.8, 1.0))))
+    if canvas.scale(z) > 24:  # near enough for its windows to be told apart
+        if side:
+            _car_side(it, shape, size, body, side)
+        _car_ends(it, rng, shape, size, body)
+    for along in (-half * 0.6, half * 0.62):
+        it.wheel(along, 0.31 * size, side * wide)
+
+
+def _car_side(it: Solid, shape: CarShape, size: float, body: Colour, side: int) -> None:
+    """Draw the windows, sill and wheel arches of a car."""
+    wide, half = side * shape.wide / 2 * size, shape.long / 2 * size
+    low, high = shape.belt * size + 0.03, (shape.roof - 0.1) * size
+    at_belt, at_roof = (
+        (shape.back[0] + 0.15, shape.front[0] - 0.12),
+        (shape.back[1], shape.front[1]),
+    )
+    for door in range(shape.doors):
+        spans = []
+        for start, end in (at_belt, at_roof):
+            part = (end - start) / shape.doors
+            first = door if shape.doors > 1 else 0.62  # a van has windows in front alone
+            spans.append((start + part * first + 0.04, start + part * (door + 1) - 0.04))
+        (a0, a1), (b0, b1) = spans
+        corners = [(a0, low, wide * 0.96), (b0, high, wide * 0.8)]
+        corners += [(b1, high, wide * 0.8), (a1, low, wide * 0.96)]
+        it.face(corners, GLASS, material=MIRROR)
+    it.slab((-half + 0.1, half - 0.1), (0.2, 0.3), wide * 1.0, shade(body, 0.4))
+    seam = (shape.back[0] + shape.front[0]) / 2
+    it.slab((seam, seam + 0.02), (0.35, shape.belt * size), wide * 1.0, shade(body, 0.6))
+    for along in (-half * 0.6, half * 0.62):
+        it.disc(along, 0.33, 0.39 * size, wide, shade(body, 0.25))
+
+
+def _car_ends(it: Solid, rng: Generator, shape: CarShape, size: float, body: Colour) -> None:
+    """Draw the lamps, plate, grille and bumper of the end that is seen."""
+    half, wide, belt = shape.long / 2 * size, shape.wide / 2 * size, shape.belt * size
+    tall = between(rng, (0.1, 0.3))
+    low = between(rng, (0.52, 0.68))
+    end = it.lamps(half, wide, (low, low + tall), inner=between(rng, (0.55, 0.8)))
+    plate = 0.45 if rng.random() < 0.5 else low
+    it.panel(end * 1.003, (plate, plate + 0.12), (-0.27, 0.27), pick(rng, PLATES))
+    if end > 0:
+        it.panel(end * 1.002, (0.36, 0.5), (-wide * 0.6, wide * 0.6), DARK)
+    elif rng.random() < 0.3:
+        it.panel(end * 1.002, (belt - 0.12, belt - 0.08), (-wide * 0.5, wide * 0.5), CHROME)
+    it.panel(end * 1.001, (0.24, 0.3), (-wide * 0.9, wide * 0.9), shade(body, 0.3))
 
 
 def bus(canvas: Canvas, rng: Generator, x: float, z: float, head: float) -> None:
