@@ -10,9 +10,9 @@ Coordinates are in metres: x to the right, y up from the road, z along the stree
 """
 
 import math
+from array import array
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
 
 import numpy as np
 from PIL import Image, ImageDraw
@@ -25,6 +25,8 @@ Spot = tuple[float, float]  # x, z on the ground
 NEAR = 1.5  # metres; nothing is drawn nearer than this
 PLAIN, ASPHALT, SLABS, FACADE, BRICK, LEAVES, GRASS, GLOSS, GLASS, SKY = range(10)  # materials
 BARS, TWIGS, SPOKES = range(10, 13)  # materials with holes, through which one sees what is behind
+PLANE, PAINT, NO_STYLE = 15, 8, (0.0,) * 10  # the lengths of a plane, a paint; of a plain wall
+OPAQUE = (0, *(255,) * 255)  # of the levels of a stamp
 GROUND = 0  # the number of the one horizontal plane
 SKY_ID = 23  # the label id of what nothing is painted over
 
@@ -46,19 +48,6 @@ class Camera:
     bend: float
 
 
-class Paint(NamedTuple):
-    """What a number of the canvas means; see `Canvas.number`."""
-
-    red: float
-    green: float
-    blue: float
-    label: int
-    plane: int
-    material: int
-    lit: float
-    glow: float
-
-
 class Canvas:
     """An image of numbers, the camera that projects onto it, and the tables of the numbers.
 
@@ -78,8 +67,7 @@ class Canvas:
         self.pen = ImageDraw.Draw(self.image)
         self.shadow = Image.new("L", size, 0)  # where the sun does not reach the ground
         self.contact = Image.new("L", size, 0)  # where the sky does not: under cars, along walls
-        self.planes: list[tuple[float, ...]] = []
-        self.paints: list[Paint] = []
+        self._planes, self._paints = array("f"), array("f")
         self.plane(((0, 1), (1, 1)))  # GROUND; its numbers are not used
         self.label, self.on, self.lit = SKY_ID, GROUND, 1.0
         self.number((255, 255, 255), material=SKY)
@@ -87,16 +75,16 @@ class Canvas:
     def plane(self, ends: Sequence[Spot], style: Sequence[float] = ()) -> int:
         """Add the upright plane through two spots; returns its number.
 
-        style: up to 10 numbers for the plane's material (see `textures.Facade`)."""
+        style: 10 numbers for the plane's material (see `textures.Facade`)."""
         (xa, za), (xb, zb) = ((x + self.camera.bend * z * z, z) for x, z in ends)
         run = math.hypot(xb - xa, zb - za)
         tx, tz = (xb - xa) / run, (zb - za) / run
         distance = tz * xa - tx * za  # the plane is tz * x - tx * z = distance
         if abs(distance) <= 0.05:
             distance = math.copysign(0.05, distance)
-        style = (*style, *(0,) * (10 - len(style)))
-        self.planes.append((tz / distance, -tx / distance, tx, tz, xa * tx + za * tz, *style))
-        return len(self.planes) - 1
+        self._planes.extend((tz / distance, -tx / distance, tx, tz, xa * tx + za * tz))
+        self._planes.extend(style or NO_STYLE)
+        return len(self._planes) // PLANE - 1
 
     def begin(self, label: int, x: float, z: float, lit: float = 1.0) -> None:
         """Start an object of label id `label` that faces the camera at (x, z)."""
@@ -115,8 +103,22 @@ class Canvas:
 
         glow: light of its own, 0..1; lit: the sunlight it gets, 0..1; on: the number of a plane."""
         plane, lit = self.on if on is None else on, self.lit if lit is None else lit
-        self.paints.append(Paint(*colour, self.label, plane, material, lit, glow))
-        return len(self.paints) - 1
+        self._paints.extend((*colour, self.label, plane, material, lit, glow))
+        return len(self._paints) // PAINT - 1
+
+    @property
+    def planes(self) -> np.ndarray:
+        """float32 [planes, 15]: z = 1 / (a u + c) for a ray (u, v); the direction (p, q) and the
+        start r of the coordinate along the plane: a, c, p, q, r, and the style."""
+        return np.frombuffer(self._planes, np.float32).reshape(-1, PLANE)
+
+    @property
+    def paints(self) -> np.ndarray:
+        """float32 [numbers, 8]: red, green, blue, label, plane, material, lit, glow."""
+        return np.frombuffer(self._paints, np.float32).reshape(-1, PAINT)
+
+    def _has_holes(self, number: int) -> bool:
+        return self._paints[number * PAINT + 5] >= BARS
 
     def project(self, x: float, y: float, z: float) -> tuple[float, float]:
         """(u, v) of a point, in pixels of the canvas, which has two for each of the image."""
@@ -130,11 +132,18 @@ class Canvas:
         """Canvas pixels per metre at depth z."""
         return 2 * self.camera.focal / max(z, NEAR)
 
+    def sees(self, x: float, z: float, around: float) -> bool:
+        """Whether what stands at (x, z), and reaches `around` metres, may be in the picture."""
+        if z < NEAR:
+            return True
+        (u, _), reach = self.project(x, self.camera.height, z), around * self.scale(z)
+        return u + reach > 0 and u - reach < self.image.width
+
     def poly(self, points: Sequence[Point], colour: Colour | int, **paint) -> None:
         """Paint the polygon through points.  colour: RGB, or a number from `number`."""
         number = colour if isinstance(colour, int) else self.number(colour, **paint)
         corners = [self.project(*point) for point in points]
-        if self.paints[number].material >= BARS:
+        if self._has_holes(number):
             self._remember(corners)
         self.pen.polygon(corners, fill=number)
 
@@ -180,7 +189,8 @@ class Canvas:
     ) -> None:
         """Paint a pattern, `wide` x `tall` metres, centred on a point.
 
-        levels: uint8 [rows, columns]; 0 paints nothing, and i paints numbers[i - 1]."""
+        levels: uint8 [rows, columns]; 0 paints nothing, and i paints numbers[i - 1]; only the last
+        of them may have holes."""
         (u, v), scale = self.project(*at), self.scale(at[2])
         left, right = round(u - wide * scale / 2), round(u + wide * scale / 2)
         top, bottom = round(v - tall * scale / 2), round(v + tall * scale / 2)
@@ -188,14 +198,14 @@ class Canvas:
         v0, v1 = max(top, 0), min(bottom, self.image.height)
         if u0 >= u1 or v0 >= v1:
             return
-        rows = (np.arange(v0, v1) - top) * levels.shape[0] // (bottom - top)
-        columns = (np.arange(u0, u1) - left) * levels.shape[1] // (right - left)
-        piece = levels[rows[:, None], columns]
-        painted = Image.fromarray(np.array([0, *numbers], np.int32)[piece])
-        mask = Image.fromarray((piece > 0).view(np.uint8) * np.uint8(255))
-        if any(self.paints[number].material >= BARS for number in numbers):
+        across, down = levels.shape[1] / (right - left), levels.shape[0] / (bottom - top)
+        part = ((u0 - left) * across, (v0 - top) * down, (u1 - left) * across, (v1 - top) * down)
+        piece = Image.fromarray(levels).resize((u1 - u0, v1 - v0), Image.Resampling.NEAREST, part)
+        painted = np.take(np.array([0, *numbers], np.int32), np.asarray(piece))
+        mask = piece.point(OPAQUE)
+        if self._has_holes(numbers[-1]):
             self.behind.paste(self.image.crop((u0, v0, u1, v1)), (u0, v0), mask)
-        self.image.paste(painted, (u0, v0), mask)
+        self.image.paste(Image.fromarray(painted), (u0, v0), mask)
 
     def strip(
         self,

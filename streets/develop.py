@@ -37,12 +37,14 @@ class Surfaces:
 def develop(canvas: Canvas, light: Light, rng: Generator) -> tuple[np.ndarray, np.ndarray]:
     """Turn the canvas into a photograph, uint8 [H, W, 3], and its labels, uint8 [H, W] (ids)."""
     shape = canvas.height, canvas.width
-    labels = np.array([paint.label for paint in canvas.paints], np.uint8)
-    labels = labels[np.asarray(canvas.image)[::2, ::2]]
-    pixels = _surfaces(canvas)
+    paints = canvas.paints
+    labels = paints[:, 3].astype(np.uint8)[np.asarray(canvas.image)[::2, ::2]]
+    pixels = _surfaces(canvas, paints)
     _add_textures(canvas, pixels, light, rng)
     lit = _illuminate(canvas, pixels, light)
-    lit = light.haze + (lit - light.haze) * np.exp(-pixels.z * light.density)[:, None]
+    lit -= light.haze
+    lit *= np.exp(-light.density * pixels.z)[:, None]
+    lit += light.haze
     is_sky = pixels.material == cv.SKY
     lit[is_sky] = sky(pixels.u[is_sky], pixels.v[is_sky], light)
     image = lit.reshape(*shape, 3)
@@ -71,36 +73,36 @@ def _place(
     canvas: Canvas, on: np.ndarray, u: np.ndarray, v: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Where rays meet planes: z, and s and t as in `Surfaces`."""
-    planes = np.array([plane[:5] for plane in canvas.planes], np.float32)
-    a, c, p, q, r = (planes[:, i][on] for i in range(5))  # see `Canvas.plane`
+    a, c, p, q, r = (column[on] for column in canvas.planes.T[:5])
     flat = on == GROUND
     z = 1 / np.maximum(np.where(flat, v / canvas.camera.height, a * u + c), 1 / 500)
     s = np.where(flat, z * u, z * (p * u + q) - r)
     return z, s, np.where(flat, z, canvas.camera.height - v * z)
 
 
-def _look_through(canvas: Canvas) -> np.ndarray:
+def _look_through(canvas: Canvas, paints: np.ndarray) -> np.ndarray:
     """The numbers of what is seen, int32 [2 H, 2 W]: those behind it where a material has holes."""
-    numbers = np.array(canvas.image)
-    material = np.array([paint.material for paint in canvas.paints], np.uint8)[numbers]
-    rows, columns = np.nonzero(material >= cv.BARS)
-    if len(rows):
-        u, v = (ray[rows, columns] for ray in _rays(canvas, 2))
-        front = numbers[rows, columns]
-        on = np.array([paint.plane for paint in canvas.paints], np.int32)[front]
-        z, s, t = _place(canvas, on, u, v)
-        open_ = hole(material[rows, columns], s, t, z / canvas.camera.focal)
-        rows, columns = rows[open_], columns[open_]
-        numbers[rows, columns] = np.asarray(canvas.behind)[rows, columns]
+    numbers, material = np.array(canvas.image), paints[:, 5].astype(np.uint8)
+    holed = np.flatnonzero(np.take(material >= cv.BARS, numbers, mode="clip"))
+    if len(holed):
+        u, v = (ray.ravel()[holed] for ray in _rays(canvas, 2))
+        front = numbers.ravel()[holed]
+        z, s, t = _place(canvas, paints[:, 4].astype(np.int32)[front], u, v)
+        holed = holed[hole(material[front], s, t, z / canvas.camera.focal)]
+        numbers.ravel()[holed] = np.asarray(canvas.behind).ravel()[holed]
     return numbers
 
 
-def _surfaces(canvas: Canvas) -> Surfaces:
-    """Look the numbers of the canvas up."""
-    numbers, paints = _look_through(canvas), np.array(canvas.paints, np.float32)
+def _surfaces(canvas: Canvas, paints: np.ndarray) -> Surfaces:
+    """Look the numbers of the canvas up; paints: float32 [numbers, 8], see `canvas.Paint`."""
+    numbers = _look_through(canvas, paints)
     table = np.full((len(paints), 4), 255, np.uint8)
     table[:, :3] = np.clip(paints[:, :3], 0, 255)
-    rgb = table.view(np.uint32)[:, 0][numbers].view(np.uint8).reshape(*numbers.shape, 4)
+    rgb = (
+        np.take(table.view(np.uint32)[:, 0], numbers, mode="clip")
+        .view(np.uint8)
+        .reshape(*numbers.shape, 4)
+    )
     rgb = Image.fromarray(rgb).reduce(2)  # four canvas pixels a pixel: smooth edges
     number = np.ascontiguousarray(numbers[::2, ::2]).ravel()
     plane = paints[:, 4].astype(np.int32)[number]
@@ -124,16 +126,18 @@ def _add_textures(canvas: Canvas, pixels: Surfaces, light: Light, rng: Generator
     """Multiply the colours by the textures of their materials, in place."""
     s, t, z, step = pixels.s, pixels.t, pixels.z, pixels.z / canvas.camera.focal
     shift = pixels.plane * np.float32(13.7)  # no two walls have the same stains
+    gain = np.ones_like(s)
     for kind in TEXTURED:
         i = np.flatnonzero(pixels.material == kind)
         if len(i):
-            pixels.rgb[i] *= texture(kind, s[i] + shift[i], t[i], step[i], rng)[:, None]
+            gain[i] = texture(kind, s[i] + shift[i], t[i], step[i], rng)
+    pixels.rgb *= gain[:, None]
     i = np.flatnonzero(pixels.material == cv.GLASS)
     mirrored = sample(noise(1.8, seed=5), s[i] * 30 + shift[i], t[i] * 60) * 0.4 + t[i] - 1.2
     pixels.rgb[i] += (np.clip(mirrored, 0, 1) * 0.2)[:, None] * np.clip(light.horizon, 0, 1.5)
     i = np.flatnonzero(pixels.material == cv.FACADE)
     if len(i):
-        planes, on, u = np.array(canvas.planes, np.float32), pixels.plane[i], pixels.u[i]
+        planes, on, u = canvas.planes, pixels.plane[i], pixels.u[i]
         a, _, p, q, _ = (planes[:, k][on] for k in range(5))
         along = np.abs(p * z[i] - (p * u + q) * a * z[i] ** 2) / canvas.camera.focal + 1e-4
         wall, style = pixels.rgb[i], Facade(*planes[:, 5:][on].T)
@@ -150,10 +154,11 @@ def _illuminate(canvas: Canvas, pixels: Surfaces, light: Light) -> np.ndarray:
         np.asarray(mask.filter(ImageFilter.BoxBlur(k * soft)), np.float32).ravel() / 255
         for mask, k in ((canvas.shadow, 1.2), (canvas.contact, 2.0))
     )
-    sun = np.where(flat, pixels.lit * light.height * (1 - shadow), pixels.lit)
-    ambient = light.ambient * (1 - 0.6 * contact * flat)[:, None]
-    lit = pixels.rgb * (ambient + light.sun * sun[:, None])
-    lit += pixels.rgb * (pixels.glow * (0.35 + 0.9 * light.night))[:, None]
+    sun = pixels.lit * np.where(flat, light.height * (1 - shadow), 1)
+    lit = light.ambient * (1 - 0.6 * contact * flat)[:, None]
+    lit += light.sun * sun[:, None]
+    lit += (pixels.glow * (0.35 + 0.9 * light.night))[:, None]
+    lit *= pixels.rgb
     if light.wet:  # a wet road mirrors the sky, the more the flatter one looks at it
         i = np.flatnonzero(flat)
         mirrored = 0.35 * light.wet * np.exp(-6 * np.maximum(pixels.v[i], 0))

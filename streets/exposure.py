@@ -1,5 +1,6 @@
 """The camera's response: metering, white balance, tone curve, blur, noise."""
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -8,6 +9,8 @@ from PIL import Image, ImageFilter
 
 from streets.light import Light, between
 from streets.textures import noise
+
+SHOULDER = 1.35  # how soon the response saturates
 
 
 @dataclass(frozen=True)
@@ -46,19 +49,25 @@ def expose(
     image: float32 [H, W, 3], the light from each direction; is_sky: bool [H, W]; radius: float32
     [H, W], the square of the distance from the middle of the lens, as a tangent."""
     camera = draw_response(rng, light)
-    ground = image[~is_sky]
-    mean = float(ground.mean()) if len(ground) else 1.0
-    aim = -np.log1p(-camera.bright) / 1.35  # what the curve below takes to `bright`
-    image = image * (camera.white * (aim / max(mean, 1e-3)))
+    ground = image[::3, ::3][~is_sky[::3, ::3]]
+    mean = max(float(ground.mean()), 1e-3) if len(ground) else 1.0
+    aim = -math.log1p(-camera.bright) / SHOULDER  # what the curve below takes to `bright`
+    image = image * (camera.white * (aim / mean))
     image *= (1 - camera.vignette * radius)[..., None]
-    image = 1 - np.exp(-1.35 * np.maximum(image + camera.veil, 0))  # it saturates softly
-    grey = image.mean(axis=2, keepdims=True)
-    image = grey + (image - grey) * camera.saturation
-    image = camera.bright + (image - camera.bright) * camera.contrast
-    tile = noise(0.0, seed=4).ravel()
-    start = int(rng.integers(0, tile.size))
-    grain = np.resize(np.roll(tile, -start), image.size).reshape(image.shape)
-    photo = np.uint8(np.clip(image * 255 + grain * camera.grain, 0, 255))
+    image += camera.veil
+    np.maximum(image, 0, out=image)
+    image *= -SHOULDER
+    light_kept = np.exp(image, out=image)  # film and sensors saturate softly: 1 - exp(-k x)
+    grey = light_kept @ np.full(3, 1 / 3, np.float32)
+    strength = 255 * camera.contrast
+    level = 255 * (camera.bright + (1 - camera.bright) * camera.contrast)
+    level = level - grey * (strength * (1 - camera.saturation))
+    image = level[..., None] - light_kept * (strength * camera.saturation)
+    grain = noise(0.0, 1024, seed=4).ravel()
+    start = int(rng.integers(0, grain.size // 2))
+    grain = np.resize(grain[start:], image.size) if image.size > grain.size // 2 else grain[start:]
+    image += grain[: image.size].reshape(image.shape) * camera.grain
+    photo = np.clip(image, 0, 255, out=image).astype(np.uint8)
     if camera.blur:
         sigma = camera.blur * image.shape[0] / 256
         photo = np.asarray(Image.fromarray(photo).filter(ImageFilter.GaussianBlur(sigma)))

@@ -45,7 +45,7 @@ def skyline(canvas: Canvas, rng: Generator, plan: Plan) -> None:
             x += run
 
 
-def add_lots(canvas: Canvas, rng: Generator, plan: Plan, side: int, things: Things) -> None:
+def add_lots(rng: Generator, plan: Plan, side: int, things: Things) -> None:
     """Add the lots along one side, and the houses that the street may run into."""
     z, front = -2.0, side * (plan.kerb[side] + plan.walk[side])
     lit = 0.05 + 0.95 * rng.random()  # of the walls along the street
@@ -71,14 +71,14 @@ def add_lots(canvas: Canvas, rng: Generator, plan: Plan, side: int, things: Thin
         else:
             border = pick(rng, ("none", "fence", "hedge", "none"))
             deep, draw, args = 40, car_park, (lot, border, plan.road)
-        things.add((front, front + side * deep), (z, z + run), draw, canvas, rng, *args)
+        things.add((front, front + side * deep), (z, z + run), draw, *args)
         z = after
     if plan.end and side == 1:  # the street meets another one
         x, z = -45.0, FAR * 0.6
         while x < 45:
             run = 10 + 12 * rng.random()
             ends, tall = [(x, z), (x + run, z)], 6 + 10 * rng.random()
-            things.add((x, x + run), (z, z + 9), block, canvas, rng, ends, tall)
+            things.add((x, x + run), (z, z + 9), block, ends, tall)
             x += run
 
 
@@ -105,7 +105,8 @@ def park(canvas: Canvas, rng: Generator, lot: Lot, border: str, wood: float) -> 
     front, side, z = lot.front, lot.side, lot.far
     canvas.strip((front, front + side * 60), (lot.near, z), turf(rng, lot.flora), GRASS, TERRAIN)
     while z > max(lot.near, 7):
-        for inwards in (26 + 8 * rng.random(), 15 + 6 * rng.random(), 3 + 6 * rng.random()):
+        rows = (26, 15, 4) if z < 70 else (4,)
+        for inwards in (row + 6 * rng.random() for row in rows):
             if rng.random() > wood:
                 continue
             tall, wide = 4 + 11 * rng.random(), 4 + 6 * rng.random()
@@ -125,7 +126,7 @@ def car_park(canvas: Canvas, rng: Generator, lot: Lot, border: str, road: Colour
     canvas.strip((front, front + side * 45), z, surface, ASPHALT, kind)
     far, head = lot.far - 2, math.pi / 2 * pick(rng, (-1, 1))
     while far > max(lot.near + 1, 6):
-        for inwards in (28, 17, 6):
+        for inwards in (28, 17, 6) if far < 45 else (6,):
             if rng.random() < 0.6:
                 car(canvas, rng, front + side * inwards, far, head)
         far -= between(rng, (2.4, 3.5))

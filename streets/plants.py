@@ -33,6 +33,8 @@ def tree(
     canvas: Canvas, rng: Generator, x: float, z: float, tall: float, wide: float, flora: Flora
 ) -> None:
     """Draw a tree: leafy, bare or a conifer."""
+    if not canvas.sees(x, z, wide):
+        return
     canvas.begin(VEGETATION, x, z, 0.5)
     dice = rng.random()
     kind = BARE if dice < flora.bare else CONIFER if dice > 1 - flora.conifers else LEAFY
@@ -56,6 +58,8 @@ def bush(
     canvas: Canvas, rng: Generator, x: float, z: float, tall: float, wide: float, flora: Flora
 ) -> None:
     """Draw a bush, a piece of hedge or a far tree whose trunk is hidden."""
+    if not canvas.sees(x, z, wide):
+        return
     canvas.begin(VEGETATION, x, z, 0.5)
     kind = BARE if rng.random() < flora.bare * 0.5 else LEAFY
     colour = tint(rng, pick(rng, flora.greens if kind == LEAFY else BARK), 26)

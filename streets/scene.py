@@ -33,13 +33,13 @@ def draw_scene(
     light, camera = draw_light(rng), draw_camera(rng, size)
     lamps_lit = rng.random() < 0.2 + light.night
     canvas = Canvas(size, camera, light.cast, lamps_lit)
-    plan, things = draw_plan(rng), Things()
+    plan, things = draw_plan(rng), Things(canvas, rng)
     pave(canvas, rng, plan)
     skyline(canvas, rng, plan)
     for side in (-1, 1):
-        add_lots(canvas, rng, plan, side, things)
-        furnish(canvas, rng, plan, side, things)
-    add_traffic(canvas, rng, plan, things)
+        add_lots(rng, plan, side, things)
+        furnish(rng, plan, side, things)
+    add_traffic(rng, plan, things)
     things.paint()
     if rng.random() < 0.2:
         bonnet(canvas, rng)

@@ -3,6 +3,9 @@
 from collections.abc import Callable, Sequence
 
 import numpy as np
+from numpy.random import Generator
+
+from streets.canvas import Canvas
 
 Span = tuple[float, float]
 
@@ -10,27 +13,31 @@ Span = tuple[float, float]
 class Things:
     """What is to be painted from far to near, once all is known."""
 
-    def __init__(self) -> None:
+    def __init__(self, canvas: Canvas, rng: Generator) -> None:
+        self._canvas, self._rng = canvas, rng
         self._boxes: list[tuple[float, float, float, float]] = []
         self._draws: list[tuple[Callable, tuple]] = []
 
     def add(self, x: Span, z: Span, draw: Callable, *args) -> None:
-        """Add what stands on a footprint that spans x and z, and is drawn by draw(*args)."""
+        """Add what stands on a footprint that spans x and z: draw(canvas, rng, *args) draws it."""
         self._boxes.append((*x, *z))
         self._draws.append((draw, args))
 
     def add_at(
         self, x: float, z: float, draw: Callable, *args, half: float = 0.3, deep: float = 0.0
     ) -> None:
-        """Add what stands around (x, z), `half` metres to each side and `deep` ones along."""
+        """Add what stands around (x, z), if it may be seen: draw(canvas, rng, x, z, *args).
+
+        half, deep: how far its footprint reaches to each side, and along."""
         deep = deep or half
-        self.add((x - half, x + half), (z - deep, z + deep), draw, *args)
+        if any(self._canvas.sees(x, depth, half + 4) for depth in (z - deep, z, z + deep)):
+            self.add((x - half, x + half), (z - deep, z + deep), draw, x, z, *args)
 
     def paint(self) -> None:
         """Paint them all."""
         for i in far_to_near(self._boxes):
             draw, args = self._draws[i]
-            draw(*args)
+            draw(self._canvas, self._rng, *args)
 
 
 def far_to_near(boxes: Sequence[tuple[float, float, float, float]]) -> list[int]:

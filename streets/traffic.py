@@ -4,7 +4,6 @@ import math
 
 from numpy.random import Generator
 
-from streets.canvas import Canvas
 from streets.colours import pick
 from streets.cycles import bicycle, motorcycle, parked_cycle
 from streets.furniture import box, lamp, post, sign, signal
@@ -28,7 +27,7 @@ CROSSING = ("car",) * 16 + ("truck", "bus", "bicycle", "motorcycle")
 HEADS = (0.0, math.pi, 0.3, 2.8, 1.5, -1.5)  # of those who walk on the sidewalk
 
 
-def furnish(canvas: Canvas, rng: Generator, plan: Plan, side: int, things: Things) -> None:
+def furnish(rng: Generator, plan: Plan, side: int, things: Things) -> None:
     """Add the trees, poles, signs, lights, parked cycles and people of one sidewalk."""
     kerb, walk = plan.kerb[side], plan.walk[side]
     edge = side * (kerb + 0.55)  # x of what stands along the kerb
@@ -36,22 +35,21 @@ def furnish(canvas: Canvas, rng: Generator, plan: Plan, side: int, things: Thing
     z, step = 5 + 6 * rng.random(), 5.5 + 6 * rng.random()
     while z < 110:
         if not plan.is_on_crossing(z, 3, 3):
-            _add_at_kerb(canvas, rng, plan, side, edge, z, things)
+            _add_at_kerb(rng, plan, side, edge, z, things)
         z += step * (0.7 + 0.6 * rng.random())
     x, z = edge - side * 0.1, 4 + apart * rng.random()
     while z < 120:
-        things.add_at(x, z, lamp, canvas, rng, x, z, side, half=0.12)
+        things.add_at(x, z, lamp, side, half=0.12)
         z += apart
-    _add_signals(canvas, rng, plan, side, edge - side * 0.2, things)
+    _add_signals(rng, plan, side, edge - side * 0.2, things)
     for _ in range(int(1 + 16 * plan.crowd * rng.random())):
         z, x = 5 + 50 * rng.random() ** 1.3, side * (kerb + 0.9 + (walk - 1.2) * rng.random())
         for i in range(1 + int(rng.random() * 2.4)):
             at = (x + i * 0.6 * side, z + 0.3 * i)
-            things.add_at(*at, person, canvas, rng, *at, pick(rng, HEADS), half=0.25)
+            things.add_at(*at, person, pick(rng, HEADS), half=0.25)
 
 
 def _add_at_kerb(
-    canvas: Canvas,
     rng: Generator,
     plan: Plan,
     side: int,
@@ -64,43 +62,41 @@ def _add_at_kerb(
     if dice < plan.avenue:
         x = side * (plan.kerb[side] + 0.9)
         tall, wide = 4 + 7 * rng.random(), 3 + 5 * rng.random()
-        things.add_at(x, z, tree, canvas, rng, x, z, tall, wide, plan.flora)
+        things.add_at(x, z, tree, tall, wide, plan.flora)
         return
     dice = rng.random()
     if dice > 0.3 + 0.7 * plan.clutter:
         return
     if dice < 0.25 or dice > 0.8:
-        things.add_at(edge, z, sign, canvas, rng, edge, z)
+        things.add_at(edge, z, sign)
     elif dice < 0.38:
         tall, apart = 0.7 + 2.5 * rng.random() ** 2, between(rng, (1.2, 4))
         for i in range(1 + int(rng.random() * 5)):
             at = (edge, z + i * apart)
-            things.add_at(*at, post, canvas, rng, *at, tall, between(rng, (0.04, 0.09)), half=0.1)
+            things.add_at(*at, post, tall, between(rng, (0.04, 0.09)), half=0.1)
     elif dice < 0.42:
-        things.add_at(edge, z, box, canvas, rng, edge, z)
+        things.add_at(edge, z, box)
     elif dice < 0.6:
         x = edge + side * 0.1
         for i in range(1 + int(rng.random() * 3)):
             at = (x, z + i * 0.9)
-            things.add_at(*at, parked_cycle, canvas, rng, *at, half=0.35)
+            things.add_at(*at, parked_cycle, half=0.35)
 
 
-def _add_signals(
-    canvas: Canvas, rng: Generator, plan: Plan, side: int, x: float, things: Things
-) -> None:
+def _add_signals(rng: Generator, plan: Plan, side: int, x: float, things: Things) -> None:
     """Add traffic lights at the crossing, at times where there is none."""
     if plan.crossing is not None:
         before, after = plan.crossing - 1.2, plan.crossing + plan.wide + 1.2
         for z in (before, after):
             if rng.random() < 0.85:
                 lit = z == before or rng.random() < 0.3
-                things.add_at(x, z, signal, canvas, rng, x, z, side, lit, half=0.15)
+                things.add_at(x, z, signal, side, lit, half=0.15)
     elif rng.random() < 0.15:
         z = 10 + 20 * rng.random()
-        things.add_at(x, z, signal, canvas, rng, x, z, side, half=0.15)
+        things.add_at(x, z, signal, side, half=0.15)
 
 
-def add_traffic(canvas: Canvas, rng: Generator, plan: Plan, things: Things) -> None:
+def add_traffic(rng: Generator, plan: Plan, things: Things) -> None:
     """Add the vehicles, riders and pedestrians on the road."""
 
     def add(kind: str, x: float, z: float, head: float) -> None:
@@ -109,7 +105,7 @@ def add_traffic(canvas: Canvas, rng: Generator, plan: Plan, things: Things) -> N
         if abs(math.sin(head)) > 0.7:
             half, deep = deep, half
         head += (rng.random() - 0.5) * 0.05
-        things.add_at(x, z, draw, canvas, rng, x, z, head, half=half, deep=deep)
+        things.add_at(x, z, draw, head, half=half, deep=deep)
 
     for side in (-1, 1):  # parked
         x, z = side * (plan.kerb[side] - 1.15), 3 + 9 * rng.random()
@@ -152,4 +148,4 @@ def add_traffic(canvas: Canvas, rng: Generator, plan: Plan, things: Things) -> N
     for _ in range(int(rng.random() * 5 * plan.crowd + 0.5)):  # across the zebra
         x = -plan.kerb[-1] + (plan.kerb[-1] + plan.kerb[1]) * rng.random()
         z = plan.crossing - 1.2 - 2.5 * rng.random()
-        things.add_at(x, z, person, canvas, rng, x, z, pick(rng, (1.57, -1.57)), half=0.25)
+        things.add_at(x, z, person, pick(rng, (1.57, -1.57)), half=0.25)

@@ -52,6 +52,8 @@ CARS = (  # as often as in the streets of Europe
 
 def car(canvas: Canvas, rng: Generator, x: float, z: float, head: float) -> None:
     """Draw a car or a van."""
+    if not canvas.sees(x, z, 4):
+        return
     canvas.begin(CAR, x, z, 0.4 + 0.5 * rng.random())
     it, shape, body = Solid(canvas, x, z, head), pick(rng, CARS), tint(rng, pick(rng, PAINTS))
     size = between(rng, (0.94, 1.06))
