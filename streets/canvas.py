@@ -67,6 +67,7 @@ class Canvas:
         self.pen = ImageDraw.Draw(self.image)
         self.shadow = Image.new("L", size, 0)  # where the sun does not reach the ground
         self.contact = Image.new("L", size, 0)  # where the sky does not: under cars, along walls
+        self.wires = Image.new("L", size, 0)  # overhead: they are in the image, not in the labels
         self._planes, self._paints = array("f"), array("f")
         self.plane(((0, 1), (1, 1)))  # GROUND; its numbers are not used
         self.label, self.on, self.lit = SKY_ID, GROUND, 1.0
@@ -239,6 +240,16 @@ class Canvas:
             dx, dz = self.sun[0] * tall, self.sun[1] * tall
             flat += [self.project(x + dx, 0, z + dz) for x, z in footprint]
             ImageDraw.Draw(self.shadow).polygon([(u / 2, v / 2) for u, v in hull(flat)], fill=255)
+
+    def wire(self, start: Point, end: Point, sag: float) -> None:
+        """Hang a wire between two points; it sags by some metres."""
+        path = []
+        for i in range(9):
+            k = i / 8
+            x, y, z = (a + (b - a) * k for a, b in zip(start, end, strict=True))
+            u, v = self.project(x, y - 4 * sag * k * (1 - k), z)
+            path.append((u / 2, v / 2))
+        ImageDraw.Draw(self.wires).line(path, fill=170)
 
     def darken(self, outline: Sequence[Spot], dark: int) -> None:
         """Shade a piece of ground from the sun; dark: how much, up to 255."""

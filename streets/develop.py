@@ -47,6 +47,7 @@ def develop(canvas: Canvas, light: Light, rng: Generator) -> tuple[np.ndarray, n
     lit += light.haze
     is_sky = pixels.material == cv.SKY
     lit[is_sky] = sky(pixels.u[is_sky], pixels.v[is_sky], light)
+    lit *= 1 - np.asarray(canvas.wires, np.float32).reshape(-1, 1) / 255
     image = lit.reshape(*shape, 3)
     if light.night > 0.2:  # lamps spill into the air around them
         spill = (pixels.rgb * pixels.glow[:, None]).reshape(*shape, 3)

@@ -1,5 +1,6 @@
 """The camera's response: metering, white balance, tone curve, blur, noise."""
 
+import io
 import math
 from dataclasses import dataclass
 
@@ -25,6 +26,8 @@ class Response:
     vignette: float
     grain: float  # deviation of the noise, in grey values
     blur: float  # deviation in pixels of an image 256 high
+    shake: int  # pixels by which such an image moves while the shutter is open, sideways
+    quality: int  # of JPEG; 0 leaves the image alone
 
 
 def draw_response(rng: Generator, light: Light) -> Response:
@@ -38,6 +41,8 @@ def draw_response(rng: Generator, light: Light) -> Response:
         vignette=0.5 * rng.random(),
         grain=0.5 + 5 * rng.random() ** 2 + 3 * light.night,
         blur=0.8 * rng.random() if rng.random() < 0.4 else 0.0,
+        shake=int(2 + 4 * rng.random()) if rng.random() < 0.1 else 1,
+        quality=int(between(rng, (25, 95))) if rng.random() < 0.3 else 0,
     )
 
 
@@ -67,8 +72,14 @@ def expose(
     start = int(rng.integers(0, grain.size // 2))
     grain = np.resize(grain[start:], image.size) if image.size > grain.size // 2 else grain[start:]
     image += grain[: image.size].reshape(image.shape) * camera.grain
-    photo = np.clip(image, 0, 255, out=image).astype(np.uint8)
+    shake = round(camera.shake * image.shape[0] / 256)
+    if shake > 1:
+        image = sum(np.roll(image, i, axis=1) for i in range(shake)) / np.float32(shake)
+    photo = Image.fromarray(np.clip(image, 0, 255, out=image).astype(np.uint8))
     if camera.blur:
-        sigma = camera.blur * image.shape[0] / 256
-        photo = np.asarray(Image.fromarray(photo).filter(ImageFilter.GaussianBlur(sigma)))
-    return photo
+        photo = photo.filter(ImageFilter.GaussianBlur(camera.blur * photo.height / 256))
+    if camera.quality:
+        file = io.BytesIO()
+        photo.save(file, "jpeg", quality=camera.quality)
+        photo = Image.open(file)
+    return np.asarray(photo)

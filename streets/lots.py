@@ -45,6 +45,25 @@ def skyline(canvas: Canvas, rng: Generator, plan: Plan) -> None:
             x += run
 
 
+def hang_wires(canvas: Canvas, rng: Generator, plan: Plan) -> None:
+    """Hang wires over the street: across it, between poles along it, or none."""
+    dice = rng.random()
+    left, right = -plan.kerb[-1] - plan.walk[-1], plan.kerb[1] + plan.walk[1]
+    up = between(rng, (5, 9))
+    if dice < 0.2 or plan.rails is not None:
+        for i in range(6):
+            z = 8 + i * between(rng, (10, 25))
+            canvas.wire(
+                (left, up, z), (right, up + between(rng, (-1, 1)), z), between(rng, (0, 0.6))
+            )
+    if dice > 0.8 or plan.rails is not None:
+        x = plan.rails if plan.rails is not None else pick(rng, (left, right))
+        for i in range(1 + int(rng.random() * 4)):
+            for z in range(3, 120, 30):
+                height = up + 0.3 * i
+                canvas.wire((x, height, z), (x, height, z + 30), between(rng, (0, 0.5)))
+
+
 def add_lots(rng: Generator, plan: Plan, side: int, things: Things) -> None:
     """Add the lots along one side, and the houses that the street may run into."""
     z, front = -2.0, side * (plan.kerb[side] + plan.walk[side])

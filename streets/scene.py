@@ -14,7 +14,7 @@ from streets.colours import PAINTS, pick, shade, tint
 from streets.develop import develop
 from streets.ground import pave
 from streets.light import between, draw_light
-from streets.lots import add_lots, skyline
+from streets.lots import add_lots, hang_wires, skyline
 from streets.plan import draw_plan
 from streets.things import Things
 from streets.traffic import add_traffic, furnish
@@ -41,6 +41,7 @@ def draw_scene(
         furnish(rng, plan, side, things)
     add_traffic(rng, plan, things)
     things.paint()
+    hang_wires(canvas, rng, plan)
     if rng.random() < 0.2:
         bonnet(canvas, rng)
     image, labels = develop(canvas, light, rng)
@@ -54,7 +55,7 @@ def draw_camera(rng: Generator, size: tuple[int, int]) -> Camera:
     width, height = size
     straight, aside = rng.random() < 0.4, 0.16 if rng.random() < 0.7 else 0.6
     return Camera(
-        focal=width * between(rng, (0.7, 1.25)),
+        focal=width * between(rng, (0.55, 1.25)),
         u0=width * (0.5 + aside * (rng.random() - 0.5)),
         v0=height * between(rng, (0.36, 0.60)),
         height=between(rng, (1.1, 1.9)),

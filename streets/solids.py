@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 from streets.canvas import GLASS as GLASS_
 from streets.canvas import GLOSS, Canvas, Point, Spot
-from streets.colours import GLASS, RED, TYRE, WHITE, Colour
+from streets.colours import GLASS, RED, SHADE, TYRE, WHITE, Colour
 
 Profile = Sequence[tuple[float, float, float]]  # along, up, half width
 
@@ -106,6 +106,7 @@ class Solid:
         """Cast the shadow of a vehicle; draw the wheels that show between it and the road."""
         self.canvas.cast(self.footprint(half, wide), tall)
         for along in axles:
+            self.panel(along, (0.1, 0.35), (-wide * 0.85, wide * 0.85), SHADE)
             for side in (-1, 1):
                 self.panel(along, (0, 0.5), (side * (wide - 0.28), side * (wide - 0.04)), TYRE)
 

@@ -119,6 +119,9 @@ def facade(
     mirrored = np.clip(0.12 + 0.16 * chance, 0, 0.7)[:, None] * light.horizon * 0.5
     mirrored *= (0.6 + 0.3 * sample(noise(1.4, seed=5), s * 40, t * 40))[:, None]
     pane = np.array([0.09, 0.10, 0.12], np.float32) + np.minimum(mirrored, 0.8)
+    goods = ~upper & (shop > 2) & (t < shop * 0.5)  # what a shop shows in its windows
+    shown = sample(noise(0.5, seed=9), s * 18 + style.seed, t * 18)
+    pane[goods] += np.clip(shown[goods], 0, 2)[:, None] * np.array([0.2, 0.17, 0.15], np.float32)
     rgb += glass * (pane - rgb)
     board = ~upper & (t > shop * 0.80) & (t < shop * 0.97)  # with the name of the shop
     paint = [sample(noise(0.0, seed=k), cell * 29 + style.seed, style.seed) for k in (10, 11, 12)]
