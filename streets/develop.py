@@ -14,7 +14,7 @@ from streets.exposure import expose
 from streets.light import Light
 from streets.textures import Facade, facade, hole, noise, sample, texture
 
-LAMPLIGHT = np.array([1.0, 0.8, 0.45], np.float32)
+LAMPLIGHT = np.array([[1.0], [0.8], [0.45]], np.float32)
 TEXTURED = (cv.PLAIN, cv.ASPHALT, cv.SLABS, cv.BRICK, cv.LEAVES, cv.GRASS, cv.GLOSS, cv.GLASS)
 
 
@@ -22,7 +22,7 @@ TEXTURED = (cv.PLAIN, cv.ASPHALT, cv.SLABS, cv.BRICK, cv.LEAVES, cv.GRASS, cv.GL
 class Surfaces:
     """What each pixel shows, and where that lies."""
 
-    rgb: np.ndarray  # float32 [N, 3], 0..1: its colour in white light
+    rgb: np.ndarray  # float32 [3, N], 0..1: its colour in white light
     plane: np.ndarray  # int32
     material: np.ndarray  # uint8
     lit: np.ndarray  # float32, 0..1: the sunlight that falls on it
@@ -37,36 +37,32 @@ class Surfaces:
 def develop(canvas: Canvas, light: Light, rng: Generator) -> tuple[np.ndarray, np.ndarray]:
     """Turn the canvas into a photograph, uint8 [H, W, 3], and its labels, uint8 [H, W] (ids)."""
     shape = canvas.height, canvas.width
-    paints = canvas.paints
-    labels = paints[:, 3].astype(np.uint8)[np.asarray(canvas.image)[::2, ::2]]
-    pixels = _surfaces(canvas, paints)
+    numbers = np.asarray(canvas.image)
+    labels = canvas.paints[:, 3].astype(np.uint8)[numbers[::2, ::2]]
+    pixels = _surfaces(canvas, numbers)
     _add_textures(canvas, pixels, light, rng)
     lit = _illuminate(canvas, pixels, light)
     lit -= light.haze
-    lit *= np.exp(-light.density * pixels.z)[:, None]
+    lit *= np.exp(-light.density * pixels.z)
     lit += light.haze
     is_sky = pixels.material == cv.SKY
-    lit[is_sky] = sky(pixels.u[is_sky], pixels.v[is_sky], light)
-    lit *= 1 - np.asarray(canvas.wires, np.float32).reshape(-1, 1) / 255
-    image = lit.reshape(*shape, 3)
+    lit[:, is_sky] = sky(pixels.u[is_sky], pixels.v[is_sky], light)
+    if canvas.wires.getbbox():
+        lit *= 1 - np.asarray(canvas.wires, np.float32).ravel() / 255
     if light.night > 0.2:  # lamps spill into the air around them
-        spill = (pixels.rgb * pixels.glow[:, None]).reshape(*shape, 3)
-        spill = Image.fromarray(np.uint8(np.clip(spill, 0, 1) * 255))
-        spill = spill.filter(ImageFilter.BoxBlur(5 * canvas.height / 256))
-        image = image + np.asarray(spill, np.float32) / 255 * 1.6 * light.night
+        for light_, colour in zip(lit, pixels.rgb, strict=True):
+            spill = np.uint8(np.clip(colour * pixels.glow, 0, 1) * 255).reshape(shape)
+            spill = Image.fromarray(spill).filter(ImageFilter.BoxBlur(5 * canvas.height / 256))
+            light_ += np.asarray(spill, np.float32).ravel() * (1.6 / 255 * light.night)
     radius = (pixels.u**2 + pixels.v**2).reshape(shape)
+    image = lit.reshape(3, *shape)
     return expose(image, is_sky.reshape(shape), radius, light, rng), labels
 
 
-def _rays(canvas: Canvas, scale: int) -> tuple[np.ndarray, np.ndarray]:
-    """The directions (u, v) of the rows and columns of pixels, as tangents: float32 [H, W].
-
-    scale: 2 for the pixels of the canvas, 1 for those of the image."""
+def _rays(canvas: Canvas, u: np.ndarray, v: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The directions of pixels (u, v) of the image, as tangents to the right and downwards."""
     camera = canvas.camera
-    half = 0.5 / scale
-    u = (np.arange(canvas.width * scale, dtype=np.float32) / scale + half - camera.u0)[None]
-    v = (np.arange(canvas.height * scale, dtype=np.float32) / scale + half - camera.v0)[:, None]
-    unit = camera.focal * (1 + camera.roll**2)
+    u, v, unit = u - camera.u0, v - camera.v0, camera.focal * (1 + camera.roll**2)
     return (u + camera.roll * v) / unit, (v - camera.roll * u) / unit
 
 
@@ -81,36 +77,38 @@ def _place(
     return z, s, np.where(flat, z, canvas.camera.height - v * z)
 
 
-def _look_through(canvas: Canvas, paints: np.ndarray) -> np.ndarray:
+def _look_through(canvas: Canvas, numbers: np.ndarray) -> np.ndarray:
     """The numbers of what is seen, int32 [2 H, 2 W]: those behind it where a material has holes."""
-    numbers, material = np.array(canvas.image), paints[:, 5].astype(np.uint8)
+    material = canvas.paints[:, 5].astype(np.uint8)
     holed = np.flatnonzero(np.take(material >= cv.BARS, numbers, mode="clip"))
-    if len(holed):
-        u, v = (ray.ravel()[holed] for ray in _rays(canvas, 2))
-        front = numbers.ravel()[holed]
-        z, s, t = _place(canvas, paints[:, 4].astype(np.int32)[front], u, v)
-        holed = holed[hole(material[front], s, t, z / canvas.camera.focal)]
-        numbers.ravel()[holed] = np.asarray(canvas.behind).ravel()[holed]
+    if not len(holed):
+        return numbers
+    front, (rows, columns) = numbers.ravel()[holed], np.divmod(holed, numbers.shape[1])
+    u, v = (np.float32(pixel) / 2 + np.float32(0.25) for pixel in (columns, rows))
+    on = canvas.paints[:, 4].astype(np.int32)[front]
+    z, s, t = _place(canvas, on, *_rays(canvas, u, v))
+    holed = holed[hole(material[front], s, t, z / canvas.camera.focal, on)]
+    numbers = numbers.copy()
+    numbers.ravel()[holed] = np.asarray(canvas.behind).ravel()[holed]
     return numbers
 
 
-def _surfaces(canvas: Canvas, paints: np.ndarray) -> Surfaces:
-    """Look the numbers of the canvas up; paints: float32 [numbers, 8], see `canvas.Paint`."""
-    numbers = _look_through(canvas, paints)
+def _surfaces(canvas: Canvas, numbers: np.ndarray) -> Surfaces:
+    """Look the numbers of the canvas up: int32 [2 H, 2 W]."""
+    numbers, paints = _look_through(canvas, numbers), canvas.paints
     table = np.full((len(paints), 4), 255, np.uint8)
     table[:, :3] = np.clip(paints[:, :3], 0, 255)
-    rgb = (
-        np.take(table.view(np.uint32)[:, 0], numbers, mode="clip")
-        .view(np.uint8)
-        .reshape(*numbers.shape, 4)
-    )
-    rgb = Image.fromarray(rgb).reduce(2)  # four canvas pixels a pixel: smooth edges
+    rgb = np.take(table.view(np.uint32)[:, 0], numbers, mode="clip").view(np.uint8)
+    rgb = Image.fromarray(rgb.reshape(*numbers.shape, 4)).reduce(2)  # smooth edges
+    rgb = np.moveaxis(np.asarray(rgb)[..., :3], 2, 0).reshape(3, -1)
     number = np.ascontiguousarray(numbers[::2, ::2]).ravel()
     plane = paints[:, 4].astype(np.int32)[number]
-    u, v = (ray.ravel() for ray in _rays(canvas, 1))
+    u = np.arange(canvas.width, dtype=np.float32)[None] + np.float32(0.5)
+    v = np.arange(canvas.height, dtype=np.float32)[:, None] + np.float32(0.5)
+    u, v = (ray.ravel() for ray in np.broadcast_arrays(*_rays(canvas, u, v)))
     z, s, t = _place(canvas, plane, u, v)
     return Surfaces(
-        rgb=np.asarray(rgb)[..., :3].reshape(-1, 3).astype(np.float32) / 255,
+        rgb=rgb.astype(np.float32) / 255,
         plane=plane,
         material=paints[:, 5].astype(np.uint8)[number],
         lit=paints[:, 6][number],
@@ -132,46 +130,46 @@ def _add_textures(canvas: Canvas, pixels: Surfaces, light: Light, rng: Generator
         i = np.flatnonzero(pixels.material == kind)
         if len(i):
             gain[i] = texture(kind, s[i] + shift[i], t[i], step[i], rng)
-    pixels.rgb *= gain[:, None]
+    pixels.rgb *= gain
     i = np.flatnonzero(pixels.material == cv.GLASS)
     mirrored = sample(noise(1.8, seed=5), s[i] * 30 + shift[i], t[i] * 60) * 0.4 + t[i] - 1.2
-    pixels.rgb[i] += (np.clip(mirrored, 0, 1) * 0.2)[:, None] * np.clip(light.horizon, 0, 1.5)
+    pixels.rgb[:, i] += np.clip(mirrored, 0, 1) * 0.2 * np.clip(light.horizon, 0, 1.5)
     i = np.flatnonzero(pixels.material == cv.FACADE)
     if len(i):
         planes, on, u = canvas.planes, pixels.plane[i], pixels.u[i]
         a, _, p, q, _ = (planes[:, k][on] for k in range(5))
         along = np.abs(p * z[i] - (p * u + q) * a * z[i] ** 2) / canvas.camera.focal + 1e-4
-        wall, style = pixels.rgb[i], Facade(*planes[:, 5:][on].T)
+        wall, style = pixels.rgb[:, i], Facade(*planes[:, 5:][on].T)
         lamp = facade(wall, s[i], t[i], (along, step[i]), style, light)
-        wall *= np.clip(0.66 + 0.06 * t[i], 0, 1)[:, None]  # less sky is seen from the ground
-        pixels.rgb[i] = wall + lamp[:, None] * (LAMPLIGHT - wall)
+        wall *= np.clip(0.66 + 0.06 * t[i], 0, 1)  # less sky is seen from the ground
+        pixels.rgb[:, i] = wall + lamp * (LAMPLIGHT - wall)
         pixels.glow[i] = np.maximum(pixels.glow[i], lamp * 0.8)
 
 
 def _illuminate(canvas: Canvas, pixels: Surfaces, light: Light) -> np.ndarray:
-    """The colours, float32 [N, 3], under sun, sky and their own light."""
+    """The colours, float32 [3, N], under sun, sky and their own light."""
     flat, soft = pixels.plane == GROUND, canvas.height / 256
     shadow, contact = (
         np.asarray(mask.filter(ImageFilter.BoxBlur(k * soft)), np.float32).ravel() / 255
         for mask, k in ((canvas.shadow, 1.2), (canvas.contact, 2.0))
     )
     sun = pixels.lit * np.where(flat, light.height * (1 - shadow), 1)
-    lit = light.ambient * (1 - 0.6 * contact * flat)[:, None]
-    lit += light.sun * sun[:, None]
-    lit += (pixels.glow * (0.35 + 0.9 * light.night))[:, None]
+    lit = light.ambient * (1 - 0.6 * contact * flat)
+    lit += light.sun * sun
+    if pixels.glow.any():
+        lit += pixels.glow * (0.35 + 0.9 * light.night)
     lit *= pixels.rgb
     if light.wet:  # a wet road mirrors the sky, the more the flatter one looks at it
         i = np.flatnonzero(flat)
         mirrored = 0.35 * light.wet * np.exp(-6 * np.maximum(pixels.v[i], 0))
-        lit[i] = lit[i] * (1 - 0.4 * light.wet) + mirrored[:, None] * light.horizon * 0.5
+        lit[:, i] = lit[:, i] * (1 - 0.4 * light.wet) + mirrored * light.horizon * 0.5
     return lit
 
 
 def sky(u: np.ndarray, v: np.ndarray, light: Light) -> np.ndarray:
-    """The colour of the sky towards (u, v): float32 [N, 3]."""
-    up = np.clip(-v * 2.0, 0, 1)[:, None]
-    rgb = light.horizon + (light.zenith - light.horizon) * up**0.7
+    """The colour of the sky towards (u, v): float32 [3, N]."""
+    up = np.sqrt(np.clip(-v * 2.0, 0, 1))
+    rgb = light.horizon + (light.zenith - light.horizon) * up
     tall = 1 / (np.maximum(-v, 0) + 0.06)
     cloud = sample(noise(1.6, seed=3), u * tall * 60 + light.wind, tall * 60)
-    cover = np.clip(cloud * 0.5 + light.clouds, 0, 1)[:, None] * 0.8
-    return rgb + (light.cloud - rgb) * cover
+    return rgb + (light.cloud - rgb) * (0.8 * np.clip(cloud * 0.5 + light.clouds, 0, 1))

@@ -19,7 +19,7 @@ class Response:
     """What a camera makes of the light."""
 
     bright: float  # the mean that it aims at, 0..1, of all but the sky
-    white: np.ndarray  # balance, float32 [3]
+    white: np.ndarray  # balance, float32 [3, 1, 1]
     contrast: float
     saturation: float  # 1 leaves colours as they are
     veil: float  # light that strays in the lens, 0..1
@@ -34,7 +34,7 @@ def draw_response(rng: Generator, light: Light) -> Response:
     """A camera at random."""
     return Response(
         bright=between(rng, (0.14, 0.50)) if light.night < 1 else between(rng, (0.08, 0.25)),
-        white=1 + 0.12 * np.float32(rng.random(3) - 0.5),
+        white=1 + 0.12 * np.float32(rng.random((3, 1, 1)) - 0.5),
         contrast=between(rng, (0.95, 1.6)),
         saturation=between(rng, (0.35, 1.25)),
         veil=0.06 * rng.random() ** 2,
@@ -51,31 +51,28 @@ def expose(
 ) -> np.ndarray:
     """The photograph, uint8 [H, W, 3].
 
-    image: float32 [H, W, 3], the light from each direction; is_sky: bool [H, W]; radius: float32
-    [H, W], the square of the distance from the middle of the lens, as a tangent."""
+    image: float32 [3, H, W], the light from each direction, changed; is_sky: bool [H, W]; radius:
+    float32 [H, W], the square of the distance from the middle of the lens, as a tangent."""
     camera = draw_response(rng, light)
-    ground = image[::3, ::3][~is_sky[::3, ::3]]
-    mean = max(float(ground.mean()), 1e-3) if len(ground) else 1.0
+    ground = image[:, ::3, ::3][:, ~is_sky[::3, ::3]]
+    mean = max(float(ground.mean()), 1e-3) if ground.size else 1.0
     aim = -math.log1p(-camera.bright) / SHOULDER  # what the curve below takes to `bright`
-    image = image * (camera.white * (aim / mean))
-    image *= (1 - camera.vignette * radius)[..., None]
-    image += camera.veil
-    np.maximum(image, 0, out=image)
-    image *= -SHOULDER
-    light_kept = np.exp(image, out=image)  # film and sensors saturate softly: 1 - exp(-k x)
-    grey = light_kept @ np.full(3, 1 / 3, np.float32)
-    strength = 255 * camera.contrast
+    image *= camera.white * (-SHOULDER * aim / mean)
+    image *= 1 - camera.vignette * radius
+    image -= SHOULDER * camera.veil
+    dark = np.exp(image, out=image)  # film and sensors saturate softly: 1 - exp(-k x)
+    grey, strength = dark.mean(0), 255 * camera.contrast
     level = 255 * (camera.bright + (1 - camera.bright) * camera.contrast)
-    level = level - grey * (strength * (1 - camera.saturation))
-    image = level[..., None] - light_kept * (strength * camera.saturation)
+    image *= -strength * camera.saturation
+    image += level - grey * (strength * (1 - camera.saturation))
     grain = noise(0.0, 1024, seed=4).ravel()
     start = int(rng.integers(0, grain.size // 2))
-    grain = np.resize(grain[start:], image.size) if image.size > grain.size // 2 else grain[start:]
-    image += grain[: image.size].reshape(image.shape) * camera.grain
-    shake = round(camera.shake * image.shape[0] / 256)
+    image += np.resize(grain[start:], image.size).reshape(image.shape) * camera.grain
+    shake = round(camera.shake * image.shape[1] / 256)
     if shake > 1:
-        image = sum(np.roll(image, i, axis=1) for i in range(shake)) / np.float32(shake)
-    photo = Image.fromarray(np.clip(image, 0, 255, out=image).astype(np.uint8))
+        image = sum(np.roll(image, i, axis=2) for i in range(shake)) / np.float32(shake)
+    image = np.moveaxis(np.clip(image, 0, 255, out=image).astype(np.uint8), 0, 2)
+    photo = Image.fromarray(np.ascontiguousarray(image))
     if camera.blur:
         photo = photo.filter(ImageFilter.GaussianBlur(camera.blur * photo.height / 256))
     if camera.quality:

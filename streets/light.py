@@ -86,7 +86,7 @@ HOURS = (CLEAR, BACKLIT, OVERCAST, DUSK, NIGHT)
 
 @dataclass(frozen=True)
 class Light:
-    """What falls on a scene; colours are float32 [3]."""
+    """What falls on a scene; colours are float32 [3, 1]."""
 
     ambient: np.ndarray
     sun: np.ndarray
@@ -114,18 +114,22 @@ def draw_light(rng: Generator) -> Light:
     glare, around = between(rng, hour.glare), rng.random() * 2 * math.pi
     height = between(rng, hour.height) if hour.height else 1.0
     length = min(math.sqrt(1 - height**2) / height, 4.0)
-    hue = 1 + 0.08 * np.float32(rng.random(3) - 0.5)
+    hue = 1 + 0.08 * np.float32(rng.random((3, 1)) - 0.5)
+    ambient, sun, zenith, horizon, cloud = (
+        np.float32(tone)[:, None]
+        for tone in (hour.ambient, hour.sun, hour.zenith, hour.horizon, hour.cloud)
+    )
     return Light(
-        ambient=np.float32(hour.ambient) * between(rng, (0.7, 1.15)),
-        sun=np.float32(hour.sun) * between(rng, (0.6, 1.3)),
-        zenith=np.float32(hour.zenith) * hue * glare,
-        horizon=np.float32(hour.horizon) * hue * glare,
-        cloud=np.float32(hour.cloud) * glare,
+        ambient=ambient * between(rng, (0.7, 1.15)),
+        sun=sun * between(rng, (0.6, 1.3)),
+        zenith=zenith * hue * glare,
+        horizon=horizon * hue * glare,
+        cloud=cloud * glare,
         night=hour.night,
         clouds=between(rng, hour.clouds),
         height=height,
         cast=(math.cos(around) * length, math.sin(around) * length) if hour.height else None,
-        haze=np.float32(hour.horizon) * hue * min(glare, 1.2),
+        haze=horizon * hue * min(glare, 1.2),
         density=0.0003 + 0.004 * rng.random() ** 4,
         wet=rng.random() ** 2 if rng.random() < 0.4 else 0.0,
         wind=np.float32(rng.random() * 512),

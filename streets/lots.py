@@ -5,8 +5,9 @@ from dataclasses import dataclass
 
 from numpy.random import Generator
 
-from streets.canvas import ASPHALT, BARS, BRICK, GRASS, PLAIN, Canvas
-from streets.colours import FENCES, WALLS, Colour, pick, shade, tint
+from streets.borders import draw_border
+from streets.canvas import ASPHALT, GRASS, Canvas
+from streets.colours import Colour, pick, shade
 from streets.ground import ROAD, SIDEWALK, TERRAIN, turf
 from streets.houses import BUILDING, block, terrace
 from streets.light import between
@@ -14,8 +15,6 @@ from streets.plan import FAR, Plan
 from streets.plants import Flora, bush, tree
 from streets.things import Things
 from streets.vehicles import car
-
-WALL, FENCE = 12, 13
 
 
 @dataclass(frozen=True)
@@ -116,7 +115,7 @@ def garden(canvas: Canvas, rng: Generator, lot: Lot, border: str, lit: float) ->
         if lot.far > 8:
             tall, wide = 4 + 5 * rng.random(), 4 + 3 * rng.random()
             tree(canvas, rng, lot.front + lot.side * inwards, z, tall, wide, lot.flora)
-    draw_border(canvas, rng, lot, border)
+    draw_border(canvas, rng, [(lot.front, lot.near), (lot.front, lot.far)], border, lot.flora)
 
 
 def park(canvas: Canvas, rng: Generator, lot: Lot, border: str, wood: float) -> None:
@@ -134,7 +133,7 @@ def park(canvas: Canvas, rng: Generator, lot: Lot, border: str, wood: float) -> 
             x, tall = front + side * (1 + 3 * rng.random()), 1.2 + rng.random()
             bush(canvas, rng, x, z - 1, tall, 3, lot.flora)
         z -= 4 + 4 * rng.random()
-    draw_border(canvas, rng, lot, border)
+    draw_border(canvas, rng, [(lot.front, lot.near), (lot.front, lot.far)], border, lot.flora)
 
 
 def car_park(canvas: Canvas, rng: Generator, lot: Lot, border: str, road: Colour) -> None:
@@ -149,30 +148,4 @@ def car_park(canvas: Canvas, rng: Generator, lot: Lot, border: str, road: Colour
             if rng.random() < 0.6:
                 car(canvas, rng, front + side * inwards, far, head)
         far -= between(rng, (2.4, 3.5))
-    draw_border(canvas, rng, lot, border)
-
-
-def fence_material(rng: Generator) -> int:
-    """Of a fence: bars that one sees through, or boards."""
-    return BARS if rng.random() < 0.7 else PLAIN
-
-
-def draw_border(canvas: Canvas, rng: Generator, lot: Lot, kind: str) -> None:
-    """Paint a "wall", a "fence", a "hedge" or "none" along the front of a lot."""
-    if kind == "hedge":
-        tall, z = 0.7 + 2.5 * rng.random() ** 2, lot.far
-        while z > max(lot.near, 3):
-            bush(canvas, rng, lot.front + 0.7 * lot.side, z, tall, 2.4, lot.flora)
-            z -= 1.5 if z < 40 else 4
-    elif kind != "none":
-        is_wall, ends = kind == "wall", [(lot.front, lot.near), (lot.front, lot.far)]
-        canvas.label, canvas.on = WALL if is_wall else FENCE, canvas.plane(ends)
-        tall = between(rng, (0.6, 2.8) if is_wall else (0.7, 2.4))
-        colour = tint(rng, pick(rng, WALLS if is_wall else FENCES), 30)
-        lit = rng.random()
-        canvas.upright(
-            ends, 0, tall, colour, material=BRICK if is_wall else fence_material(rng), lit=lit
-        )
-        coping = shade(colour, 1.2 if is_wall else 0.9)
-        canvas.upright(ends, tall - 0.12, tall, coping, lit=lit)
-        canvas.cast([(lot.front, max(lot.near, 3)), (lot.front, lot.far)], tall)
+    draw_border(canvas, rng, [(lot.front, lot.near), (lot.front, lot.far)], border, lot.flora)

@@ -76,7 +76,7 @@ def draw_plan(rng: Generator) -> Plan:
         kerb={-1: left - shift, 1: right + shift},
         walk={side: 1.4 + 4.5 * rng.random() ** 1.5 for side in (-1, 1)},
         verge={side: between(rng, (0.8, 2.5)) * happens(0.15) for side in (-1, 1)},
-        rail={side: happens(0.12) for side in (-1, 1)},
+        rail={side: happens(0.2) for side in (-1, 1)},
         road=road,
         paving=tint(rng, paving),
         surface=ASPHALT if like_road and happens(0.7) else SLABS,

@@ -28,6 +28,9 @@ class Facade(NamedTuple):
     blind: float  # the share of windows that are not there
 
 
+PANE = np.array([[0.09], [0.10], [0.12]], np.float32)  # glass before a dark room
+GOODS = np.array([[0.2], [0.17], [0.15]], np.float32)
+
 # The grain of each material: deviations of its fine and coarse noise, least and most.
 GRAIN = {
     PLAIN: ((0.0, 0.05), (0.0, 0.12)),
@@ -67,11 +70,15 @@ def texture(
     return np.maximum(value, 0.2)
 
 
-def hole(material: np.ndarray, s: np.ndarray, t: np.ndarray, step: np.ndarray) -> np.ndarray:
+def hole(
+    material: np.ndarray, s: np.ndarray, t: np.ndarray, step: np.ndarray, plane: np.ndarray
+) -> np.ndarray:
     """Where one sees through a material: bool [N].
 
-    Bars are seldom thinner than a pixel: from afar a fence is a veil."""
-    bar = np.minimum(np.abs(s / 0.16 % 1 - 0.5) * 0.16, np.abs((t % 0.9) - 0.1) * 0.6)
+    Bars are seldom thinner than a pixel: from afar a fence is a veil. How far they stand apart
+    differs from plane to plane."""
+    apart = np.float32(0.1) + plane % 5 * np.float32(0.05)
+    bar = np.minimum(np.abs(s / apart % 1 - 0.5) * apart, np.abs((t % 0.9) - 0.1) * 0.6)
     veil = sample(noise(0.0, seed=6), s * 97, t * 89) > 0.1  # as dense as bars, too far to see
     bars = np.where(step < 0.03, bar > 0.022, veil)
     twigs = sample(noise(0.4, seed=7), s * 30, t * 30) > -0.1
@@ -88,51 +95,61 @@ def facade(
 ) -> np.ndarray:
     """Paint windows, frames, floors and shops onto walls.
 
-    rgb: float32 [N, 3] in 0..1, changed in place; steps: metres a pixel along and up.
+    rgb: float32 [3, N] in 0..1, changed in place; steps: metres a pixel along and up.
     Returns float32 [N]: the windows' own light, 0..1."""
     along, up = steps
-    stains = sample(noise(1.2, seed=1), s * 11 + style.seed, t * 7)
-    edge = 1 + 0.05 * sample(noise(0.6), s * 30, t * 30) + 0.07 * stains
-    courses = np.abs((t / 0.25) % 1 - 0.5) * 2
-    edge -= style.brick * 0.16 * (courses < 0.25) * np.clip(0.12 / up, 0, 1)
-    rgb *= np.maximum(edge, 0.3)[:, None]
-    pitch, floor, shop = style.pitch, style.floor, style.shop
-    upper = t > shop
+    pitch, floor, shop, seed = style.pitch, style.floor, style.shop, style.seed
+    wall = 1 + 0.05 * sample(noise(0.6), s * 30, t * 30)
+    wall += 0.07 * sample(noise(1.2, seed=1), s * 11 + seed, t * 7)
+    courses = np.abs((t / 0.25) % 1 - 0.5) < 0.125
+    wall -= style.brick * 0.16 * courses * np.clip(0.12 / up, 0, 1)
+    upper, is_shop = t > shop, shop > 2
+    rgb *= np.maximum(wall, 0.3)
     column, row = s / pitch, np.where(upper, (t - shop) / np.maximum(floor, 1), 0.5)
     cell, storey = np.floor(column), np.floor(row)
     x = np.abs(column - cell - 0.5) * pitch  # from the middle of the window
     y = np.where(upper, np.abs(row - storey - 0.5) * floor, np.abs(t - shop * 0.42))
     wide = np.where(upper, style.wide, pitch * 0.86)
     tall = np.where(upper, style.tall, shop * 0.66)
-    chance = sample(noise(0.0), cell * 37 + style.seed, storey * 91 + style.seed * 3)
-    there = sample(noise(0.0, seed=8), cell * 53 + style.seed, storey * 0 + style.seed)
-    there = (there > np.where(style.blind > 0.5, 0.0, -1.2)) | ~upper
+    chance = sample(noise(0.0), cell * 37 + seed, storey * 91 + seed * 3)
+    there = sample(noise(0.0, seed=8), cell * 53 + seed, seed) > np.where(style.blind > 0.5, 0, -1)
+    there |= ~upper
 
     def inside(wide: np.ndarray, tall: np.ndarray) -> np.ndarray:
         across = np.clip((wide / 2 - x) / along + 0.5, 0, 1)
-        return (across * np.clip((tall / 2 - y) / up + 0.5, 0, 1) * there)[:, None]
+        return across * np.clip((tall / 2 - y) / up + 0.5, 0, 1) * there
 
-    far = np.clip(2 - 2.5 * along / pitch, 0, 1)[:, None]  # too far to tell windows apart
-    rgb += inside(wide + 0.24, tall + 0.28) * far * (style.frame[:, None] - rgb) * 0.7
+    far = np.clip(2 - 2.5 * along / pitch, 0, 1)  # 0: too far to tell windows apart
+    rgb += inside(wide + 0.24, tall + 0.28) * far * 0.7 * (style.frame - rgb)
     bars = np.abs((column - cell) * style.panes % 1 - 0.5) * wide / style.panes < 0.03
-    glass = inside(wide, tall) * (0.25 + 0.75 * far) * (1 - 0.8 * bars[:, None] * far)
-    mirrored = np.clip(0.12 + 0.16 * chance, 0, 0.7)[:, None] * light.horizon * 0.5
-    mirrored *= (0.6 + 0.3 * sample(noise(1.4, seed=5), s * 40, t * 40))[:, None]
-    pane = np.array([0.09, 0.10, 0.12], np.float32) + np.minimum(mirrored, 0.8)
-    goods = ~upper & (shop > 2) & (t < shop * 0.5)  # what a shop shows in its windows
-    shown = sample(noise(0.5, seed=9), s * 18 + style.seed, t * 18)
-    pane[goods] += np.clip(shown[goods], 0, 2)[:, None] * np.array([0.2, 0.17, 0.15], np.float32)
+    glass = inside(wide, tall) * (0.25 + 0.75 * far) * (1 - 0.8 * bars * far)
+    mirrored = np.clip(0.12 + 0.16 * chance, 0, 0.7) * 0.5
+    mirrored *= 0.6 + 0.3 * sample(noise(1.4, seed=5), s * 40, t * 40)
+    shown = np.clip(sample(noise(0.5, seed=9), s * 18 + seed, t * 18), 0, 2)  # in shop windows
+    shown *= ~upper & is_shop & (t < shop * 0.5)
+    pane = PANE + np.minimum(mirrored * light.horizon, 0.8) + shown * GOODS
     rgb += glass * (pane - rgb)
-    board = ~upper & (t > shop * 0.80) & (t < shop * 0.97)  # with the name of the shop
-    paint = [sample(noise(0.0, seed=k), cell * 29 + style.seed, style.seed) for k in (10, 11, 12)]
-    paint = np.clip(np.stack(paint, 1) * 0.25 + 0.35, 0.03, 0.95)
-    letters = (np.abs(t - shop * 0.885) < shop * 0.045) & (sample(noise(0.3), s * 26, s) > 0.2)
-    paint += (letters & (x < pitch * 0.3))[:, None] * np.where(paint.mean(1) > 0.4, -0.35, 0.5)[
-        :, None
-    ]
-    rgb += (board & (shop > 2))[:, None] * far * (np.clip(paint, 0, 1) - rgb) * 0.9
-    rgb *= 1 - 0.25 * (np.abs(t - shop) < 0.12 + up / 2)[:, None] * far  # the ledge above the shop
-    return (glass * far)[:, 0] * (chance > 0.55 - 0.4 * (~upper)) * light.night
+    i = np.flatnonzero(is_shop & ~upper & (t > shop * 0.80))  # the board with the shop's name
+    rgb[:, i] += (
+        0.9
+        * far[i]
+        * (_boards(s[i], t[i] / shop[i], x[i] / pitch[i], cell[i], seed[i]) - rgb[:, i])
+    )
+    rgb *= 1 - 0.25 * (np.abs(t - shop) < 0.12 + up / 2) * far  # the ledge above the shop
+    return glass * far * (chance > np.where(upper, 0.55, 0.15)) * light.night
+
+
+def _boards(
+    s: np.ndarray, up: np.ndarray, away: np.ndarray, cell: np.ndarray, seed: np.ndarray
+) -> np.ndarray:
+    """The colours of the boards above shops, with letters: float32 [3, N].
+
+    up: as a part of the shop's height; away: from the middle, as a part of its width."""
+    paint = np.stack([sample(noise(0.0, seed=k), cell * 29 + seed, seed) for k in (10, 11, 12)])
+    paint = np.clip(paint * 0.25 + 0.35, 0.03, 0.95)
+    letters = (np.abs(up - 0.885) < 0.045) & (away < 0.3) & (sample(noise(0.3), s * 26, s) > 0.2)
+    paint += letters * np.where(paint.mean(0) > 0.4, -0.35, 0.5)
+    return np.clip(paint, 0, 1)
 
 
 @cache

@@ -4,6 +4,7 @@ import math
 
 from numpy.random import Generator
 
+from streets.borders import fence
 from streets.colours import pick
 from streets.cycles import bicycle, motorcycle, parked_cycle
 from streets.furniture import box, lamp, post, sign, signal
@@ -41,6 +42,13 @@ def furnish(rng: Generator, plan: Plan, side: int, things: Things) -> None:
     while z < 120:
         things.add_at(x, z, lamp, side, half=0.12)
         z += apart
+    if plan.rail[side]:
+        z = 4 + 30 * rng.random() ** 2
+        for _ in range(1 + int(rng.random() * 8)):
+            ends = [(edge, z), (edge, z + 4)]
+            if not plan.is_on_crossing(z, 4, 0):
+                things.add((edge - 0.05, edge + 0.05), (z, z + 4), fence, ends, True)
+            z += 4
     _add_signals(rng, plan, side, edge - side * 0.2, things)
     for _ in range(int(1 + 16 * plan.crowd * rng.random())):
         z, x = 5 + 50 * rng.random() ** 1.3, side * (kerb + 0.9 + (walk - 1.2) * rng.random())

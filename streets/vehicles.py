@@ -80,9 +80,11 @@ def car(canvas: Canvas, rng: Generator, x: float, z: float, head: float) -> None
         (half, 0.45, wide * 0.97, bumper),
         (half - 0.1, clear, wide * 0.9, None),
     ]
+    near = canvas.scale(z) > 24  # enough for its windows to be told apart
+    outline = outline if near else outline[:1] + outline[2::2]
     profile, colours = [point[:3] for point in outline], [point[3] for point in outline]
     side = it.extrude(profile, colours, shade(body, between(rng, (0.8, 1.0))))
-    if canvas.scale(z) > 24:  # near enough for its windows to be told apart
+    if near:
         if side:
             _car_side(it, shape, size, body, side)
         _car_ends(it, rng, shape, size, body)
