@@ -4,7 +4,6 @@ from numpy.random import Generator
 
 from streets.canvas import BARS, BRICK, PLAIN, Canvas, Spot
 from streets.colours import FENCES, WALLS, pick, shade, tint
-from streets.light import between
 from streets.plants import Flora, bush
 
 WALL, FENCE = 12, 13
@@ -22,18 +21,18 @@ def draw_border(canvas: Canvas, rng: Generator, ends: list[Spot], kind: str, flo
 def fence(canvas: Canvas, rng: Generator, ends: list[Spot], railing: bool = False) -> None:
     """Draw a fence of bars or boards, or a railing as it stands along a kerb."""
     canvas.label, canvas.on, lit = FENCE, canvas.plane(ends), rng.random()
-    tall = between(rng, (0.8, 1.2) if railing else (0.7, 2.4))
+    tall = rng.uniform(0.8, 1.2) if railing else rng.uniform(0.7, 2.4)
     colour = tint(rng, pick(rng, FENCES), 30)
     material = BARS if railing or rng.random() < 0.7 else PLAIN
     canvas.upright(ends, 0, tall, colour, material=material, lit=lit)
-    canvas.upright(ends, tall - between(rng, (0.04, 0.12)), tall, shade(colour, 0.9), lit=lit)
+    canvas.upright(ends, tall - rng.uniform(0.04, 0.12), tall, shade(colour, 0.9), lit=lit)
     if material == PLAIN:
         canvas.cast([(x, max(z, 3)) for x, z in ends], tall)
 
 
 def _wall(canvas: Canvas, rng: Generator, ends: list[Spot]) -> None:
     canvas.label, canvas.on, lit = WALL, canvas.plane(ends), rng.random()
-    tall, colour = between(rng, (0.6, 2.8)), tint(rng, pick(rng, WALLS), 30)
+    tall, colour = rng.uniform(0.6, 2.8), tint(rng, pick(rng, WALLS), 30)
     canvas.upright(ends, 0, tall, colour, material=BRICK, lit=lit)
     canvas.upright(ends, tall - 0.12, tall, shade(colour, 1.2), lit=lit)
     canvas.cast([(x, max(z, 3)) for x, z in ends], tall)

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.random import Generator
 from PIL import Image, ImageFilter
 
-from streets.light import Light, between
+from streets.light import Light
 from streets.textures import noise
 
 SHOULDER = 1.35  # how soon the response saturates
@@ -33,16 +33,16 @@ class Response:
 def draw_response(rng: Generator, light: Light) -> Response:
     """A camera at random."""
     return Response(
-        bright=between(rng, (0.14, 0.50)) if light.night < 1 else between(rng, (0.08, 0.25)),
+        bright=rng.uniform(0.14, 0.50) if light.night < 1 else rng.uniform(0.08, 0.25),
         white=1 + 0.12 * np.float32(rng.random((3, 1, 1)) - 0.5),
-        contrast=between(rng, (0.95, 1.6)),
-        saturation=between(rng, (0.35, 1.25)),
+        contrast=rng.uniform(0.95, 1.6),
+        saturation=rng.uniform(0.35, 1.25),
         veil=0.06 * rng.random() ** 2,
         vignette=0.5 * rng.random(),
         grain=0.5 + 5 * rng.random() ** 2 + 3 * light.night,
         blur=0.8 * rng.random() if rng.random() < 0.4 else 0.0,
         shake=int(2 + 4 * rng.random()) if rng.random() < 0.1 else 1,
-        quality=int(between(rng, (25, 95))) if rng.random() < 0.3 else 0,
+        quality=int(rng.uniform(25, 95)) if rng.random() < 0.3 else 0,
     )
 
 

@@ -8,7 +8,6 @@ from numpy.random import Generator
 
 from streets.canvas import Canvas, square
 from streets.colours import INK, METALS, PAINTS, PALE, Colour, pick, shade, tint
-from streets.light import between
 
 STATIC, POLE, LIGHT, SIGN = 4, 17, 19, 20
 SIGN_RED, SIGN_WHITE, SIGN_BLUE, SIGN_GREY = (
@@ -51,12 +50,12 @@ LAMPS = ((240, 40, 30), (250, 180, 30), (60, 230, 120))  # of a traffic light, d
 def lamp(canvas: Canvas, rng: Generator, x: float, z: float, side: int) -> None:
     """Draw a street lamp that leans over the road."""
     canvas.begin(POLE, x, z, 0.1 + 0.8 * rng.random())
-    tall, thick = between(rng, (3.5, 11)), between(rng, (0.045, 0.1))
+    tall, thick = rng.uniform(3.5, 11), rng.uniform(0.045, 0.1)
     canvas.cast(square(x, z, 0.07), tall)
     metal = canvas.number(tint(rng, pick(rng, METALS)))
-    canvas.tube([(x, 0, z), (x, 1.0, z)], thick * between(rng, (1.0, 1.8)), metal)
+    canvas.tube([(x, 0, z), (x, 1.0, z)], thick * rng.uniform(1.0, 1.8), metal)
     canvas.tube([(x, 0, z), (x, tall, z)], thick, metal)
-    reach, rise = between(rng, (0.3, 2.5)), between(rng, (-0.1, 0.8))
+    reach, rise = rng.uniform(0.3, 2.5), rng.uniform(-0.1, 0.8)
     bulb, glow = ((250, 225, 170), 1.0) if canvas.lamps_lit else ((150, 150, 150), 0.0)
     for way in (-side, side) if rng.random() < 0.15 else (-side,):
         end = x + way * reach
@@ -78,14 +77,14 @@ def post(
     paint = tint(rng, pick(rng, METALS))
     canvas.tube([(x, 0, z), (x, tall, z)], radius, paint)
     if tall < 1.5 and rng.random() < 0.4:  # a bollard with a band
-        up = tall * between(rng, (0.7, 0.9))
+        up = tall * rng.uniform(0.7, 0.9)
         canvas.tube([(x, up, z), (x, up + 0.12, z)], radius * 1.1, pick(rng, (PALE, SIGN_RED, INK)))
 
 
 def box(canvas: Canvas, rng: Generator, x: float, z: float) -> None:
     """Draw a bin, a switch box or a letter box, which the benchmark ignores."""
     canvas.begin(STATIC, x, z, 0.1 + 0.8 * rng.random())
-    wide, tall = between(rng, (0.2, 0.6)), between(rng, (0.7, 1.5))
+    wide, tall = rng.uniform(0.2, 0.6), rng.uniform(0.7, 1.5)
     colour = tint(rng, pick(rng, PAINTS + METALS))
     canvas.cast(square(x, z, wide), tall)
     canvas.upright([(x - wide, z), (x + wide, z)], 0, tall, colour)
@@ -94,16 +93,16 @@ def box(canvas: Canvas, rng: Generator, x: float, z: float) -> None:
 
 def sign(canvas: Canvas, rng: Generator, x: float, z: float) -> None:
     """Draw traffic signs on a post: one or two plates, at times seen from their back."""
-    high = between(rng, (1.6, 3.0))
-    post(canvas, rng, x, z, high + 0.3, between(rng, (0.03, 0.06)))
+    high = rng.uniform(1.6, 3.0)
+    post(canvas, rng, x, z, high + 0.3, rng.uniform(0.03, 0.06))
     canvas.label, back = SIGN, rng.random() < 0.15
     for _ in range(1 if rng.random() < 0.7 else 2):
         outline, colours, widths, ratios = pick(rng, PLATES)
-        wide = between(rng, widths)
-        tall = wide * between(rng, ratios)
+        wide = rng.uniform(*widths)
+        tall = wide * rng.uniform(*ratios)
         colour, rim, ink = (SIGN_GREY, METALS[0], SIGN_GREY) if back else pick(rng, colours)
         _plate(canvas, outline, (x, high, z), (wide, tall), tint(rng, rim, 30))
-        inner = between(rng, (0.7, 0.95))
+        inner = rng.uniform(0.7, 0.95)
         _plate(canvas, outline, (x, high, z), (wide * inner, tall * inner), tint(rng, colour, 30))
         if not back:
             _symbol(canvas, rng, (x, high, z), (wide * 0.6, tall * 0.55), ink)
@@ -131,32 +130,32 @@ def _symbol(
     """Draw what a sign shows: a bar, an arrow, digits or lines of text."""
     x, y, z = at
     for _ in range(1 + int(rng.random() * 4)):
-        a, b = (x + half[0] * between(rng, (-0.9, 0.9)) for _ in range(2))
-        c, d = (y + half[1] * between(rng, (-0.9, 0.9)) for _ in range(2))
+        a, b = (x + half[0] * rng.uniform(-0.9, 0.9) for _ in range(2))
+        c, d = (y + half[1] * rng.uniform(-0.9, 0.9) for _ in range(2))
         path = [(a, c, z), (b, c, z)] if rng.random() < 0.5 else [(a, c, z), (a, d, z)]
-        canvas.tube(path, between(rng, (0.02, 0.06)), ink)
+        canvas.tube(path, rng.uniform(0.02, 0.06), ink)
 
 
 def signal(canvas: Canvas, rng: Generator, x: float, z: float, side: int, lit: bool = True) -> None:
     """Draw a traffic light on its pole, at times with a second one over the road.
 
     lit: whether its front, with the lamp that is on, points to the camera."""
-    tall = between(rng, (2.4, 3.6))
+    tall = rng.uniform(2.4, 3.6)
     over = rng.random() < 0.35
     post(
         canvas,
         rng,
         x,
         z,
-        5.6 if over else tall + between(rng, (-0.3, 0.8)),
-        between(rng, (0.04, 0.08)),
+        5.6 if over else tall + rng.uniform(-0.3, 0.8),
+        rng.uniform(0.04, 0.08),
     )
     heads = [(x, tall)]
     if over:
         canvas.tube([(x, 5.5, z), (x - side * 3.6, 5.6, z)], 0.06, (80, 82, 84))
         heads.append((x - side * 3.4, 5.3))
     canvas.label, phase = LIGHT, int(rng.random() * 3)
-    wide, backing = between(rng, (0.14, 0.24)), rng.random() < 0.3
+    wide, backing = rng.uniform(0.14, 0.24), rng.random() < 0.3
     for middle, up in heads:
         if backing:
             canvas.tube([(middle, up - 0.7, z), (middle, up + 0.7, z)], wide * 1.5, (20, 20, 22))

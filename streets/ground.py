@@ -4,7 +4,6 @@ from numpy.random import Generator
 
 from streets.canvas import ASPHALT, GRASS, GROUND, Canvas
 from streets.colours import EARTH, Colour, pick, shade, tint
-from streets.light import between
 from streets.plan import FAR, Plan
 from streets.plants import Flora
 
@@ -56,9 +55,9 @@ def _sidewalk(canvas: Canvas, rng: Generator, plan: Plan, side: int) -> None:
         verge = (kerb + side * 0.3, kerb + side * plan.verge[side])
         canvas.strip(verge, ALONG, turf(rng, plan.flora), GRASS, TERRAIN)
     stone = tint(rng, plan.stone)
-    canvas.strip((kerb, kerb + side * between(rng, (0.1, 0.3))), ALONG, stone, label=SIDEWALK)
-    face = kerb - side * between(rng, (0.04, 0.14))
-    canvas.strip((face, kerb), ALONG, shade(stone, between(rng, (0.4, 1.1))))
+    canvas.strip((kerb, kerb + side * rng.uniform(0.1, 0.3)), ALONG, stone, label=SIDEWALK)
+    face = kerb - side * rng.uniform(0.04, 0.14)
+    canvas.strip((face, kerb), ALONG, shade(stone, rng.uniform(0.4, 1.1)))
 
 
 def _wear(canvas: Canvas, rng: Generator, plan: Plan) -> None:
@@ -66,19 +65,19 @@ def _wear(canvas: Canvas, rng: Generator, plan: Plan) -> None:
     left, right, road = -plan.kerb[-1] + 0.15, plan.kerb[1] - 0.15, plan.road
     if rng.random() < 0.5:
         for x in (left, right - 0.3):
-            canvas.strip((x, x + 0.3), ALONG, shade(road, between(rng, (0.7, 1.1))), ASPHALT)
+            canvas.strip((x, x + 0.3), ALONG, shade(road, rng.uniform(0.7, 1.1)), ASPHALT)
     if rng.random() < 0.5:
-        track = shade(road, between(rng, (0.85, 1.12)))
+        track = shade(road, rng.uniform(0.85, 1.12))
         for x in (plan.middle + 0.4, plan.middle + plan.lane - 1.2):
             canvas.strip((x, x + 0.8), ALONG, track, ASPHALT)
     for _ in range(int(rng.random() * 5)):
         x, z = left + (right - left) * rng.random(), 3 + 25 * rng.random()
         wide, long = pick(rng, ((0.07, 20), (2.0, 8), (1.0, 3), (3.0, 30), (6.0, 0.4)))
-        end = min(x + wide * between(rng, (0.5, 1)), right), z + long * between(rng, (0.3, 1))
-        canvas.strip((x, end[0]), (z, end[1]), shade(road, between(rng, (0.75, 1.2))), ASPHALT)
+        end = min(x + wide * rng.uniform(0.5, 1), right), z + long * rng.uniform(0.3, 1)
+        canvas.strip((x, end[0]), (z, end[1]), shade(road, rng.uniform(0.75, 1.2)), ASPHALT)
     for _ in range(int(rng.random() * 4)):
         x, z = left + (right - left) * rng.random(), 4 + 20 * rng.random()
-        canvas.strip((x, x + 0.6), (z, z + 0.6), shade(road, between(rng, (0.5, 0.9))))
+        canvas.strip((x, x + 0.6), (z, z + 0.6), shade(road, rng.uniform(0.5, 0.9)))
 
 
 def _signs_on_road(canvas: Canvas, rng: Generator, plan: Plan, white: int) -> None:
@@ -89,7 +88,7 @@ def _signs_on_road(canvas: Canvas, rng: Generator, plan: Plan, white: int) -> No
         head = [(x - 0.5, 0, z + 2.5), (x + 0.5, 0, z + 2.5), (x, 0, z + 4.5)]
         canvas.poly(head, white)
     if rng.random() < 0.25:
-        x, z, slant = plan.middle - 0.6, 5 + 20 * rng.random(), between(rng, (-2, 2))
+        x, z, slant = plan.middle - 0.6, 5 + 20 * rng.random(), rng.uniform(-2, 2)
         for i in range(8):
             a = z + i * 1.6
             corners = [(x, 0, a), (x, 0, a + 0.5), (x + 1.2, 0, a + 0.5 + slant)]
@@ -111,8 +110,8 @@ def _lines(canvas: Canvas, rng: Generator, plan: Plan, white: int) -> None:
     for side in (-1, 1):
         if plan.parked[side] and rng.random() < 0.7:
             lines.append((side * (plan.kerb[side] - 2.2), rng.random() < 0.5))
-    gap, start, half = 1 + 8 * rng.random(), 6 * rng.random(), between(rng, (0.04, 0.09))
-    dash = between(rng, (1, 5))
+    gap, start, half = 1 + 8 * rng.random(), 6 * rng.random(), rng.uniform(0.04, 0.09)
+    dash = rng.uniform(1, 5)
     for x, solid in lines:
         if rng.random() < 0.2:
             continue

@@ -6,7 +6,6 @@ from numpy.random import Generator
 
 from streets.canvas import BRICK, FACADE, Canvas, Spot
 from streets.colours import PAINTS, ROOFS, WALLS, Colour, pick, shade, tint
-from streets.light import between
 from streets.textures import Facade
 
 BUILDING = 11
@@ -24,7 +23,7 @@ def terrace(
     """Paint a house whose front stands at x = front and spans z."""
     near, far = z
     colour, style = wall_colour(rng), house(rng)
-    back = front + side * between(rng, (7, 13))
+    back = front + side * rng.uniform(7, 13)
     shown = max(near, 2)
     canvas.cast([(front, shown), (front, far), (back, far), (back, shown)], tall)
     if near > 3:
@@ -58,22 +57,22 @@ def block(
 
 def wall_colour(rng: Generator) -> Colour:
     """The colour of plaster, stone or brick: mostly greyer than paints are."""
-    colour, grey = shade(pick(rng, WALLS), between(rng, (0.5, 1.2))), between(rng, (0.0, 0.8))
+    colour, grey = shade(pick(rng, WALLS), rng.uniform(0.5, 1.2)), rng.uniform(0.0, 0.8)
     mean = sum(colour) / 3
     return tint(rng, tuple(c + (mean - c) * grey for c in colour), 16)
 
 
 def house(rng: Generator) -> Facade:
     """The style of a front at random."""
-    pitch = between(rng, (1.6, 4.2))
+    pitch = rng.uniform(1.6, 4.2)
     return Facade(
         pitch,
-        floor=between(rng, (2.6, 3.8)),
-        wide=pitch * between(rng, (0.25, 0.9)) ** (0.5 if rng.random() < 0.15 else 1),
-        tall=between(rng, (0.9, 2.4)),
-        shop=between(rng, (2.8, 4.4)) if rng.random() < 0.5 else 0.8,
+        floor=rng.uniform(2.6, 3.8),
+        wide=pitch * rng.uniform(0.25, 0.9) ** (0.5 if rng.random() < 0.15 else 1),
+        tall=rng.uniform(0.9, 2.4),
+        shop=rng.uniform(2.8, 4.4) if rng.random() < 0.5 else 0.8,
         seed=rng.random() * 500,
-        frame=between(rng, (0.1, 0.95)),
+        frame=rng.uniform(0.1, 0.95),
         brick=rng.random() if rng.random() < 0.5 else 0.0,
         panes=1 + int(rng.random() * 3),
         blind=rng.random(),

@@ -103,16 +103,11 @@ class Light:
     wind: np.float32  # where the clouds are
 
 
-def between(rng: Generator, bounds: Bounds) -> float:
-    """A number between two bounds."""
-    return bounds[0] + (bounds[1] - bounds[0]) * rng.random()
-
-
 def draw_light(rng: Generator) -> Light:
     """The light of a scene at random."""
     hour = HOURS[rng.choice(len(HOURS), p=[hour.share for hour in HOURS])]
-    glare, around = between(rng, hour.glare), rng.random() * 2 * math.pi
-    height = between(rng, hour.height) if hour.height else 1.0
+    glare, around = rng.uniform(*hour.glare), rng.random() * 2 * math.pi
+    height = rng.uniform(*hour.height) if hour.height else 1.0
     length = min(math.sqrt(1 - height**2) / height, 4.0)
     hue = 1 + 0.08 * np.float32(rng.random((3, 1)) - 0.5)
     ambient, sun, zenith, horizon, cloud = (
@@ -120,13 +115,13 @@ def draw_light(rng: Generator) -> Light:
         for tone in (hour.ambient, hour.sun, hour.zenith, hour.horizon, hour.cloud)
     )
     return Light(
-        ambient=ambient * between(rng, (0.7, 1.15)),
-        sun=sun * between(rng, (0.6, 1.3)),
+        ambient=ambient * rng.uniform(0.7, 1.15),
+        sun=sun * rng.uniform(0.6, 1.3),
         zenith=zenith * hue * glare,
         horizon=horizon * hue * glare,
         cloud=cloud * glare,
         night=hour.night,
-        clouds=between(rng, hour.clouds),
+        clouds=rng.uniform(*hour.clouds),
         height=height,
         cast=(math.cos(around) * length, math.sin(around) * length) if hour.height else None,
         haze=horizon * hue * min(glare, 1.2),

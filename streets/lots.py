@@ -10,7 +10,6 @@ from streets.canvas import ASPHALT, GRASS, Canvas
 from streets.colours import Colour, pick, shade
 from streets.ground import ROAD, SIDEWALK, TERRAIN, turf
 from streets.houses import BUILDING, block, terrace
-from streets.light import between
 from streets.plan import FAR, Plan
 from streets.plants import Flora, bush, tree
 from streets.things import Things
@@ -48,19 +47,17 @@ def hang_wires(canvas: Canvas, rng: Generator, plan: Plan) -> None:
     """Hang wires over the street: across it, between poles along it, or none."""
     dice = rng.random()
     left, right = -plan.kerb[-1] - plan.walk[-1], plan.kerb[1] + plan.walk[1]
-    up = between(rng, (5, 9))
+    up = rng.uniform(5, 9)
     if dice < 0.2 or plan.rails is not None:
         for i in range(6):
-            z = 8 + i * between(rng, (10, 25))
-            canvas.wire(
-                (left, up, z), (right, up + between(rng, (-1, 1)), z), between(rng, (0, 0.6))
-            )
+            z = 8 + i * rng.uniform(10, 25)
+            canvas.wire((left, up, z), (right, up + rng.uniform(-1, 1), z), rng.uniform(0, 0.6))
     if dice > 0.8 or plan.rails is not None:
         x = plan.rails if plan.rails is not None else pick(rng, (left, right))
         for i in range(1 + int(rng.random() * 4)):
             for z in range(3, 120, 30):
                 height = up + 0.3 * i
-                canvas.wire((x, height, z), (x, height, z + 30), between(rng, (0, 0.5)))
+                canvas.wire((x, height, z), (x, height, z + 30), rng.uniform(0, 0.5))
 
 
 def add_lots(rng: Generator, plan: Plan, side: int, things: Things) -> None:
@@ -69,7 +66,7 @@ def add_lots(rng: Generator, plan: Plan, side: int, things: Things) -> None:
     lit = 0.05 + 0.95 * rng.random()  # of the walls along the street
     built = 0.2 + 0.6 * plan.town
     while z < FAR:
-        run = between(rng, (5, 24))
+        run = rng.uniform(5, 24)
         after, start = z + run, plan.crossing
         if start is not None and z <= start < z + run + 2:
             run, after = start - 2.5 - z, start + plan.wide + 2.5
@@ -78,7 +75,7 @@ def add_lots(rng: Generator, plan: Plan, side: int, things: Things) -> None:
                 continue
         lot, kind = Lot(front, z, z + run, side, plan.flora), rng.random()
         if kind < built:
-            tall = max(3.5, 3.1 * (plan.storeys + between(rng, (-1.2, 1.2))) + 1)
+            tall = max(3.5, 3.1 * (plan.storeys + rng.uniform(-1.2, 1.2)) + 1)
             deep, draw, args = 12, terrace, (front, (z, z + run), side, tall, lit)
         elif kind < built + (1 - built) * 0.45:
             border = pick(rng, ("wall", "fence", "hedge", "hedge", "fence", "none"))
@@ -140,12 +137,12 @@ def car_park(canvas: Canvas, rng: Generator, lot: Lot, border: str, road: Colour
     """Paint an open place with rows of parked cars."""
     front, side, z = lot.front, lot.side, (lot.near, lot.far)
     kind = ROAD if rng.random() < 0.6 else SIDEWALK
-    surface = shade(road, between(rng, (0.8, 1.3)))
+    surface = shade(road, rng.uniform(0.8, 1.3))
     canvas.strip((front, front + side * 45), z, surface, ASPHALT, kind)
     far, head = lot.far - 2, math.pi / 2 * pick(rng, (-1, 1))
     while far > max(lot.near + 1, 6):
         for inwards in (28, 17, 6) if far < 45 else (6,):
             if rng.random() < 0.6:
                 car(canvas, rng, front + side * inwards, far, head)
-        far -= between(rng, (2.4, 3.5))
+        far -= rng.uniform(2.4, 3.5)
     draw_border(canvas, rng, [(lot.front, lot.near), (lot.front, lot.far)], border, lot.flora)

@@ -7,7 +7,6 @@ from numpy.random import Generator
 
 from streets.canvas import Canvas, square
 from streets.colours import BLACK, CLOTHES, HAIR, PAINTS, SKIN, TROUSERS, Colour, pick, shade, tint
-from streets.light import between
 from streets.solids import Solid
 
 PERSON, RIDER = 24, 25
@@ -24,8 +23,8 @@ class Seat(NamedTuple):
 def person(canvas: Canvas, rng: Generator, x: float, z: float, head: float) -> None:
     """Draw somebody who stands or walks at (x, z) towards `head`, see `solids.Solid`."""
     canvas.begin(PERSON, x, z, 0.2 + 0.6 * rng.random())
-    size = between(rng, (0.92, 1.08)) if rng.random() > 0.1 else between(rng, (0.55, 0.8))
-    girth = between(rng, (0.85, 1.3)) * size
+    size = rng.uniform(0.92, 1.08) if rng.random() > 0.1 else rng.uniform(0.55, 0.8)
+    girth = rng.uniform(0.85, 1.3) * size
     it = Solid(canvas, x, z, head)
     coat, legs = tint(rng, pick(rng, CLOTHES)), tint(rng, pick(rng, TROUSERS))
     stride = 0.36 * rng.random() * size
@@ -34,12 +33,12 @@ def person(canvas: Canvas, rng: Generator, x: float, z: float, head: float) -> N
     bag = rng.random()
     if bag < 0.15:  # a rucksack, or a child on the arm
         it.ball((-0.16, 1.2 * size, 0), 0.19 * size, 0.26 * size, tint(rng, pick(rng, CLOTHES)))
-    _arms(it, rng, size, girth, stride, shade(coat, between(rng, (0.7, 1.0))))
+    _arms(it, rng, size, girth, stride, shade(coat, rng.uniform(0.7, 1.0)))
     _torso(canvas, rng, x, z, size, girth, coat)
-    _head(canvas, rng, (x + between(rng, (-0.04, 0.04)), 1.62 * size, z), size, abs(head) > 1.2)
+    _head(canvas, rng, (x + rng.uniform(-0.04, 0.04), 1.62 * size, z), size, abs(head) > 1.2)
     if 0.15 < bag < 0.35:  # carried in a hand
         side, colour = pick(rng, (-1, 1)), tint(rng, pick(rng, CLOTHES))
-        up, tall = between(rng, (0.35, 0.6)), between(rng, (0.15, 0.4))
+        up, tall = rng.uniform(0.35, 0.6), rng.uniform(0.15, 0.4)
         corners = [(x + side * 0.2 * girth, up, z), (x + side * 0.42 * girth, up, z)]
         corners += [(u, up + tall, z) for u, _, _ in reversed(corners)]
         canvas.poly(corners, colour)
@@ -55,11 +54,11 @@ def _legs(
     it: Solid, rng: Generator, size: float, girth: float, stride: float, colour: Colour
 ) -> None:
     """Draw legs in trousers, or below a skirt."""
-    thick, shin = between(rng, (0.06, 0.09)) * girth, shade(colour, between(rng, (0.8, 1.0)))
+    thick, shin = rng.uniform(0.06, 0.09) * girth, shade(colour, rng.uniform(0.8, 1.0))
     if rng.random() < 0.12:
         shin = tint(rng, pick(rng, SKIN))
     for side in (-1, 1):
-        step, apart = side * stride, side * between(rng, (0.05, 0.1))
+        step, apart = side * stride, side * rng.uniform(0.05, 0.1)
         hip, knee, foot = (
             (0, 0.88 * size, apart),
             (step * 0.6, 0.47 * size, apart),
@@ -83,7 +82,7 @@ def _arms(
         )
         hand = (step * 0.6 + 0.08, 0.85 * size, side * 0.24 * girth)
         if bent:
-            hand = (0.25, between(rng, (1.0, 1.4)) * size, side * 0.12 * girth)
+            hand = (0.25, rng.uniform(1.0, 1.4) * size, side * 0.12 * girth)
         it.bar([shoulder, elbow, hand], 0.052 * girth, colour)
         it.ball(hand, 0.05 * size, 0.06 * size, skin)
 
@@ -92,8 +91,8 @@ def _torso(
     canvas: Canvas, rng: Generator, x: float, z: float, size: float, girth: float, coat: Colour
 ) -> None:
     """Draw a jacket, a shirt, a long coat or a dress."""
-    hem = between(rng, (0.78, 0.9)) if rng.random() < 0.7 else between(rng, (0.35, 0.75))
-    wide = between(rng, (0.15, 0.2)) + 0.1 * max(0.8 - hem, 0)
+    hem = rng.uniform(0.78, 0.9) if rng.random() < 0.7 else rng.uniform(0.35, 0.75)
+    wide = rng.uniform(0.15, 0.2) + 0.1 * max(0.8 - hem, 0)
     half = [(wide, hem), (0.17, 1.02), (0.2, 1.25), (0.21, 1.36), (0.15, 1.45), (0.06, 1.5)]
     outline = half + [(-w, up) for w, up in reversed(half)]
     canvas.poly([(x + w * girth, up * size, z) for w, up in outline], coat)
@@ -103,7 +102,7 @@ def _torso(
         corners = [(x + w * girth, up * size, z) for w, up in inner]
         canvas.poly(corners, tint(rng, pick(rng, CLOTHES)))
     elif dice < 0.35:  # a stripe, or a vest that is seen from afar
-        up, tall = between(rng, (0.95, 1.3)), between(rng, (0.05, 0.3))
+        up, tall = rng.uniform(0.95, 1.3), rng.uniform(0.05, 0.3)
         inner = [(-0.19, up), (0.19, up), (0.19, up + tall), (-0.19, up + tall)]
         corners = [(x + w * girth, min(v, 1.4) * size, z) for w, v in inner]
         canvas.poly(corners, tint(rng, pick(rng, CLOTHES + ((220, 230, 60), (240, 120, 30)))))
@@ -120,7 +119,7 @@ def _head(
     canvas.tube([(x, y - 0.22 * size, z), (x, y, z)], 0.055 * size, skin)
     canvas.ball((x, y + (0.02 - long) * size, z), 0.105 * size, (0.13 + long) * size, cover)
     if face:
-        turn = between(rng, (-0.03, 0.03))
+        turn = rng.uniform(-0.03, 0.03)
         canvas.ball((x + turn, y - 0.015 * size, z), 0.085 * size, 0.105 * size, skin)
 
 
@@ -128,9 +127,9 @@ def rider(it: Solid, rng: Generator, seat: Seat, helmet: bool) -> None:
     """Draw somebody who rides the cycle `it`."""
     it.canvas.label = RIDER
     coat, legs = tint(rng, pick(rng, CLOTHES)), tint(rng, pick(rng, TROUSERS))
-    girth = between(rng, (0.85, 1.25))
+    girth = rng.uniform(0.85, 1.25)
     (along, up), hands, feet = seat
-    neck = (along + between(rng, (0.12, 0.36)), up + between(rng, (0.5, 0.6)))
+    neck = (along + rng.uniform(0.12, 0.36), up + rng.uniform(0.5, 0.6))
     lifts = (0.22, 0.0) if rng.random() < 0.5 else (0.05, 0.18)
     for side, lift in zip((-1, 1), lifts, strict=True):
         knee = (along + 0.36, up - 0.22 + lift, side * 0.14)
@@ -146,7 +145,7 @@ def rider(it: Solid, rng: Generator, seat: Seat, helmet: bool) -> None:
         shoulder = (neck[0], neck[1] - 0.04, side * 0.19 * girth)
         elbow = (hands[0] - 0.2, hands[1] + 0.08, side * 0.28 * girth)
         arm = [shoulder, elbow, (*hands[:2], side * hands[2])]
-        it.bar(arm, 0.055 * girth, shade(coat, between(rng, (0.8, 1.0))))
+        it.bar(arm, 0.055 * girth, shade(coat, rng.uniform(0.8, 1.0)))
     it.ball((neck[0] + 0.06, neck[1] + 0.19, 0), 0.1, 0.13, tint(rng, pick(rng, SKIN)))
     top = tint(rng, pick(rng, PAINTS if helmet else HAIR))
     it.ball((neck[0] + 0.03, neck[1] + 0.24, 0), 0.125, 0.115, top)

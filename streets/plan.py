@@ -6,7 +6,6 @@ from numpy.random import Generator
 
 from streets.canvas import ASPHALT, SLABS
 from streets.colours import AUTUMN, EVERGREENS, GREENS, PAVING, WINTER, Colour, pick, shade, tint
-from streets.light import between
 from streets.plants import Flora
 
 Sides = dict[int, float]  # one value for the left side, -1, and one for the right, 1
@@ -55,17 +54,17 @@ def draw_plan(rng: Generator) -> Plan:
     def happens(chance: float) -> bool:
         return rng.random() < chance
 
-    lane = between(rng, (2.6, 3.6))
+    lane = rng.uniform(2.6, 3.6)
     own, other = (1, 1) if happens(0.7) else (2, 1 + int(rng.random() * 2))
-    rails = happens(0.12)
+    rails = happens(0.14)
     parked = {side: happens(0.35) for side in (-1, 1)}
     left = lane * (0.5 + other) + (3.4 if rails else 0) + (2.3 if parked[-1] else 0.4)
     right = lane * (own - 0.5) + (2.3 if parked[1] else 0.6)
     shift = (rng.random() - 0.5) * 0.9
-    grey = between(rng, (45, 150))
+    grey = rng.uniform(45, 150)
     road = tint(rng, (grey, grey, grey * 1.02), 12)
-    like_road = happens(0.5)  # a sidewalk of asphalt
-    paving = shade(road, between(rng, (0.7, 1.5))) if like_road else pick(rng, PAVING)
+    like_road = happens(0.35)  # a sidewalk of asphalt
+    paving = shade(road, rng.uniform(0.7, 1.5)) if like_road else pick(rng, PAVING)
     return Plan(
         lane=lane,
         own=own,
@@ -75,19 +74,19 @@ def draw_plan(rng: Generator) -> Plan:
         parked=parked,
         kerb={-1: left - shift, 1: right + shift},
         walk={side: 1.4 + 4.5 * rng.random() ** 1.5 for side in (-1, 1)},
-        verge={side: between(rng, (0.8, 2.5)) * happens(0.15) for side in (-1, 1)},
+        verge={side: rng.uniform(0.8, 2.5) * happens(0.15) for side in (-1, 1)},
         rail={side: happens(0.2) for side in (-1, 1)},
         road=road,
         paving=tint(rng, paving),
         surface=ASPHALT if like_road and happens(0.7) else SLABS,
-        stone=tint(rng, shade(pick(rng, PAVING), between(rng, (0.5, 1.1)))),
+        stone=tint(rng, shade(pick(rng, PAVING), rng.uniform(0.5, 1.1))),
         flora=draw_flora(rng),
         crossing=12 + 50 * rng.random() if happens(0.45) else None,
-        wide=between(rng, (7, 20)),
+        wide=rng.uniform(7, 20),
         end=happens(0.3),
         town=rng.random(),
-        storeys=between(rng, (1.5, 4.5)),
-        avenue=0.7 * rng.random() ** 1.5,
+        storeys=rng.uniform(1.5, 4.5),
+        avenue=0.8 * rng.random() ** 1.2,
         crowd=rng.random() ** 1.5,
         jam=rng.random(),
         clutter=rng.random(),

@@ -13,7 +13,7 @@ from streets.canvas import Camera, Canvas
 from streets.colours import PAINTS, pick, shade, tint
 from streets.develop import develop
 from streets.ground import pave
-from streets.light import between, draw_light
+from streets.light import draw_light
 from streets.lots import add_lots, hang_wires, skyline
 from streets.plan import draw_plan
 from streets.things import Things
@@ -55,12 +55,12 @@ def draw_camera(rng: Generator, size: tuple[int, int]) -> Camera:
     width, height = size
     straight, aside = rng.random() < 0.4, 0.16 if rng.random() < 0.7 else 0.6
     return Camera(
-        focal=width * between(rng, (0.55, 1.25)),
+        focal=width * rng.uniform(0.55, 1.25),
         u0=width * (0.5 + aside * (rng.random() - 0.5)),
-        v0=height * between(rng, (0.36, 0.60)),
-        height=between(rng, (1.1, 1.9)),
-        roll=0.0 if rng.random() < 0.5 else between(rng, (-0.035, 0.035)),
-        bend=0.0 if straight else between(rng, (-0.004, 0.004)),
+        v0=height * rng.uniform(0.36, 0.60),
+        height=rng.uniform(1.1, 1.9),
+        roll=0.0 if rng.random() < 0.5 else rng.uniform(-0.035, 0.035),
+        bend=0.0 if straight else rng.uniform(-0.004, 0.004),
     )
 
 

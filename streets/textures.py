@@ -10,7 +10,7 @@ import numpy as np
 from numpy.random import Generator
 
 from streets.canvas import ASPHALT, BARS, BRICK, GLASS, GLOSS, GRASS, LEAVES, PLAIN, SLABS, TWIGS
-from streets.light import Light, between
+from streets.light import Light
 
 
 class Facade(NamedTuple):
@@ -48,15 +48,15 @@ def texture(
     kind: int, s: np.ndarray, t: np.ndarray, step: np.ndarray, rng: Generator
 ) -> np.ndarray:
     """How bright each pixel of a material is: float32 [N], about 1."""
-    fine, coarse = (np.float32(between(rng, bounds)) for bounds in GRAIN[kind])
-    scale = np.float32(between(rng, (0.6, 1.6)))
+    fine, coarse = (np.float32(rng.uniform(*bounds)) for bounds in GRAIN[kind])
+    scale = np.float32(rng.uniform(0.6, 1.6))
     near = np.clip(0.05 / step, 0.15, 1)  # detail fades where a pixel covers more than the grain
     value = 1 + fine * near * sample(noise(0.5), s * (60 * scale), t * (60 * scale))
     value += coarse * sample(noise(1.3, seed=1), s * (14 * scale), t * (14 * scale))
     if kind == SLABS:
-        size = np.float32(between(rng, (0.3, 1.2)))
-        depth = between(rng, (0.0, 0.3))
-        s, t = s / size, t / (size * np.float32(between(rng, (0.6, 1.6))))
+        size = np.float32(rng.uniform(0.3, 1.2))
+        depth = rng.uniform(0.0, 0.3)
+        s, t = s / size, t / (size * np.float32(rng.uniform(0.6, 1.6)))
         joint = np.minimum(np.abs(s % 1 - 0.5), np.abs(t % 1 - 0.5)) < 0.04
         slab = sample(noise(0.0), np.floor(s + 0.5), np.floor(t + 0.5))
         value += (0.08 * slab - depth * joint) * np.clip(0.1 * size / step, 0, 1)

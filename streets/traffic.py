@@ -8,7 +8,6 @@ from streets.borders import fence
 from streets.colours import pick
 from streets.cycles import bicycle, motorcycle, parked_cycle
 from streets.furniture import box, lamp, post, sign, signal
-from streets.light import between
 from streets.people import person
 from streets.plan import Plan
 from streets.plants import tree
@@ -23,7 +22,7 @@ KINDS = {  # what draws it, length in metres
     "bicycle": (bicycle, 1.9),
     "motorcycle": (motorcycle, 2.1),
 }
-DRIVING = ("car",) * 40 + ("truck", "bus") + ("motorcycle", "bicycle") * 2
+DRIVING = ("car",) * 40 + ("truck", "bus", "bus") + ("motorcycle", "bicycle") * 2
 CROSSING = ("car",) * 16 + ("truck", "bus", "bicycle", "motorcycle")
 HEADS = (0.0, math.pi, 0.3, 2.8, 1.5, -1.5)  # of those who walk on the sidewalk
 
@@ -73,15 +72,15 @@ def _add_at_kerb(
         things.add_at(x, z, tree, tall, wide, plan.flora)
         return
     dice = rng.random()
-    if dice > 0.3 + 0.7 * plan.clutter:
+    if dice > 0.4 + 0.6 * plan.clutter:
         return
-    if dice < 0.25 or dice > 0.8:
+    if dice < 0.25 or dice > 0.7:
         things.add_at(edge, z, sign)
     elif dice < 0.38:
-        tall, apart = 0.7 + 2.5 * rng.random() ** 2, between(rng, (1.2, 4))
+        tall, apart = 0.7 + 2.5 * rng.random() ** 2, rng.uniform(1.2, 4)
         for i in range(1 + int(rng.random() * 5)):
             at = (edge, z + i * apart)
-            things.add_at(*at, post, tall, between(rng, (0.04, 0.09)), half=0.1)
+            things.add_at(*at, post, tall, rng.uniform(0.04, 0.09), half=0.1)
     elif dice < 0.42:
         things.add_at(edge, z, box)
     elif dice < 0.6:

@@ -11,7 +11,6 @@ from numpy.random import Generator
 from streets.canvas import GLASS as MIRROR
 from streets.canvas import Canvas
 from streets.colours import AMBER, CHROME, DARK, GLASS, PAINTS, Colour, pick, shade, tint
-from streets.light import between
 from streets.solids import Solid
 
 CAR, TRUCK, BUS, TRAIN = 26, 27, 28, 31
@@ -56,13 +55,13 @@ def car(canvas: Canvas, rng: Generator, x: float, z: float, head: float) -> None
         return
     canvas.begin(CAR, x, z, 0.4 + 0.5 * rng.random())
     it, shape, body = Solid(canvas, x, z, head), pick(rng, CARS), tint(rng, pick(rng, PAINTS))
-    size = between(rng, (0.94, 1.06))
+    size = rng.uniform(0.94, 1.06)
     half, wide, roof = shape.long / 2 * size, shape.wide / 2 * size, shape.roof * size
-    belt, bonnet, clear = shape.belt * size, shape.bonnet * size, between(rng, (0.16, 0.3))
+    belt, bonnet, clear = shape.belt * size, shape.bonnet * size, rng.uniform(0.16, 0.3)
     bumper = shade(body, 1.0 if rng.random() < 0.6 else 0.35)
     it.stand(half, wide, roof, (-half + 0.3, half - 0.3))
     (b0, b1), (f0, f1) = shape.back, shape.front
-    hump = roof + between(rng, (0.0, 0.05))
+    hump = roof + rng.uniform(0.0, 0.05)
     outline = [  # along, up, half width, and the colour of what follows, from the rear to the front
         (-half + 0.12, clear, wide * 0.9, bumper),
         (-half, 0.42, wide * 0.97, bumper),
@@ -83,7 +82,7 @@ def car(canvas: Canvas, rng: Generator, x: float, z: float, head: float) -> None
     near = canvas.scale(z) > 24  # enough for its windows to be told apart
     outline = outline if near else outline[:1] + outline[2::2]
     profile, colours = [point[:3] for point in outline], [point[3] for point in outline]
-    side = it.extrude(profile, colours, shade(body, between(rng, (0.8, 1.0))))
+    side = it.extrude(profile, colours, shade(body, rng.uniform(0.8, 1.0)))
     if near:
         if side:
             _car_side(it, shape, size, body, side)
@@ -120,9 +119,9 @@ def _car_side(it: Solid, shape: CarShape, size: float, body: Colour, side: int) 
 def _car_ends(it: Solid, rng: Generator, shape: CarShape, size: float, body: Colour) -> None:
     """Draw the lamps, plate, grille and bumper of the end that is seen."""
     half, wide, belt = shape.long / 2 * size, shape.wide / 2 * size, shape.belt * size
-    tall = between(rng, (0.1, 0.3))
-    low = between(rng, (0.52, 0.68))
-    end = it.lamps(half, wide, (low, low + tall), inner=between(rng, (0.55, 0.8)))
+    tall = rng.uniform(0.1, 0.3)
+    low = rng.uniform(0.52, 0.68)
+    end = it.lamps(half, wide, (low, low + tall), inner=rng.uniform(0.55, 0.8))
     plate = 0.45 if rng.random() < 0.5 else low
     it.panel(end * 1.003, (plate, plate + 0.12), (-0.27, 0.27), pick(rng, PLATES))
     if end > 0:
