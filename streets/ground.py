@@ -16,10 +16,11 @@ def pave(canvas: Canvas, rng: Generator, plan: Plan) -> None:
     """Paint everything that lies flat."""
     left, right = -plan.kerb[-1], plan.kerb[1]
     canvas.strip((-400, 400), (NEARBY, 480), turf(rng, plan.flora), GRASS, TERRAIN)
-    for side in (-1, 1):
-        _sidewalk(canvas, rng, plan, side)
     canvas.strip((left, right), ALONG, plan.road, ASPHALT, ROAD)
     _wear(canvas, rng, plan)
+    for side in (-1, 1):
+        _sidewalk(canvas, rng, plan, side)
+    canvas.label = ROAD
     worn = rng.random() ** 2  # how much the paint of the markings is worn away
     paint = (214, 212, 206) if rng.random() < 0.85 else (214, 178, 70)
     paint = tuple(p + (r - p) * worn for p, r in zip(paint, plan.road, strict=True))
