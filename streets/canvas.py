@@ -11,7 +11,7 @@ Coordinates are in metres: x to the right, y up from the road, z along the stree
 
 import math
 from array import array
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -121,13 +121,16 @@ class Canvas:
     def _has_holes(self, number: int) -> bool:
         return self._paints[number * PAINT + 5] >= BARS
 
-    def project(self, x: float, y: float, z: float) -> tuple[float, float]:
-        """(u, v) of a point, in pixels of the canvas, which has two for each of the image."""
-        camera = self.camera
-        z = z if z > NEAR else NEAR
-        scale = 2 * camera.focal / z
-        u, v = (x + camera.bend * z * z) * scale, (camera.height - y) * scale
-        return 2 * camera.u0 + u - camera.roll * v, 2 * camera.v0 + v + camera.roll * u
+    def project(self, points: Iterable[Point]) -> list[tuple[float, float]]:
+        """(u, v) of points, in pixels of the canvas, which has two for each of the image."""
+        camera, flat = self.camera, []
+        u0, v0, focal, roll = 2 * camera.u0, 2 * camera.v0, 2 * camera.focal, camera.roll
+        bend, height = camera.bend, camera.height
+        for x, y, z in points:
+            z = z if z > NEAR else NEAR
+            u, v = (x + bend * z * z) * focal / z, (height - y) * focal / z
+            flat.append((u0 + u - roll * v, v0 + v + roll * u))
+        return flat
 
     def scale(self, z: float) -> float:
         """Canvas pixels per metre at depth z."""
@@ -137,13 +140,13 @@ class Canvas:
         """Whether what stands at (x, z), and reaches `around` metres, may be in the picture."""
         if z < NEAR:
             return True
-        (u, _), reach = self.project(x, self.camera.height, z), around * self.scale(z)
+        ((u, _),), reach = self.project([(x, self.camera.height, z)]), around * self.scale(z)
         return u + reach > 0 and u - reach < self.image.width
 
     def poly(self, points: Sequence[Point], colour: Colour | int, **paint) -> None:
         """Paint the polygon through points.  colour: RGB, or a number from `number`."""
         number = colour if isinstance(colour, int) else self.number(colour, **paint)
-        corners = [self.project(*point) for point in points]
+        corners = self.project(points)
         if self._has_holes(number):
             self._remember(corners)
         self.pen.polygon(corners, fill=number)
@@ -176,12 +179,12 @@ class Canvas:
         """Paint a round bar of `radius` metres through points."""
         number = colour if isinstance(colour, int) else self.number(colour, **paint)
         width = max(1, round(2 * radius * self.scale(points[0][2])))
-        self.pen.line([self.project(*point) for point in points], fill=number, width=width)
+        self.pen.line(self.project(points), fill=number, width=width)
 
     def ball(self, at: Point, wide: float, tall: float, colour: Colour | int, **paint) -> None:
         """Paint an ellipse that faces the camera, of half axes `wide` and `tall` in metres."""
         number = colour if isinstance(colour, int) else self.number(colour, **paint)
-        (u, v), scale = self.project(*at), self.scale(at[2])
+        ((u, v),), scale = self.project([at]), self.scale(at[2])
         box = (u - wide * scale, v - tall * scale, u + wide * scale, v + tall * scale)
         self.pen.ellipse(box, fill=number)
 
@@ -192,7 +195,7 @@ class Canvas:
 
         levels: uint8 [rows, columns]; 0 paints nothing, and i paints numbers[i - 1]; only the last
         of them may have holes."""
-        (u, v), scale = self.project(*at), self.scale(at[2])
+        ((u, v),), scale = self.project([at]), self.scale(at[2])
         left, right = round(u - wide * scale / 2), round(u + wide * scale / 2)
         top, bottom = round(v - tall * scale / 2), round(v + tall * scale / 2)
         u0, u1 = max(left, 0), min(right, self.image.width)
@@ -229,31 +232,30 @@ class Canvas:
         self.label = self.label if label is None else label
         number = colour if isinstance(colour, int) else self.number(colour, material, on=GROUND)
         points = [(x[0], 0, d) for d in depths] + [(x[1], 0, d) for d in reversed(depths)]
-        self.pen.polygon([self.project(*point) for point in points], fill=number)
+        self.pen.polygon(self.project(points), fill=number)
 
     def cast(self, footprint: Sequence[Spot], tall: float) -> None:
         """Cast the shadow of an upright block that stands on some spots, `tall` metres high."""
-        flat = [self.project(x, 0, z) for x, z in footprint]
+        flat = self.project((x, 0, z) for x, z in footprint)
         outline = [(u / 2, v / 2) for u, v in hull(flat)]
         ImageDraw.Draw(self.contact).polygon(outline, fill=200)
         if self.sun:
             dx, dz = self.sun[0] * tall, self.sun[1] * tall
-            flat += [self.project(x + dx, 0, z + dz) for x, z in footprint]
+            flat += self.project((x + dx, 0, z + dz) for x, z in footprint)
             ImageDraw.Draw(self.shadow).polygon([(u / 2, v / 2) for u, v in hull(flat)], fill=255)
 
     def wire(self, start: Point, end: Point, sag: float) -> None:
         """Hang a wire between two points; it sags by some metres."""
         path = []
-        for i in range(9):
-            k = i / 8
+        for k in (i / 8 for i in range(9)):
             x, y, z = (a + (b - a) * k for a, b in zip(start, end, strict=True))
-            u, v = self.project(x, y - 4 * sag * k * (1 - k), z)
-            path.append((u / 2, v / 2))
+            path.append((x, y - 4 * sag * k * (1 - k), z))
+        path = [(u / 2, v / 2) for u, v in self.project(path)]
         ImageDraw.Draw(self.wires).line(path, fill=170)
 
     def darken(self, outline: Sequence[Spot], dark: int) -> None:
         """Shade a piece of ground from the sun; dark: how much, up to 255."""
-        corners = [self.project(x, 0, z) for x, z in outline]
+        corners = self.project((x, 0, z) for x, z in outline)
         ImageDraw.Draw(self.shadow).polygon([(u / 2, v / 2) for u, v in corners], fill=dark)
 
 

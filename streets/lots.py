@@ -7,13 +7,13 @@ from numpy.random import Generator
 
 from streets.borders import draw_border
 from streets.canvas import ASPHALT, GRASS, Canvas
+from streets.cars import car
 from streets.colours import Colour, pick, shade
 from streets.ground import ROAD, SIDEWALK, TERRAIN, turf
 from streets.houses import BUILDING, block, terrace
 from streets.plan import FAR, Plan
 from streets.plants import Flora, bush, tree
 from streets.things import Things
-from streets.vehicles import car
 
 
 @dataclass(frozen=True)
@@ -29,12 +29,12 @@ class Lot:
 
 def skyline(canvas: Canvas, rng: Generator, plan: Plan) -> None:
     """Paint what closes the view: far blocks and trees."""
-    for z in (330, 260, 215):
+    for z in (300, 220):
         canvas.begin(BUILDING, 0, z, 0.5)
         x = -190.0
         while x < 190:
             run = 12 + 30 * rng.random()
-            if rng.random() < 0.15:
+            if rng.random() < 0.15 or not canvas.sees(x + run / 2, z, run):
                 pass  # open sky
             elif rng.random() < 0.2 + 0.6 * plan.town:
                 block(canvas, rng, [(x, z), (x + run, z)], 4 + 12 * rng.random() ** 2)

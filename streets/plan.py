@@ -81,7 +81,7 @@ def draw_plan(rng: Generator) -> Plan:
         surface=ASPHALT if like_road and happens(0.7) else SLABS,
         stone=tint(rng, shade(pick(rng, PAVING), rng.uniform(0.5, 1.1))),
         flora=draw_flora(rng),
-        crossing=12 + 50 * rng.random() if happens(0.45) else None,
+        crossing=3 + 57 * rng.random() if happens(0.45) else None,
         wide=rng.uniform(7, 20),
         end=happens(0.3),
         town=rng.random(),

@@ -3,9 +3,8 @@
 import math
 from collections.abc import Sequence
 
-from streets.canvas import GLASS as GLASS_
-from streets.canvas import GLOSS, Canvas, Point, Spot
-from streets.colours import GLASS, RED, SHADE, TYRE, WHITE, Colour
+from streets.canvas import GLASS, GLOSS, Canvas, Point, Spot
+from streets.colours import PANE, RED, SHADE, TYRE, WHITE, Colour
 
 Profile = Sequence[tuple[float, float, float]]  # along, up, half width
 
@@ -123,7 +122,7 @@ class Solid:
             if colour and self._is_seen(*quad[:3]):
                 faces.append((quad[0][2] + quad[1][2], quad, colour))
         for _, quad, colour in sorted(faces, key=lambda face: -face[0]):
-            self.canvas.poly(quad, colour, material=GLASS_ if colour == GLASS else GLOSS)
+            self.canvas.poly(quad, colour, material=GLASS if colour == PANE else GLOSS)
         for side in (-1, 1):
             w = side * profile[0][2]
             if self._is_seen(self.at(side, 0, w), self.at(side, 1, w), self.at(-side, 1, w)):

@@ -28,7 +28,7 @@ class Facade(NamedTuple):
     blind: float  # the share of windows that are not there
 
 
-PANE = np.array([[0.09], [0.10], [0.12]], np.float32)  # glass before a dark room
+ROOM = np.array([[0.09], [0.10], [0.12]], np.float32)  # behind a window
 GOODS = np.array([[0.2], [0.17], [0.15]], np.float32)
 
 # The grain of each material: deviations of its fine and coarse noise, least and most.
@@ -127,7 +127,7 @@ def facade(
     mirrored *= 0.6 + 0.3 * sample(noise(1.4, seed=5), s * 40, t * 40)
     shown = np.clip(sample(noise(0.5, seed=9), s * 18 + seed, t * 18), 0, 2)  # in shop windows
     shown *= ~upper & is_shop & (t < shop * 0.5)
-    pane = PANE + np.minimum(mirrored * light.horizon, 0.8) + shown * GOODS
+    pane = ROOM + np.minimum(mirrored * light.horizon, 0.8) + shown * GOODS
     rgb += glass * (pane - rgb)
     i = np.flatnonzero(is_shop & ~upper & (t > shop * 0.80))  # the board with the shop's name
     rgb[:, i] += (

@@ -5,6 +5,7 @@ import math
 from numpy.random import Generator
 
 from streets.borders import fence
+from streets.cars import car
 from streets.colours import pick
 from streets.cycles import bicycle, motorcycle, parked_cycle
 from streets.furniture import box, lamp, post, sign, signal
@@ -12,7 +13,7 @@ from streets.people import person
 from streets.plan import Plan
 from streets.plants import tree
 from streets.things import Things
-from streets.vehicles import bus, car, tram, truck
+from streets.vehicles import bus, tram, truck
 
 KINDS = {  # what draws it, length in metres
     "car": (car, 4.6),
