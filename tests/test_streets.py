@@ -16,6 +16,10 @@ from PIL import Image
 
 from prepare.streets import main
 from streets import draw_tree, ensure_streets, scene_paths, tree
+from streets.borders import FENCE, WALL
+from streets.canvas import BARS, Camera, Canvas
+from streets.develop import develop
+from streets.light import draw_light
 from streets.scene import draw_scene
 from streets.things import far_to_near
 
@@ -42,6 +46,7 @@ IDS = {
     32: "motorcycle",
     33: "bicycle",
 }
+IGNORED = [0, 1, 4]  # unlabelled, the own vehicle, boxes beside the road
 SMALL = dict(size=(128, 64), quiet=True)
 
 
@@ -104,7 +109,7 @@ def test_ids_are_those_of_the_benchmark():
 @pytest.mark.slow
 def test_every_class_is_drawn_and_nothing_the_benchmark_does_not_know(shares):
     seen = set(np.flatnonzero(shares.sum(axis=0)))
-    assert set(IDS) <= seen <= {0, 1, 3, *IDS}
+    assert set(IDS) <= seen <= {*IGNORED, *IDS}
     assert (shares > 0).mean(axis=0)[list(IDS)].min() > 0.05  # and none only by luck
 
 
@@ -112,10 +117,10 @@ def test_every_class_is_drawn_and_nothing_the_benchmark_does_not_know(shares):
 def test_class_frequencies_have_the_long_tail_of_cityscapes(shares):
     mean = {name: shares[:, i].mean() for i, name in IDS.items()}
     ranked = sorted(mean, key=mean.get, reverse=True)
-    assert ranked[:3] == ["road", "building", "vegetation"]
-    assert 0.28 < mean["road"] < 0.42 and 0.16 < mean["building"] < 0.30
+    assert ranked[:2] == ["road", "building"] and set(ranked[2:4]) == {"vegetation", "sky"}
+    assert 0.25 < mean["road"] < 0.40 and 0.16 < mean["building"] < 0.30
     assert mean["rider"] < 0.01 and mean["traffic light"] < 0.01 and mean["bicycle"] < 0.01
-    assert shares[:, [0, 1, 3]].sum(axis=1).mean() < 0.05  # ignored
+    assert shares[:, IGNORED].sum(axis=1).mean() < 0.05  # ignored
 
 
 @pytest.mark.slow
@@ -149,7 +154,7 @@ def test_coarse_labels_agree_with_fine_ones_and_leave_out_borders(default):
         assert not (border & (drawn[:, 1:] | drawn[:, :-1])).any()
         kept |= set(np.unique(coarse))
         covered.append(drawn.mean())
-    assert {7, 11, 21, 26} < kept <= {0, 1, *IDS}
+    assert {7, 11, 21, 26} < kept <= {*IGNORED, *IDS}
     assert 0.4 < np.mean(covered) < 0.95
 
 
@@ -191,7 +196,7 @@ def test_a_second_call_touches_nothing(small, capsys):
     assert before == {p: p.stat().st_mtime_ns for p in small.rglob("*")}
 
 
-def test_the_pixels_of_version_1_stay_the_same(small):
+def test_the_pixels_of_version_2_stay_the_same(small):
     """Results and checkpoints in this repository are of these scenes: see `VERSION`."""
     labels = pixels(sorted(small.glob("gt*/*/*/*.png")))
     assert hashlib.sha256(np.stack(labels).tobytes()).hexdigest()[:16] == "110f4334efee4f27"
@@ -360,6 +365,40 @@ def test_any_size_on_request(size, tmp_path):
     assert image.shape == (size[1], size[0], 3)
     assert fine.shape == coarse.shape == (size[1], size[0])
     assert json.loads((tmp_path / "any" / "streets.json").read_text())["size"] == list(size)
+
+
+@pytest.fixture
+def wall():
+    """A canvas with a red wall, and what is 8 m before it."""
+    camera = Camera(focal=512, u0=64, v0=32, height=1.5, roll=0.0, bend=0.0)
+    canvas = Canvas((128, 64), camera, sun=None, lamps_lit=False)
+    canvas.begin(WALL, 0, 10)
+    canvas.upright([(-9, 10), (9, 10)], 0, 9, (250, 20, 20))
+    return canvas
+
+
+def photograph(canvas):
+    """The image and the labels of a canvas, in the same light each time."""
+    return develop(canvas, draw_light(np.random.default_rng(2)), np.random.default_rng(0))
+
+
+def test_one_sees_through_a_fence_and_its_labels_have_no_holes(wall):
+    wall.begin(FENCE, 0, 8)
+    wall.upright([(-0.8, 8), (0.8, 8)], 1.2, 1.9, (20, 20, 20), material=BARS)
+    image, labels = photograph(wall)
+    rows, columns = np.nonzero(labels == FENCE)
+    assert len(rows) == (np.ptp(rows) + 1) * (np.ptp(columns) + 1)
+    seen = image[rows, columns, 0] > 0.7 * image[..., 0].max()  # the wall behind it
+    assert 0.3 < seen.mean() < 0.9
+
+
+def test_wires_hang_in_the_image_and_not_in_the_labels(wall):
+    image, labels = photograph(wall)
+    wall.wire((-9, 1.8, 8), (9, 1.8, 8), sag=0.2)
+    wired, same = photograph(wall)
+    np.testing.assert_array_equal(labels, same)
+    darker = (image.astype(int) - wired > 20).any(axis=2)
+    assert 0.005 < darker.mean() < 0.1
 
 
 def test_near_things_hide_far_ones():
