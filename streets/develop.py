@@ -10,7 +10,7 @@ from PIL import Image, ImageFilter
 
 from streets import canvas as cv
 from streets.canvas import GROUND, Canvas
-from streets.exposure import expose
+from streets.exposure import Response, expose
 from streets.light import Light
 from streets.textures import Facade, facade, hole, noise, sample, texture
 
@@ -34,7 +34,9 @@ class Surfaces:
     t: np.ndarray  # up, or ahead
 
 
-def develop(canvas: Canvas, light: Light, rng: Generator) -> tuple[np.ndarray, np.ndarray]:
+def develop(
+    canvas: Canvas, light: Light, response: Response, rng: Generator
+) -> tuple[np.ndarray, np.ndarray]:
     """Turn the canvas into a photograph, uint8 [H, W, 3], and its labels, uint8 [H, W] (ids)."""
     shape = canvas.height, canvas.width
     numbers = np.asarray(canvas.image)
@@ -56,7 +58,7 @@ def develop(canvas: Canvas, light: Light, rng: Generator) -> tuple[np.ndarray, n
             light_ += np.asarray(spill, np.float32).ravel() * (1.6 / 255 * light.night)
     radius = (pixels.u**2 + pixels.v**2).reshape(shape)
     image = lit.reshape(3, *shape)
-    return expose(image, is_sky.reshape(shape), radius, light, rng), labels
+    return expose(image, is_sky.reshape(shape), radius, response, rng), labels
 
 
 def _rays(canvas: Canvas, u: np.ndarray, v: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -12,6 +12,7 @@ from PIL import Image
 from streets.canvas import Camera, Canvas
 from streets.colours import PAINTS, pick, shade, tint
 from streets.develop import develop
+from streets.exposure import draw_response
 from streets.ground import pave
 from streets.light import draw_light
 from streets.lots import add_lots, hang_wires, skyline
@@ -44,7 +45,7 @@ def draw_scene(
     hang_wires(canvas, rng, plan)
     if rng.random() < 0.2:
         bonnet(canvas, rng)
-    image, labels = develop(canvas, light, rng)
+    image, labels = develop(canvas, light, draw_response(rng, light.night), rng)
     if rng.random() < 0.5:  # where one drives on the left
         image, labels = image[:, ::-1], labels[:, ::-1]
     return image, labels, coarsen(labels)

@@ -75,12 +75,11 @@ def hole(
 ) -> np.ndarray:
     """Where one sees through a material: bool [N].
 
-    Bars are seldom thinner than a pixel: from afar a fence is a veil. How far they stand apart
-    differs from plane to plane."""
+    How far the bars of a fence stand apart differs from plane to plane. Bars too thin to be seen
+    are drawn as fewer thick ones."""
     apart = np.float32(0.1) + plane % 5 * np.float32(0.05)
-    bar = np.minimum(np.abs(s / apart % 1 - 0.5) * apart, np.abs((t % 0.9) - 0.1) * 0.6)
-    veil = sample(noise(0.0, seed=6), s * 97, t * 89) > 0.1  # as dense as bars, too far to see
-    bars = np.where(step < 0.03, bar > 0.022, veil)
+    apart *= np.exp2(np.ceil(np.log2(np.maximum(3 * step / apart, 1))))
+    bars = (np.abs(s / apart % 1 - 0.5) > 0.15) & (np.abs(t % 0.9 - 0.1) > 0.04)
     twigs = sample(noise(0.4, seed=7), s * 30, t * 30) > -0.1
     return np.select([material == BARS, material == TWIGS], [bars, twigs], True)
 

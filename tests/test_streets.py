@@ -19,6 +19,7 @@ from streets import draw_tree, ensure_streets, scene_paths, tree
 from streets.borders import FENCE, WALL
 from streets.canvas import BARS, Camera, Canvas
 from streets.develop import develop
+from streets.exposure import draw_response
 from streets.light import draw_light
 from streets.scene import draw_scene
 from streets.things import far_to_near
@@ -379,7 +380,11 @@ def wall():
 
 def photograph(canvas):
     """The image and the labels of a canvas, in the same light each time."""
-    return develop(canvas, draw_light(np.random.default_rng(2)), np.random.default_rng(0))
+    light, response = (
+        draw_light(np.random.default_rng(2)),
+        draw_response(np.random.default_rng(2), 0),
+    )
+    return develop(canvas, light, response, np.random.default_rng(0))
 
 
 def test_one_sees_through_a_fence_and_its_labels_have_no_holes(wall):

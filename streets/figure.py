@@ -1,0 +1,110 @@
+"""A figure of what Streets draws: `python -m streets.figure images/drawn-streets.png`."""
+
+import math
+import sys
+from collections.abc import Callable
+
+import numpy as np
+from PIL import Image, ImageDraw
+
+from streets.borders import draw_border, fence
+from streets.canvas import ASPHALT, Camera, Canvas
+from streets.cars import car
+from streets.colours import GREENS
+from streets.cycles import bicycle, motorcycle
+from streets.develop import develop
+from streets.exposure import Response
+from streets.furniture import box, lamp, post, sign, signal
+from streets.ground import ROAD
+from streets.houses import terrace
+from streets.light import draw_light
+from streets.people import person
+from streets.plants import Flora, tree
+from streets.scene import draw_scene
+from streets.vehicles import bus, tram, truck
+
+TILE = (272, 112)  # of an element, width and height in pixels
+CAMERA = Response(
+    bright=0.42,
+    white=np.ones((3, 1, 1), np.float32),
+    contrast=1.2,
+    saturation=0.9,
+    veil=0.0,
+    vignette=0.0,
+    grain=0.5,
+    blur=0.0,
+    shake=1,
+    quality=0,
+)
+SUMMER, WINTER, NORTH = (Flora(GREENS, *shares) for shares in ((0, 0), (1, 0), (0, 1)))
+HEADS = (0.0, 0.5, 1.2, 2.4, math.pi)
+
+
+def _borders(kind: str) -> Callable:
+    def draw(canvas: Canvas, rng: np.random.Generator, x: float, z: float) -> None:
+        ends = [(x - 1.6, z), (x + 1.6, z + 2)]
+        if kind == "railing":
+            fence(canvas, rng, ends, railing=True)
+        else:
+            draw_border(canvas, rng, ends, kind, SUMMER)
+
+    return draw
+
+
+def _house(canvas: Canvas, rng: np.random.Generator, x: float, z: float) -> None:
+    terrace(canvas, rng, x - 4 if x > 0 else x + 4, (z, z + 12), 1 if x > 0 else -1, 9, 0.6)
+
+
+# what draws it, metres from one to the next, how far away they stand, further arguments of each
+ELEMENTS = {
+    "cars, vans": (car, 4.5, 17, [(head,) for head in HEADS]),
+    "buses": (bus, 8, 30, [(head,) for head in HEADS]),
+    "trams, trucks": (lambda *a: (tram if a[2] < 0 else truck)(*a), 8, 34, [(h,) for h in HEADS]),
+    "people": (person, 1.2, 6.5, [(head,) for head in HEADS]),
+    "bicycles": (bicycle, 2.2, 8, [(head, i % 2 == 0) for i, head in enumerate(HEADS)]),
+    "motorcycles": (motorcycle, 2.2, 8, [(head, i % 2 == 0) for i, head in enumerate(HEADS)]),
+    "signs": (sign, 2.0, 11, [()] * 5),
+    "traffic lights": (signal, 3.4, 14, [(side,) for side in (-1, 1, -1, 1, 1)]),
+    "lamps": (lamp, 7, 34, [(side,) for side in (-1, 1, -1, 1, 1)]),
+    "posts": (post, 1.2, 8, [(tall,) for tall in (0.8, 1.1, 1.4, 2.5, 0.9)]),
+    "boxes": (box, 1.6, 8, [()] * 5),
+    "leafy trees": (tree, 7, 34, [(8, 6, SUMMER)] * 5),
+    "bare trees": (tree, 7, 34, [(8, 6, WINTER)] * 5),
+    "conifers": (tree, 6, 34, [(9, 6, NORTH)] * 5),
+    "fences": (_borders("fence"), 3.6, 13, [()] * 5),
+    "railings": (_borders("railing"), 3.6, 13, [()] * 5),
+    "walls": (_borders("wall"), 3.6, 13, [()] * 5),
+    "houses": (_house, 9, 22, [()] * 5),
+}
+
+
+def draw_element(draw: Callable, apart: float, away: float, more: list[tuple]) -> np.ndarray:
+    """Five of a kind on a road by day, uint8 [H, W, 3]."""
+    rng, light = np.random.default_rng(7), draw_light(np.random.default_rng(3))
+    width, height = TILE
+    camera = Camera(focal=width, u0=width / 2, v0=height * 0.45, height=1.6, roll=0.0, bend=0.0)
+    canvas = Canvas(TILE, camera, light.cast, lamps_lit=False)
+    canvas.strip((-400, 400), (2, 480), (96, 96, 98), ASPHALT, ROAD)
+    for i, arguments in enumerate(more):
+        draw(canvas, rng, (i - 2) * apart, away, *arguments)
+    return develop(canvas, light, CAMERA, rng)[0]
+
+
+def draw_figure() -> Image.Image:
+    """Scenes above, and below them each element."""
+    size = (TILE[0], TILE[0] // 2)
+    scenes = [
+        draw_scene(np.random.default_rng([0, 0, seed]), size)[0]
+        for seed in (0, 1, 3, 7, 8, 10, 11, 16, 17)
+    ]
+    tiles = []
+    for name, element in ELEMENTS.items():
+        tile = Image.fromarray(draw_element(*element))
+        ImageDraw.Draw(tile).text((5, 3), name, fill=(0, 0, 0), stroke_width=2, stroke_fill="white")
+        tiles.append(np.asarray(tile))
+    rows = [part[i : i + 3] for part in (scenes, tiles) for i in range(0, len(part), 3)]
+    return Image.fromarray(np.concatenate([np.concatenate(row, axis=1) for row in rows]))
+
+
+if __name__ == "__main__":
+    draw_figure().quantize(80, dither=Image.Dither.NONE).save(sys.argv[1], optimize=True)
