@@ -23,6 +23,7 @@ from streets.plants import Flora, tree
 from streets.scene import draw_scene
 from streets.vehicles import bus, tram, truck
 
+SCENES = (0, 1, 3, 7, 8, 10, 11, 16, 17)  # of the default training split
 TILE = (272, 112)  # of an element, width and height in pixels
 CAMERA = Response(
     bright=0.42,
