@@ -6,29 +6,25 @@ import math
 
 from numpy.random import Generator
 
-from streets.canvas import Canvas, square
+from streets.canvas import Canvas, Point, square
 from streets.colours import INK, METALS, PAINTS, PALE, Colour, pick, shade, tint
 
 STATIC, POLE, LIGHT, SIGN = 4, 17, 19, 20
-SIGN_RED, SIGN_WHITE, SIGN_BLUE, SIGN_GREY = (
-    (190, 30, 36),
-    (228, 228, 224),
-    (30, 76, 165),
-    (120,) * 3,
-)
-# plate, rim, ink
+SIGN_RED, SIGN_WHITE, SIGN_BLUE = (190, 30, 36), (228, 228, 224), (30, 76, 165)
+SIGN_YELLOW, SIGN_GREEN, SIGN_GREY = (236, 190, 50), (30, 100, 72), (120, 120, 120)
+# Of each: plate, rim, what is on it.
 DISCS = (
     (SIGN_WHITE, SIGN_RED, INK),
     (SIGN_BLUE, SIGN_WHITE, SIGN_WHITE),
     (SIGN_RED, SIGN_WHITE, SIGN_WHITE),
 )
-WARNINGS = ((SIGN_WHITE, SIGN_RED, INK), ((236, 190, 50), INK, INK))
-PRIORITIES = (((236, 186, 30), PALE, (236, 186, 30)),)
+WARNINGS = ((SIGN_WHITE, SIGN_RED, INK), (SIGN_YELLOW, INK, INK))
+PRIORITIES = ((SIGN_YELLOW, PALE, SIGN_YELLOW),)
 BOARDS = (
     (SIGN_BLUE, PALE, PALE),
-    ((236, 190, 50), INK, INK),
+    (SIGN_YELLOW, INK, INK),
     (PALE, INK, INK),
-    ((30, 100, 72), PALE, PALE),
+    (SIGN_GREEN, PALE, PALE),
     (PALE, SIGN_RED, SIGN_RED),
     ((44, 48, 54), PALE, PALE),
 )
@@ -59,11 +55,8 @@ def lamp(canvas: Canvas, rng: Generator, x: float, z: float, side: int) -> None:
     bulb, glow = ((250, 225, 170), 1.0) if canvas.lamps_lit else ((150, 150, 150), 0.0)
     for way in (-side, side) if rng.random() < 0.15 else (-side,):
         end = x + way * reach
-        canvas.tube(
-            [(x, tall - 0.1, z), ((x + end) / 2, tall + rise, z), (end, tall + rise, z)],
-            thick * 0.6,
-            metal,
-        )
+        arm = [(x, tall - 0.1, z), ((x + end) / 2, tall + rise, z), (end, tall + rise, z)]
+        canvas.tube(arm, thick * 0.6, metal)
         head = [(end, tall + rise, z), (end + way * 0.6, tall + rise - 0.05, z)]
         canvas.tube(head, 0.08, bulb, glow=glow)
 
@@ -101,31 +94,16 @@ def sign(canvas: Canvas, rng: Generator, x: float, z: float) -> None:
         wide = rng.uniform(*widths)
         tall = wide * rng.uniform(*ratios)
         colour, rim, ink = (SIGN_GREY, METALS[0], SIGN_GREY) if back else pick(rng, colours)
-        _plate(canvas, outline, (x, high, z), (wide, tall), tint(rng, rim, 30))
-        inner = rng.uniform(0.7, 0.95)
-        _plate(canvas, outline, (x, high, z), (wide * inner, tall * inner), tint(rng, colour, 30))
+        for size, paint in ((1.0, rim), (rng.uniform(0.7, 0.95), colour)):
+            plate = [(x + a * wide * size, high + b * tall * size, z) for a, b in outline]
+            canvas.poly(plate, tint(rng, paint, 30))
         if not back:
             _symbol(canvas, rng, (x, high, z), (wide * 0.6, tall * 0.55), ink)
         high -= tall + 0.45
 
 
-def _plate(
-    canvas: Canvas,
-    outline: tuple[tuple[float, float], ...],
-    at: tuple[float, float, float],
-    half: tuple[float, float],
-    colour: Colour,
-) -> None:
-    corners = [(at[0] + a * half[0], at[1] + b * half[1], at[2]) for a, b in outline]
-    canvas.poly(corners, colour)
-
-
 def _symbol(
-    canvas: Canvas,
-    rng: Generator,
-    at: tuple[float, float, float],
-    half: tuple[float, float],
-    ink: Colour,
+    canvas: Canvas, rng: Generator, at: Point, half: tuple[float, float], ink: Colour
 ) -> None:
     """Draw what a sign shows: a bar, an arrow, digits or lines of text."""
     x, y, z = at
@@ -140,16 +118,9 @@ def signal(canvas: Canvas, rng: Generator, x: float, z: float, side: int, lit: b
     """Draw a traffic light on its pole, at times with a second one over the road.
 
     lit: whether its front, with the lamp that is on, points to the camera."""
-    tall = rng.uniform(2.4, 3.6)
-    over = rng.random() < 0.35
-    post(
-        canvas,
-        rng,
-        x,
-        z,
-        5.6 if over else tall + rng.uniform(-0.3, 0.8),
-        rng.uniform(0.04, 0.08),
-    )
+    tall, over = rng.uniform(2.4, 3.6), rng.random() < 0.35
+    pole = 5.6 if over else tall + rng.uniform(-0.3, 0.8)
+    post(canvas, rng, x, z, pole, rng.uniform(0.04, 0.08))
     heads = [(x, tall)]
     if over:
         canvas.tube([(x, 5.5, z), (x - side * 3.6, 5.6, z)], 0.06, (80, 82, 84))
@@ -162,6 +133,5 @@ def signal(canvas: Canvas, rng: Generator, x: float, z: float, side: int, lit: b
         canvas.tube([(middle, up - 0.55, z), (middle, up + 0.55, z)], wide, (26, 28, 28))
         for i, colour in enumerate(LAMPS):
             on = lit and i == phase
-            at = (middle, up + 0.36 - 0.36 * i, z)
-            radius = wide * 0.6
+            at, radius = (middle, up + 0.36 - 0.36 * i, z), wide * 0.6
             canvas.ball(at, radius, radius, colour if on else shade(colour, 0.15), glow=1.0 * on)

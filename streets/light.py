@@ -2,6 +2,7 @@
 
 import math
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 from numpy.random import Generator
@@ -12,8 +13,7 @@ Tone = tuple[float, float, float]  # RGB; 1 is the light on a bright overcast da
 Bounds = tuple[float, float]  # a number between these is drawn
 
 
-@dataclass(frozen=True)
-class Hour:
+class Hour(NamedTuple):
     """What scenes at one time of day have in common."""
 
     share: float  # of all scenes
@@ -110,10 +110,7 @@ def draw_light(rng: Generator) -> Light:
     height = rng.uniform(*hour.height) if hour.height else 1.0
     length = min(math.sqrt(1 - height**2) / height, 4.0)
     hue = 1 + 0.08 * np.float32(rng.random((3, 1)) - 0.5)
-    ambient, sun, zenith, horizon, cloud = (
-        np.float32(tone)[:, None]
-        for tone in (hour.ambient, hour.sun, hour.zenith, hour.horizon, hour.cloud)
-    )
+    ambient, sun, zenith, horizon, cloud = np.float32(hour[1:6])[..., None]
     return Light(
         ambient=ambient * rng.uniform(0.7, 1.15),
         sun=sun * rng.uniform(0.6, 1.3),

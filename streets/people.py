@@ -10,6 +10,15 @@ from streets.colours import BLACK, CLOTHES, HAIR, PAINTS, SKIN, TROUSERS, Colour
 from streets.solids import Solid
 
 PERSON, RIDER = 24, 25
+VESTS = ((220, 230, 60), (240, 120, 30))
+
+
+class Build(NamedTuple):
+    """How somebody is built, and walks."""
+
+    size: float  # 1 is an adult of 1.75 m
+    girth: float
+    stride: float  # from the middle to a foot, in metres
 
 
 class Seat(NamedTuple):
@@ -27,15 +36,16 @@ def person(canvas: Canvas, rng: Generator, x: float, z: float, head: float) -> N
     girth = rng.uniform(0.85, 1.3) * size
     it = Solid(canvas, x, z, head)
     coat, legs = tint(rng, pick(rng, CLOTHES)), tint(rng, pick(rng, TROUSERS))
-    stride = 0.36 * rng.random() * size
+    build = Build(size, girth, 0.36 * rng.random() * size)
     canvas.cast(square(x, z, 0.2), 1.7 * size)
-    _legs(it, rng, size, girth, stride, legs)
+    _legs(it, rng, build, legs)
     bag = rng.random()
     if bag < 0.15:  # a rucksack, or a child on the arm
         it.ball((-0.16, 1.2 * size, 0), 0.19 * size, 0.26 * size, tint(rng, pick(rng, CLOTHES)))
-    _arms(it, rng, size, girth, stride, shade(coat, rng.uniform(0.7, 1.0)))
-    _torso(canvas, rng, x, z, size, girth, coat)
-    _head(canvas, rng, (x + rng.uniform(-0.04, 0.04), 1.62 * size, z), size, abs(head) > 1.2)
+    _arms(it, rng, build, shade(coat, rng.uniform(0.7, 1.0)))
+    _torso(it, rng, build, coat)
+    at = (x + rng.uniform(-0.04, 0.04), 1.62 * size, z)
+    _head(canvas, rng, at, size, face=abs(head) > 1.2)
     if 0.15 < bag < 0.35:  # carried in a hand
         side, colour = pick(rng, (-1, 1)), tint(rng, pick(rng, CLOTHES))
         up, tall = rng.uniform(0.35, 0.6), rng.uniform(0.15, 0.4)
@@ -50,62 +60,54 @@ def person(canvas: Canvas, rng: Generator, x: float, z: float, head: float) -> N
         canvas.poly(roof, tint(rng, pick(rng, PAINTS)))
 
 
-def _legs(
-    it: Solid, rng: Generator, size: float, girth: float, stride: float, colour: Colour
-) -> None:
+def _legs(it: Solid, rng: Generator, build: Build, colour: Colour) -> None:
     """Draw legs in trousers, or below a skirt."""
+    size, girth, stride = build
     thick, shin = rng.uniform(0.06, 0.09) * girth, shade(colour, rng.uniform(0.8, 1.0))
     if rng.random() < 0.12:
         shin = tint(rng, pick(rng, SKIN))
     for side in (-1, 1):
         step, apart = side * stride, side * rng.uniform(0.05, 0.1)
-        hip, knee, foot = (
-            (0, 0.88 * size, apart),
-            (step * 0.6, 0.47 * size, apart),
-            (step, 0.05, apart),
-        )
-        it.bar([hip, knee], thick * 1.15, shade(colour, 1 + 0.1 * side))
-        it.bar([knee, foot], thick * 0.85, shade(shin, 1 + 0.1 * side))
+        knee = (step * 0.6, 0.47 * size, apart)
+        it.bar([(0, 0.88 * size, apart), knee], thick * 1.15, shade(colour, 1 + 0.1 * side))
+        it.bar([knee, (step, 0.05, apart)], thick * 0.85, shade(shin, 1 + 0.1 * side))
         it.ball((step + 0.05, 0.04, apart), 0.1, 0.05, BLACK)
 
 
-def _arms(
-    it: Solid, rng: Generator, size: float, girth: float, stride: float, colour: Colour
-) -> None:
+def _arms(it: Solid, rng: Generator, build: Build, colour: Colour) -> None:
     """Draw arms that swing, hang or are bent."""
+    size, girth, stride = build
     bent, skin = rng.random() < 0.3, tint(rng, pick(rng, SKIN))
     for side in (-1, 1):
         step = -side * stride
-        shoulder, elbow = (
-            (0, 1.38 * size, side * 0.2 * girth),
-            (step * 0.5, 1.1 * size, side * 0.25 * girth),
-        )
+        elbow = (step * 0.5, 1.1 * size, side * 0.25 * girth)
         hand = (step * 0.6 + 0.08, 0.85 * size, side * 0.24 * girth)
         if bent:
             hand = (0.25, rng.uniform(1.0, 1.4) * size, side * 0.12 * girth)
-        it.bar([shoulder, elbow, hand], 0.052 * girth, colour)
+        it.bar([(0, 1.38 * size, side * 0.2 * girth), elbow, hand], 0.052 * girth, colour)
         it.ball(hand, 0.05 * size, 0.06 * size, skin)
 
 
-def _torso(
-    canvas: Canvas, rng: Generator, x: float, z: float, size: float, girth: float, coat: Colour
-) -> None:
-    """Draw a jacket, a shirt, a long coat or a dress."""
+def _torso(it: Solid, rng: Generator, build: Build, coat: Colour) -> None:
+    """Draw a jacket, a shirt, a long coat or a dress, as seen from any side."""
+
+    def cloth(outline: list[tuple[float, float]], colour: Colour) -> None:
+        corners = [(it.x + w * build.girth, up * build.size, it.z) for w, up in outline]
+        it.canvas.poly(corners, colour)
+
     hem = rng.uniform(0.78, 0.9) if rng.random() < 0.7 else rng.uniform(0.35, 0.75)
     wide = rng.uniform(0.15, 0.2) + 0.1 * max(0.8 - hem, 0)
     half = [(wide, hem), (0.17, 1.02), (0.2, 1.25), (0.21, 1.36), (0.15, 1.45), (0.06, 1.5)]
-    outline = half + [(-w, up) for w, up in reversed(half)]
-    canvas.poly([(x + w * girth, up * size, z) for w, up in outline], coat)
+    cloth(half + [(-w, up) for w, up in reversed(half)], coat)
     dice = rng.random()
     if dice < 0.2:  # open in front, over a shirt
-        inner = [(-0.05, hem), (0.05, hem), (0.04, 1.45), (-0.04, 1.45)]
-        corners = [(x + w * girth, up * size, z) for w, up in inner]
-        canvas.poly(corners, tint(rng, pick(rng, CLOTHES)))
+        shirt = [(-0.05, hem), (0.05, hem), (0.04, 1.45), (-0.04, 1.45)]
+        cloth(shirt, tint(rng, pick(rng, CLOTHES)))
     elif dice < 0.35:  # a stripe, or a vest that is seen from afar
-        up, tall = rng.uniform(0.95, 1.3), rng.uniform(0.05, 0.3)
-        inner = [(-0.19, up), (0.19, up), (0.19, up + tall), (-0.19, up + tall)]
-        corners = [(x + w * girth, min(v, 1.4) * size, z) for w, v in inner]
-        canvas.poly(corners, tint(rng, pick(rng, CLOTHES + ((220, 230, 60), (240, 120, 30)))))
+        low = rng.uniform(0.95, 1.3)
+        high = min(low + rng.uniform(0.05, 0.3), 1.4)
+        stripe = [(-0.19, low), (0.19, low), (0.19, high), (-0.19, high)]
+        cloth(stripe, tint(rng, pick(rng, CLOTHES + VESTS)))
 
 
 def _head(

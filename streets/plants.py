@@ -102,15 +102,11 @@ def _crown(kind: int, form: int) -> np.ndarray:
     else:  # a heap of boughs
         outline = np.full_like(x, -9)
         for _ in range(5 + form):
-            angle, away, size = (
-                rng.random() * 6.3,
-                0.6 * rng.random() ** 0.5,
-                0.3 + 0.3 * rng.random(),
-            )
-            cx, cy = away * math.cos(angle), away * math.sin(angle) * 0.9
-            outline = np.maximum(
-                outline, 1 - np.hypot(x - cx, y - cy) / min(size, 0.95 - away * 0.7)
-            )
+            angle, away = rng.random() * 6.3, 0.6 * rng.random() ** 0.5
+            size = min(0.3 + 0.3 * rng.random(), 0.95 - away * 0.7)
+            middle = away * math.cos(angle), away * math.sin(angle) * 0.9
+            bough = 1 - np.hypot(x - middle[0], y - middle[1]) / size
+            outline = np.maximum(outline, bough)
     inside = outline + 0.22 * rough + 0.12 * fine > 0.05
     tone = 1.6 - 1.0 * y - 0.5 * x + 0.9 * rough + 0.7 * fine + 1.2 * np.clip(outline, 0, 0.5)
     levels = np.clip(tone + 0.8, 1, 4)
