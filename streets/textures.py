@@ -129,11 +129,8 @@ def facade(
     pane = ROOM + np.minimum(mirrored * light.horizon, 0.8) + shown * GOODS
     rgb += glass * (pane - rgb)
     i = np.flatnonzero(is_shop & ~upper & (t > shop * 0.80))  # the board with the shop's name
-    rgb[:, i] += (
-        0.9
-        * far[i]
-        * (_boards(s[i], t[i] / shop[i], x[i] / pitch[i], cell[i], seed[i]) - rgb[:, i])
-    )
+    boards = _boards(s[i], t[i] / shop[i], x[i] / pitch[i], cell[i], seed[i])
+    rgb[:, i] += 0.9 * far[i] * (boards - rgb[:, i])
     rgb *= 1 - 0.25 * (np.abs(t - shop) < 0.12 + up / 2) * far  # the ledge above the shop
     return glass * far * (chance > np.where(upper, 0.55, 0.15)) * light.night
 
