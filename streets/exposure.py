@@ -40,7 +40,7 @@ def draw_response(rng: Generator, night: float) -> Response:
         vignette=0.5 * rng.random(),
         grain=0.5 + 5 * rng.random() ** 2 + 3 * night,
         blur=0.8 * rng.random() if rng.random() < 0.4 else 0.0,
-        shake=int(2 + 4 * rng.random()) if rng.random() < 0.1 else 1,
+        shake=int(2 + 2 * rng.random()) if rng.random() < 0.1 else 1,
         quality=int(rng.uniform(25, 95)) if rng.random() < 0.3 else 0,
     )
 

@@ -27,7 +27,7 @@ def terrace(
     shown = max(near, 2)
     canvas.cast([(front, shown), (front, far), (back, far), (back, shown)], tall)
     if near > 3:
-        gable = style._replace(pitch=style.pitch if rng.random() < 0.4 else 60)  # no windows
+        gable = style._replace(pitch=style.pitch if rng.random() < 0.6 else 60)  # no windows
         block(canvas, rng, [(front, near), (back, near)], tall, shade(colour, 0.92), gable, 0.3)
     if rng.random() < 0.5:
         _roof(canvas, rng, front, z, side, tall, colour)
@@ -57,7 +57,7 @@ def block(
 
 def wall_colour(rng: Generator) -> Colour:
     """The colour of plaster, stone or brick: mostly greyer than paints are."""
-    colour, grey = shade(pick(rng, WALLS), rng.uniform(0.5, 1.2)), rng.uniform(0.0, 0.8)
+    colour, grey = shade(pick(rng, WALLS), rng.uniform(0.5, 1.35)), rng.uniform(0.0, 0.8)
     mean = sum(colour) / 3
     return tint(rng, tuple(c + (mean - c) * grey for c in colour), 16)
 
