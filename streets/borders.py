@@ -42,4 +42,4 @@ def _hedge(canvas: Canvas, rng: Generator, ends: list[Spot], flora: Flora) -> No
     tall, (x, near), z = 0.7 + 2.5 * rng.random() ** 2, ends[0], ends[1][1]
     while z > max(near, 3):
         bush(canvas, rng, x + (0.7 if x > 0 else -0.7), z, tall, 2.8, flora)
-        z -= 2 if z < 30 else 5
+        z -= 2.2 if z < 25 else 5

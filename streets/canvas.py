@@ -189,11 +189,11 @@ class Canvas:
         self.pen.ellipse(box, fill=number)
 
     def stamp(
-        self, levels: np.ndarray, numbers: Sequence[int], at: Point, wide: float, tall: float
+        self, levels: Image.Image, numbers: Sequence[int], at: Point, wide: float, tall: float
     ) -> None:
         """Paint a pattern, `wide` x `tall` metres, centred on a point.
 
-        levels: uint8 [rows, columns]; 0 paints nothing, and i paints numbers[i - 1]; only the last
+        levels: of mode L; 0 paints nothing, and i paints numbers[i - 1]; only the last
         of them may have holes."""
         ((u, v),), scale = self.project([at]), self.scale(at[2])
         left, right = round(u - wide * scale / 2), round(u + wide * scale / 2)
@@ -202,9 +202,9 @@ class Canvas:
         v0, v1 = max(top, 0), min(bottom, self.image.height)
         if u0 >= u1 or v0 >= v1:
             return
-        across, down = levels.shape[1] / (right - left), levels.shape[0] / (bottom - top)
+        across, down = levels.width / (right - left), levels.height / (bottom - top)
         part = ((u0 - left) * across, (v0 - top) * down, (u1 - left) * across, (v1 - top) * down)
-        piece = Image.fromarray(levels).resize((u1 - u0, v1 - v0), Image.Resampling.NEAREST, part)
+        piece = levels.resize((u1 - u0, v1 - v0), Image.Resampling.NEAREST, part)
         painted = np.take(np.array([0, *numbers], np.int32), np.asarray(piece))
         mask = piece.point(OPAQUE)
         if self._has_holes(numbers[-1]):

@@ -120,7 +120,7 @@ def park(canvas: Canvas, rng: Generator, lot: Lot, border: str, wood: float) -> 
     front, side, z = lot.front, lot.side, lot.far
     canvas.strip((front, front + side * 60), (lot.near, z), turf(rng, lot.flora), GRASS, TERRAIN)
     while z > max(lot.near, 7):
-        rows = (26, 15, 4) if z < 70 else (4,)
+        rows = (19, 4) if z < 70 else (4,)
         for inwards in (row + 6 * rng.random() for row in rows):
             if rng.random() > wood:
                 continue
@@ -129,7 +129,7 @@ def park(canvas: Canvas, rng: Generator, lot: Lot, border: str, wood: float) -> 
         if rng.random() < 0.5:
             x, tall = front + side * (1 + 3 * rng.random()), 1.2 + rng.random()
             bush(canvas, rng, x, z - 1, tall, 3, lot.flora)
-        z -= 4 + 4 * rng.random()
+        z -= 5 + 5 * rng.random()
     draw_border(canvas, rng, [(lot.front, lot.near), (lot.front, lot.far)], border, lot.flora)
 
 

@@ -89,8 +89,8 @@ def _leaves(canvas: Canvas, colour: Colour, lit: float) -> list[int]:
 
 
 @cache
-def _crown(kind: int, form: int) -> np.ndarray:
-    """A crown in levels: uint8 [SIDE, SIDE], 0 outside, 1 (dark) to 4 (bright), GAP."""
+def _crown(kind: int, form: int) -> Image.Image:
+    """A crown in levels, SIDE x SIDE: 0 outside, 1 (dark) to 4 (bright), GAP."""
     y, x = np.mgrid[-1 : 1 : SIDE * 1j, -1 : 1 : SIDE * 1j]
     rough, fine = noise(1.2, SIDE, seed=10 + form), noise(0.5, SIDE, seed=30 + form)
     rng = np.random.default_rng(form)
@@ -111,10 +111,10 @@ def _crown(kind: int, form: int) -> np.ndarray:
     tone = 1.6 - 1.0 * y - 0.5 * x + 0.9 * rough + 0.7 * fine + 1.2 * np.clip(outline, 0, 0.5)
     levels = np.clip(tone + 0.8, 1, 4)
     sparse = (outline < 0.35) & (fine + 0.5 * rough > 0.55 + 0.1 * form)
-    return (inside * np.where(sparse, GAP, levels)).astype(np.uint8)
+    return Image.fromarray((inside * np.where(sparse, GAP, levels)).astype(np.uint8))
 
 
-def _bare_crown(rng: Generator, fine: np.ndarray) -> np.ndarray:
+def _bare_crown(rng: Generator, fine: np.ndarray) -> Image.Image:
     """A crown of branches: levels 1 to 3, with gaps between them."""
     image = Image.new("L", (SIDE, SIDE))
     pen = ImageDraw.Draw(image)
@@ -132,4 +132,5 @@ def _bare_crown(rng: Generator, fine: np.ndarray) -> np.ndarray:
     around = Image.fromarray(np.uint8(branches > 0) * np.uint8(255))
     around = np.asarray(around.filter(ImageFilter.GaussianBlur(SIDE / 30)), np.float32)
     envelope = around + 10 * fine > 40
-    return np.where(branches > 0, branches, GAP * envelope).astype(np.uint8)
+    levels = np.where(branches > 0, branches, GAP * envelope).astype(np.uint8)
+    return Image.fromarray(levels)

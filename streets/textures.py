@@ -80,7 +80,7 @@ def hole(
     apart = np.float32(0.1) + plane % 5 * np.float32(0.05)
     apart *= np.exp2(np.ceil(np.log2(np.maximum(3 * step / apart, 1))))
     bars = (np.abs(s / apart % 1 - 0.5) > 0.15) & (np.abs(t % 0.9 - 0.1) > 0.04)
-    twigs = sample(noise(0.4, seed=7), s * 30, t * 30) > -0.1
+    twigs = sample(noise(0.4, seed=7), s * 30, t * 30) > -0.5
     return np.select([material == BARS, material == TWIGS], [bars, twigs], True)
 
 
