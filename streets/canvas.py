@@ -52,9 +52,9 @@ class Canvas:
     """An image of numbers, the camera that projects onto it, and the tables of the numbers.
 
     size: (width, height) of the final image in pixels; sun: the shift (x, z), in metres, of the
-    shadow of a point one metre high, or None under an overcast sky; lamps_lit: whether those of
-    vehicles are. `label`, `on` (a plane's
-    number) and `lit` are what `number` takes where it is not told.
+    shadow of a point one metre high, or None under an overcast sky; lamps_lit: whether the lamps of
+    streets and vehicles are on. `label`, `on` (a plane's number) and `lit` are what `number` takes
+    where it is not told.
     """
 
     def __init__(
@@ -193,8 +193,8 @@ class Canvas:
     ) -> None:
         """Paint a pattern, `wide` x `tall` metres, centred on a point.
 
-        levels: of mode L; 0 paints nothing, and i paints numbers[i - 1]; only the last
-        of them may have holes."""
+        levels: of mode L; 0 paints nothing, and i paints numbers[i - 1], of which only the last may
+        have holes."""
         ((u, v),), scale = self.project([at]), self.scale(at[2])
         left, right = round(u - wide * scale / 2), round(u + wide * scale / 2)
         top, bottom = round(v - tall * scale / 2), round(v + tall * scale / 2)

@@ -16,7 +16,7 @@ from streets.develop import develop
 from streets.exposure import Response
 from streets.furniture import box, lamp, post, sign, signal
 from streets.ground import ROAD
-from streets.houses import terrace
+from streets.houses import House, terrace
 from streets.light import draw_light
 from streets.people import person
 from streets.plants import Flora, tree
@@ -53,7 +53,8 @@ def _borders(kind: str) -> Callable:
 
 
 def _house(canvas: Canvas, rng: np.random.Generator, x: float, z: float) -> None:
-    terrace(canvas, rng, x - 4 if x > 0 else x + 4, (z, z + 12), 1 if x > 0 else -1, 9, 0.6)
+    side = 1 if x > 0 else -1
+    terrace(canvas, rng, House(x - 4 * side, z, z + 12, side, tall=9, lit=0.6))
 
 
 # what draws it, metres from one to the next, how far away they stand, further arguments of each

@@ -1,6 +1,6 @@
-"""Houses: fronts with windows and shops, gables, roofs, awnings.
+"""Houses: fronts with windows and shops, gables, roofs, awnings."""
 
-side: of the street, -1 is left, 1 is right; lit: the sunlight a wall gets, 0..1."""
+from typing import NamedTuple
 
 from numpy.random import Generator
 
@@ -11,31 +11,33 @@ from streets.textures import Facade
 BUILDING = 11
 
 
-def terrace(
-    canvas: Canvas,
-    rng: Generator,
-    front: float,
-    z: tuple[float, float],
-    side: int,
-    tall: float,
-    lit: float,
-) -> None:
-    """Paint a house whose front stands at x = front and spans z."""
-    near, far = z
-    colour, style = wall_colour(rng), house(rng)
-    back = front + side * rng.uniform(7, 13)
-    shown = max(near, 2)
+class House(NamedTuple):
+    """Where a house stands, in metres."""
+
+    front: float  # x of its front
+    near: float  # z where it starts
+    far: float  # z where it ends
+    side: int  # of the street: -1 is left, 1 is right
+    tall: float
+    lit: float  # the sunlight that its front gets, 0..1
+
+
+def terrace(canvas: Canvas, rng: Generator, house: House) -> None:
+    """Paint a house: its front, the gable that is seen, at times a roof and shops."""
+    front, near, far, side, tall, lit = house
+    colour, style = wall_colour(rng), draw_style(rng)
+    back, shown = front + side * rng.uniform(7, 13), max(near, 2)
     canvas.cast([(front, shown), (front, far), (back, far), (back, shown)], tall)
     if near > 3:
         gable = style._replace(pitch=style.pitch if rng.random() < 0.6 else 60)  # no windows
         block(canvas, rng, [(front, near), (back, near)], tall, shade(colour, 0.92), gable, 0.3)
     if rng.random() < 0.5:
-        _roof(canvas, rng, front, z, side, tall, colour)
+        _roof(canvas, rng, house, colour)
     ends = [(front, near), (front, far)]
     block(canvas, rng, ends, tall, colour, style, lit)
     canvas.upright(ends, tall - 0.45, tall, shade(colour, pick(rng, (0.75, 1.15))))
     if style.shop > 3 and rng.random() < 0.7:
-        _shops(canvas, rng, front, z, side, style.shop)
+        _shops(canvas, rng, house, style.shop)
 
 
 def block(
@@ -49,7 +51,7 @@ def block(
 ) -> None:
     """Paint one wall of a house between two spots; what is not given is drawn at random."""
     canvas.label = BUILDING
-    canvas.on = canvas.plane(ends, style or house(rng))
+    canvas.on = canvas.plane(ends, style or draw_style(rng))
     colour = colour or wall_colour(rng)
     lit = rng.random() if lit is None else lit
     canvas.upright(ends, 0, tall, colour, material=FACADE, lit=lit)
@@ -62,7 +64,7 @@ def wall_colour(rng: Generator) -> Colour:
     return tint(rng, tuple(c + (mean - c) * grey for c in colour), 16)
 
 
-def house(rng: Generator) -> Facade:
+def draw_style(rng: Generator) -> Facade:
     """The style of a front at random."""
     pitch = rng.uniform(1.6, 4.2)
     return Facade(
@@ -79,17 +81,9 @@ def house(rng: Generator) -> Facade:
     )
 
 
-def _roof(
-    canvas: Canvas,
-    rng: Generator,
-    front: float,
-    z: tuple[float, float],
-    side: int,
-    tall: float,
-    colour: Colour,
-) -> None:
-    """Paint a roof that leans back, with its skylights."""
-    near, far = z
+def _roof(canvas: Canvas, rng: Generator, house: House, colour: Colour) -> None:
+    """Paint a roof that leans back, with its chimney and skylights; colour: of the walls."""
+    front, near, far, side, tall, _ = house
     tiles = tint(rng, pick(rng, ROOFS))
     up, ridge, eaves = 2.0 + 1.5 * rng.random(), front + side * 3, front - side * 0.3
     canvas.begin(BUILDING, front, (max(near, 4) + far) / 2, 0.6)
@@ -99,11 +93,8 @@ def _roof(
     canvas.poly([*roof, (eaves, tall, far)], tiles, material=BRICK)
     x, z = ridge, near + (far - near) * rng.random()
     if z > 5 and rng.random() < 0.7:  # a chimney
-        canvas.poly(
-            [(x - 0.5, tall + up - 0.7, z), (x - 0.5, tall + up + 1.1, z)]
-            + [(x + 0.5, tall + up + 1.1, z), (x + 0.5, tall + up - 0.7, z)],
-            shade(colour, 0.7),
-        )
+        top = tall + up + 1.1
+        canvas.upright([(x - 0.5, z), (x + 0.5, z)], top - 1.8, top, shade(colour, 0.7))
     for i in range(int((far - near) / 5) if rng.random() < 0.5 else 0):
         start = near + 3 + i * 5
         if start > 4:
@@ -111,11 +102,9 @@ def _roof(
             canvas.upright(ends, tall + up * 0.3, tall + up * 0.85, (66, 74, 86))
 
 
-def _shops(
-    canvas: Canvas, rng: Generator, front: float, z: tuple[float, float], side: int, up: float
-) -> None:
+def _shops(canvas: Canvas, rng: Generator, house: House, up: float) -> None:
     """Paint awnings and shop signs, `up` metres above the ground."""
-    start, far = z[0] + 1, z[1]
+    front, start, far, side = house.front, house.near + 1, house.far, house.side
     while start < far - 4:
         colour, shown, end = tint(rng, pick(rng, PAINTS)), start > 4, start + 3.4
         if shown and rng.random() < 0.6:

@@ -10,7 +10,7 @@ from streets.canvas import ASPHALT, GRASS, Canvas
 from streets.cars import car
 from streets.colours import Colour, pick, shade
 from streets.ground import ROAD, SIDEWALK, TERRAIN, turf
-from streets.houses import BUILDING, block, terrace
+from streets.houses import BUILDING, House, block, terrace
 from streets.plan import FAR, Plan
 from streets.plants import Flora, bush, tree
 from streets.things import Things
@@ -76,7 +76,7 @@ def add_lots(rng: Generator, plan: Plan, side: int, things: Things) -> None:
         lot, kind = Lot(front, z, z + run, side, plan.flora), rng.random()
         if kind < built:
             tall = max(3.5, 3.1 * (plan.storeys + rng.uniform(-1.2, 1.2)) + 1)
-            deep, draw, args = 12, terrace, (front, (z, z + run), side, tall, lit)
+            deep, draw, args = 12, terrace, (House(front, z, z + run, side, tall, lit),)
         elif kind < built + (1 - built) * 0.45:
             border = pick(rng, ("wall", "fence", "hedge", "hedge", "fence", "none"))
             deep, draw, args = 22, garden, (lot, border, lit)
@@ -98,13 +98,14 @@ def add_lots(rng: Generator, plan: Plan, side: int, things: Things) -> None:
 
 
 def garden(canvas: Canvas, rng: Generator, lot: Lot, border: str, lit: float) -> None:
-    """Paint a house set back behind grass, trees and a border; lit: see `houses.terrace`."""
+    """Paint a house set back behind grass, trees and a border; lit: see `houses.House`."""
     z = (lot.near, lot.far)
     canvas.strip((lot.front, lot.front + lot.side * 22), z, turf(rng, lot.flora), GRASS, TERRAIN)
     if rng.random() < 0.75:
         front = lot.front + lot.side * (4 + 5 * rng.random())
         tall = 4 + 3 * int(1 + rng.random() * 3)
-        terrace(canvas, rng, front, (lot.near + 1.5, lot.far - 1.5), lot.side, tall, lit)
+        house = House(front, lot.near + 1.5, lot.far - 1.5, lot.side, tall, lit)
+        terrace(canvas, rng, house)
     start, spots = max(lot.near, 6), []
     for _ in range(int(rng.random() * 4)):
         spots.append((start + (lot.far - start) * rng.random(), 1 + 3 * rng.random()))
