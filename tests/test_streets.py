@@ -202,8 +202,8 @@ def test_the_pixels_of_version_2_stay_the_same(small):
     labels = pixels(sorted(small.glob("gt*/*/*/*.png")))
     assert hashlib.sha256(np.stack(labels).tobytes()).hexdigest()[:16] == "cc739bb0888e6410"
     images = np.stack(pixels(sorted(small.glob("leftImg8bit/*/*/*.png"))))
-    # within the rounding of another processor
-    assert images.mean((0, 1, 2)) == pytest.approx([95.546, 95.4, 95.667], abs=0.01)
+    # within the rounding of another processor and of another build of the JPEG library
+    assert images.mean((0, 1, 2)) == pytest.approx([95.546, 95.4, 95.667], abs=0.05)
 
 
 @pytest.mark.slow
