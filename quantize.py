@@ -20,7 +20,7 @@ from torch import Tensor
 from data_io.image_io import read_image
 from dataset import Cityscapes, downscale, resize
 from model import UNet
-from prepare.streets import draw_tree
+from streets import draw_tree
 
 # Where a feature map's range ends: 0.005 % of the values seen, at each end, are beyond it.
 PERCENTILE = 99.99

@@ -27,8 +27,8 @@ from PIL import Image
 from dataset import Cityscapes
 from export_onnx import LEAST, export
 from inference import load_model
-from prepare.streets import draw_tree
 from runtime.console import escape_output
+from streets import draw_tree
 
 HERE = Path(__file__).resolve().parent
 FILES = "index.html", "style.css", *sorted(path.name for path in HERE.glob("*.js"))

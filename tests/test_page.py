@@ -23,7 +23,7 @@ from export_onnx import export
 from inference import load_model, predict
 from model import UNet
 from page import build
-from prepare.streets import draw_tree
+from streets import draw_tree
 from utils import Classes
 
 pytestmark = [pytest.mark.browser, pytest.mark.slow]
