@@ -14,7 +14,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from streets import draw_tree, ensure_streets, main, scene_paths, tree
+from prepare.streets import main
+from streets import draw_tree, ensure_streets, scene_paths, tree
 from streets.borders import FENCE, WALL
 from streets.canvas import BARS, Camera, Canvas
 from streets.develop import develop
