@@ -23,7 +23,7 @@ from utils import label_map
 
 TTA_SCALES = 0.75, 1.0, 1.25
 MAX_UNTILED = 2**21  # pixels of an image that is predicted in one piece: 2048 x 1024
-TILE = 1024  # height and width, in pixels, of the tiles of a larger one
+TILE = 896  # height and width, in pixels, of the tiles of a larger one: 12 megapixels in 2.5 GiB
 
 
 def load_model(path: str | Path, device: str | torch.device = "cpu") -> UNet:
