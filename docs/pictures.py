@@ -76,7 +76,7 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("camvid", type=Path, help="as python -m prepare.camvid wrote it")
-    parser.add_argument("--scenes", type=int, nargs=2, default=(0, 1), help="of 40 that are drawn")
+    parser.add_argument("--scenes", type=int, nargs=2, default=(2, 28), help="of 40 that are drawn")
     parser.add_argument("--frames", type=int, nargs=3, default=(0, 45, 100), help="of CamVid's val")
     args = parser.parse_args()
     drawn_only, model = (
