@@ -8,7 +8,6 @@ each class, and writes metrics.json and four figures into OUT: metrics.png (the 
 classious.png (IoU per class), confusion.png, and results.png (the best, median and worst scene).
 """
 
-import argparse
 import json
 import sys
 from pathlib import Path
@@ -20,7 +19,7 @@ from figures import percent, plot_confusion, plot_curves, plot_iou, plot_predict
 from inference import load_model
 from model import UNet
 from runtime.checkpoint import load_checkpoint
-from runtime.console import escape_output
+from runtime.console import command_line, escape_output
 from runtime.precision import pick_device
 from streets import ensure_streets
 from utils import ConfusionMatrix
@@ -38,9 +37,7 @@ def table(found: dict) -> str:
 
 def main() -> None:
     escape_output()
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = command_line(__doc__)
     parser.add_argument("checkpoint", type=Path, help="such as runs/camvid/best.pt")
     parser.add_argument("data_root", nargs="?", help="default: where the checkpoint was trained")
     parser.add_argument("--split", default="val", help="val, train or another (default: val)")

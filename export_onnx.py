@@ -18,7 +18,6 @@ what PyTorch gives in fp32 in at least 99.99 % of the pixels (fp16: 99.5 %; int8
 images that gave the ranges).
 """
 
-import argparse
 import copy
 import json
 import sys
@@ -34,7 +33,7 @@ from torch.nn import functional as F
 from inference import load_model
 from model import UNet, normalize
 from quantize import calibration_images, quantize
-from runtime.console import escape_output
+from runtime.console import command_line, escape_output
 
 SIZES = (1, 120, 160), (2, 97, 131), (1, 360, 480)  # N, H, W that the file is checked with
 LEAST = {"fp32": 0.9999, "fp16": 0.995, "int8": 0.95}  # share of the pixels that must agree
@@ -178,9 +177,7 @@ def agreement(model: UNet, path: Path, logits: bool, batches: list[Tensor]) -> f
 
 def main() -> None:
     escape_output()
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = command_line(__doc__)
     parser.add_argument("checkpoint", type=Path, help="such as checkpoints/camvid.pt")
     parser.add_argument("onnx", type=Path, help="file to write")
     parser.add_argument("--logits", action="store_true", help="logits instead of train ids")

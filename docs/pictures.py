@@ -7,7 +7,6 @@ over their right half, and label maps of CamVid's val by checkpoints/camvid.pt. 
 the label maps of all 101 frames of that drive. No photograph of CamVid is in them.
 """
 
-import argparse
 import tempfile
 from pathlib import Path
 
@@ -19,6 +18,7 @@ from tqdm import tqdm
 from dataset import Cityscapes
 from figures import colorize
 from inference import load_model, predict
+from runtime.console import command_line
 from streets import draw_tree
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -72,9 +72,7 @@ def banner(scenes: list[Image.Image], maps: list[Image.Image], names: Image.Imag
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = command_line(__doc__)
     parser.add_argument("camvid", type=Path, help="as python -m prepare.camvid wrote it")
     parser.add_argument("--scenes", type=int, nargs=2, default=(2, 28), help="of 40 that are drawn")
     parser.add_argument("--frames", type=int, nargs=3, default=(0, 45, 100), help="of CamVid's val")

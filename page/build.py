@@ -11,7 +11,6 @@ sends the headers without which browsers give a page no threads; elsewhere the p
 adds them.
 """
 
-import argparse
 import gzip
 import json
 import shutil
@@ -27,7 +26,7 @@ from PIL import Image
 from dataset import Cityscapes
 from export_onnx import LEAST, export
 from inference import load_model
-from runtime.console import escape_output
+from runtime.console import command_line, escape_output
 from streets import draw_tree
 
 HERE = Path(__file__).resolve().parent
@@ -145,9 +144,7 @@ class Handler(SimpleHTTPRequestHandler):
 
 def main() -> None:
     escape_output()
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = command_line(__doc__)
     parser.add_argument("out", type=Path, help="folder, such as runs/page")
     parser.add_argument("--no-serve", action="store_true", help="only gather the files")
     parser.add_argument("--port", type=int, default=8000, help="(default: 8000)")

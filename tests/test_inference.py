@@ -7,31 +7,16 @@ from pathlib import Path
 import pytest
 import torch
 from PIL import Image
+from test_folding import network
 from torch import nn
 from torch.nn import functional as F
 
 from engine import Recipe
 from inference import inference_net, load_model, predict, predict_logits
-from model import UNet
 from runtime.checkpoint import load_checkpoint, save_checkpoint
 from utils import CITYSCAPES, Classes
 
 CHECKPOINTS = Path(__file__).resolve().parent.parent / "checkpoints"
-
-
-def network(**settings) -> UNet:
-    """A U-Net whose batch norms have seen data, so that folding them changes something."""
-    torch.manual_seed(0)
-    model = UNet(**{"width": 4, "depth": 2, **settings})
-    model.classes = CITYSCAPES
-    for module in model.modules():
-        if isinstance(module, nn.BatchNorm2d):
-            nn.init.uniform_(module.weight, 0.5, 2)
-            nn.init.normal_(module.bias)
-    with torch.no_grad():
-        for _ in range(3):
-            model(torch.randint(0, 256, (2, 3, 44, 60), dtype=torch.uint8))
-    return model
 
 
 # Checkpoints

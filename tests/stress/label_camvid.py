@@ -10,7 +10,6 @@ and the oracle goes on with the new network's proposals. At the end the networks
 the third video, of which no frame was labelled.
 """
 
-import argparse
 import json
 import shutil
 import statistics
@@ -37,6 +36,7 @@ from labeling.oracle import best_fill  # noqa: E402
 from labeling.proposals import enlarge, propose, regions, segments, view_of  # noqa: E402
 from labeling.session import open_session  # noqa: E402
 from prepare.camvid import convert, read_labels  # noqa: E402
+from runtime.console import command_line  # noqa: E402
 from runtime.files import atomic_write  # noqa: E402
 from utils import CITYSCAPES, metrics  # noqa: E402
 
@@ -176,9 +176,7 @@ def judge(checkpoint: Path, camvid: Path) -> dict:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = command_line(__doc__)
     parser.add_argument("camvid", type=Path, help="CamVid, as the SegNet tutorial has it")
     parser.add_argument("--photographs", type=int, default=20)
     parser.add_argument("--first", type=int, default=6, help="labelled before the training")
