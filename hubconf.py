@@ -20,8 +20,10 @@ dependencies = ["torch", "torchvision", "numpy", "PIL", "yaml"]
 
 
 def _is_ours(module: object) -> bool:
-    path = getattr(module, "__file__", None) or next(iter(getattr(module, "__path__", [])), "")
-    return bool(path) and Path(path).resolve().is_relative_to(HERE)
+    path = getattr(module, "__file__", None) or next(iter(getattr(module, "__path__", [])), "/")
+    path = Path(path).resolve()
+    # A virtual environment may lie in this directory.
+    return path.is_relative_to(HERE) and "site-packages" not in path.relative_to(HERE).parts
 
 
 def _in_the_way() -> dict:
