@@ -15,6 +15,7 @@ from labeling.oracle import accept, as_runs, fills, fills_needed, label, true_la
 from labeling.proposals import (
     choose_order,
     enlarge,
+    known_classes,
     look,
     propose,
     rank,
@@ -55,6 +56,14 @@ class Painter(torch.nn.Module):
         logits[:, 10, : h // 2], logits[:, 0, h // 2 :, : w // 2] = 9, 9
         logits[:, 0, h // 2 :, w // 2 :] = 1
         return logits
+
+
+@pytest.mark.parametrize(("known", "expected"), [([], ["road", "sky"]), ([10], ["sky"])])
+def test_a_network_knows_what_was_in_its_validation(known, expected):
+    network = Painter()
+    network.known = known
+    mine = Classes(("road", "tram", "sky"), (1, 2, 3), ((0, 0, 0),) * 3)
+    assert known_classes(network, mine) == expected
 
 
 def test_segments_keep_areas_apart_and_cover_all(scene):
