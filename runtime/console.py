@@ -38,22 +38,22 @@ def is_notebook() -> bool:
 
 
 class _CellLine:
-    """A line of a notebook's cell, which `write` replaces.
+    """The line of a notebook's cell that `write` replaces: one for all bars of the cell.
 
     A bar of ipywidgets would stay in the saved notebook as text, one for each epoch.
     """
 
-    def __init__(self):
-        self.display = None
+    cell, display = None, None  # the run of the cell whose line it is
 
     def write(self, text: str) -> None:
-        from IPython.display import display
+        from IPython import display, get_ipython
 
-        data = {"text/plain": text.strip()}
-        if self.display is None:
-            self.display = display(data, raw=True, display_id=True)
+        data, cell = {"text/plain": text.strip()}, get_ipython().execution_count
+        if _CellLine.cell == cell:
+            _CellLine.display.update(data, raw=True)
         else:
-            self.display.update(data, raw=True)
+            handle = display.display(data, raw=True, display_id=True)
+            _CellLine.cell, _CellLine.display = cell, handle
 
     def flush(self) -> None:
         pass

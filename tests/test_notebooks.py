@@ -37,10 +37,13 @@ def papermill(notebook: str, executed: Path, /, *args, **parameters) -> nbformat
     return nbformat.read(executed, as_version=4)
 
 
-@pytest.mark.parametrize("name", ["trainer", "test", "studies"])
-def test_a_notebook_says_what_its_language_is_so_that_nbconvert_writes_a_script(name):
-    found = nbformat.read(f"{name}.ipynb", as_version=4).metadata.language_info
-    assert found.file_extension == ".py" and found.nbconvert_exporter == "python"
+@pytest.mark.parametrize("name", ["trainer", "test", "studies", "label"])
+def test_a_notebook_is_kept_as_jupyterlab_saves_it(name):
+    found = nbformat.read(f"{name}.ipynb", as_version=4).metadata
+    assert found.kernelspec.display_name == "Python 3 (ipykernel)"  # else opening it is a change
+    # By these nbconvert knows that it makes a script.
+    language = found.language_info
+    assert language.file_extension == ".py" and language.nbconvert_exporter == "python"
 
 
 def outputs(notebook: nbformat.NotebookNode) -> str:
@@ -58,9 +61,12 @@ def trained(streets, tmp_path_factory) -> tuple[Path, nbformat.NotebookNode]:
     return run, papermill("trainer.ipynb", out, recipe=recipe, run=run, data_root=streets, lr=0.002)
 
 
-def test_progress_bars_leave_nothing_in_a_saved_notebook(trained):
+def test_all_progress_bars_of_a_cell_leave_one_empty_line_in_a_saved_notebook(trained):
     _, notebook = trained
     assert "%|" not in outputs(notebook) and "it/s" not in outputs(notebook)
+    empty = {"text/plain": ""}
+    counts = [sum(o.get("data") == empty for o in c.get("outputs", [])) for c in notebook.cells]
+    assert max(counts) == 1
 
 
 def test_the_trainer_leaves_checkpoints_history_and_figures(trained):
