@@ -62,3 +62,9 @@ class _CellLine:
 def command_line(doc: str) -> ArgumentParser:
     """A parser of options, whose `--help` shows `doc` as it is written."""
     return ArgumentParser(description=doc, formatter_class=RawDescriptionHelpFormatter)
+
+
+def table(head: list[str], rows: list[list], left: int = 1) -> str:
+    """A table in Markdown, its first `left` columns aligned to the left, the others to the right."""
+    lines = [head, ["---"] * left + ["---:"] * (len(head) - left), *rows]
+    return "\n".join(f"| {' | '.join(map(str, line))} |" for line in lines)

@@ -41,9 +41,14 @@ def commit() -> str | None:
     return head.stdout.strip() + "-dirty" * changed
 
 
-def write_record(path: Path, module: str, found: dict) -> None:
-    """Write and print as JSON what `module` found, with its command line and the machine."""
+def provenance(module: str) -> dict[str, str | None]:
+    """The command line of `module`, which is running, with the machine and the commit."""
     command = shlex.join(["python", "-m", module, *sys.argv[1:]])
-    text = json.dumps({**found, "command": command, "machine": machine()}, indent=1) + "\n"
+    return {"command": command, "machine": machine(), "commit": commit()}
+
+
+def write_record(path: Path, module: str, found: dict) -> None:
+    """Write and print as JSON what `module` found, with its `provenance`."""
+    text = json.dumps({**found, **provenance(module)}, indent=1) + "\n"
     path.write_text(text)
     print(text, end="")

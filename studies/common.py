@@ -1,4 +1,7 @@
-"""What the studies share: where the records are, and which run a recipe stands for."""
+"""What the studies share: their records, and a training that says how far it is.
+
+studies/records/<name>.jsonl has a line for each run, with the command that repeats it.
+"""
 
 import hashlib
 import json
@@ -8,11 +11,48 @@ from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 
-from engine import Recipe
+from torch import nn
+from torch.utils.data import DataLoader
+
+from engine import Recipe, fit
 from engine.loaders import message
+from figures import percent
 from runtime.checkpoint import MAY_CHANGE
+from runtime.files import atomic_write
+from runtime.machine import provenance
 
 RECORDS = Path(__file__).with_name("records")
+
+
+def read(name: str, folder: Path | None = None) -> list[dict]:
+    """The runs on record, in the order in which they ended; [] if there are none."""
+    path = (folder or RECORDS) / f"{name}.jsonl"
+    lines = path.read_text(encoding="utf-8").splitlines() if path.exists() else []
+    return [json.loads(line) for line in lines]
+
+
+def find(name: str, **fields) -> dict | None:
+    """The last run on record that has these fields, or None."""
+    found = (run for run in reversed(read(name)) if fields.items() <= run.items())
+    return next(found, None)
+
+
+def add(name: str, module: str, run: dict) -> None:
+    """Add a run of `studies.<module>` to a record, which is written whole or not at all."""
+    runs = [*read(name), {**provenance(f"studies.{module}"), **run}]
+    RECORDS.mkdir(parents=True, exist_ok=True)
+    lines = "".join(json.dumps(each, ensure_ascii=False) + "\n" for each in runs)
+    atomic_write(RECORDS / f"{name}.jsonl", lines.encode())
+
+
+def train(
+    model: nn.Module, loaders: tuple[DataLoader, ...], recipe: Recipe, run: Path, name: str
+) -> Iterator[dict]:
+    """Train `name`, or go on, in the directory `run`; prints and yields the epochs' records."""
+    for record in fit(model, *loaders, recipe, run):
+        epoch, seconds = f"epoch {record['epoch']} of {recipe.epochs}", f"{record['seconds']:.0f} s"
+        print(f"{name}: {epoch}, mIoU {percent(record['mIoU'])}, {seconds}", flush=True)
+        yield record
 
 
 def identity(recipe: Recipe) -> dict:

@@ -19,7 +19,6 @@ Runs from Streets' weights, also after no image, say how many fills an oracle ne
 of 0006R0 to 95 % of its labels, from nothing and from their proposal: the median of twenty frames.
 """
 
-import json
 from pathlib import Path
 from statistics import mean, median
 from typing import NamedTuple
@@ -33,44 +32,47 @@ from torch.utils.data import DataLoader
 
 from data_io.image_io import read_grey, read_image
 from dataset import Cityscapes
-from engine import Recipe, evaluate, fit, make_loader, make_model
+from engine import Recipe, evaluate, make_loader, make_model
 from engine.augment import make_transforms
 from inference import load_model
 from labeling.oracle import accept, fills_needed
 from labeling.proposals import choose_order, look, propose, regions, segments, uncertainty
 from model import UNet
 from runtime.console import command_line, progress_bar
-from runtime.files import atomic_write
-from runtime.machine import ROOT, commit, machine
-from studies.common import RECORDS, errors_shown, identity
+from runtime.console import table as markdown
+from runtime.machine import ROOT
+from studies.common import add, errors_shown, find, identity, read, train
+from studies.report import spread
 from utils import CITYSCAPES, metrics
 
-RECORD = RECORDS / "labels.json"
 UNSEEN = "0006r0"
-ALL = 0  # stands for all images
-COUNTS = 5, 10, 20, 50, 100, ALL
+COUNTS = 5, 10, 20, 50, 100, None  # all
 EPOCHS = 16  # of all images, or as many repeated ones
-JUDGED = 20  # frames whose fills are counted
+FRAMES = 20  # whose fills are counted
 VOID = 0
 
 
 class Run(NamedTuple):
-    """A training on `count` images. `start` is `streets` or `random`."""
+    """A training on `count` images, None for all. `start` is `streets` or `random`.
 
-    count: int
+    After no image, that is the network of Streets, or no network at all.
+    """
+
+    count: int | None
     start: str
     choice: str
     pixels: float
     seed: int
 
     def __str__(self) -> str:
-        images = f"{self.count or 'all'} images, {self.choice}, {self.pixels:.0%} of the pixels"
+        count = "all" if self.count is None else self.count
+        images = f"{count} images, {self.choice}, {self.pixels:.0%} of the pixels"
         return f"{images}, from {self.start} weights, seed {self.seed}"
 
 
 def plan(seeds: list[int]) -> list[Run]:
     """All runs, seed by seed."""
-    runs = []
+    runs = [Run(0, start, "none", 1.0, 0) for start in ("random", "streets")]
     for seed in seeds:
         for start in ("streets", "random"):
             runs += [Run(count, start, "at random", 1.0, seed) for count in COUNTS]
@@ -79,26 +81,9 @@ def plan(seeds: list[int]) -> list[Run]:
     return runs
 
 
-def read() -> list[dict]:
-    """The finished runs; [] if there are none."""
-    return json.loads(RECORD.read_text())["runs"] if RECORD.exists() else []
-
-
-def find(run: Run) -> dict | None:
-    """The record of a run, or None."""
-    return next((entry for entry in read() if entry["run"] == list(run)), None)
-
-
-def add(entry: dict) -> None:
-    """Write a finished run into the record, whole or not at all."""
-    lines = ",\n".join(json.dumps(each) for each in [*read(), entry])
-    text = f'{{"repeat": "python -m studies.labels --seeds 0 1 2", "runs": [\n{lines}\n]}}\n'
-    atomic_write(RECORD, text.encode())
-
-
 def choose(run: Run, scenes: Cityscapes, streets: Path) -> list[int]:
     """Which images a run is trained on: their indices."""
-    count = run.count or len(scenes)
+    count = len(scenes) if run.count is None else run.count
     if run.choice == "evenly":
         return [(2 * i + 1) * len(scenes) // (2 * count) for i in range(count)]
     generator = torch.Generator().manual_seed(run.seed)
@@ -118,7 +103,7 @@ def choose(run: Run, scenes: Cityscapes, streets: Path) -> list[int]:
 
 
 def label_in_part(run: Run, scenes: Cityscapes, indices: list[int], folder: Path) -> list[str]:
-    """Label files of a share of the pixels, in whole segments drawn at random; their paths."""
+    """Label files of `run.pixels` of the pixels, in segments drawn at random; their paths."""
     folder.mkdir(parents=True, exist_ok=True)
     draw, paths = np.random.default_rng(run.seed), []
     for i in indices:
@@ -133,28 +118,26 @@ def label_in_part(run: Run, scenes: Cityscapes, indices: list[int], folder: Path
 
 def make_loaders(
     run: Run, recipe: Recipe, streets: Path, folder: Path
-) -> tuple[DataLoader, DataLoader, Cityscapes]:
-    """Training batches, those of a tenth of the unseen video, and all of that."""
-    read_as = {"downscale": recipe.downscale}
-    train = Cityscapes(
-        *(recipe.data_root, "train", "fine", make_transforms(recipe), recipe.seed),
-        hold_out=[UNSEEN],
-        **read_as,
-    )
-    length, indices = len(train), choose(run, train, streets)
-    targets = [train.targets[i] for i in indices]
+) -> tuple[DataLoader, DataLoader]:
+    """Training batches, and those of a tenth of the unseen video."""
+    options = {"transforms": make_transforms(recipe), "seed": recipe.seed, "hold_out": [UNSEEN]}
+    scenes = Cityscapes(recipe.data_root, downscale=recipe.downscale, **options)
+    length, indices = len(scenes), choose(run, scenes, streets)
+    targets = [scenes.targets[i] for i in indices]
     if run.pixels < 1:
-        targets = label_in_part(run, train, indices, folder / "masks")
-    images = [train.images[i] for i in indices]
+        targets = label_in_part(run, scenes, indices, folder / "masks")
+    images = [scenes.images[i] for i in indices]
     times = length // len(images) + 1
-    train.images, train.targets = ((each * times)[:length] for each in (images, targets))
-    few, unseen = (
-        Cityscapes(recipe.data_root, cities=[UNSEEN], downscale_labels=False, **read_as)
-        for _ in range(2)
-    )
+    scenes.images, scenes.targets = ((each * times)[:length] for each in (images, targets))
+    few = unseen_video(recipe.data_root, recipe.downscale)
     few.images, few.targets = few.images[::10], few.targets[::10]
-    loaders = [make_loader(train, recipe.batch_size, True), make_loader(few, 8, False)]
-    return *loaders, unseen
+    return make_loader(scenes, recipe.batch_size, True), make_loader(few, 8, False)
+
+
+def unseen_video(data_root: str, downscale: int = 1) -> Cityscapes:
+    """Its images downscaled, its labels at full resolution."""
+    options = {"downscale": downscale, "downscale_labels": False}
+    return Cityscapes(data_root, cities=[UNSEEN], **options)
 
 
 def count_fills(model: UNet | None, unseen: Cityscapes) -> float | None:
@@ -163,7 +146,7 @@ def count_fills(model: UNet | None, unseen: Cityscapes) -> float | None:
     None where segments are too coarse for most frames.
     """
     counts = []
-    for i in range(0, len(unseen), len(unseen) // JUDGED):
+    for i in range(0, len(unseen), len(unseen) // FRAMES):
         image, truth = read_image(unseen.images[i]), read_grey(unseen.targets[i]).numpy()
         found, mask = segments(image), np.full(truth.shape, VOID, dtype=np.uint8)
         maps = [found]
@@ -175,51 +158,52 @@ def count_fills(model: UNet | None, unseen: Cityscapes) -> float | None:
     return middle if np.isfinite(middle) else None
 
 
-def perform(run: Run, data_root: str, streets: Path, folder: Path) -> dict:
-    """Train, or go on, in `folder`, and evaluate the last epoch; the entry of the record."""
+def perform(run: Run, unseen: Cityscapes, streets: Path, folder: Path) -> dict:
+    """Train, or go on, in `folder`, and evaluate the last epoch; what to record."""
+    if run.count == 0:
+        model = load_model(streets) if run.start == "streets" else None
+        return {"fills": count_fills(model, unseen)}
     init = str(streets) if run.start == "streets" else None
-    changes = {"data_root": data_root, "init": init, "seed": run.seed, "epochs": EPOCHS}
+    changes = {"data_root": str(unseen.root), "init": init, "seed": run.seed, "epochs": EPOCHS}
     recipe = Recipe.from_file(ROOT / "recipes" / "own.yaml", **changes)
-    train, few, unseen = make_loaders(run, recipe, streets, folder)
-    model, seconds = make_model(recipe, train.dataset.classes), 0.0
-    for record in fit(model, train, few, recipe, folder):
-        seconds += record["seconds"]
-        print(f"{run}: epoch {record['epoch']} of {EPOCHS}, mIoU {record['mIoU']:.1%}", flush=True)
-    loader = make_loader(unseen, 8, False)
+    loaders = make_loaders(run, recipe, streets, folder)
+    model = make_model(recipe, unseen.classes)
+    records = list(train(model, loaders, recipe, folder, str(run)))
+    loader = make_loader(unseen_video(recipe.data_root, recipe.downscale), 8, False)
     _, confusion = evaluate(model, loader, precision=recipe.precision)
     found = metrics(confusion, CITYSCAPES)
-    entry = {"run": run, "mIoU": found["mIoU"], "accuracy": found["val_accuracy"]}
-    if run.start == "streets":
-        entry["fills"] = count_fills(model, unseen)
-    entry |= {"seconds": round(seconds), "precision": record["precision"], "iou": found["iou"]}
-    return entry | {"recipe": identity(recipe), "machine": machine(), "commit": commit()}
+    return {
+        "mIoU": found["mIoU"],
+        "accuracy": found["val_accuracy"],
+        "iou": found["iou"],
+        "fills": count_fills(model, unseen) if init else None,
+        "seconds": round(sum(record["seconds"] for record in records)),
+        "precision": records[-1]["precision"],
+        "recipe": identity(recipe),
+    }
 
 
 def of(runs: list[dict], figure: str, **wanted) -> list[float]:
     """A figure of the runs with these fields, a seed after the other."""
-    runs = [each for each in runs if each["run"]]
-    kept = (each for each in runs if wanted.items() <= Run(*each["run"])._asdict().items())
-    return [each[figure] for each in kept if each.get(figure) is not None]
+    kept = (run.get(figure) for run in runs if wanted.items() <= run.items())
+    return [value for value in kept if value is not None]
 
 
 def table(runs: list[dict]) -> str:
-    """What is on record, as Markdown."""
-    fills = next((each["fills"] for each in runs if each["run"] is None), {})
-    runs = [each for each in runs if each["run"]]
-    lines = ["| images | weights | chosen | pixels | seeds | mIoU | accuracy | fills to 95 % |"]
-    lines.append("|---:|---|---|---:|---:|---:|---:|---:|")
-    for arm in dict.fromkeys(Run(*each["run"])._replace(seed=0) for each in runs):
-        fields = {k: v for k, v in arm._asdict().items() if k != "seed"}
-        mious, accuracies = of(runs, "mIoU", **fields), of(runs, "accuracy", **fields)
-        spread = f" ± {100 * np.std(mious, ddof=1):.1f}" if len(mious) > 1 else ""
-        filled = f"{mean(counts):.0f}" if (counts := of(runs, "fills", **fields)) else ""
-        lines.append(
-            f"| {arm.count or 'all'} | {arm.start} | {arm.choice} | {arm.pixels:.0%} "
-            f"| {len(mious)} | {100 * mean(mious):.1f}{spread} "
-            f"| {100 * mean(accuracies):.1f} | {filled} |"
+    """What is on record, as Markdown: the mean over the seeds, of mIoU ± standard deviation."""
+    rows = []
+    arms = [{name: run[name] for name in Run._fields if name != "seed"} for run in runs]
+    for arm in (arm for i, arm in enumerate(arms) if arm not in arms[:i]):
+        mious, accuracies, fills = (of(runs, name, **arm) for name in ("mIoU", "accuracy", "fills"))
+        middle, deviation = spread(100 * miou for miou in mious or [0])
+        rows.append(
+            [*("all" if value is None else value for value in arm.values()), len(mious)]
+            + [f"{middle:.1f} ± {deviation:.1f}" if mious else ""]
+            + [f"{100 * mean(accuracies):.1f}" if mious else ""]
+            + [f"{mean(fills):.0f}" if fills else ""]
         )
-    lines += [f"\nFills without a training, {how}: {n:.0f}." for how, n in fills.items()]
-    return "\n".join(lines)
+    head = ["images", "weights", "chosen", "pixels", "seeds", "mIoU", "accuracy", "fills to 95 %"]
+    return markdown(head, rows, 3)
 
 
 def plot(runs: list[dict], total: int) -> Figure:
@@ -228,16 +212,11 @@ def plot(runs: list[dict], total: int) -> Figure:
     for ax, name in zip(figure.subplots(1, 2), ("mIoU", "accuracy"), strict=True):
         for start, color in (("streets", "C0"), ("random", "C1")):
             arm = {"start": start, "choice": "at random", "pixels": 1.0}
-            points = {count or total: of(runs, name, count=count, **arm) for count in COUNTS}
-            points = {count: values for count, values in points.items() if values}
-            for count, values in points.items():
+            found = {count or total: of(runs, name, count=count, **arm) for count in COUNTS}
+            for count, values in found.items():
                 ax.scatter([count] * len(values), values, s=8, color=color, alpha=0.5)
-            ax.plot(
-                list(points),
-                [mean(v) for v in points.values()],
-                color,
-                label=f"from {start} weights",
-            )
+            means = {count: mean(values) for count, values in found.items() if values}
+            ax.plot([*means], [*means.values()], color, label=f"from {start} weights")
         ax.set(xscale="log", xlabel="labelled images", ylabel=f"{name} on a video not seen")
         ax.set_xticks([count or total for count in COUNTS], [count or total for count in COUNTS])
         ax.yaxis.set_major_formatter(PercentFormatter(1))
@@ -246,6 +225,7 @@ def plot(runs: list[dict], total: int) -> Figure:
     return figure
 
 
+@errors_shown()
 def main() -> None:
     parser = command_line(__doc__)
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2], help="default: 0 1 2")
@@ -254,21 +234,16 @@ def main() -> None:
     parser.add_argument("--runs", type=Path, default=Path("runs/labels"), help="of checkpoints")
     parser.add_argument("--figure", action="store_true", help="draw what is on record")
     args = parser.parse_args()
-    with errors_shown():
-        scenes = Cityscapes(args.camvid, hold_out=[UNSEEN])
-        if args.figure:
-            plot(read(), len(scenes)).savefig(ROOT / "images" / "labels.png", dpi=120)
-            print(table(read()))
-            return
-        unseen = Cityscapes(args.camvid, cities=[UNSEEN])
-        if not any(entry["run"] is None for entry in read()):
-            fills = {"nothing": count_fills(None, unseen)}
-            fills["no image"] = count_fills(load_model(args.streets), unseen)
-            add({"run": None, "fills": fills})
-        for run in plan(args.seeds):
-            if find(run) is None:
-                name = "-".join(map(str, run)).replace(" ", "-")
-                add(perform(run, args.camvid, args.streets, args.runs / name))
+    if args.figure:
+        total = len(Cityscapes(args.camvid, hold_out=[UNSEEN]))
+        plot(read("labels"), total).savefig(ROOT / "images" / "labels.png", dpi=120)
+        return print(table(read("labels")))
+    unseen = unseen_video(args.camvid)
+    for run in plan(args.seeds):
+        if find("labels", **run._asdict()) is None:
+            name = "-".join(map(str, run)).replace(" ", "-")
+            found = perform(run, unseen, args.streets, args.runs / name)
+            add("labels", "labels", {**run._asdict(), **found})
     print("all runs are on record; now: python -m studies.labels --figure")
 
 

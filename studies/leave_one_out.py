@@ -10,7 +10,6 @@ repeated. One that was stopped goes on, in runs/leave-one-out/. The command take
 recipe, as train.py does.
 """
 
-import json
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -18,13 +17,10 @@ from pathlib import Path
 from torch.utils.data import DataLoader
 
 from dataset import Cityscapes
-from engine import Recipe, evaluate, fit, make_loader, make_loaders, make_model
+from engine import Recipe, evaluate, make_loader, make_loaders, make_model
 from engine.recipe import parse_recipe, recipe_parser
-from runtime.machine import commit, machine
-from studies.common import RECORDS, digest, errors_shown, identity, is_of
+from studies.common import add, digest, errors_shown, identity, is_of, read, train
 from utils import metrics
-
-RECORD = RECORDS / "leave-one-out.jsonl"
 
 
 def differences(recipe: Recipe, path: str | None) -> dict:
@@ -33,39 +29,41 @@ def differences(recipe: Recipe, path: str | None) -> dict:
     return {"file": path} | {k: v for k, v in identity(recipe).items() if v != base[k]}
 
 
-def run_fold(recipe: Recipe, city: str, run: Path) -> dict:
+def run_fold(recipe: Recipe, city: str) -> dict:
     """Train without a city; the last epoch's metrics on that city's images, at full resolution."""
+    run = Path("runs/leave-one-out") / f"{digest(recipe)}-{city}"
     recipe = replace(recipe, hold_out=(*recipe.hold_out, city))
     train_loader, _ = make_loaders(recipe)
     # `fit` wants a validation after every epoch: a tenth of the frames, for the curve.
     few, full = held_out(recipe, city, every=10), held_out(recipe, city)
-    model, seconds = make_model(recipe, full.dataset.classes), 0
-    for record in fit(model, train_loader, few, recipe, run):
-        seconds += record["seconds"]
-        print(f"{city} epoch {record['epoch']}: mIoU {record['mIoU']:.1%}", flush=True)
-    _, confusion = evaluate(model, full, precision=record["precision"])
-    return {**record, **metrics(confusion, full.dataset.classes), "seconds": seconds}
+    model = make_model(recipe, full.dataset.classes)
+    records = list(train(model, (train_loader, few), recipe, run, city))
+    precision = records[-1]["precision"]
+    _, confusion = evaluate(model, full, precision=precision)
+    seconds = sum(record["seconds"] for record in records)
+    found = metrics(confusion, full.dataset.classes)
+    return {**found, "seconds": seconds, "precision": precision}
 
 
 def held_out(recipe: Recipe, city: str, every: int = 1) -> DataLoader:
     """Batches of the city's training images, all or one in `every`; labels of full resolution."""
-    read = {"downscale": recipe.downscale, "downscale_labels": False}
-    scenes = Cityscapes(recipe.data_root, recipe.train_split, cities=[city], **read)
+    read_as = {"downscale": recipe.downscale, "downscale_labels": False}
+    scenes = Cityscapes(recipe.data_root, recipe.train_split, cities=[city], **read_as)
     # There is no cache here, which would know its entries by their index among all images.
     scenes.images, scenes.targets = scenes.images[::every], scenes.targets[::every]
     return make_loader(scenes, min(recipe.batch_size, 8), False, recipe.workers)
 
 
 def summary(folds: dict[str, dict]) -> dict:
-    """Scores of each city, their mean, and the minutes, for the record."""
-    mious = {city: fold["mIoU"] for city, fold in folds.items()}
+    """Figures of each city, the mean of their mIoUs, and the minutes, for the record."""
+    mious = [fold["mIoU"] for fold in folds.values()]
     known = {
         city: {name: round(v, 3) for name, v in fold["iou"].items() if v is not None}
         for city, fold in folds.items()
     }
     return {
-        "mean": round(sum(mious.values()) / len(mious), 4),
-        "mIoU": {city: round(value, 4) for city, value in mious.items()},
+        "mean": round(sum(mious) / len(mious), 4),
+        "mIoU": {city: round(fold["mIoU"], 4) for city, fold in folds.items()},
         "accuracy": {city: round(fold["val_accuracy"], 4) for city, fold in folds.items()},
         "iou": known,
         "minutes": round(sum(fold["seconds"] for fold in folds.values()) / 60, 1),
@@ -73,22 +71,16 @@ def summary(folds: dict[str, dict]) -> dict:
     }
 
 
+@errors_shown()
 def main() -> None:
-    with errors_shown():
-        recipe, args = parse_recipe(recipe_parser(__doc__))
-        lines = RECORD.read_text().splitlines() if RECORD.exists() else []
-        if any(is_of(json.loads(line)["recipe"], recipe) for line in lines):
-            sys.exit(f"this run is in {RECORD.name} already")
-        cities = {Path(image).parent.name for image in Cityscapes(recipe.data_root).images}
-        folds = {}
-        for city in sorted(cities - {*recipe.hold_out}):
-            run = Path("runs/leave-one-out") / f"{digest(recipe)}-{city}"
-            folds[city] = run_fold(recipe, city, run)
-    line = {"run": differences(recipe, args.recipe), "seed": recipe.seed, **summary(folds)}
-    line |= {"machine": machine(), "commit": commit(), "recipe": identity(recipe)}
-    with open(RECORD, "a") as file:
-        file.write(json.dumps(line) + "\n")
-    print(f"mean mIoU {line['mean']:.1%} after {line['minutes']} minutes: {RECORD}")
+    recipe, args = parse_recipe(recipe_parser(__doc__))
+    if any(is_of(run["recipe"], recipe) for run in read("leave-one-out")):
+        sys.exit("this run is in leave-one-out.jsonl already")
+    cities = {Path(image).parent.name for image in Cityscapes(recipe.data_root).images}
+    folds = {city: run_fold(recipe, city) for city in sorted(cities - {*recipe.hold_out})}
+    run = {"run": differences(recipe, args.recipe), "seed": recipe.seed, **summary(folds)}
+    add("leave-one-out", "leave_one_out", {**run, "recipe": identity(recipe)})
+    print(f"mean mIoU {run['mean']:.1%} after {run['minutes']} minutes")
 
 
 if __name__ == "__main__":

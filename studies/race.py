@@ -8,15 +8,12 @@ segmentation-models-pytorch's Unet (resnet18 encoder, no pretrained weights) and
 train with the loop of their tutorials: full frames, random flip, batches of 8, Adam at 1e-3,
 cross-entropy. All use the same loader with as many workers, and compute in what the processor is
 fast in (peers in bf16 also in channels-last layout, which is then their fastest). Only training is
-timed, not the evaluation on val, at full resolution, between turns. The result goes to
-studies/records/race.json, where it replaces one of the same minutes and seed. images/race.png shows
-all of them.
+timed, not the evaluation on val, at full resolution, between turns. The result is added to
+studies/records/race.jsonl. images/race.png shows the last one of each seed.
 """
 
 import copy
 import itertools
-import json
-import sys
 import time
 from collections.abc import Callable, Iterator
 from functools import partial
@@ -33,15 +30,14 @@ from bench.training import our_epoch
 from dataset import Cityscapes
 from engine import Recipe, evaluate_split, make_loaders, make_model
 from engine.loaders import set_epoch
-from runtime.console import command_line
-from runtime.machine import ROOT, machine
+from runtime.console import command_line, table
+from runtime.machine import ROOT
 from runtime.precision import DTYPES, pick_precision
-from studies.common import RECORDS, errors_shown
+from studies.common import add, errors_shown, read
 from tests.plain import plain_input, plain_step
 from utils import CITYSCAPES, IGNORE_INDEX, ConfusionMatrix
 
 RECIPE = ROOT / "recipes/camvid-quick.yaml"
-RECORD, FIGURE = RECORDS / "race.json", ROOT / "images/race.png"
 NAMES = ("ours", "smp", "monai")
 TURN = 60  # seconds that a peer trains between two evaluations; ours trains an epoch
 GOAL = 0.4  # mIoU
@@ -157,26 +153,20 @@ def main() -> None:
         Cityscapes(args.data_root, "val")
     contenders = {name: partial(contender, name, args.data_root, args.seed) for name in args.only}
     curves = race(contenders, args.minutes * 60)
-    run = {
-        "seed": args.seed,
-        "minutes": args.minutes,
-        "command": " ".join(["python -m studies.race", *sys.argv[1:]]),
-        "machine": machine(),
-        f"minutes to {GOAL:.0%} mIoU": {name: reached(curve) for name, curve in curves.items()},
-        "curves": curves,
-    }
-    runs = json.loads(RECORD.read_text())["runs"] if RECORD.exists() else []
-    runs = {(each["minutes"], each["seed"]): each for each in [*runs, run]}
-    runs = [runs[key] for key in sorted(runs)]
-    RECORD.write_text(json.dumps({"runs": runs}, indent=1))
-    alike = [each for each in runs if each["minutes"] == args.minutes]
-    plot(alike).savefig(FIGURE, dpi=120)
-    for run in alike:
+    times = {name: reached(curve) for name, curve in curves.items()}
+    run = {"minutes": args.minutes, "seed": args.seed, f"minutes to {GOAL:.0%} mIoU": times}
+    add("race", "race", {**run, "curves": curves})
+    runs = {each["seed"]: each for each in read("race") if each["minutes"] == args.minutes}
+    plot([runs[seed] for seed in sorted(runs)]).savefig(ROOT / "images/race.png", dpi=120)
+    rows = []
+    for seed, run in sorted(runs.items()):
         for name, curve in run["curves"].items():
-            minutes = reached(curve)
-            when = f"after {minutes:.1f} minutes" if minutes else "not reached"
-            best = max(miou for _, miou in curve)
-            print(f"seed {run['seed']}: {LABELS[name]}: {GOAL:.0%} {when}; at best {best:.1%}")
+            points = curve[-1], max(curve, key=lambda point: point[1])
+            texts = [f"{miou:.1%} after {minutes:.1f} min" for minutes, miou in points]
+            when = reached(curve)
+            rows.append([seed, LABELS[name], *texts, f"{when:.1f} min" if when else "not reached"])
+    head = ["seed", "network", "mIoU at the end", "highest mIoU", f"{GOAL:.0%} after"]
+    print(table(head, rows, 2))
 
 
 if __name__ == "__main__":

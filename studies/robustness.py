@@ -3,12 +3,11 @@
     python -m studies.robustness checkpoints/camvid.pt data/camvid
 
 mIoU and pixel accuracy on val, clean and under each corruption; the same random numbers in each
-call. Prints a table and adds it to studies/records/robustness.json under the checkpoint's checksum.
-Draws images/robustness.png of all that are there: mIoU in per cent of the clean one's.
+call. Prints a table, adds a line to studies/records/robustness.jsonl, and draws
+images/robustness.png of all that are there: mIoU in per cent of the clean one's.
 """
 
 import hashlib
-import json
 import statistics
 from collections.abc import Callable
 from pathlib import Path
@@ -27,11 +26,9 @@ from engine.augment import to_bytes
 from inference import load_model
 from model import UNet
 from runtime.console import command_line
-from runtime.machine import ROOT, machine
+from runtime.machine import ROOT
 from runtime.precision import pick_device
-from studies.common import RECORDS, errors_shown
-
-RECORD, FIGURE = RECORDS / "robustness.json", ROOT / "images/robustness.png"
+from studies.common import add, errors_shown, read
 
 
 def filtered(kind: ImageFilter.Filter) -> Callable:
@@ -78,21 +75,21 @@ def measure(model: UNet, data_root: str) -> dict[str, dict[str, float]]:
 
 
 def relative(found: dict) -> dict[str, float]:
-    """mIoU under each corruption as a share of the clean one's."""
+    """mIoU under each corruption, as a part of the clean one's."""
     clean = found["clean"]["mIoU"]
     return {name: f["mIoU"] / clean for name, f in found.items() if name != "clean"}
 
 
-def plot(runs: dict[str, dict]) -> Figure:
+def plot(runs: list[dict]) -> Figure:
     """A group of bars for each corruption, a bar for each checkpoint."""
     figure = Figure(figsize=(8, 6), layout="constrained")
     ax = figure.subplots()
     height = 0.8 / len(runs)
-    for i, run in enumerate(runs.values()):
-        shares = relative(run["found"])
+    for i, run in enumerate(runs):
+        kept = relative(run["found"])
         label = f"{run['checkpoint']}, clean {run['found']['clean']['mIoU']:.1%}"
-        ax.barh([n + i * height for n in range(len(shares))], shares.values(), height, label=label)
-    ax.set_yticks([n + 0.4 - height / 2 for n in range(len(shares))], shares)
+        ax.barh([n + i * height for n in range(len(kept))], kept.values(), height, label=label)
+    ax.set_yticks([n + 0.4 - height / 2 for n in range(len(kept))], kept)
     ax.invert_yaxis()
     ax.axvline(1, color="0.3", lw=1)
     ax.xaxis.set_major_formatter(PercentFormatter(1))
@@ -101,25 +98,25 @@ def plot(runs: dict[str, dict]) -> Figure:
     return figure
 
 
+@errors_shown()
 def main() -> None:
     parser = command_line(__doc__)
     parser.add_argument("checkpoint", type=Path)
     parser.add_argument("data_root", nargs="?", default="data/camvid")
     args = parser.parse_args()
-    with errors_shown():
-        model = load_model(args.checkpoint, pick_device())
-        if model.downscale > 1:
-            raise ValueError(f"{args.checkpoint} sees downscaled images: take one that does not")
-        found = measure(model, args.data_root)
-    shares = relative(found)
-    worst = min(shares, key=shares.get)
-    mean = statistics.mean(shares.values())
-    print(f"mean {mean:.1%} of clean, worst {shares[worst]:.1%} ({worst})")
-    runs = json.loads(RECORD.read_text()) if RECORD.exists() else {}
+    model = load_model(args.checkpoint, pick_device())
+    if model.downscale > 1:
+        raise ValueError(f"{args.checkpoint} sees downscaled images: take one that does not")
+    found = measure(model, args.data_root)
+    kept = relative(found)
+    worst = min(kept, key=kept.get)
+    mean = statistics.mean(kept.values())
+    print(f"mean {mean:.1%} of clean, worst {kept[worst]:.1%} ({worst})")
     digest = hashlib.sha256(args.checkpoint.read_bytes()).hexdigest()[:12]
-    runs[digest] = {"checkpoint": args.checkpoint.name, "machine": machine(), "found": found}
-    RECORD.write_text(json.dumps(runs, indent=1))
-    plot(runs).savefig(FIGURE, dpi=120)
+    run = {"checkpoint": args.checkpoint.name, "sha256": digest, "found": found}
+    add("robustness", "robustness", run)
+    latest = {run["sha256"]: run for run in read("robustness")}
+    plot([*latest.values()]).savefig(ROOT / "images/robustness.png", dpi=120)
 
 
 if __name__ == "__main__":

@@ -6,8 +6,8 @@
 The first trains what is not on record yet. The second prints the tables and draws the figures. A
 study is a dict of arms, of which each changes the setting below in one thing; an arm that another
 study has run with the same recipe is not trained again. Seed 0 of all arms comes first, then seed
-1. A run that ends is written at once into studies/records/<study>.json. One that was stopped goes
-on from its last epoch, in runs/studies/, with the same command.
+1. A run that ends is added at once to studies/records/<study>.jsonl. One that was stopped goes on
+from its last epoch, in runs/studies/, with the same command.
 
 The setting is the reference recipe's at a size that two cores can afford. It was chosen before any
 result was known, by its time: on two cores with AVX512 a run takes some 5 minutes on CamVid in bf16
@@ -25,22 +25,17 @@ With and without batch norm the learning rate is the best of three, by mIoU on v
 is not counted, 100, on each data set for itself.
 """
 
-import json
-from collections.abc import Callable
 from pathlib import Path
 from statistics import mean
 from typing import NamedTuple
 
 from dataset import Cityscapes
-from engine import Recipe, evaluate, fit, make_loader, make_loaders, make_model
+from engine import Recipe, evaluate, make_loader, make_loaders, make_model
 from engine.loaders import class_frequencies
-from figures import percent
 from model import UNet
 from runtime.console import command_line
-from runtime.files import atomic_write
-from runtime.machine import commit, machine
 from streets import ensure_streets
-from studies.common import RECORDS, digest, errors_shown, identity, is_of
+from studies.common import add, digest, errors_shown, find, identity, is_of, read, train
 from utils import ConfusionMatrix, metrics
 
 BASE = {"downscale": 2, "width": 16, "depth": 3}
@@ -100,29 +95,9 @@ def plan(studies: list[str], seeds: list[int]) -> list[Run]:
     return runs
 
 
-# The records
-
-
-def read(study: str, folder: Path | None = None) -> list[dict]:
-    """The finished runs of a study, as `carry_out` records them; [] if there are none."""
-    path = (folder or RECORDS) / f"{study}.json"
-    return json.loads(path.read_text(encoding="utf-8"))["runs"] if path.exists() else []
-
-
-def add(entry: dict) -> None:
-    """Write a finished run into its study's record, whole or not at all, a line for each run."""
-    study = entry["study"]
-    lines = ",\n".join(json.dumps(run, ensure_ascii=False) for run in [*read(study), entry])
-    repeat = f"python -m studies.study {study} --seeds 0 1 2"
-    RECORDS.mkdir(parents=True, exist_ok=True)
-    text = f'{{"repeat": "{repeat}", "runs": [\n{lines}\n]}}\n'
-    atomic_write(RECORDS / f"{study}.json", text.encode())
-
-
-def find(run: Run) -> dict | None:
+def recorded(run: Run) -> dict | None:
     """The record of a run, or None."""
-    wanted = run._asdict()
-    return next((e for e in read(run.study) if all(e[k] == wanted[k] for k in wanted)), None)
+    return find(run.study, **run._asdict())
 
 
 def chosen_lr(study: str, data: str, arm: str) -> float | None:
@@ -130,7 +105,7 @@ def chosen_lr(study: str, data: str, arm: str) -> float | None:
 
     One with which the training diverged is the worst; of equals, the first.
     """
-    tried = [find(Run(study, data, arm, TUNING_SEED, lr)) for lr in LEARNING_RATES[study]]
+    tried = [recorded(Run(study, data, arm, TUNING_SEED, lr)) for lr in LEARNING_RATES[study]]
     if None in tried:
         return None
     best = max(tried, key=lambda e: e["scores"]["val"]["all"]["mIoU"] if e["scores"] else -1)
@@ -152,47 +127,39 @@ def changes(run: Run) -> dict:
     return fields
 
 
-def twin(run: Run, recipe: Recipe) -> dict | None:
-    """The record of a run of any study with this recipe on the same data, or None."""
-    entries = (entry for study in STUDIES for entry in read(study))
-    return next((e for e in entries if e["data"] == run.data and is_of(e["recipe"], recipe)), None)
-
-
-# A run
-
-
-def perform(recipe: Recipe, run_dir: Path, show: Callable[[dict], None]) -> dict:
+def perform(recipe: Recipe, run_dir: Path, name: str) -> dict:
     """Train, or go on, in `run_dir`, and evaluate the last epoch.
 
-    `show` is called with each epoch's record. Returns
+    `name` is what to print of the run. Returns
 
-    - shares: class name -> its share of the labelled pixels that were trained on, 0..1,
+    - frequencies: class name -> its part of the labelled pixels that were trained on, 0..1,
     - history: of each epoch what `KEPT` names,
     - seconds: of all epochs,
     - scores: `score` on `val`, and, if the recipe holds out cities, on these as `unseen`; None if
       the training diverged, and then
     - diverged: when.
     """
-    train_loader, val_loader = make_loaders(recipe)
-    train, val = train_loader.dataset, val_loader.dataset
-    model, history, seconds = make_model(recipe, train.classes), [], 0.0
-    names = train.classes.names
-    found = {"shares": dict(zip(names, class_frequencies(train).tolist(), strict=True))}
+    loaders = make_loaders(recipe)
+    data, val = (loader.dataset for loader in loaders)
+    model, records, scores, diverged = make_model(recipe, data.classes), [], None, {}
     try:
-        for record in fit(model, train_loader, val_loader, recipe, run_dir):
-            history.append({name: record[name] for name in KEPT})
-            seconds += record["seconds"]
-            show(record)
-    except FloatingPointError as error:
-        found["diverged"] = str(error)
-    found |= {"history": history, "seconds": round(seconds), "scores": None}
-    if "diverged" not in found:
-        found["scores"] = {"val": score(model, val, recipe)}
+        for record in train(model, loaders, recipe, run_dir, name):
+            records.append(record)
+        scores = {"val": score(model, val, recipe)}
         if recipe.hold_out:
-            read = {"downscale": recipe.downscale, "cache": recipe.cache}
-            unseen = Cityscapes(recipe.data_root, "train", cities=recipe.hold_out, **read)
-            found["scores"]["unseen"] = score(model, unseen, recipe)
-    return found
+            read_as = {"downscale": recipe.downscale, "cache": recipe.cache}
+            unseen = Cityscapes(recipe.data_root, "train", cities=recipe.hold_out, **read_as)
+            scores["unseen"] = score(model, unseen, recipe)
+    except FloatingPointError as error:
+        diverged = {"diverged": str(error)}
+    frequencies = zip(data.classes.names, class_frequencies(data).tolist(), strict=True)
+    return {
+        "frequencies": dict(frequencies),
+        "history": [{name: record[name] for name in KEPT} for record in records],
+        "seconds": round(sum(record["seconds"] for record in records)),
+        "scores": scores,
+        **diverged,
+    }
 
 
 def score(model: UNet, scenes: Cityscapes, recipe: Recipe) -> dict[str, dict]:
@@ -219,43 +186,15 @@ def score(model: UNet, scenes: Cityscapes, recipe: Recipe) -> dict[str, dict]:
     }
 
 
-def seconds_left(run: Run, runs: list[Run], pace: float) -> float:
-    """How long the runs after this one will take, by those of the same data on record.
-
-    `pace` is the seconds of a run where there is none. Runs of one recipe count once.
-    """
-
-    def key(of: Run) -> str:
-        fields = changes(of)
-        return f"{of.data} {fields if fields.get('lr', 0) is not None else of}"
-
-    done = [entry for study in STUDIES for entry in read(study)]
-    known = {data: [entry["seconds"] for entry in done if entry["data"] == data] for data in DATA}
-    later = {key(other): other.data for other in runs if find(other) is None}
-    later.pop(key(run), None)
-    return sum(mean(known[data] or [pace]) for data in later.values())
-
-
-def carry_out(run: Run, runs: list[Run], data_root: str, folder: Path) -> None:
-    """Train a run of the plan `runs` and record it; shows the epochs, and the time left."""
+def carry_out(run: Run, data_root: str, folder: Path, name: str) -> None:
+    """Record a run: train it, unless one of this recipe on the same data is on record."""
     recipe = Recipe(data_root=data_root, **changes(run))
-    entry = twin(run, recipe)
+    known = (each for study in STUDIES for each in read(study) if each["data"] == run.data)
+    entry = next((each for each in known if is_of(each["recipe"], recipe)), None)
     if entry is None:
-        number = sum(find(other) is not None for other in runs) + 1
-
-        def show(record: dict) -> None:
-            left = record["seconds"] * (recipe.epochs - record["epoch"])
-            left += seconds_left(run, runs, record["seconds"] * recipe.epochs)
-            print(
-                f"{number}/{len(runs)}: {run}: epoch {record['epoch']} of {recipe.epochs}, "
-                f"mIoU {percent(record['mIoU'])}, {record['seconds']:.0f} s; "
-                f"about {left / 3600:.1f} h left",
-                flush=True,
-            )
-
-        entry = perform(recipe, folder / f"{run.data}-{digest(recipe)}", show)
-        entry |= {"recipe": identity(recipe), "machine": machine(), "commit": commit()}
-    add({**entry, **run._asdict()})
+        entry = perform(recipe, folder / f"{run.data}-{digest(recipe)}", name)
+        entry["recipe"] = identity(recipe)
+    add(run.study, "study", {**entry, **run._asdict()})
 
 
 def main() -> None:
@@ -271,12 +210,18 @@ def main() -> None:
     roots = {"camvid": args.camvid, "streets": args.streets}
     with errors_shown():
         if TUNING_SEED in args.seeds:
-            raise ValueError(f"seed {TUNING_SEED} chose the learning rates: count another")
+            raise ValueError(f"seed {TUNING_SEED} chose the learning rates: take another")
         ensure_streets(args.streets)
         runs = plan(args.studies, args.seeds)
         for run in runs:
-            if find(run) is None:
-                carry_out(run, runs, roots[run.data], args.runs)
+            if recorded(run) is not None:
+                continue
+            seconds = [each["seconds"] for study in STUDIES for each in read(study)]
+            left = sum(recorded(each) is None for each in runs)
+            if seconds:
+                print(f"at most {left * mean(seconds) / 3600:.1f} h left, if as fast as before")
+            number = f"{len(runs) - left + 1}/{len(runs)}"
+            carry_out(run, roots[run.data], args.runs, f"{number}: {run}")
     print(f"all {len(runs)} runs are on record; now: python -m studies.figures")
 
 

@@ -4,13 +4,14 @@
 
 Copies CamVid and puts an error into 5 % of the masks of `train`, by turns: a connected area gets
 another class, the whole mask is shifted by 12 to 24 pixels, or an object gets the class around it.
-A place is right if at least half of the pixels in its box that have its label were changed. An
-error is found if a right place lies in its mask. What else the ranking names counts as wrong,
-though CamVid's own masks have errors, too. The result is studies/records/suspects.json.
+A box of the ranking is right if at least half of the pixels in it that have its label were changed.
+An error is found if a right box lies in its mask. What else the ranking names counts as wrong,
+though CamVid's own masks have errors, too. The result is added to studies/records/suspects.jsonl.
 """
 
 import json
 import shutil
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 
@@ -25,13 +26,12 @@ from dataset import Cityscapes
 from engine import Recipe
 from labeling.suspects import Place, find_suspects
 from runtime.console import command_line
-from runtime.files import atomic_write
-from runtime.machine import ROOT, commit, machine
-from studies.common import RECORDS, errors_shown, identity
+from runtime.machine import ROOT
+from studies.common import add, errors_shown, identity
 
-SHARE = 0.05  # of the masks that get an error
+WRONG = 0.05  # of the masks get an error
 OBJECTS = 17, 20, 24, 25, 26  # ids: pole, traffic sign, person, rider, car
-FIRST = 20, 50, 100  # places that are looked at
+FIRST = 20, 50, 100  # boxes that are looked at
 
 
 def an_area(mask: np.ndarray, ids: tuple[int, ...], draw: np.random.Generator) -> np.ndarray | None:
@@ -68,9 +68,9 @@ def leave_out(mask: np.ndarray, draw: np.random.Generator) -> np.ndarray | None:
         return None
     around = mask[binary_dilation(area, iterations=4) & ~area]
     around = around[(around != 0) & (around != mask[area][0])]
-    return (
-        np.where(area, np.bincount(around).argmax(), mask).astype(np.uint8) if len(around) else None
-    )
+    if not len(around):
+        return None
+    return np.where(area, np.bincount(around).argmax(), mask).astype(np.uint8)
 
 
 ERRORS: dict[str, Callable] = {"swapped": swap, "shifted": shift, "left out": leave_out}
@@ -81,7 +81,7 @@ def put_errors_in(root: Path, seed: int) -> dict[str, tuple[str, np.ndarray]]:
     scenes, draw, changed = Cityscapes(root), np.random.default_rng(seed), {}
     order, kinds = draw.permutation(len(scenes)), list(ERRORS)
     for i in order:
-        if len(changed) == round(SHARE * len(scenes)):
+        if len(changed) == round(WRONG * len(scenes)):
             break
         kind, mask = kinds[len(changed) % len(kinds)], read_grey(scenes.targets[i]).numpy()
         wrong = ERRORS[kind](mask, draw)
@@ -93,7 +93,7 @@ def put_errors_in(root: Path, seed: int) -> dict[str, tuple[str, np.ndarray]]:
 
 
 def is_right(place: Place, root: Path, changed: dict[str, tuple[str, np.ndarray]]) -> bool:
-    """Whether a place is an error that was put in."""
+    """Whether a box of the ranking is an error that was put in."""
     if place.image not in changed:
         return False
     classes = Cityscapes(root).classes
@@ -115,30 +115,24 @@ def main() -> None:
     args = parser.parse_args()
     with errors_shown():
         root = args.runs / "data"
-        if not root.exists():
-            shutil.copytree(args.camvid, root, ignore=shutil.ignore_patterns(".cache"))
-        for path in (args.camvid / "gtFine").rglob("*.png"):  # as they were, after a run before
-            shutil.copy(path, root / path.relative_to(args.camvid))
+        ignored = shutil.ignore_patterns(".cache")
+        shutil.copytree(args.camvid, root, ignore=ignored, dirs_exist_ok=True)
         changed = put_errors_in(root, args.seed)
         fields = {"data_root": str(root), "downscale": 2, "crop": [160, 224], "scale": [0.7, 1.4]}
         fields |= {"epochs": args.epochs, "seed": args.seed}
         recipe = Recipe.from_file(ROOT / "recipes" / "own.yaml", **fields)
         places = find_suspects(recipe, args.parts, args.runs / f"{args.seed}")
     right = [is_right(place, root, changed) for place in places[: max(FIRST)]]
-    result = {"places": len(places), "errors": len(changed), "parts": args.parts, "first": {}}
+    first = {}
     for n in FIRST:
         hit = {place.image for place, ok in zip(places[:n], right, strict=False) if ok}
-        kinds = {
-            kind: [sum(changed[image][0] == kind for image in hit)]
-            + [sum(each == kind for each, _ in changed.values())]
-            for kind in ERRORS
-        }
-        found = {"precision": sum(right[:n]) / n, "recall": len(hit) / len(changed)}
-        result["first"][n] = {**found, "found, of": kinds}
-    result |= {"recipe": identity(recipe), "machine": machine(), "commit": commit()}
-    result["repeat"] = f"python -m studies.suspects --parts {args.parts} --epochs {args.epochs}"
-    atomic_write(RECORDS / "suspects.json", json.dumps(result, indent=1).encode())
-    print(json.dumps(result["first"], indent=1))
+        found = Counter(changed[image][0] for image in hit)
+        put_in = Counter(kind for kind, _ in changed.values())
+        kinds = {"found, of": {kind: [found[kind], put_in[kind]] for kind in ERRORS}}
+        first[n] = {"precision": sum(right[:n]) / n, "recall": len(hit) / len(changed), **kinds}
+    result = {"places": len(places), "errors": len(changed), "parts": args.parts, "first": first}
+    add("suspects", "suspects", {**result, "recipe": identity(recipe)})
+    print(json.dumps(first, indent=1))
 
 
 if __name__ == "__main__":

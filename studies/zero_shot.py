@@ -11,17 +11,13 @@ import json
 from engine import evaluate_split
 from inference import load_model
 from runtime.console import command_line
-from runtime.machine import commit, machine
-from studies.common import RECORDS, errors_shown
-
-RECORD = RECORDS / "zero-shot.jsonl"
+from studies.common import add, errors_shown
 
 
 def zero_shot(checkpoint: str, data_root: str) -> dict:
     """Accuracy, mIoU and IoU of each class that occurs, 0..1, over train and val together."""
     model = load_model(checkpoint)
-    train, _ = evaluate_split(model, data_root, "train")
-    val, _ = evaluate_split(model, data_root, "val")
+    train, val = (evaluate_split(model, data_root, split)[0] for split in ("train", "val"))
     val.matrix = val.matrix + train.matrix
     there = (val.matrix.sum(1) > 0).tolist()
     named = zip(model.classes.names, val.iou.tolist(), there, strict=True)
@@ -36,10 +32,9 @@ def main() -> None:
     parser.add_argument("checkpoint")
     parser.add_argument("data_root")
     args = parser.parse_args()
-    line = {"checkpoint": args.checkpoint, **zero_shot(args.checkpoint, args.data_root)}
-    print(json.dumps(line, indent=1))
-    with open(RECORD, "a") as file:
-        file.write(json.dumps({**line, "machine": machine(), "commit": commit()}) + "\n")
+    run = {"checkpoint": args.checkpoint, **zero_shot(args.checkpoint, args.data_root)}
+    print(json.dumps(run, indent=1))
+    add("zero-shot", "zero_shot", run)
 
 
 if __name__ == "__main__":
