@@ -21,27 +21,13 @@ from bench.peers import LABELS, count, make
 from bench.timing import started
 from bench.training import Batches, our_epoch, random_batch
 from engine import Recipe
-from runtime.console import command_line
+from runtime.console import command_line, table
 from runtime.machine import machine
 from runtime.precision import DTYPES, pick_precision
 from tests.plain import plain_step
 
 GIB = 2**30
-
-
-class Setting(NamedTuple):
-    """What all contenders have in common."""
-
-    batch: int = 8
-    device: str = "cuda"
-    size: tuple[int, int] = (512, 1024)
-    width: int = 64
-    steps: int = 20
-    rounds: int = 3
-    names: tuple[str, ...] = tuple(LABELS)
-
-
-TINY = Setting(2, "cpu", (32, 32), 2, 1, 1, ("ours", "baseline"))
+STEPS = 20  # in a turn
 
 
 class Mode(NamedTuple):
@@ -83,17 +69,16 @@ def plain_steps(model: torch.nn.Module, dtype: torch.dtype, loader: Batches, dev
     loss.item()  # waits for the device, as `train_one_epoch` does
 
 
-def prepare(name: str, mode: Mode, setting: Setting) -> Callable:
-    """For `started`: a contender's turn, of `setting.steps` steps.
+def prepare(name: str, mode: Mode, device: torch.device, batch: tuple, width: int) -> Callable:
+    """For `started`: a contender's turn, of `STEPS` steps on `batch`, images and labels.
 
     It returns the peak of memory in bytes, or None if the card has not enough.
     """
     torch.backends.cudnn.benchmark = True  # as `engine.fit` has it for images of one size
     torch.backends.cudnn.allow_tf32 = mode.tf32
-    device, batch = torch.device(setting.device), random_batch(setting.batch, setting.size)
     if device.type == "cuda":
         batch = tuple(part.pin_memory() for part in batch)
-    loader, model = Batches([batch] * setting.steps), make(name, setting.width).to(device).train()
+    loader, model = Batches([batch] * STEPS), make(name, width).to(device).train()
     if mode.channels_last:
         model = model.to(memory_format=torch.channels_last)
     if mode.compiled:
@@ -113,50 +98,33 @@ def prepare(name: str, mode: Mode, setting: Setting) -> Callable:
     return turn
 
 
-def measure(setting: Setting, fast: str) -> list[str]:
-    """The table's lines. Each turn is a process, so that a card's memory is free for the next."""
-    turns = {
-        (name, mode): partial(prepare, name, mode, setting)
-        for name, mode in contenders(fast)
-        if name in setting.names and not (mode.compiled and setting.device == "cpu")
-    }
-    found = {contender: [] for contender in turns}
-    for i in range(setting.rounds):
-        for contender, preparation in turns.items():
-            print(f"round {i + 1} of {setting.rounds}: {contender}", file=sys.stderr)
-            with started({"it": preparation}) as turn:
+def measure(
+    modes: list, device: torch.device, batch: int, size: tuple, width: int, rounds: int = 3
+) -> str:
+    """The table. Each turn is a process, so that a card's memory is free for the next."""
+    data, found = random_batch(batch, size), {each: [] for each in modes}
+    for i in range(rounds):
+        for contender in modes:
+            print(f"round {i + 1} of {rounds}: {contender}", file=sys.stderr)
+            with started({"it": partial(prepare, *contender, device, data, width)}) as turn:
                 turn("it")  # warm-up
                 found[contender].append(turn("it"))
-    counts = {name: count(name, setting.width, setting.size) for name, _ in found}
-    height, width = setting.size
-    return [
-        *table(found, counts, setting.batch * setting.steps),
-        "",
-        f"A training step on {setting.batch} images of {height}x{width}, width {setting.width} "
-        "(ours and the baseline), copied from pinned memory; the median of "
-        f"{setting.rounds} turns of {setting.steps} steps, cuDNN's benchmark on.",
-    ]
-
-
-def table(found: dict[tuple, list], counts: dict[str, tuple], images: int) -> list[str]:
-    """Markdown, of what the turns and `count` returned."""
-    lines = [
-        "| network | mode | images/s | TFLOP/s | peak memory |",
-        "|---|---|---:|---:|---:|",
-    ]
+    rows = []
     for (name, mode), results in found.items():
-        parameters, flop = counts[name]
+        parameters, flop = count(name, width, size)
         what = f"{LABELS[name]} ({parameters / 1e6:.1f} M, {flop / 1e12:.2g} TFLOP/image)"
-        peaks = [peak for _, _, peak in results]
+        seconds, _, peaks = zip(*results, strict=True)
+        speed = batch * STEPS / statistics.median(seconds)
+        figures = [f"{speed:.3g}", f"{speed * flop / 1e12:.3g}"]
         if None in peaks:
-            lines.append(f"| {what} | {mode} | out of memory | | |")
-            continue
-        speed = images / statistics.median(seconds for seconds, _, _ in results)
-        lines.append(
-            f"| {what} | {mode} | {speed:.3g} | {speed * flop / 1e12:.3g} "
-            f"| {max(peaks) / GIB:.1f} GiB |"
-        )
-    return lines
+            rows.append([what, mode, "out of memory", "", ""])
+        else:
+            rows.append([what, mode, *figures, f"{max(peaks) / GIB:.1f} GiB"])
+    return table(["network", "mode", "images/s", "TFLOP/s", "peak memory"], rows, 2) + (
+        f"\n\nA training step on {batch} images of {size[0]}x{size[1]}, width {width} (ours and "
+        f"the baseline), copied from pinned memory; the median of {rounds} turns of {STEPS} steps, "
+        "cuDNN's benchmark on."
+    )
 
 
 def card() -> str:
@@ -173,18 +141,19 @@ def main() -> None:
     parser.add_argument("--batch", type=int, default=8, help="images a step (8)")
     parser.add_argument("--tiny", action="store_true", help="on the CPU, to try this command")
     args = parser.parse_args()
-    setting = TINY if args.tiny else Setting(args.batch)
-    if not args.tiny and not torch.cuda.is_available():
+    if args.tiny:
+        modes = [each for each in contenders("fp32") if each[0] in ("ours", "baseline")]
+        return print(measure(modes, torch.device("cpu"), 2, (32, 32), 2, rounds=1))
+    if not torch.cuda.is_available():
         sys.exit(
             "error: this measures an NVIDIA GPU, and PyTorch finds none here: run it where "
             "`nvidia-smi` lists one, with a PyTorch for CUDA (`python -m bench` is for CPUs)"
         )
-    fast = "fp32" if args.tiny else pick_precision("auto", torch.device(setting.device))
-    lines = measure(setting, fast)
-    if not args.tiny:
-        text = "\n".join([*lines, "", f"{card()}; {machine()}", ""])
-        Path(__file__).with_name("table-gpu.md").write_text(text, encoding="utf-8")
-    print("\n".join(lines))
+    device = torch.device("cuda")
+    text = measure(contenders(pick_precision("auto", device)), device, args.batch, (512, 1024), 64)
+    text += f"\n\n{card()}; {machine()}\n"
+    Path(__file__).with_name("table-gpu.md").write_text(text, encoding="utf-8")
+    print(text, end="")
 
 
 if __name__ == "__main__":

@@ -19,26 +19,16 @@ from inference import load_model
 from labeling.proposals import propose, segments, view_of
 from labeling.session import open_session
 from labeling.widget import shown_file
-from runtime.console import command_line
+from runtime.console import command_line, table
 from runtime.machine import ROOT, machine
 from streets import draw_tree, scene_paths
 
 SIZES = {"480x360": (480, 360), "twelve megapixels": (4000, 3000)}
 
 
-def timed(what: str, function: Callable) -> object:
-    """A function's result; prints how long it took."""
-    cpu, clock = time.process_time(), time.perf_counter()
-    result = function()
-    cpu, clock = time.process_time() - cpu, time.perf_counter() - clock
-    print(f"  {what:36}{cpu:8.3f} s{clock:8.3f} s", flush=True)
-    return result
-
-
 def main() -> None:
     command_line(__doc__).parse_args()
-    print(machine())
-    folder = Path(tempfile.mkdtemp())
+    folder, rows = Path(tempfile.mkdtemp()), []
     draw_tree(folder / "streets", train=1, val=0, workers=1, quiet=True)
     scene = Image.open(scene_paths(folder / "streets", "train", 0)[0])
     (folder / "photographs").mkdir()
@@ -47,21 +37,27 @@ def main() -> None:
     session = open_session(folder / "photographs", folder / "set")
     model = load_model(ROOT / "checkpoints" / "streets-512.pt")
     for name, (width, _) in SIZES.items():
-        print(f"{name:38}{'processor':>10}{'clock':>10}")
-        file = f"{name}.jpg"
-        image, _ = timed("open", lambda file=file: session.go(file))
-        path = session.photos[file].image
-        timed("file for the browser", lambda path=path, image=image: shown_file(path, image))
+
+        def timed(what: str, function: Callable, *args, size: str = name) -> object:
+            cpu, clock = time.process_time(), time.perf_counter()
+            result = function(*args)
+            cpu, clock = time.process_time() - cpu, time.perf_counter() - clock
+            rows.append([size, what, f"{cpu:.3f} s", f"{clock:.3f} s"])
+            return result
+
+        image, _ = timed("open", session.go, f"{name}.jpg")
+        path = session.photos[f"{name}.jpg"].image
+        timed("file for the browser", shown_file, path, image)
         runs = [[width * y + 100, 50, session.classes.ids[0]] for y in range(100, 150)]
-        timed(
-            "a stroke, until it is on disk", lambda file=file, runs=runs: session.stroke(file, runs)
-        )
+        timed("a stroke, until it is on disk", session.stroke, f"{name}.jpg", runs)
         view = view_of(read_image(path))
-        found = timed("segments", lambda view=view: segments(view))
+        found = timed("segments", segments, view)
         options = model, view, found, session.classes, session.void
         propose(*options)  # which folds the network, once
-        timed("proposal", lambda options=options: propose(*options))
+        timed("proposal", propose, *options)
     session.close()
+    print(table(["size", "what", "processor", "clock"], rows, 2))
+    print(f"\n{machine()}")
 
 
 if __name__ == "__main__":

@@ -72,8 +72,8 @@ def our_loader(root: Path, cache: str | None, **fields) -> DataLoader:
     return loader
 
 
-def decoding(root: Path) -> Callable:
-    return partial(read, our_loader(root, None))
+def reading(root: Path, cache: str | None = None, passes: int = 1, **fields) -> Callable:
+    return partial(read, our_loader(root, cache, **fields), passes)
 
 
 def first_epoch(root: Path) -> Callable:
@@ -86,19 +86,9 @@ def first_epoch(root: Path) -> Callable:
     return run
 
 
-def later_epochs(root: Path) -> Callable:
-    return partial(read, our_loader(root, "later"), PASSES)
-
-
 def normalized(root: Path) -> Callable:
     loader = our_loader(root, "normalized")
     return lambda: [read(normalize(images) for images, _ in loader) for _ in range(PASSES)]
-
-
-def augmented(root: Path) -> Callable:
-    """Crops of 512x512 from the cache, read by all cores."""
-    fields = {"crop": (512, 512), "corrupt": 0.6, **STRONG, "batch_size": 2}
-    return partial(read, our_loader(root, "augmented", **fields, workers=None), PASSES)
 
 
 def training(root: Path, workers: int | None) -> Callable:
@@ -110,20 +100,23 @@ def training(root: Path, workers: int | None) -> Callable:
 
 def measure() -> tuple[list[Row], list[str]]:
     """Rows and notes for `table`."""
-    readers = {
-        "other": reference,
-        "decoding": decoding,
-        "first": first_epoch,
-        "later": later_epochs,
-        "normalized": normalized,
-    }
-    steps = {"in memory": None, "0 workers": 0, "2 workers": 2}
+    # Crops of 512x512 from the cache, read by all cores.
+    crops = {"crop": (512, 512), "corrupt": 0.6, **STRONG, "batch_size": 2, "workers": None}
     with tempfile.TemporaryDirectory() as folder:
         root = Path(folder)
         draw_frames(root)
-        found = take_turns({name: partial(f, root) for name, f in readers.items()}, ROUNDS)
+        readers = {
+            "other": partial(reference, root),
+            "decoding": partial(reading, root),
+            "first": partial(first_epoch, root),
+            "later": partial(reading, root, "later", PASSES),
+            "normalized": partial(normalized, root),
+        }
+        steps = {"in memory": None, "0 workers": 0, "2 workers": 2}
+        found = take_turns(readers, ROUNDS)
         found |= take_turns({name: partial(training, root, n) for name, n in steps.items()}, 3)
-        found |= take_turns({"augmented": partial(augmented, root)}, 3)
+        augmented = {"augmented": partial(reading, root, "augmented", PASSES, **crops)}
+        found |= take_turns(augmented, 3)
     passes = dict.fromkeys(("later", "normalized", "augmented"), PASSES)
     ms = {name: 1e3 * f.seconds / FRAMES / passes.get(name, 1) for name, f in found.items()}
     read_, train = "Reading a frame", "Training on a frame from the cache"

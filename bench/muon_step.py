@@ -15,25 +15,21 @@ from engine.muon import Muon
 ROUNDS = 9
 
 
-def unet() -> nn.Module:
-    return make_model(Recipe(width=16, depth=5))
-
-
 def ours() -> Callable:
-    model = unet()
-    return stepping(Muon(model, 1e-3, 0.05), list(model.parameters()))
+    model = make_model(Recipe(width=16, depth=5))
+    return stepping(list(model.parameters()), Muon(model, 1e-3, 0.05))
 
 
 def theirs() -> Callable:
     """PyTorch's, which takes matrices and computes in bf16; AdamW for the rest."""
-    rest, convs = (group["params"] for group in Muon(unet(), 1e-3, 0.05).param_groups)
+    model = make_model(Recipe(width=16, depth=5))
+    rest, convs = (group["params"] for group in Muon(model, 1e-3, 0.05).param_groups)
     matrices = [nn.Parameter(conv.detach().flatten(1)) for conv in convs]
     muon = torch.optim.Muon(matrices, 1e-3, 0.05, adjust_lr_fn="match_rms_adamw")
-    steps = stepping(muon, matrices), stepping(torch.optim.AdamW(rest, fused=True), rest)
-    return lambda: [step() for step in steps]
+    return stepping([*matrices, *rest], muon, torch.optim.AdamW(rest, fused=True))
 
 
-def stepping(optimizer: torch.optim.Optimizer, parameters: list[nn.Parameter]) -> Callable:
+def stepping(parameters: list[nn.Parameter], *optimizers: torch.optim.Optimizer) -> Callable:
     """A step with the same random gradients each time."""
     generator = torch.Generator().manual_seed(0)
     grads = [torch.randn(p.shape, generator=generator) for p in parameters]
@@ -41,7 +37,8 @@ def stepping(optimizer: torch.optim.Optimizer, parameters: list[nn.Parameter]) -
     def step() -> None:
         for parameter, grad in zip(parameters, grads, strict=True):
             parameter.grad = grad
-        optimizer.step()
+        for optimizer in optimizers:
+            optimizer.step()
 
     return step
 
@@ -49,10 +46,10 @@ def stepping(optimizer: torch.optim.Optimizer, parameters: list[nn.Parameter]) -
 def measure() -> tuple[list[Row], list[str]]:
     """Rows and notes for `table`."""
     found = take_turns({"ours": ours, "theirs": theirs}, ROUNDS, warm_up=2)
-    ms = {name: 1e3 * timing.seconds for name, timing in found.items()}
-    weights = sum(p.numel() for p in unet().parameters())
+    mine, other = (1e3 * found[name].seconds for name in ("ours", "theirs"))
+    weights = sum(p.numel() for p in make_model(Recipe(width=16, depth=5)).parameters())
     what = f"A step of Muon, {weights / 1e6:.1f} M parameters, against torch.optim.Muon in bf16"
-    return [Row(what, ms["ours"], ms["theirs"], "ms", ms["theirs"] / ms["ours"])], []
+    return [Row(what, mine, other, "ms", other / mine)], []
 
 
 if __name__ == "__main__":

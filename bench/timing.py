@@ -10,6 +10,7 @@ from typing import NamedTuple
 
 import torch
 
+from runtime import console
 from runtime.machine import commit, machine
 from runtime.precision import DTYPES, pick_precision
 
@@ -114,8 +115,9 @@ class Row(NamedTuple):
 
 def table(rows: list[Row], notes: list[str]) -> str:
     """Markdown, with the notes, the machine and the commit below."""
-    lines = ["| what | ours | the other | ratio | goal |", "|---|---:|---:|---:|---:|"]
-    for r in rows:
-        ours, other = (f"{value:.3g} {r.unit}" for value in (r.ours, r.other))
-        lines.append(f"| {r.what} | {ours} | {other} | {r.ratio:.2f} | {r.goal} |")
-    return "\n\n".join(["\n".join(lines), *notes, f"{machine()}, commit {commit()}"])
+    cells = [
+        [r.what, f"{r.ours:.3g} {r.unit}", f"{r.other:.3g} {r.unit}", f"{r.ratio:.2f}", r.goal]
+        for r in rows
+    ]
+    lines = console.table(["what", "ours", "the other", "ratio", "goal"], cells)
+    return "\n\n".join([lines, *notes, f"{machine()}, commit {commit()}"])
