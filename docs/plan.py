@@ -11,7 +11,7 @@ import sys
 from contextlib import suppress
 
 import torch
-from torch import nn
+from jsonargparse.typing import PositiveFloat, PositiveInt
 from torch._subclasses.fake_tensor import DataDependentOutputException, FakeTensorMode
 from torch.distributed._tools.mem_tracker import MemTracker
 from torch.utils.flop_counter import FlopCounterMode
@@ -20,6 +20,7 @@ from bench.training import Batches
 from engine import Loss, Recipe, Trainer, make_model, train_one_epoch
 from engine.optimizer import make_optimizer
 from engine.recipe import parse_recipe, recipe_parser
+from runtime.console import progress_bar, table
 from runtime.precision import Autocast
 
 BATCHES = 1, 2, 4, 8  # images per GPU
@@ -27,22 +28,6 @@ CARDS = 12, 16, 24, 40, 80  # GB
 GPUS = 1, 8, 32, 256
 GIB = 2**30
 CPU = torch.device("cpu")
-
-
-def meta_model(recipe: Recipe) -> nn.Module:
-    """The recipe's network on the `meta` device, which takes no memory for weights."""
-    with torch.device("meta"):
-        return make_model(recipe)
-
-
-def make_fake(model: nn.Module) -> None:
-    """Give a meta model fake weights on the CPU; call it within a FakeTensorMode."""
-    for module in model.modules():
-        for name, value in module.named_parameters(recurse=False):
-            empty = torch.empty_strided(value.shape, value.stride(), dtype=value.dtype)
-            module._parameters[name] = nn.Parameter(empty)
-        for name, value in module.named_buffers(recurse=False):
-            module._buffers[name] = torch.empty(value.shape, dtype=value.dtype)
 
 
 def memory(recipe: Recipe, batch: int, size: tuple[int, int], precision: str) -> dict[str, int]:
@@ -56,9 +41,10 @@ def memory(recipe: Recipe, batch: int, size: tuple[int, int], precision: str) ->
         size: their height and width.
         precision: `fp32` or `bf16`.
     """
-    model = meta_model(recipe)
-    with FakeTensorMode():
-        make_fake(model)
+    with torch.device("meta"):  # without data, which the fake weights take their shapes from
+        model = make_model(recipe)
+    with FakeTensorMode(allow_non_fake_inputs=True):
+        model.to_empty(device="cpu")
         optimizer, scheduler = make_optimizer(recipe, model, 1)
         images = torch.empty(batch, 3, *size, dtype=torch.uint8)
         labels = torch.empty(batch, *size, dtype=torch.uint8)
@@ -82,9 +68,10 @@ def memory(recipe: Recipe, batch: int, size: tuple[int, int], precision: str) ->
 
 def flop(recipe: Recipe, size: tuple[int, int]) -> int:
     """Floating-point operations of a training step on one image; a multiply-add counts as two."""
-    images = torch.empty(1, 3, *size, dtype=torch.uint8, device="meta")
-    with FlopCounterMode(display=False) as counter:
-        meta_model(recipe)(images, whole=recipe.crop is None).sum().backward()
+    with torch.device("meta"), FlopCounterMode(display=False) as counter:
+        images = torch.empty(1, 3, *size, dtype=torch.uint8)
+        model = make_model(recipe)
+        model(images, whole=recipe.crop is None).sum().backward()
     return counter.get_total_flops()
 
 
@@ -100,7 +87,7 @@ def needed(found: dict[str, int]) -> float:
 def epoch(
     images: int, batch: int, gpus: int, flop: float, gradients: int, rate: float, bandwidth: float
 ) -> tuple[float, float]:
-    """Seconds to train an epoch, and the share of them, 0..1, spent on communication.
+    """Seconds to train an epoch, and the part of them, 0..1, spent on communication.
 
     Args:
         batch: images per GPU and step.
@@ -110,7 +97,7 @@ def epoch(
         rate: FLOP/s that a GPU sustains.
         bandwidth: bytes/s that each GPU sends while the others do.
 
-    No overlap is assumed, so that the share is an upper bound: DDP sends the gradients of one
+    No overlap is assumed, so that the part is an upper bound: DDP sends the gradients of one
     layer while it computes those of the next.
     """
     steps = -(-images // (batch * gpus))
@@ -124,34 +111,31 @@ def main() -> None:
     parser.add_argument(
         "--size", type=tuple[int, int], default=(1024, 2048), help="height and width on disk"
     )
-    parser.add_argument("--images", type=int, default=2975, help="of the training split")
-    parser.add_argument("--tflops", type=float, help="that one GPU sustains, in 1e12 FLOP/s")
-    parser.add_argument("--bandwidth", type=float, help="that one GPU sends at, in 1e9 bytes/s")
+    parser.add_argument("--images", type=PositiveInt, default=2975, help="of the training split")
+    parser.add_argument("--tflops", type=PositiveFloat, help="that a GPU sustains, in 1e12 FLOP/s")
+    parser.add_argument("--bandwidth", type=PositiveFloat, help="that a GPU sends, in 1e9 bytes/s")
     try:
         recipe, args = parse_recipe(parser)
         if (args.tflops is None) != (args.bandwidth is None):
             raise ValueError("--tflops and --bandwidth go together: give both, or neither")
-        for name in ("images", "tflops", "bandwidth"):
-            value = getattr(args, name)
-            if value is not None and not value > 0:
-                raise ValueError(f"--{name} must be above 0, not {value}")
     except ValueError as error:
         sys.exit(f"error: {error}")
     size = recipe.crop or tuple(side // recipe.downscale for side in args.size)
-    work = flop(recipe, size)
     print(
         f"Computed, not measured: a training step of a U-Net of width {recipe.width} on images "
-        f"of {size[0]}x{size[1]}.\n\n| images per GPU | | parameters | activations | peak memory "
-        "| TFLOP per image | fits on |\n|---|---|---|---|---|---|---|"
+        f"of {size[0]}x{size[1]}.\n"
     )
-    for precision in ("fp32", "bf16"):
-        for batch in BATCHES:
+    work, rows = flop(recipe, size), []
+    with progress_bar(2 * len(BATCHES), "steps on fake tensors", "step") as bar:
+        for precision, batch in ((p, n) for p in ("fp32", "bf16") for n in BATCHES):
             found = memory(recipe, batch, size, precision)
             cards = ", ".join(f"{card}" for card in CARDS if needed(found) <= card * GIB)
             gib = [f"{found[k] / GIB:.2f} GiB" for k in ("parameters", "activations", "peak")]
             fits = f"{cards} GB" if cards else "none of these"
-            cells = f"{batch}", precision, *gib, f"{work / 1e12:.2f}", fits
-            print(f"| {' | '.join(cells)} |", flush=True)
+            rows.append([batch, precision, *gib, f"{work / 1e12:.2f}", fits])
+            bar.update()
+    head = ["images per GPU", "", "parameters", "activations", "peak memory", "TFLOP per image"]
+    print(table([*head, "fits on"], rows, 7))
     print(
         "\n`fits on` adds to the peak the gradient buckets of DistributedDataParallel, 10 % for "
         "fragmentation\nand workspaces, and 1 GiB for CUDA."
@@ -160,15 +144,15 @@ def main() -> None:
         return
     print(
         f"\nComputed, not measured: the training time of an epoch of {args.images} images, and "
-        "the largest share\nof it that communication can take, with "
-        f"{args.tflops:g} TFLOP/s and {args.bandwidth:g} GB/s per GPU:\n\n"
-        f"| GPUs | {' | '.join(f'{batch} per GPU' for batch in BATCHES)} |\n"
-        f"{'|---' * (len(BATCHES) + 1)}|"
+        "the largest part\nof it that communication can take, with "
+        f"{args.tflops:g} TFLOP/s and {args.bandwidth:g} GB/s per GPU:\n"
     )
-    rates = args.tflops * 1e12, args.bandwidth * 1e9
+    rates = found["parameters"], args.tflops * 1e12, args.bandwidth * 1e9
+    rows = []
     for gpus in GPUS:
-        times = (epoch(args.images, b, gpus, work, found["parameters"], *rates) for b in BATCHES)
-        print(f"| {gpus} | {' | '.join(f'{s:.3g} s, {share:.0%}' for s, share in times)} |")
+        times = (epoch(args.images, n, gpus, work, *rates) for n in BATCHES)
+        rows.append([gpus, *(f"{seconds:.3g} s, {talk:.0%}" for seconds, talk in times)])
+    print(table(["GPUs", *(f"{batch} per GPU" for batch in BATCHES)], rows, len(BATCHES) + 1))
 
 
 if __name__ == "__main__":

@@ -65,6 +65,7 @@ def command_line(doc: str) -> ArgumentParser:
 
 
 def table(head: list[str], rows: list[list], left: int = 1) -> str:
-    """A table in Markdown, its first `left` columns aligned to the left, the others to the right."""
-    lines = [head, ["---"] * left + ["---:"] * (len(head) - left), *rows]
-    return "\n".join(f"| {' | '.join(map(str, line))} |" for line in lines)
+    """A table in Markdown, its first `left` columns aligned left, the others right."""
+    lines = [f"| {' | '.join(map(str, line))} |" for line in [head, *rows]]
+    below = ["---"] * left + ["---:"] * (len(head) - left)
+    return "\n".join([lines[0], f"|{'|'.join(below)}|", *lines[1:]])
