@@ -4,7 +4,6 @@ import errno
 import os
 import shutil
 import sys
-import time
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -67,26 +66,19 @@ def affordable_workers(workers: int, prefetch: int, batch_bytes: int, processes:
 def lost_workers_named() -> Iterator[None]:
     """Within, or as a decorator: the death of a loader worker is a ChildProcessError with the cure.
 
-    So is a batch or a queue that finds no shared memory. PyTorch raises a RuntimeError, wherever
-    the main thread is when the worker dies; if that is just handing over a batch, its connection
-    ends; the queue's semaphore is refused as by a full disk.
+    So is a batch or a queue that finds no shared memory.
     """
     try:
         yield
+    except BrokenPipeError:  # of the output, as by `| head`
+        raise
     except (RuntimeError, OSError, EOFError) as error:
-        cause = str(error).strip().rpartition("\n")[2].removeprefix("RuntimeError: ")
-        if isinstance(error, BrokenPipeError):  # of the output, as by `| head`
-            ours = False
-        elif isinstance(error, ConnectionError | EOFError):
-            ours, cause = True, cause or "its connection ended"
-            with suppress(RuntimeError):  # PyTorch's; if it came later, a destructor would print it
-                time.sleep(1)
-        elif isinstance(error, OSError):
-            ours = error.errno == errno.ENOSPC and error.filename is None
-        else:
-            ours = "DataLoader worker" in cause or "</torch_" in cause
-        if not ours:
+        text = str(error).strip()
+        lost = isinstance(error, ConnectionError | EOFError)  # while it handed over a batch
+        full = isinstance(error, OSError) and error.errno == errno.ENOSPC and not error.filename
+        if not (lost or full or "DataLoader worker (pid" in text or "</torch_" in text):
             raise
+        cause = text.splitlines()[-1] if text else "its connection ended"
         raise ChildProcessError(
             "a loader worker could not go on, most likely for lack of memory or of shared memory "
             f"({cause}): run the same command to go on from the last epoch; {CURE}"

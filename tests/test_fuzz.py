@@ -53,7 +53,7 @@ def test_a_process_that_dies_is_a_failure(monkeypatch):
 
 def test_what_readers_may_not_do_is_a_failure(tmp_path):
     def outcome(read: Callable, *documented: type, sealed: bool = False) -> tuple[str, str]:
-        kind = fuzz_kinds.Kind("a", lambda: [b"whole"], [(read, documented)], sealed)
+        kind = fuzz_kinds.Kind("a", [b"whole"], [(read, documented)], sealed)
         return fuzz.try_one(kind, "3", [fuzz.outcomes(kind, b"whole", tmp_path)], tmp_path)
 
     def refuse(path: Path) -> str:
@@ -120,7 +120,7 @@ def test_postscript_under_the_name_of_an_image_is_not_run(tmp_path, monkeypatch)
 
 def altered(path: Path, **parts) -> Path:
     """A checkpoint without a checksum, with other parts."""
-    content = torch.load(io.BytesIO(fuzz_kinds.plain_checkpoints()[0]), weights_only=True)
+    content = torch.load(io.BytesIO(fuzz_kinds.PLAIN[0]), weights_only=True)
     torch.save({**content, **parts}, path)
     return path
 
@@ -168,14 +168,14 @@ def test_a_training_does_not_start_from_a_checkpoint_of_other_parts(tmp_path, pa
 
 def tree_of(folder: Path, labels: bytes) -> Path:
     """A data set whose archives are not unpacked yet."""
-    images = fuzz_kinds.archive("leftImg8bit", fuzz_kinds.png_images()[0])
+    images = fuzz_kinds.archive("leftImg8bit", fuzz_kinds.PNG[0])
     (folder / "leftImg8bit_trainvaltest.zip").write_bytes(images)
     (folder / "gtFine_trainvaltest.zip").write_bytes(labels)
     return folder
 
 
 def labels_zip(method: int) -> bytearray:
-    return bytearray(fuzz_kinds.archive("gtFine", fuzz_kinds.grey_images()[1], method))
+    return bytearray(fuzz_kinds.archive("gtFine", fuzz_kinds.GREY[1], method))
 
 
 def damaged_lzma() -> bytes:

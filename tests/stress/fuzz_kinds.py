@@ -8,9 +8,9 @@ import random
 import tempfile
 import zipfile
 from collections.abc import Callable
-from dataclasses import dataclass
-from functools import cache, cached_property, partial
+from functools import partial
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -42,13 +42,12 @@ MISSING = FileNotFoundError, ValueError
 UNREADABLE = FileNotFoundError, OSError, ValueError
 
 
-@dataclass
-class Kind:
+class Kind(NamedTuple):
     """A kind of files.
 
     Args:
         name: that the file gets.
-        make: makes the files that are damaged.
+        whole: the files that are damaged.
         readers: each a function of the file's path, and the exceptions that its docstring names.
         sealed: the files have checksums, so that a reader gives what it held before, or refuses.
         change: damages a file, see `mutations.damage`.
@@ -56,15 +55,11 @@ class Kind:
     """
 
     name: str
-    make: Callable[[], list[bytes]]
+    whole: list[bytes]
     readers: list[tuple[Callable[[Path], object], tuple]]
     sealed: bool = False
     change: Callable = damage
     mend: Callable[[bytes], bytes] = bytes
-
-    @cached_property
-    def whole(self) -> list[bytes]:
-        return self.make()
 
     def damaged(self, seed: str) -> bytes:
         chance = random.Random(seed)
@@ -81,33 +76,27 @@ def save(pixels: np.ndarray, form: str, mode: str | None = None, **options) -> b
     return data.getvalue()
 
 
-def png_images() -> list[bytes]:
-    exif = Image.Exif()
-    exif[0x0112] = 6
-    modes = [save(NOISE, "png", mode) for mode in (None, "L", "P", "1", "RGBA")]
-    return [*modes, save(NOISE, "png", exif=exif), save(NOISE, "png", compress_level=0)]
-
-
-def other_images() -> list[bytes]:
-    exif = Image.Exif()
-    exif[0x0112], exif[0x010F] = 8, "maker"
-    forms = "BMP DDS GIF ICO IM JPEG JPEG2000 PCX PPM QOI SGI TGA TIFF WEBP AVIF".split()
-    forms = [form for form in forms if form in Image.SAVE]  # AVIF and others are optional
-    found = [save(NOISE, form) for form in forms]
-    found += [save(NOISE, form, "P") for form in ("BMP", "GIF", "TIFF", "TGA")]
-    found += [save(NOISE, "TIFF", compression=how) for how in ("tiff_lzw", "jpeg", "packbits")]
-    found += [save(NOISE, "JPEG", progressive=True, exif=exif), save(NOISE, "WEBP", lossless=True)]
-    found += [save(NOISE, "GIF", save_all=True, append_images=[Image.fromarray(NOISE[::-1])])]
-    return [*found, save(NOISE, "MPO"), save(NOISE, "JPEG", "CMYK"), *png_images()]
-
-
-def grey_images() -> list[bytes]:
-    return [save(IDS, "png"), save(IDS, "png", compress_level=0), save(IDS * 0 + 7, "png")]
-
-
-def mask_images() -> list[bytes]:
-    wide = IDS.astype(np.uint16)
-    return [*png_images()[:4], *grey_images(), save(wide, "png"), save(IDS % 12, "png")]
+TURNED, ROTATED = Image.Exif(), Image.Exif()
+TURNED[0x0112] = 6
+ROTATED[0x0112], ROTATED[0x010F] = 8, "maker"
+FORMS = "BMP DDS GIF ICO IM JPEG JPEG2000 PCX PPM QOI SGI TGA TIFF WEBP AVIF".split()
+PNG = [
+    *(save(NOISE, "png", mode) for mode in (None, "L", "P", "1", "RGBA")),
+    save(NOISE, "png", exif=TURNED),
+    save(NOISE, "png", compress_level=0),
+]
+OTHER = [
+    *(save(NOISE, form) for form in FORMS if form in Image.SAVE),  # AVIF and others are optional
+    *(save(NOISE, form, "P") for form in ("BMP", "GIF", "TIFF", "TGA")),
+    *(save(NOISE, "TIFF", compression=how) for how in ("tiff_lzw", "jpeg", "packbits")),
+    save(NOISE, "JPEG", progressive=True, exif=ROTATED),
+    save(NOISE, "WEBP", lossless=True),
+    save(NOISE, "GIF", save_all=True, append_images=[Image.fromarray(NOISE[::-1])]),
+    *(save(NOISE, "MPO"), save(NOISE, "JPEG", "CMYK")),
+    *PNG,
+]
+GREY = [save(IDS, "png"), save(IDS, "png", compress_level=0), save(IDS * 0 + 7, "png")]
+MASKS = [*PNG[:4], *GREY, save(IDS.astype(np.uint16), "png"), save(IDS % 12, "png")]
 
 
 def mend_some(content: bytes) -> bytes:
@@ -119,14 +108,10 @@ def pixels(read: Callable, path: Path) -> object:
     return found.shape, found.dtype, hashlib.sha256(found.data).hexdigest()
 
 
-def read_mask(colors: bool) -> Callable:
-    return partial(pixels, partial(masks.read_values, form=masks.Form(colors=colors)))
-
-
+FORMS_OF_MASKS = masks.Form(colors=False), masks.Form(colors=True)
 IMAGE = [(partial(pixels, read_image), MISSING), (image_size, ())]
 MASK = [
-    (read_mask(colors=False), MISSING),
-    (read_mask(colors=True), MISSING),
+    *((partial(pixels, partial(masks.read_values, form=form)), MISSING) for form in FORMS_OF_MASKS),
     (masks.palette_of, MISSING),
     (partial(pixels, prepare.camvid.read_labels), MISSING),
 ]
@@ -135,35 +120,11 @@ MASK = [
 # Texts
 
 
-def recipes() -> list[bytes]:
-    return [path.read_bytes() for path in sorted((ROOT / "recipes").glob("*.yaml"))]
-
-
-def class_tables() -> list[bytes]:
-    own = Classes(("a", "b"), (1, 2), ((1, 2, 3), (4, 5, 6)))
-    return [class_lists.as_yaml(classes, {}).encode() for classes in (own, CITYSCAPES)]
-
-
-def color_lists() -> list[bytes]:
-    return [b"128 64 128 road\n0 0 0 void\n# x\n70 70 70 a b\n", b"1 2 3 x\n"]
-
-
 def check_classes(path: Path) -> object:
     """The tables of a list of classes, which every use of it needs."""
     classes = class_lists.read_class_list(path)
     tables = classes.palette, classes.train_ids, classes.label_ids, classes.known_ids
     return classes, [table.tolist() for table in tables]
-
-
-def records() -> list[bytes]:
-    return [
-        json.dumps({"labels": labels, "ids": {str(i): i for i in range(count)}}).encode()
-        for labels, count in (("ids", 34), ("colors", 2))
-    ]
-
-
-def names() -> list[bytes]:
-    return [b"a\nb\n", b"c.png\n"]
 
 
 def assign(path: Path) -> object:
@@ -195,15 +156,6 @@ def seal(content: bytes) -> bytes:
     return content + _checksum(content)
 
 
-def sealed_checkpoints() -> list[bytes]:
-    return [checkpoint(True), checkpoint(True, seed=1)]
-
-
-def plain_checkpoints() -> list[bytes]:
-    """As older versions wrote them, which did not say that they had a checksum."""
-    return [checkpoint(False), checkpoint(False, seed=1)]
-
-
 def use_model(path: Path) -> object:
     model = load_model(path)
     weights = [value.numpy().tobytes() for value in model.state_dict().values()]
@@ -216,12 +168,9 @@ CHECKPOINT = [(use_model, UNREADABLE)]
 
 def state(path: Path) -> object:
     """What a run goes on from whose `last.pt` is damaged and whose `previous.pt` is whole."""
-    path.with_name("previous.pt").write_bytes(_previous())
+    path.with_name("previous.pt").write_bytes(SEALED[1])
     found = load_last(path.parent)
     return found["history"], found["recipe"], [w.tolist() for w in found["model"].values()]
-
-
-_previous = cache(partial(checkpoint, True, seed=1))
 
 
 # Archives and the cache
@@ -239,11 +188,6 @@ def archive(kind: str, content: bytes, compression: int = zipfile.ZIP_DEFLATED) 
     return data.getvalue()
 
 
-def archives() -> list[bytes]:
-    methods = zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA
-    return [archive("gtFine", grey_images()[1], method) for method in methods]
-
-
 def is_whole(path: Path) -> bool | None:
     """None where it is not: that is a refusal, too."""
     return zip_state(path, read_all=True) == "whole" or None
@@ -251,7 +195,7 @@ def is_whole(path: Path) -> bool | None:
 
 def unpack(path: Path) -> object:
     """The first labels of a data set that is unpacked from a damaged archive."""
-    images = archive("leftImg8bit", png_images()[0])
+    images = archive("leftImg8bit", PNG[0])
     path.with_name("leftImg8bit_trainvaltest.zip").write_bytes(images)
     _, labels = Cityscapes(path.parent, "train")[0]
     return labels.tolist()
@@ -281,30 +225,47 @@ def read_cached(path: Path) -> object:
     return [(part.shape, part.tobytes()) for part in found]
 
 
+OWN = Classes(("a", "b"), (1, 2), ((1, 2, 3), (4, 5, 6)))
+TABLES = [class_lists.as_yaml(classes, {}).encode() for classes in (OWN, CITYSCAPES)]
+COLORS = [b"128 64 128 road\n0 0 0 void\n# x\n70 70 70 a b\n", b"1 2 3 x\n"]
+RECORDS = [
+    json.dumps({"labels": labels, "ids": {str(i): i for i in range(count)}}).encode()
+    for labels, count in (("ids", 34), ("colors", 2))
+]
+METHODS = zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA
 BAD = (ValueError,)
+CLASSES = [(check_classes, BAD)]
+RECIPE = [(Recipe.from_file, BAD)]
+RECORD = [(lambda path: read_record(path.parent), BAD)]
 LABELS = [(partial(pixels, read_labels), MISSING)]
 OTHER_MASK = [*MASK, (lambda path: masks.are_colored([path]), ())]
-CLASSES = [(check_classes, BAD)]
-RECORD = [(lambda path: read_record(path.parent), BAD)]
 ARCHIVE = [(unpack, UNREADABLE), (is_whole, ())]
+
+
+RECIPES = [path.read_bytes() for path in sorted((ROOT / "recipes").glob("*.yaml"))]
+SEALED = [checkpoint(True), checkpoint(True, seed=1)]
+PLAIN = [checkpoint(False), checkpoint(False, seed=1)]  # as older versions wrote them
 KINDS = {
-    "PNG images": Kind("a.png", png_images, IMAGE, sealed=True),
-    "other images": Kind("a.jpg", other_images, IMAGE, mend=mend_some),
-    "labels": Kind("a.png", grey_images, LABELS, sealed=True),
-    "masks": Kind("a.png", mask_images, MASK, sealed=True),
-    "other masks": Kind(
-        "a.tif", lambda: other_images() + mask_images(), OTHER_MASK, mend=mend_some
+    "PNG images": Kind("a.png", PNG, IMAGE, sealed=True),
+    "other images": Kind("a.jpg", OTHER, IMAGE, mend=mend_some),
+    "labels": Kind("a.png", GREY, LABELS, sealed=True),
+    "masks": Kind("a.png", MASKS, MASK, sealed=True),
+    "other masks": Kind("a.tif", OTHER + MASKS, OTHER_MASK, mend=mend_some),
+    "recipes": Kind("recipe.yaml", RECIPES, RECIPE, change=edit),
+    "class tables": Kind("classes.yaml", TABLES, CLASSES, change=edit),
+    "lists of colours": Kind("colors.txt", COLORS, CLASSES, change=edit),
+    "records of prepare.own": Kind("own.json", RECORDS, RECORD, change=edit),
+    "lists of names": Kind("val.txt", [b"a\nb\n", b"c.png\n"], [(assign, BAD)]),
+    "checkpoints": Kind("a.pt", SEALED, CHECKPOINT, sealed=True),
+    "checkpoints without a checksum": Kind("a.pt", PLAIN, CHECKPOINT),
+    "checkpoints with a new checksum": Kind("a.pt", SEALED, CHECKPOINT, mend=seal),
+    "checkpoints of other content": Kind("a.pt", PLAIN, CHECKPOINT, change=replace),
+    "runs": Kind("last.pt", SEALED, [(state, ())], sealed=True),
+    "archives": Kind(
+        "gtFine_trainvaltest.zip",
+        [archive("gtFine", GREY[1], method) for method in METHODS],
+        ARCHIVE,
+        sealed=True,
     ),
-    "recipes": Kind("recipe.yaml", recipes, [(Recipe.from_file, BAD)], change=edit),
-    "class tables": Kind("classes.yaml", class_tables, CLASSES, change=edit),
-    "lists of colours": Kind("colors.txt", color_lists, CLASSES, change=edit),
-    "records of prepare.own": Kind("own.json", records, RECORD, change=edit),
-    "lists of names": Kind("val.txt", names, [(assign, BAD)]),
-    "checkpoints": Kind("a.pt", sealed_checkpoints, CHECKPOINT, sealed=True),
-    "checkpoints without a checksum": Kind("a.pt", plain_checkpoints, CHECKPOINT),
-    "checkpoints with a new checksum": Kind("a.pt", sealed_checkpoints, CHECKPOINT, mend=seal),
-    "checkpoints of other content": Kind("a.pt", plain_checkpoints, CHECKPOINT, change=replace),
-    "runs": Kind("last.pt", sealed_checkpoints, [(state, ())], sealed=True),
-    "archives": Kind("gtFine_trainvaltest.zip", archives, ARCHIVE, sealed=True),
-    "cache": Kind("item.cache", cached, [(read_cached, ())], sealed=True),
+    "cache": Kind("item.cache", cached(), [(read_cached, ())], sealed=True),
 }

@@ -8,7 +8,7 @@ uniformly over the length of an undisturbed run; every other one then waits unti
 written. A disk is full from a random byte of `last.pt` on (see `fill_disk`). Both are survived if
 no finished epoch is lost, and if the run ends with exactly the weights, optimizer state and records
 of the undisturbed one. The counts go into tests/stress/kill-test.json; Linux only.
-tests/test_crash.py does the same for a few kills, and with a small disk that is really full.
+tests/test_crash.py does the same for a few kills.
 """
 
 import json
