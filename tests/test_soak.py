@@ -1,4 +1,4 @@
-"""The soak of tests/stress/soak.py: what it judges, and a short one."""
+"""The soak of tests/stress/soak.py: what it finds, and a short one."""
 
 import pytest
 
@@ -9,13 +9,13 @@ pytestmark = pytest.mark.slow
 
 def test_a_soak_finds_memory_and_handles_that_grow():
     flat = [soak.Sample((800 + i % 9, 400), (30, 9)) for i in range(100)]
-    found = soak.judge(flat)
+    found = soak.growth(flat)
     assert found["memory flat"] and found["handles flat"]
     leak = [one._replace(memory=(800, 400 + i // 9)) for i, one in enumerate(flat)]
-    assert not soak.judge(leak)["memory flat"]  # 2 % of one process, 1 % of both
-    assert not soak.judge([*flat[:-1], flat[-1]._replace(handles=(31, 9))])["handles flat"]
+    assert not soak.growth(leak)["memory flat"]  # 2 % of one process, 1 % of both
+    assert not soak.growth([*flat[:-1], flat[-1]._replace(handles=(31, 9))])["handles flat"]
     warming = [one._replace(memory=(100, 50)) if i < 10 else one for i, one in enumerate(flat)]
-    assert soak.judge(warming)["memory flat"]
+    assert soak.growth(warming)["memory flat"]
 
 
 def test_a_soak_counts_steps_and_sees_the_workers_and_the_cache(tmp_path):

@@ -13,32 +13,27 @@ the third video, of which no frame was labelled.
 import json
 import shutil
 import statistics
-import sys
 import tempfile
 import time
 from pathlib import Path
 
 import nbformat
 import numpy as np
+from PIL import Image
 from scipy.ndimage import distance_transform_edt
 
-ROOT = Path(__file__).resolve().parents[2]
-sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
-
-from jupyterlab import chromium, jupyterlab, open_notebook, wait_for  # noqa: E402
-
-from data_io.image_io import read_image  # noqa: E402
-from dataset import Cityscapes  # noqa: E402
-from engine import make_loader  # noqa: E402
-from engine.loop import evaluate  # noqa: E402
-from inference import load_model  # noqa: E402
-from labeling.oracle import best_fill  # noqa: E402
-from labeling.proposals import enlarge, propose, regions, segments, view_of  # noqa: E402
-from labeling.session import open_session  # noqa: E402
-from prepare.camvid import convert, read_labels  # noqa: E402
-from runtime.console import command_line  # noqa: E402
-from runtime.files import atomic_write  # noqa: E402
-from utils import CITYSCAPES, metrics  # noqa: E402
+from data_io.image_io import read_image
+from dataset import Cityscapes
+from engine import make_loader
+from engine.loop import evaluate
+from inference import load_model
+from labeling.oracle import fills
+from labeling.proposals import enlarge, propose, regions, segments, view_of
+from prepare.camvid import convert, read_labels
+from runtime.console import command_line
+from runtime.machine import ROOT, write_record
+from tests.jupyterlab import chromium, jupyterlab, open_notebook, wait_for
+from utils import CITYSCAPES, metrics
 
 KEYS = [f"Digit{(i + 1) % 10}" if i < 10 else f"Shift+Digit{(i + 1) % 10}" for i in range(19)]
 UNSEEN = "0006R0"
@@ -69,13 +64,10 @@ class Oracle:
         wait_for(is_ready, 120, "a photograph in the widget")
         return self.widget.get_attribute("data-photo")
 
-    def mask(self, name: str, shape: tuple[int, int]) -> np.ndarray:
-        found = [*self.folder.glob(f"data/gtFine/*/*/*{Path(name).stem.replace('_', '-')}_*.png")]
-        if not found:
-            return np.full(shape, 255, dtype=np.uint8)
-        from PIL import Image
-
-        return np.array(Image.open(found[0]))
+    def mask(self, name: str) -> np.ndarray:
+        """What is on disk."""
+        (path,) = self.folder.glob(f"data/gtFine/*/*/*{Path(name).stem.replace('_', '-')}_*.png")
+        return np.array(Image.open(path))
 
     def saved(self) -> None:
         wait_for(lambda: self.widget.get_attribute("data-saved") == "true", 30, "the save")
@@ -84,38 +76,38 @@ class Oracle:
         """Label the open photograph, and go to the next."""
         start = time.monotonic()
         truth = read_labels(self.camvid / "trainannot" / name)
+        labelled = np.isin(truth, CITYSCAPES.ids)
         view = view_of(read_image(self.folder / "photographs" / name))
         found = segments(view)
         proposal = propose(model, view, found, CITYSCAPES, 255)
         maps = [enlarge(each, truth.shape) for each in (found, regions(proposal))]
-        scored = np.isin(truth, CITYSCAPES.ids)
+
+        def right(mask: np.ndarray) -> float:
+            return float((mask == truth)[labelled].mean())
+
         self.widget.focus()
         self.page.keyboard.press("f")
         self.page.keyboard.press("a")
         self.saved()
-        mask, slow = self.mask(name, truth.shape), []
-        proposed = float((mask == truth)[scored].mean())
-        wrong = float(((mask != truth) & (mask != 255))[scored].mean())
-        for count in range(self.most + 1):
-            if count == self.most or (mask == truth)[scored].mean() >= 0.95:
+        mask, seconds = self.mask(name), []
+        proposed = {
+            "proposed_right": right(mask),
+            "proposed_wrong": float(((mask != truth) & (mask != 255))[labelled].mean()),
+        }
+        wanted = fills(maps, truth, mask, CITYSCAPES.ids)  # which fills `mask`, too
+        while len(seconds) < self.most and right(mask) < 0.95:
+            if (next_fill := next(wanted, None)) is None:
                 break
-            best = [best_fill(each, truth, mask, CITYSCAPES.ids) for each in maps]
-            gain, segment, i = max(best)
-            if gain <= 0:
-                break
-            which = best.index((gain, segment, i))
-            slow.append(self.fill(maps[which] == segment, i, which == 1))
-            mask = self.mask(name, truth.shape)
-        right = float((mask == truth)[scored].mean())
+            seconds.append(self.fill(*next_fill, len(np.unique(maps[0][next_fill[0]])) > 1))
         self.rows.append(
-            {"photograph": name, "fills": count, "right": right, "proposed_right": proposed}
-            | {"proposed_wrong": wrong, "seconds": time.monotonic() - start}
-            | {"seconds_a_fill": statistics.median(slow) if slow else 0}
+            {"photograph": name, "fills": len(seconds), "right": right(self.mask(name)), **proposed}
+            | {"seconds": time.monotonic() - start}
+            | {"seconds_a_fill": statistics.median(seconds) if seconds else 0}
         )
         print(json.dumps(self.rows[-1]), flush=True)
         self.page.keyboard.press("Enter")
 
-    def fill(self, where: np.ndarray, i: int, whole: bool) -> float:
+    def fill(self, where: np.ndarray, i: int, region: bool) -> float:
         """Click the innermost pixel of an area; returns the seconds until it is on disk."""
         depth = distance_transform_edt(np.pad(where, 1))[1:-1, 1:-1]
         y, x = np.unravel_index(depth.argmax(), depth.shape)
@@ -124,12 +116,12 @@ class Oracle:
         box = canvas.bounding_box()
         self.page.keyboard.press(KEYS[CITYSCAPES.ids.index(i)])
         start = time.monotonic()
-        if whole:
+        if region:
             self.page.keyboard.down("Shift")
         self.page.mouse.click(
             box["x"] + left + (x + 0.5) * scale, box["y"] + top + (y + 0.5) * scale
         )
-        if whole:
+        if region:
             self.page.keyboard.up("Shift")
         self.saved()
         return time.monotonic() - start
@@ -157,8 +149,8 @@ def notebook_of(folder: Path, epochs: int | None) -> None:
         if cell.cell_type == "code":
             cell.outputs, cell.execution_count = [], None
     settings = next(c for c in notebook.cells if "parameters" in c.metadata.get("tags", []))
-    places = {"photographs": "photographs", "data_root": "data", "runs": "runs"}
-    lines = [f'{name} = r"{folder / place}"' for name, place in places.items()]
+    paths = {"photographs": "photographs", "data_root": "data", "runs": "runs"}
+    lines = [f'{name} = r"{folder / path}"' for name, path in paths.items()]
     settings.source += "\n" + "\n".join([*lines, f"epochs = {epochs}"])
     nbformat.write(notebook, folder / "label.ipynb")
     for path in ROOT.iterdir():  # the notebook wants to start in the repository
@@ -166,7 +158,7 @@ def notebook_of(folder: Path, epochs: int | None) -> None:
             (folder / path.name).symlink_to(path)
 
 
-def judge(checkpoint: Path, camvid: Path) -> dict:
+def measure(checkpoint: Path, camvid: Path) -> dict:
     """mIoU and accuracy on the video of which nothing was labelled, at full resolution."""
     model = load_model(checkpoint)
     frames = Cityscapes(camvid, downscale_labels=False, cities=[UNSEEN.lower()])
@@ -203,22 +195,12 @@ def main() -> None:
             oracle.label(name, load_model(checkpoints[-1]))
         run_cells(page, 6, 8, 1800)
         checkpoints.append(folder / "runs" / "2" / "best.pt")
-    session = open_session(folder / "photographs", folder / "data")
-    session.close()
     convert(args.camvid, folder / "camvid")
     names = "streets", f"{args.first} photographs", f"{args.photographs} photographs"
-    result = {
-        "repeat": f"python -m tests.stress.label_camvid CAMVID --most {args.most}",
-        "minutes": (time.monotonic() - start) / 60,
-        "unseen video": {
-            name: judge(path, folder / "camvid")
-            for name, path in zip(names, checkpoints, strict=True)
-        },
-        "photographs": oracle.rows,
-    }
-    print(json.dumps(result, indent=1))
-    if args.record:
-        atomic_write(args.record, json.dumps(result, indent=1).encode())
+    found = [measure(path, folder / "camvid") for path in checkpoints]
+    result = {"minutes": (time.monotonic() - start) / 60, "photographs": oracle.rows}
+    result["unseen video"] = dict(zip(names, found, strict=True))
+    write_record(args.record or folder / "record.json", "tests.stress.label_camvid", result)
     shutil.rmtree(folder)
 
 

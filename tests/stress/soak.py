@@ -18,6 +18,7 @@ import time
 from pathlib import Path
 from typing import NamedTuple
 
+import numpy as np
 from tqdm import tqdm
 
 from engine import Recipe, fit, make_loaders, make_model
@@ -56,7 +57,7 @@ def content(folder: Path) -> dict[str, tuple]:
 
 
 def soak(folder: Path, steps: int, scenes: int = SCENES) -> dict:
-    """Draw the scenes, train on them; returns what `judge` finds, and how long it took."""
+    """Draw the scenes, train on them; returns what `growth` finds, and how long it took."""
     data = folder / "streets"
     draw_tree(data, train=scenes, val=10, size=(128, 64), quiet=True)
     epochs = -(-steps * FIELDS["batch_size"] // scenes)
@@ -72,31 +73,30 @@ def soak(folder: Path, steps: int, scenes: int = SCENES) -> dict:
         "steps": epochs * len(loaders[0]),
         "epochs": epochs,
         "minutes": round((time.monotonic() - start) / 60, 1),
-        **judge(samples),
+        **growth(samples),
         "files in the cache": sum(name.endswith(".cache") for name in full),
         "cache unchanged": content(data / recipe.cache) == full,
     }
 
 
-def judge(samples: list[Sample]) -> dict:
+def growth(samples: list[Sample]) -> dict:
     """Memory and handles after the warm-up, and whether they stayed as they were.
 
     Each process's memory must stay within `MAY_GROW`: in a sum, a leak in one would be lost.
     """
     after = samples[len(samples) // 10 :]
-    memory = list(zip(*(each.memory for each in after), strict=True))  # of each process
-    handles = list(zip(*(each.handles for each in after), strict=True))
-
-    def numbers(of_one: tuple[int, ...]) -> dict[str, float]:
-        places = {"first": of_one[0], "last": of_one[-1], "least": min(of_one), "most": max(of_one)}
-        return {name: round(value / 1e6, 1) for name, value in places.items()}
-
+    memory = np.array([each.memory for each in after])  # epochs x processes
+    handles = np.array([each.handles for each in after])
+    numbers = [
+        {"first": mb[0], "last": mb[-1], "least": min(mb), "most": max(mb)}
+        for mb in (memory.T / 1e6).round(1).tolist()
+    ]
     return {
-        "MB of the process": numbers(memory[0]),
-        "MB of its workers": [numbers(each) for each in memory[1:]],
-        "memory flat": all(max(each) <= min(each) * (1 + MAY_GROW) for each in memory),
-        "handles": [max(each) for each in handles],
-        "handles flat": all(max(each) == min(each) for each in handles),
+        "MB of the process": numbers[0],
+        "MB of its workers": numbers[1:],
+        "memory flat": bool((memory.max(0) <= memory.min(0) * (1 + MAY_GROW)).all()),
+        "handles": handles.max(0).tolist(),
+        "handles flat": bool((handles.max(0) == handles.min(0)).all()),
     }
 
 
