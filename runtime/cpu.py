@@ -52,7 +52,7 @@ def convert(module: nn.Module) -> nn.Module:
     On CPUs with AVX2 but without AVX512, and for channels-last tensors, oneDNN takes two to four
     times as long for a convolution's gradient by its weights as for the convolution, though it
     multiplies as often. That gradient is a sum over all pixels of (the pixels around) x (the
-    gradient by the output there), so that matrix products give it for all places of the kernel.
+    gradient by the output there), so that matrix products give it for all of the kernel.
     It is also slow, even with AVX512, at an up-convolution's gradient by its bias, a plain sum.
 
     Like `nn.SyncBatchNorm.convert_sync_batchnorm`, changes layers of `module`, which keep their

@@ -3,7 +3,7 @@
 A convolution of the U-Net is as fast in oneDNN as a matrix product. What is left to save lies
 between: at 512x1024 pixels and width 16, every pass over a feature map of the first level reads
 16 MiB in bf16. `folding.fold` puts these layers into a copy of a network. Each computes what
-the layer of PyTorch computes that it takes the place of, to rounding, and is that layer where its
+the layer of PyTorch computes that it replaces, to rounding, and is that layer where its
 own way would not be faster: on a GPU, where gradients are wanted, and under torch.compile, which
 fuses by itself. Only NaN is lost: the ReLU that oneDNN fuses makes 0 of it.
 """
@@ -117,7 +117,7 @@ def _onednn_computes_in(dtype: torch.dtype | None) -> bool:
 
 
 class MaxPool2x2(nn.MaxPool2d):
-    """`nn.MaxPool2d(2)` without the places of the maxima, which only training wants."""
+    """`nn.MaxPool2d(2)` without the indices of the maxima, which only training wants."""
 
     def forward(self, x: Tensor) -> Tensor:
         """(N, C, 2h, 2w) -> (N, C, h, w)."""

@@ -90,17 +90,9 @@ def lock(run_dir: Path) -> Iterator[None]:
     however it ends. Warns where the file system has no locks. Raises BlockingIOError if another
     run holds it, OSError if nothing can be written there.
     """
-    with _acquire(run_dir / "lock") as file:
-        _held.add(file)
-        try:
-            yield
-        finally:
-            _held.discard(file)
-
-
-def _acquire(path: Path) -> TextIO:
+    path = run_dir / "lock"
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
+        run_dir.mkdir(parents=True, exist_ok=True)
         file = open(path, "a+", **AS_TEXT)
         if fcntl is not None:
             _flock(file)
@@ -109,15 +101,20 @@ def _acquire(path: Path) -> TextIO:
         file.flush()
     except BlockingIOError:
         raise BlockingIOError(
-            f"{path.parent} is in use by another run ({path.read_text(**AS_TEXT).strip()}): "
+            f"{run_dir} is in use by another run ({path.read_text(**AS_TEXT).strip()}): "
             "wait for its end, stop it, or choose another run directory"
         ) from None
     except OSError as error:
         raise OSError(
-            f"cannot write into {path.parent} ({error.strerror}): free some space, get the "
+            f"cannot write into {run_dir} ({error.strerror}): free some space, get the "
             "permission to write there, or choose another run directory"
         ) from error
-    return file
+    _held.add(file)
+    try:
+        with file:
+            yield
+    finally:
+        _held.discard(file)
 
 
 def _flock(file: TextIO) -> None:
@@ -129,7 +126,7 @@ def _flock(file: TextIO) -> None:
         warnings.warn(
             f"{file.name}: this file system has no locks ({error.strerror}), so that a second run "
             "in the same directory would not be noticed: start only one",
-            stacklevel=5,
+            stacklevel=4,
         )
 
 

@@ -10,7 +10,7 @@ from contextlib import contextmanager, suppress
 
 from torch import Tensor
 
-PLACE = "/dev/shm"  # noqa: S108 (on Linux; on other systems nothing but the memory limits it)
+FOLDER = "/dev/shm"  # noqa: S108 (on Linux; on other systems nothing but the memory limits it)
 CURE = (
     "give the container more (`docker run --shm-size=8g` or `--ipc=host`), or read without loader "
     "workers (`workers: 0` in a recipe, `--workers 0` in the shell)"
@@ -31,9 +31,9 @@ def free_shared_memory() -> int | None:
     """Bytes that loader workers can fill; None where only the memory itself limits them."""
     if sys.platform != "linux":
         return None
-    if not os.access(PLACE, os.W_OK):  # not there, or closed: no process can pass a batch on
+    if not os.access(FOLDER, os.W_OK):  # not there, or closed: no process can pass a batch on
         return 0
-    return shutil.disk_usage(PLACE).free
+    return shutil.disk_usage(FOLDER).free
 
 
 def affordable_workers(workers: int, prefetch: int, batch_bytes: int, processes: int = 1) -> int:
@@ -55,7 +55,7 @@ def affordable_workers(workers: int, prefetch: int, batch_bytes: int, processes:
     if room < workers:
         needed = processes * (prefetch * workers + 2) * batch_bytes
         warnings.warn(
-            f"{room} instead of {workers} loader workers: {PLACE} has {free >> 20} MiB of shared "
+            f"{room} instead of {workers} loader workers: {FOLDER} has {free >> 20} MiB of shared "
             f"memory free, and they need {-(-needed >> 20)} MiB: {CURE}",
             stacklevel=2,
         )

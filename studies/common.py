@@ -14,7 +14,8 @@ from pathlib import Path
 from torch import nn
 from torch.utils.data import DataLoader
 
-from engine import Recipe, fit
+from dataset import Cityscapes
+from engine import Recipe, fit, make_loader
 from engine.loaders import message
 from figures import percent
 from runtime.checkpoint import MAY_CHANGE
@@ -53,6 +54,15 @@ def train(
         epoch, seconds = f"epoch {record['epoch']} of {recipe.epochs}", f"{record['seconds']:.0f} s"
         print(f"{name}: {epoch}, mIoU {percent(record['mIoU'])}, {seconds}", flush=True)
         yield record
+
+
+def held_out(recipe: Recipe, city: str, every: int = 1) -> DataLoader:
+    """Batches of a city's training images, all or one in `every`; labels of full resolution."""
+    read_as = {"downscale": recipe.downscale, "downscale_labels": False}
+    scenes = Cityscapes(recipe.data_root, recipe.train_split, cities=[city], **read_as)
+    # There is no cache here, which would know its entries by their index among all images.
+    scenes.images, scenes.targets = scenes.images[::every], scenes.targets[::every]
+    return make_loader(scenes, min(recipe.batch_size, 8), False, recipe.workers)
 
 
 def identity(recipe: Recipe) -> dict:

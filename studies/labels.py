@@ -41,7 +41,7 @@ from model import UNet
 from runtime.console import command_line, progress_bar
 from runtime.console import table as markdown
 from runtime.machine import ROOT
-from studies.common import add, errors_shown, find, identity, read, train
+from studies.common import add, errors_shown, find, held_out, identity, read, train
 from studies.report import spread
 from utils import CITYSCAPES, metrics
 
@@ -129,15 +129,7 @@ def make_loaders(
     images = [scenes.images[i] for i in indices]
     times = length // len(images) + 1
     scenes.images, scenes.targets = ((each * times)[:length] for each in (images, targets))
-    few = unseen_video(recipe.data_root, recipe.downscale)
-    few.images, few.targets = few.images[::10], few.targets[::10]
-    return make_loader(scenes, recipe.batch_size, True), make_loader(few, 8, False)
-
-
-def unseen_video(data_root: str, downscale: int = 1) -> Cityscapes:
-    """Its images downscaled, its labels at full resolution."""
-    options = {"downscale": downscale, "downscale_labels": False}
-    return Cityscapes(data_root, cities=[UNSEEN], **options)
+    return make_loader(scenes, recipe.batch_size, True), held_out(recipe, UNSEEN, every=10)
 
 
 def count_fills(model: UNet | None, unseen: Cityscapes) -> float | None:
@@ -169,8 +161,8 @@ def perform(run: Run, unseen: Cityscapes, streets: Path, folder: Path) -> dict:
     loaders = make_loaders(run, recipe, streets, folder)
     model = make_model(recipe, unseen.classes)
     records = list(train(model, loaders, recipe, folder, str(run)))
-    loader = make_loader(unseen_video(recipe.data_root, recipe.downscale), 8, False)
-    _, confusion = evaluate(model, loader, precision=recipe.precision)
+    full = held_out(recipe, UNSEEN)
+    _, confusion = evaluate(model, full, precision=recipe.precision)
     found = metrics(confusion, CITYSCAPES)
     return {
         "mIoU": found["mIoU"],
@@ -238,7 +230,7 @@ def main() -> None:
         total = len(Cityscapes(args.camvid, hold_out=[UNSEEN]))
         plot(read("labels"), total).savefig(ROOT / "images" / "labels.png", dpi=120)
         return print(table(read("labels")))
-    unseen = unseen_video(args.camvid)
+    unseen = Cityscapes(args.camvid, cities=[UNSEEN])
     for run in plan(args.seeds):
         if find("labels", **run._asdict()) is None:
             name = "-".join(map(str, run)).replace(" ", "-")

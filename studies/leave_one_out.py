@@ -14,12 +14,10 @@ import sys
 from dataclasses import replace
 from pathlib import Path
 
-from torch.utils.data import DataLoader
-
 from dataset import Cityscapes
-from engine import Recipe, evaluate, make_loader, make_loaders, make_model
+from engine import Recipe, evaluate, make_loaders, make_model
 from engine.recipe import parse_recipe, recipe_parser
-from studies.common import add, digest, errors_shown, identity, is_of, read, train
+from studies.common import add, digest, errors_shown, held_out, identity, is_of, read, train
 from utils import metrics
 
 
@@ -43,15 +41,6 @@ def run_fold(recipe: Recipe, city: str) -> dict:
     seconds = sum(record["seconds"] for record in records)
     found = metrics(confusion, full.dataset.classes)
     return {**found, "seconds": seconds, "precision": precision}
-
-
-def held_out(recipe: Recipe, city: str, every: int = 1) -> DataLoader:
-    """Batches of the city's training images, all or one in `every`; labels of full resolution."""
-    read_as = {"downscale": recipe.downscale, "downscale_labels": False}
-    scenes = Cityscapes(recipe.data_root, recipe.train_split, cities=[city], **read_as)
-    # There is no cache here, which would know its entries by their index among all images.
-    scenes.images, scenes.targets = scenes.images[::every], scenes.targets[::every]
-    return make_loader(scenes, min(recipe.batch_size, 8), False, recipe.workers)
 
 
 def summary(folds: dict[str, dict]) -> dict:
