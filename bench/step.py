@@ -24,7 +24,7 @@ def our_training(converted: bool = True) -> Callable:
     return our_epoch(Recipe(), make("ours", WIDTH), loader, converted=converted)
 
 
-def plain_training(name: str, tuned: bool = False) -> Callable:
+def plain_training(name: str, tuned: bool) -> Callable:
     """The baseline's step on a contender's network.
 
     `tuned`: in channels_last layout, and under bf16 autocast where the CPU has bf16.
@@ -40,41 +40,29 @@ def plain_training(name: str, tuned: bool = False) -> Callable:
 
 def measure() -> tuple[list[Row], list[str]]:
     """Rows and notes for `table`."""
-    names = ["baseline", "smp", "monai"]
-    contenders = {name: partial(plain_training, name) for name in names}
-    contenders |= {f"{name} tuned": partial(plain_training, name, True) for name in names}
-    contenders |= {"ours": our_training, "gemm": gemm}
-    converts = torch.backends.cpu.get_cpu_capability() == "AVX2"
-    if converts:
-        contenders["unconverted"] = partial(our_training, converted=False)
+    precision, contenders = pick_precision("auto", CPU), {"ours": our_training, "gemm": gemm}
+    for name in ("baseline", "smp", "monai"):
+        weights, flop = count(name, WIDTH, SIZE)
+        size = f"{weights / 1e6:.1f} M parameters, {flop / 1e9:.0f} GFLOP/image"
+        for tuned, how in ((False, "fp32"), (True, f"{precision}, channels_last")):
+            what = f"{LABELS[name]}, {how} ({size})"
+            contenders[what] = partial(plain_training, name, tuned)
+    if torch.backends.cpu.get_cpu_capability() == "AVX2":
+        contenders["ours without runtime.cpu.convert"] = partial(our_training, converted=False)
     found = take_turns(contenders, ROUNDS)
-    rate = GEMM_FLOP / found.pop("gemm").seconds
-    speed = {name: BATCH / timing.seconds for name, timing in found.items()}
-
-    precision = pick_precision("auto", CPU)
-    work = {}  # name -> operations of a step on one image
-    against = {}  # contender -> what it is
-    for name in ("ours", *names):
-        weights, work[name] = count(name, WIDTH, SIZE)
-        size = f"{weights / 1e6:.1f} M parameters, {work[name] / 1e9:.0f} GFLOP/image"
-        against[name] = f"{LABELS[name]}, fp32 ({size})"
-        against[f"{name} tuned"] = f"{LABELS[name]}, {precision}, channels_last ({size})"
-    against["unconverted"] = "ours without runtime.cpu.convert"
-    goals = {"baseline": "≥ 2"}
-    if precision == "bf16":
-        goals = {"baseline": "≥ 3.3", "baseline tuned": "≥ 1.5"}
-    rows = [
-        Row(
-            f"Training step, ours in {precision}, against {against[name]}",
-            *(speed["ours"], other, "images/s", speed["ours"] / other, goals.get(name, "")),
-        )
-        for name, other in speed.items()
-        if name != "ours"
-    ]
-    ours, goal = work["ours"] * speed["ours"], "" if precision == "bf16" else "≥ 0.8"
+    mine, product = found.pop("ours"), found.pop("gemm")
+    goals = ["≥ 3.3", "≥ 1.5"] if precision == "bf16" else ["≥ 2"]  # of the baseline's rows
+    rows = []
+    for i, (name, (seconds, _)) in enumerate(found.items()):
+        what = f"Training step, ours in {precision}, against {name}"
+        speeds = BATCH / mine.seconds, BATCH / seconds
+        goal = goals[i] if i < len(goals) else ""
+        rows.append(Row(what, *speeds, "images/s", seconds / mine.seconds, goal))
+    ours = count("ours", WIDTH, SIZE)[1] * BATCH / mine.seconds / 1e9
+    rate, goal = GEMM_FLOP / product.seconds / 1e9, "" if precision == "bf16" else "≥ 0.8"
     what = f"Rate of our step against a 2048³ matrix product in {precision}"
-    rows.append(Row(what, ours / 1e9, rate / 1e9, "GFLOP/s", ours / rate, goal))
-    memory = [f"{found[name].peak_memory / 2**30:.1f} GiB" for name in ("ours", "baseline")]
+    rows.append(Row(what, ours, rate, "GFLOP/s", ours / rate, goal))
+    memory = [f"{peak / 2**30:.1f} GiB" for peak in (mine[1], next(iter(found.values()))[1])]
     return rows, [
         f"At its peak the training process took {memory[0]} of memory with ours (which keeps freed "
         f"memory for the next step) and {memory[1]} with the baseline: batch {BATCH}, "
