@@ -32,35 +32,19 @@ resource = pytest.importorskip("resource")  # not on Windows
 pytestmark = pytest.mark.slow
 
 
-def slow(value):
-    return pytest.param(value, marks=pytest.mark.slow)
-
-
 @pytest.fixture(scope="module", autouse=True)
-def surroundings():
-    """One thread, here and in what is started: on a busy machine, several wait for each other.
-
-    And Ctrl-C is heeded, which a shell has its background jobs ignore.
-    """
-    threads, handler = torch.get_num_threads(), signal.getsignal(signal.SIGINT)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("OMP_NUM_THREADS", "1")
-        torch.set_num_threads(1)
-        signal.signal(signal.SIGINT, signal.default_int_handler)
-        yield
-    torch.set_num_threads(threads)
+def heeded():
+    """Ctrl-C, which a shell has its background jobs ignore."""
+    handler = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
     signal.signal(signal.SIGINT, handler)
 
 
-def small_recipe(streets: Path) -> Recipe:
+@pytest.fixture(scope="module")
+def recipe(streets) -> Recipe:
     """What `tests.stress.kill_test` trains, without loader workers."""
     fields = {**FIELDS, "data_root": str(streets), "workers": 0}
     return Recipe.from_file(ROOT / "recipes/streets.yaml", **fields)
-
-
-@pytest.fixture
-def recipe(streets) -> Recipe:
-    return small_recipe(streets)
 
 
 def steps(recipe: Recipe, run: Path):
@@ -74,18 +58,18 @@ def train(recipe: Recipe, run: Path, epochs: int | None = None) -> None:
 
 
 @pytest.fixture(scope="module")
-def whole(streets, tmp_path_factory) -> Path:
+def whole(recipe, tmp_path_factory) -> Path:
     """A run that nobody disturbed."""
     run = tmp_path_factory.mktemp("runs") / "whole"
-    train(small_recipe(streets), run)
+    train(recipe, run)
     return run
 
 
 @pytest.fixture(scope="module")
-def half(streets, tmp_path_factory) -> Path:
+def half(recipe, tmp_path_factory) -> Path:
     """The same run, stopped after two epochs: copy it."""
     run = tmp_path_factory.mktemp("runs") / "half"
-    train(small_recipe(streets), run, epochs=2)
+    train(recipe, run, epochs=2)
     return run
 
 
@@ -98,7 +82,6 @@ def wait_for(path: Path, process: subprocess.Popen) -> None:
 # Killed
 
 
-@pytest.mark.slow
 def test_a_run_killed_at_random_instants_ends_as_if_it_had_not_been(streets, whole, tmp_path):
     lengths = [finish(start(streets, tmp_path / "alone"), tmp_path / "alone")]
     assert not differences(whole, tmp_path / "alone")  # nor do its two workers change a bit
@@ -113,7 +96,6 @@ def test_a_run_killed_at_random_instants_ends_as_if_it_had_not_been(streets, who
     assert kills >= 3, f"seed {seed}"
 
 
-@pytest.mark.slow
 def test_a_kill_between_two_files_is_mended(recipe, whole, half, tmp_path):
     renames, best, history = (tmp_path / name for name in ("renames", "best", "history"))
     for run in (renames, best, history):
@@ -132,7 +114,7 @@ def test_a_kill_between_two_files_is_mended(recipe, whole, half, tmp_path):
 # Damaged
 
 
-@pytest.mark.parametrize("damage", ["one byte", *map(slow, ("one byte less", "half", "empty"))])
+@pytest.mark.parametrize("damage", ["one byte", "one byte less", "half", "empty"])
 def test_a_damaged_last_state_is_reported_and_the_one_before_it_used(
     recipe, whole, half, tmp_path, capsys, damage
 ):
@@ -198,10 +180,9 @@ def read_only(run: Path):
         run.chmod(0o755)
 
 
-@pytest.mark.parametrize("trouble", [limited_files, slow(read_only)])
+@pytest.mark.parametrize("trouble", [limited_files, read_only])
 def test_what_cannot_be_written_leaves_the_old_state_and_says_so(recipe, whole, tmp_path, trouble):
-    run = tmp_path
-    running = steps(recipe, run)
+    run, running = tmp_path, steps(recipe, tmp_path)
     next(running)
     before = (run / "last.pt").read_bytes()
     with trouble(run) as reason:
@@ -247,9 +228,9 @@ def interrupt_message(patch: pytest.MonkeyPatch, calls: int) -> None:
 @pytest.mark.parametrize(
     ("workers", "interrupt", "calls"),
     [
-        pytest.param(0, interrupt_step, 3, id="a step", marks=pytest.mark.slow),
+        pytest.param(0, interrupt_step, 3, id="a step"),
         pytest.param(2, interrupt_step, 3, id="a step, with workers"),
-        pytest.param(2, interrupt_step, 8, id="validation", marks=pytest.mark.slow),
+        pytest.param(2, interrupt_step, 8, id="validation"),
         pytest.param(2, interrupt_message, 5, id="a worker's message"),
         pytest.param(2, interrupt_message, 9, id="a worker's handing over of a batch"),
     ],
@@ -285,7 +266,6 @@ def test_a_loader_worker_is_silent_of_a_lost_connection_alone(capsys, monkeypatc
     assert "ValueError: told" in capsys.readouterr().err
 
 
-@pytest.mark.slow
 def test_ctrl_c_in_the_shell_stops_the_run_and_the_same_command_goes_on(streets, whole, tmp_path):
     run = tmp_path / "run"
     process = start(streets, run)
@@ -299,7 +279,6 @@ def test_ctrl_c_in_the_shell_stops_the_run_and_the_same_command_goes_on(streets,
     assert not differences(whole, run)
 
 
-@pytest.mark.slow
 def test_an_interrupted_cell_of_the_notebook_goes_on_when_it_is_run_again(recipe, whole, tmp_path):
     run, path = tmp_path / "run", tmp_path / "recipe.yaml"
     path.write_text(yaml.safe_dump({**vars(recipe), "workers": FIELDS["workers"]}))
@@ -347,7 +326,6 @@ def test_a_loader_worker_ignores_ctrl_c(recipe):
 # Two runs in one directory
 
 
-@pytest.mark.slow
 def test_the_second_run_in_a_directory_is_refused_until_the_first_is_dead(
     streets, recipe, tmp_path
 ):
