@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from bench.prediction import Labeller, on_noise, onnxruntime, openvino, ours
-from bench.timing import Row, table, take_turns
+from bench.timing import Row, against_ours, table, take_turns
 from dataset import Cityscapes
 from export_onnx import export
 from inference import load_model
@@ -53,12 +53,8 @@ def measure() -> tuple[list[Row], list[str]]:
             mious = {name: miou(maker(*args), scenes) for name, (maker, *args) in makers.items()}
             told = "; ".join(f"{name} {100 * value:.2f} %" for name, value in mious.items())
             note = f"mIoU of checkpoints/camvid.pt on CamVid val: {told}."
-    mine = found.pop("ours").seconds
     what = f"Labels of 480x360 by checkpoints/camvid.pt, ours in {precision}, against"
-    return [
-        Row(f"{what} {name}", 1e3 * mine, 1e3 * seconds, "ms", seconds / mine)
-        for name, (seconds, _) in found.items()
-    ], [note]
+    return against_ours(what, found), [note]
 
 
 if __name__ == "__main__":

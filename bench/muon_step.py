@@ -8,7 +8,7 @@ from collections.abc import Callable
 import torch
 from torch import nn
 
-from bench.timing import Row, table, take_turns
+from bench.timing import Row, against_ours, table, take_turns
 from engine import Recipe, make_model
 from engine.muon import Muon
 
@@ -45,11 +45,9 @@ def stepping(parameters: list[nn.Parameter], *optimizers: torch.optim.Optimizer)
 
 def measure() -> tuple[list[Row], list[str]]:
     """Rows and notes for `table`."""
-    found = take_turns({"ours": ours, "theirs": theirs}, ROUNDS, warm_up=2)
-    mine, other = (1e3 * found[name].seconds for name in ("ours", "theirs"))
+    found = take_turns({"ours": ours, "torch.optim.Muon in bf16": theirs}, ROUNDS, warm_up=2)
     weights = sum(p.numel() for p in make_model(Recipe(width=16, depth=5)).parameters())
-    what = f"A step of Muon, {weights / 1e6:.1f} M parameters, against torch.optim.Muon in bf16"
-    return [Row(what, mine, other, "ms", other / mine)], []
+    return against_ours(f"A step of Muon, {weights / 1e6:.1f} M parameters, against", found), []
 
 
 if __name__ == "__main__":

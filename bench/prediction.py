@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from bench.peers import make
-from bench.timing import Row, table, take_turns
+from bench.timing import Row, against_ours, table, take_turns
 from dataset import Cityscapes
 from inference import load_model, predict
 from runtime.machine import ROOT
@@ -150,26 +150,20 @@ def measure() -> tuple[list[Row], list[str]]:
             makers["OpenVINO, bf16"] = openvino, file, SIZE, "bf16"
         contenders = {name: partial(on_noise, SIZE, *maker) for name, maker in makers.items()}
         found = take_turns(contenders, ROUNDS, warm_up=2)
-    mine = found.pop("ours").seconds
+    mine = 1e3 * found["ours"].seconds
     what = f"Prediction at 512x1024, ours in {precision}, against"
     goals = {"baseline": "≥ 4.5" if bf16 else "≥ 2.3", "OpenVINO, bf16": "≥ 0.95 (1 / 1.05)"}
-    rows = [
-        Row(f"{what} {name}", 1 / mine, 1 / s, "images/s", s / mine, goals.get(name, ""))
-        for name, (s, _) in found.items()
-    ]
+    rows = against_ours(what, found, images=1, goals=goals)
     makers = {
         "ours": our_matrix,
         "torchmetrics": torchmetrics_matrix,
         "the official evaluator": official_matrix,
     }
     found = take_turns({name: partial(repeated, maker) for name, maker in makers.items()}, ROUNDS)
-    ms = {name: 1e3 * timing.seconds / UPDATES for name, timing in found.items()}
-    matrix = ms.pop("ours")
-    for name, other in ms.items():
-        what = f"Confusion matrix of a 512x1024 label map against {name}"
-        rows.append(Row(what, matrix, other, "ms", other / matrix, "≥ 5"))
-    what = "Confusion matrix as a part of predicting the image (less is better)"
-    rows.append(Row(what, matrix, 1e3 * mine, "ms", matrix / mine / 1e3, "≤ 0.02"))
+    what, goals = "Confusion matrix of a 512x1024 label map against", dict.fromkeys(found, "≥ 5")
+    rows += against_ours(what, found, repeats=UPDATES, goals=goals)
+    matrix, what = 1e3 * found["ours"].seconds / UPDATES, "Confusion matrix as a part of predicting"
+    rows.append(Row(f"{what} (less is better)", matrix, mine, "ms", matrix / mine, "≤ 0.02"))
     note = (
         f"In bf16, {agreement_with_fp32():.3%} of the pixels of four scenes are labelled as in "
         "fp32 (checkpoints/streets.pt, 512x1024)."

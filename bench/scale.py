@@ -19,6 +19,7 @@ import tempfile
 import time
 from pathlib import Path
 
+from runtime import console
 from runtime.console import command_line
 from runtime.files import atomic_write
 from runtime.machine import ROOT, commit, machine
@@ -48,7 +49,7 @@ except Reached:
 
 def link_data(drawn: Path, root: Path, train: int) -> dict[str, int]:
     """Make a data set of hard links to drawn scenes; returns the number of images of each split."""
-    counts = {split: max(round(train * share), 1) for split, share in PER_TRAIN.items()}
+    counts = {split: max(round(train * ratio), 1) for split, ratio in PER_TRAIN.items()}
     for split, count in counts.items():
         source = "train" if split == "train" else "val"
         images = sorted((drawn / "leftImg8bit" / source).rglob("*.png"))
@@ -113,17 +114,16 @@ def table(sizes: dict[str, dict]) -> str:
     """Markdown: for each stage the seconds of a further image between two sizes, and the memory."""
     names = list(sizes)
     steps = [f"{a} to {b}" for a, b in zip(names, names[1:], strict=False)]
-    lines = [f"| ms an image | {' | '.join(steps)} | MiB at {' / '.join(names)} |"]
-    lines.append("|---|" + "---:|" * (len(steps) + 1))
+    rows = []
     for stage in stages(Path(), Path("run")):
         found = [sizes[name][stage] for name in names]
         more = [
             (b["seconds"] - a["seconds"]) / (b["images"] - a["images"])
             for a, b in zip(found, found[1:], strict=False)
         ]
-        cells = [*(f"{1000 * s:.0f}" for s in more), " / ".join(str(f["MiB"]) for f in found)]
-        lines.append(f"| {stage} | {' | '.join(cells)} |")
-    return "\n".join(lines)
+        memory = " / ".join(str(each["MiB"]) for each in found)
+        rows.append([stage, *(f"{1000 * s:.0f}" for s in more), memory])
+    return console.table(["ms an image", *steps, f"MiB at {' / '.join(names)}"], rows)
 
 
 def main() -> None:

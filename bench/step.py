@@ -9,7 +9,7 @@ from functools import partial
 import torch
 
 from bench.peers import LABELS, count, make
-from bench.timing import GEMM_FLOP, Row, gemm, table, take_turns
+from bench.timing import GEMM_FLOP, Row, against_ours, gemm, table, take_turns
 from bench.training import CPU, Batches, our_epoch, random_batch
 from engine import Recipe
 from runtime.precision import cpu_has_bf16, pick_precision
@@ -50,19 +50,16 @@ def measure() -> tuple[list[Row], list[str]]:
     if torch.backends.cpu.get_cpu_capability() == "AVX2":
         contenders["ours without runtime.cpu.convert"] = partial(our_training, converted=False)
     found = take_turns(contenders, ROUNDS)
-    mine, product = found.pop("ours"), found.pop("gemm")
-    goals = ["≥ 3.3", "≥ 1.5"] if precision == "bf16" else ["≥ 2"]  # of the baseline's rows
-    rows = []
-    for i, (name, (seconds, _)) in enumerate(found.items()):
-        what = f"Training step, ours in {precision}, against {name}"
-        speeds = BATCH / mine.seconds, BATCH / seconds
-        goal = goals[i] if i < len(goals) else ""
-        rows.append(Row(what, *speeds, "images/s", seconds / mine.seconds, goal))
+    product, mine, plain, *_ = found.pop("gemm"), *found.values()
+    goals = ["≥ 3.3", "≥ 1.5"] if precision == "bf16" else ["≥ 2", ""]
+    goals = dict(zip([*found][1:3], goals, strict=True))  # of the baseline's
+    what = f"Training step, ours in {precision}, against"
+    rows = against_ours(what, found, images=BATCH, goals=goals)
     ours = count("ours", WIDTH, SIZE)[1] * BATCH / mine.seconds / 1e9
     rate, goal = GEMM_FLOP / product.seconds / 1e9, "" if precision == "bf16" else "≥ 0.8"
     what = f"Rate of our step against a 2048³ matrix product in {precision}"
     rows.append(Row(what, ours, rate, "GFLOP/s", ours / rate, goal))
-    memory = [f"{peak / 2**30:.1f} GiB" for peak in (mine[1], next(iter(found.values()))[1])]
+    memory = [f"{peak / 2**30:.1f} GiB" for _, peak in (mine, plain)]
     return rows, [
         f"At its peak the training process took {memory[0]} of memory with ours (which keeps freed "
         f"memory for the next step) and {memory[1]} with the baseline: batch {BATCH}, "

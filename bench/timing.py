@@ -113,6 +113,30 @@ class Row(NamedTuple):
     goal: str = ""
 
 
+def against_ours(
+    what: str,
+    found: dict[str, Timing],
+    images: int = 0,
+    repeats: int = 1,
+    goals: dict | None = None,
+) -> list[Row]:
+    """A row for each contender but ours, in `images` a second or, for 0, milliseconds.
+
+    Args:
+        repeats: of the work in a turn.
+        goals: contender -> its goal.
+    """
+    mine, rows = found["ours"].seconds, []
+    for name, (seconds, _) in found.items():
+        if name != "ours":
+            both = [images / s if images else 1e3 * s / repeats for s in (mine, seconds)]
+            unit = "images/s" if images else "ms"
+            rows.append(
+                Row(f"{what} {name}", *both, unit, seconds / mine, (goals or {}).get(name, ""))
+            )
+    return rows
+
+
 def table(rows: list[Row], notes: list[str]) -> str:
     """Markdown, with the notes, the machine and the commit below."""
     cells = [
