@@ -10,37 +10,20 @@ else should run there. Prints a table and writes it to bench/table-gpu.md.
 
 import statistics
 import sys
-from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from typing import NamedTuple
 
 import torch
 
-from bench.peers import LABELS, count, make
+from bench.peers import LABELS, count
 from bench.timing import started
-from bench.training import Batches, our_epoch, random_batch
-from engine import Recipe
+from bench.training import Mode, contender, random_batch
 from runtime.console import command_line, table
 from runtime.machine import machine
-from runtime.precision import DTYPES, pick_precision
-from tests.plain import plain_step
+from runtime.precision import pick_precision
 
 GIB = 2**30
 STEPS = 20  # in a turn
-
-
-class Mode(NamedTuple):
-    """How a network is trained; ours is always channels-last."""
-
-    precision: str = "fp32"
-    tf32: bool = False
-    channels_last: bool = False
-    compiled: bool = False
-
-    def __str__(self) -> str:
-        name = "TF32" if self.tf32 and self.precision == "fp32" else self.precision
-        return name + ", channels-last" * self.channels_last + ", compiled" * self.compiled
 
 
 def contenders(fast: str) -> list[tuple[str, Mode]]:
@@ -60,55 +43,18 @@ def contenders(fast: str) -> list[tuple[str, Mode]]:
     return [(name, mode) for name, several in modes.items() for mode in several]
 
 
-def plain_steps(model: torch.nn.Module, dtype: torch.dtype, loader: Batches, device) -> None:
-    """An epoch of `plain_step`, in fp16 without a scaler."""
-    optimizer = torch.optim.Adam(model.parameters(), fused=True)
-    for batch in loader:
-        images, labels = (part.to(device, non_blocking=True) for part in batch)
-        loss = plain_step(model, optimizer, images, labels.long(), dtype)
-    loss.item()  # waits for the device, as `train_one_epoch` does
-
-
-def prepare(name: str, mode: Mode, device: torch.device, batch: tuple, width: int) -> Callable:
-    """For `started`: a contender's turn, of `STEPS` steps on `batch`, images and labels.
-
-    It returns the peak of memory in bytes, or None if the card has not enough.
-    """
-    torch.backends.cudnn.benchmark = True  # as `engine.fit` has it for images of one size
-    torch.backends.cudnn.allow_tf32 = mode.tf32
-    if device.type == "cuda":
-        batch = tuple(part.pin_memory() for part in batch)
-    loader, model = Batches([batch] * STEPS), make(name, width).to(device).train()
-    if mode.channels_last:
-        model = model.to(memory_format=torch.channels_last)
-    if mode.compiled:
-        model.compile()
-    if name == "ours":
-        epoch = our_epoch(Recipe(precision=mode.precision), model, loader, device)
-    else:
-        epoch = partial(plain_steps, model, DTYPES[mode.precision], loader, device)
-
-    def turn() -> int | None:
-        try:
-            epoch()
-        except torch.OutOfMemoryError:
-            return None
-        return torch.cuda.max_memory_allocated() if device.type == "cuda" else 0
-
-    return turn
-
-
 def measure(
     modes: list, device: torch.device, batch: int, size: tuple, width: int, rounds: int = 3
 ) -> str:
     """The table. Each turn is a process, so that a card's memory is free for the next."""
     data, found = random_batch(batch, size), {each: [] for each in modes}
     for i in range(rounds):
-        for contender in modes:
-            print(f"round {i + 1} of {rounds}: {contender}", file=sys.stderr)
-            with started({"it": partial(prepare, *contender, device, data, width)}) as turn:
+        for each in modes:
+            print(f"round {i + 1} of {rounds}: {each}", file=sys.stderr)
+            prepare = partial(contender, *each, device, data, width, STEPS)
+            with started({"it": prepare}) as turn:
                 turn("it")  # warm-up
-                found[contender].append(turn("it"))
+                found[each].append(turn("it"))
     rows = []
     for (name, mode), results in found.items():
         parameters, flop = count(name, width, size)

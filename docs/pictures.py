@@ -45,8 +45,8 @@ def legend(classes, present: list[int]) -> Image.Image:
     strip = Image.new("RGBA", (WIDTH, 116))
     draw, font = ImageDraw.Draw(strip), ImageFont.load_default(34)
     columns = -(-len(present) // 2)
-    for place, index in enumerate(present):
-        x, y = place % columns * WIDTH // columns, place // columns * 58 + 10
+    for number, index in enumerate(present):
+        x, y = number % columns * WIDTH // columns, number // columns * 58 + 10
         draw.rounded_rectangle((x, y, x + 34, y + 34), 6, fill=classes.colors[index])
         draw.text((x + 46, y - 4), classes.names[index], fill=GREY, font=font)
     return strip

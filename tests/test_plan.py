@@ -84,9 +84,9 @@ def test_operations_are_those_of_the_convolutions_counted_by_hand():
 def test_an_epoch_takes_its_operations_and_the_bytes_of_its_gradients():
     options = {"flop": 2e9, "gradients": 10**6, "rate": 1e10, "bandwidth": 1e6}
     assert epoch(100, 4, 1, **options) == (25 * 4 * 0.2, 0)
-    seconds, share = epoch(100, 4, 2, **options)
+    seconds, talk = epoch(100, 4, 2, **options)
     assert seconds == pytest.approx(13 * (0.8 + 1))  # 13 steps; half of the gradients, twice
-    assert share == pytest.approx(1 / 1.8)
+    assert talk == pytest.approx(1 / 1.8)
 
 
 @pytest.mark.slow

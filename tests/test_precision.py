@@ -5,7 +5,7 @@ import os
 import platform
 import re
 import sys
-import threading
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
 
@@ -165,11 +165,8 @@ IMAGES = torch.randint(
 
 def in_thread(function):
     """What `function` returns in a thread that was just started."""
-    found = []
-    thread = threading.Thread(target=lambda: found.append(function()))
-    thread.start()
-    thread.join()
-    return found[0]
+    with ThreadPoolExecutor(1) as pool:
+        return pool.submit(function).result()
 
 
 @pytest.mark.parametrize("name", ALL)
