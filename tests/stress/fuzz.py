@@ -11,21 +11,25 @@ gets the counts, also if Ctrl-C ends it. The same seed gives the same files. tes
 it for ten seconds.
 """
 
+import faulthandler
 import hashlib
 import multiprocessing
 import os
 import random
 import resource
 import shutil
+import signal
 import sys
 import tempfile
 import time
 import traceback
 import warnings
 from collections import Counter
+from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from contextlib import redirect_stderr, suppress
 from io import StringIO
-from multiprocessing.connection import Connection
 from pathlib import Path
 
 import torch
@@ -49,89 +53,67 @@ def fuzz(seconds: float, seed: int, keep: Path) -> dict[str, Counter]:
         keep: where the files of failures go, each with a text of what happened.
     """
     counts = {name: Counter(read=0, refused=0, failed=0) for name in KINDS}
-    reader, start, bar = Reader(seed), time.monotonic(), tqdm(unit="file", disable=None)
-    try:
+    pool, start, bar = new_pool(), time.monotonic(), tqdm(unit="file", disable=None)
+    with suppress(KeyboardInterrupt):
         while time.monotonic() - start < seconds:
-            for name in KINDS:
-                first = counts[name].total()
-                for i in range(first, first + BATCH):
-                    outcome, what = reader.read(name, i)
-                    counts[name][outcome] += 1
-                    bar.update()
-                    if outcome == "failed":
-                        keep.mkdir(parents=True, exist_ok=True)
-                        path = keep / f"{name.replace(' ', '-')}-{seed}-{i}"
-                        path.write_bytes(KINDS[name].damaged(f"{seed} {name} {i}"))
-                        path.with_name(f"{path.name}.txt").write_text(what)
-                    if reader.broken:
-                        reader.close()
-                        reader = Reader(seed)
-    except KeyboardInterrupt:
-        pass
-    finally:
-        reader.close()
-        bar.close()
+            for name in (name for name in KINDS for _ in range(BATCH)):
+                i = counts[name].total()
+                try:
+                    outcome, what = pool.submit(within, LONGEST, read_one, seed, name, i).result()
+                except BrokenProcessPool:
+                    outcome, what = "failed", f"the process died, or took {LONGEST} seconds"
+                counts[name][outcome] += 1
+                bar.update()
+                if outcome == "failed":
+                    keep.mkdir(parents=True, exist_ok=True)
+                    path = keep / f"{name.replace(' ', '-')}-{seed}-{i}"
+                    path.write_bytes(KINDS[name].damaged(f"{seed} {name} {i}"))
+                    path.with_name(f"{path.name}.txt").write_text(what)
+                    pool.shutdown()
+                    pool = new_pool()
+    pool.shutdown()
+    bar.close()
     return counts
 
 
-class Reader:
-    """A process that reads damaged files; `broken` once it died, hung, or took too much memory."""
-
-    def __init__(self, seed: int):
-        self.broken = False
-        context = multiprocessing.get_context("spawn")
-        self.pipe, theirs = context.Pipe()
-        self.process = context.Process(target=_serve, args=(theirs, seed), daemon=True)
-        self.process.start()
-        theirs.close()
-        self.pipe.recv()  # it is ready
-
-    def read(self, name: str, i: int) -> tuple[str, str]:
-        """The outcome for file `i` of a kind, and what happened if it failed."""
-        try:
-            self.pipe.send((name, i))
-            for _ in range(LONGEST):  # not one long wait, which a stopped machine would use up
-                if self.pipe.poll(1):
-                    outcome, what, self.broken = self.pipe.recv()
-                    return outcome, what
-            self.broken = True
-            return "failed", f"no end after {LONGEST} seconds"
-        except (EOFError, OSError):
-            self.process.join()
-            self.broken = True
-            return "failed", f"the process died (exit code {self.process.exitcode})"
-
-    def close(self) -> None:
-        self.process.kill()
-        self.process.join()
-        self.pipe.close()
+def new_pool() -> ProcessPoolExecutor:
+    """A process that reads files; when it dies, the executor is broken."""
+    context = multiprocessing.get_context("spawn")
+    return ProcessPoolExecutor(1, context, initializer=_start)
 
 
-def _serve(pipe: Connection, seed: int) -> None:
+def _start() -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the main process
     torch.set_num_threads(1)
     warnings.simplefilter("ignore")
     limit = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
     resource.setrlimit(resource.RLIMIT_AS, (limit + 8 * MOST_MEMORY,) * 2)  # spares the machine
-    with tempfile.TemporaryDirectory() as folder:
-        os.chdir(folder)
-        expected = {
-            name: [outcomes(kind, content, Path(folder)) for content in kind.whole]
-            for name, kind in KINDS.items()
-        }
-        for name, results in expected.items():
-            assert all(map(any, results)), f"a whole file of {name} is refused"  # noqa: S101
-        before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-        pipe.send("ready")
-        with suppress(EOFError, ConnectionResetError):
-            while True:
-                name, i = pipe.recv()
-                outcome, what = try_one(
-                    KINDS[name], f"{seed} {name} {i}", expected[name], Path(folder)
-                )
-                peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before
-                if greedy := peak * 1024 > MOST_MEMORY:
-                    outcome, what = "failed", f"took {peak / 1e6:.1f} GB"
-                pipe.send((outcome, what, greedy))
+    _worker["folder"] = tempfile.TemporaryDirectory()
+    os.chdir(folder := Path(_worker["folder"].name))
+    for name, kind in KINDS.items():
+        _worker[name] = [outcomes(kind, content, folder) for content in kind.whole]
+        assert all(map(any, _worker[name])), f"a whole file of {name} is refused"  # noqa: S101
+    _worker["peak"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+
+
+_worker = {}  # of its process: folder, memory at the start, and what readers make of whole files
+
+
+def within(seconds: float, function: Callable, *args):
+    """A function's result; after so many seconds the process ends and shows where it was."""
+    faulthandler.dump_traceback_later(seconds, exit=True)
+    try:
+        return function(*args)
+    finally:
+        faulthandler.cancel_dump_traceback_later()
+
+
+def read_one(seed: int, name: str, i: int) -> tuple[str, str]:
+    """The outcome for file `i` of a kind, and what happened if it failed."""
+    folder = Path(_worker["folder"].name)
+    found = try_one(KINDS[name], f"{seed} {name} {i}", _worker[name], folder)
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - _worker["peak"]
+    return ("failed", f"took {peak / 1e6:.1f} GB") if peak * 1024 > MOST_MEMORY else found
 
 
 def try_one(kind: Kind, seed: str, expected: list[list], folder: Path) -> tuple[str, str]:
