@@ -9,7 +9,6 @@ import json
 import os
 import shutil
 import statistics
-import sys
 import tempfile
 import threading
 from functools import partial
@@ -19,6 +18,7 @@ from pathlib import Path
 from PIL import Image
 
 from page.build import Handler
+from runtime.console import command_line, table
 from runtime.machine import machine
 
 ROUNDS = 7
@@ -32,8 +32,8 @@ class Counting(Handler):
         super().copyfile(source, outputfile)
 
 
-def measure(browser, url: str, model: dict, picture: Path) -> str:
-    """A line of the table, in Markdown."""
+def measure(browser, url: str, model: dict, picture: Path) -> list[str]:
+    """A row of the table."""
     sent.clear()
     context = browser.new_context()  # with nothing in its cache
     page = context.new_page()
@@ -46,16 +46,18 @@ def measure(browser, url: str, model: dict, picture: Path) -> str:
         words = page.inner_text("#status").split()  # Labelled in 0.61 s, the network alone 0.5 s.
         times.append((float(words[2]), float(words[-2])))
     context.close()
-    whole, network = (statistics.median(column) for column in zip(*times[2:], strict=True))
-    name = f"{model['name']}, {model['precision']}"
-    return f"| {name} | {megabytes:.1f} | {first:.1f} | {whole:.2f} | {network:.2f} |"
+    medians = (statistics.median(column) for column in zip(*times[2:], strict=True))
+    name, numbers = f"{model['name']}, {model['precision']}", [f"{megabytes:.1f}", f"{first:.1f}"]
+    return [name, *numbers, *(f"{median:.2f}" for median in medians)]
 
 
 def main() -> None:
     from playwright.sync_api import sync_playwright
 
-    root = Path(sys.argv[1])
-    handler = partial(Counting, directory=root)
+    parser = command_line(__doc__)
+    parser.add_argument("root", type=Path, help="the page that `make page` built")
+    root = parser.parse_args().root
+    handler, rows = partial(Counting, directory=root), []
     with (
         tempfile.TemporaryDirectory() as folder,
         ThreadingHTTPServer(("127.0.0.1", 0), handler) as site,
@@ -65,12 +67,12 @@ def main() -> None:
         picture = Path(folder) / "street.png"
         Image.open(root / "samples" / "1.jpg").resize((480, 360)).save(picture)
         browser = play.chromium.launch(executable_path=shutil.which("chromium"), args=OPTIONS)
-        print("| network | download, MB | first picture, s | 480x360, s | of it the network, s |")
-        print("|---|---:|---:|---:|---:|")
         for model in json.loads((root / "models.json").read_text())["models"]:
             url = f"http://localhost:{site.server_port}/"
-            print(measure(browser, url, model, picture), flush=True)
-        print(f"\nChromium {browser.version}, {machine()}")
+            rows.append(measure(browser, url, model, picture))
+            print(*rows[-1], flush=True)
+        head = "network|download, MB|first picture, s|480x360, s|of it the network, s".split("|")
+        print(f"\n{table(head, rows)}\n\nChromium {browser.version}, {machine()}")
         site.shutdown()
 
 

@@ -24,6 +24,7 @@ from streets import draw_tree
 ROOT = Path(__file__).resolve().parent.parent
 IMAGES = ROOT / "images"
 WIDTH, GAP, SCENE = 1660, 12, (1024, 512)  # pixels; GitHub shows half of this width
+CHOSEN, FRAMES = (2, 28), (0, 45, 100)  # of 40 scenes that are drawn, and of CamVid's val
 GREY = (128, 134, 144)  # that can be read on white and on black
 
 
@@ -74,8 +75,6 @@ def banner(scenes: list[Image.Image], maps: list[Image.Image], names: Image.Imag
 def main() -> None:
     parser = command_line(__doc__)
     parser.add_argument("camvid", type=Path, help="as python -m prepare.camvid wrote it")
-    parser.add_argument("--scenes", type=int, nargs=2, default=(2, 28), help="of 40 that are drawn")
-    parser.add_argument("--frames", type=int, nargs=3, default=(0, 45, 100), help="of CamVid's val")
     args = parser.parse_args()
     drawn_only, model = (
         load_model(ROOT / f"checkpoints/{n}.pt") for n in ("streets-512", "camvid")
@@ -83,14 +82,14 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         draw_tree(Path(folder), train=0, val=40, size=SCENE, quiet=True)
         drawn = Cityscapes(folder, "val")
-        images = [drawn[index][0] for index in args.scenes]
+        images = [drawn[index][0] for index in CHOSEN]
     scenes = [half_labelled(image, predict(drawn_only, image, scale=0.5)) for image in images]
     drive = Cityscapes(args.camvid, "val")
     found = [predict(model, drive[i][0]) for i in tqdm(range(len(drive)), desc="drive")]
     present = torch.stack(found).unique().tolist()
     maps = [label_map(labels) for labels in found]
     names = legend(drive.classes, present)
-    sheet = banner(scenes, [maps[i] for i in args.frames], names)
+    sheet = banner(scenes, [maps[i] for i in FRAMES], names)
     sheet.quantize(256, Image.Quantize.FASTOCTREE).save(IMAGES / "banner.png", optimize=True)
     palette = Image.new("P", (1, 1))
     palette.putpalette(np.array(drive.classes.colors, dtype=np.uint8).tobytes())

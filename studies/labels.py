@@ -64,11 +64,6 @@ class Run(NamedTuple):
     pixels: float
     seed: int
 
-    def __str__(self) -> str:
-        count = "all" if self.count is None else self.count
-        images = f"{count} images, {self.choice}, {self.pixels:.0%} of the pixels"
-        return f"{images}, from {self.start} weights, seed {self.seed}"
-
 
 def plan(seeds: list[int]) -> list[Run]:
     """All runs, seed by seed."""
@@ -160,7 +155,7 @@ def perform(run: Run, unseen: Cityscapes, streets: Path, folder: Path) -> dict:
     recipe = Recipe.from_file(ROOT / "recipes" / "own.yaml", **changes)
     loaders = make_loaders(run, recipe, streets, folder)
     model = make_model(recipe, unseen.classes)
-    records = list(train(model, loaders, recipe, folder, str(run)))
+    records = list(train(model, loaders, recipe, folder, folder.name))
     full = held_out(recipe, UNSEEN)
     _, confusion = evaluate(model, full, precision=recipe.precision)
     found = metrics(confusion, CITYSCAPES)
@@ -233,7 +228,8 @@ def main() -> None:
     unseen = Cityscapes(args.camvid, cities=[UNSEEN])
     for run in plan(args.seeds):
         if find("labels", **run._asdict()) is None:
-            name = "-".join(map(str, run)).replace(" ", "-")
+            count = "all" if run.count is None else run.count
+            name = f"{count} images {run.choice}, {run.pixels:.0%}, from {run.start}, {run.seed}"
             found = perform(run, unseen, args.streets, args.runs / name)
             add("labels", "labels", {**run._asdict(), **found})
     print("all runs are on record; now: python -m studies.labels --figure")
