@@ -82,7 +82,7 @@ def regions(proposal: Proposal) -> np.ndarray:
 
 
 def known_classes(model: UNet, classes: Classes) -> list[str]:
-    """Which of the classes a network knows, by their names: those of its validation, if recorded."""
+    """Which of the classes a network knows, by name: of those in its validation, if recorded."""
     theirs = (model.classes or classes).names
     known = {theirs[i].lower() for i in model.known or range(len(theirs))}
     return [name for name in classes.names if name.lower() in known]
