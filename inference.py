@@ -3,6 +3,7 @@
 import math
 import warnings
 from collections.abc import Iterator
+from dataclasses import asdict
 from pathlib import Path
 
 import torch
@@ -14,12 +15,12 @@ from data_io.image_io import jpeg_damage, read_image, to_rgb
 from dataset import resize
 from folding import for_prediction
 from model import UNet, check_settings
-from runtime.checkpoint import checkpoint_classes, load_checkpoint
+from runtime.checkpoint import load_checkpoint
 from runtime.cpu import keep_freed_memory
 from runtime.distributed import data_parallel, unwrap
 from runtime.precision import Autocast, pick_precision
 from tiling import BAND, OVERLAP, blend_tiles, upsample_bands
-from utils import label_map
+from utils import CITYSCAPES, Classes, label_map
 
 TTA_SCALES = 0.75, 1.0, 1.25
 MAX_UNTILED = 2**21  # pixels of an image that is predicted in one piece: 2048 x 1024
@@ -63,6 +64,12 @@ def load_model(path: str | Path, device: str | torch.device = "cpu") -> UNet:
     if model.classes and isinstance(iou, dict):
         model.known = [i for i, name in enumerate(model.classes.names) if iou.get(name) is not None]
     return model.eval().to(device)
+
+
+def checkpoint_classes(checkpoint: dict) -> Classes | None:
+    """The classes of a checkpoint; those from before classes were saved are of Cityscapes' 19."""
+    classes = checkpoint.get("classes", asdict(CITYSCAPES))
+    return Classes(**classes) if classes else None
 
 
 def has_finite_weights(model: nn.Module) -> bool:

@@ -10,8 +10,9 @@ import torch
 import yaml
 from jsonargparse import ArgumentError, ArgumentParser, DefaultHelpFormatter
 
+from inference import checkpoint_classes
 from model import NetworkSettings, UNet, check_settings
-from runtime.checkpoint import checkpoint_classes, load_checkpoint
+from runtime.checkpoint import load_checkpoint
 from runtime.distributed import is_main
 from utils import CITYSCAPES, Classes, bounded
 

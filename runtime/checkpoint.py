@@ -20,7 +20,6 @@ from torch import nn
 
 from runtime.distributed import broadcast_from_main
 from runtime.files import atomic_write
-from utils import CITYSCAPES, Classes
 
 CHECKSUM = b"sha256:"
 CHECKSUM_SIZE = 2 + len(CHECKSUM) + 64  # after the comment's length, the last field of a zip
@@ -99,12 +98,6 @@ def _is_weight(name: object, value: object) -> bool:
         return False
     dense = value.layout == torch.strided and value.is_cpu and not value.is_quantized
     return dense and value.nbytes <= value.untyped_storage().nbytes()
-
-
-def checkpoint_classes(checkpoint: dict) -> Classes | None:
-    """The classes of a checkpoint; those from before classes were saved are of Cityscapes' 19."""
-    classes = checkpoint.get("classes", asdict(CITYSCAPES))
-    return Classes(**classes) if classes else None
 
 
 def save_checkpoint(

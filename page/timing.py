@@ -1,6 +1,6 @@
 """The page in headless Chromium: download until the first picture, and seconds for 480x360.
 
-pip install playwright; make page; python -m bench.page runs/page
+pip install playwright; make page; python -m page.timing runs/page
 
 Without a GPU, so by WebAssembly, as many threads as cores. A row for each network of the page.
 """

@@ -1,6 +1,6 @@
 """How long the kernel takes for what the labelling widget asks of it, at two sizes.
 
-    python -m bench.labeling
+    python -m labeling.timing
 
 Prints seconds of processor time, over all cores, and by the clock, for a drawn scene enlarged to
 480x360 and to twelve megapixels. What the browser takes, `pytest -s tests/test_label_widget.py`
