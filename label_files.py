@@ -10,7 +10,6 @@ from typing import NamedTuple
 import torch
 from PIL import Image
 from torch import Tensor
-from tqdm import tqdm
 
 from data_io.image_io import (
     HEIF_SUFFIXES,
@@ -25,6 +24,7 @@ from data_io.walk import left_out, walk
 from figures import overlay, with_safe_colors
 from inference import predict
 from model import UNet
+from runtime.console import progress_bar
 from runtime.files import atomic_write
 from utils import Classes
 
@@ -157,12 +157,14 @@ class Labeller:
 
     def label_all(self, inputs: list[Input]) -> None:
         """Label all files, those that cannot be read aside, with a progress bar."""
-        for each in tqdm(inputs, unit="file", disable=None):
-            try:
-                label = self.label_video if each.kind == "video" else self.label_image
-                label(each.path, each.target)
-            except ValueError as error:
-                self.failed.append(str(error))
+        with progress_bar(len(inputs), "label", "file") as bar:
+            for each in inputs:
+                try:
+                    label = self.label_video if each.kind == "video" else self.label_image
+                    label(each.path, each.target)
+                except ValueError as error:
+                    self.failed.append(str(error))
+                bar.update()
 
     def label_image(self, path: Path, target: Path) -> None:
         """Write `target`_labels.png, _overlay.jpg and, if asked for, _confidence.png."""
@@ -198,10 +200,12 @@ class Labeller:
 
     def _label_frames(self, video: VideoReader, name: str) -> Iterator[tuple]:
         legend = self.model.known or [*range(len(self.shown))]  # the same in each frame
-        for at, frame in tqdm(video, name, video.frames, unit="frame", leave=False, disable=None):
-            labels = predict(self.model, frame, **self.options)
-            self._count("frames", labels)
-            yield at, overlay(frame, labels, self.shown, legend, self.alpha)
+        with progress_bar(video.frames, name, "frame") as bar:
+            for at, frame in video:
+                labels = predict(self.model, frame, **self.options)
+                self._count("frames", labels)
+                yield at, overlay(frame, labels, self.shown, legend, self.alpha)
+                bar.update()
 
     def _count(self, what: str, labels: Tensor) -> None:
         self.numbers[what] += 1

@@ -6,13 +6,11 @@ Takes any field of a recipe, as `train.py` does. If it is interrupted, the same 
 """
 
 import sys
-from concurrent.futures import ThreadPoolExecutor
-
-from tqdm import tqdm
 
 from dataset import Cityscapes
 from engine.loaders import make_loaders
 from engine.recipe import parse_recipe, recipe_parser
+from runtime.console import in_threads
 
 
 def fill(data: Cityscapes) -> None:
@@ -23,10 +21,7 @@ def fill(data: Cityscapes) -> None:
     def read(index: int) -> None:  # returns nothing, so that no image is kept in memory
         data.read(index)
 
-    with ThreadPoolExecutor() as threads:  # decoding does not hold Python's lock
-        done = threads.map(read, range(len(data)))
-        for _ in tqdm(done, f"decoding {data.split}", len(data), unit="image", disable=None):
-            pass
+    in_threads(read, range(len(data)), f"decoding {data.split}")  # without Python's lock
     if not data.cache.writable:
         raise OSError(
             f"{data.cache.folder} could not be filled: free some space, or name another directory "

@@ -14,15 +14,14 @@ import argparse
 import io
 import sys
 from collections import Counter
-from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 from PIL import Image
-from tqdm import tqdm
 
 from data_io.image_io import open_image
-from runtime.console import escape_output
+from runtime.console import escape_output, in_threads
 from runtime.files import atomic_write
 
 SPLITS = ("train", "val", "test")
@@ -131,10 +130,7 @@ def convert(source: Path, destination: Path) -> dict[str, int]:
     tutorial, and OSError if `destination` cannot be written.
     """
     frames = find_frames(source)
-    with ThreadPoolExecutor() as threads:
-        done = threads.map(lambda image: convert_frame(image, destination), frames)
-        for _ in tqdm(done, str(destination), len(frames), unit="frame", disable=None):
-            pass
+    in_threads(partial(convert_frame, destination=destination), frames, str(destination))
     return dict(Counter(image.parent.name for image in frames))
 
 

@@ -1,19 +1,17 @@
 """What is wrong with the images and labels of a split, each file read to its end."""
 
 from collections import Counter
-from concurrent.futures import ThreadPoolExecutor
-from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
-from tqdm import tqdm
 
 from data_io.image_io import image_size, read_grey, read_image
 from data_io.layout import IMAGE, OWN_RECORD
 from dataset import are_train_ids
 from prepare.meaning import absent_class
+from runtime.console import in_threads
 from utils import CITYSCAPES, Classes
 
 TRAIN_ID_LABELS = 10  # so many labels without an id above 18 (vegetation, sky, car) are no chance
@@ -86,10 +84,8 @@ def inspect_all(
     decode = kind == "gtFine" or split == "train_extra"  # the others are decoded with gtFine
     images = [root / "leftImg8bit" / split / f"{stem}{IMAGE}" for stem in stems]
     labels = [root / kind / split / f"{stem}_{kind}_labelIds.png" for stem in stems]
-    look = partial(inspect, decode=decode, classes=classes)
-    with ThreadPoolExecutor() as threads:
-        results = threads.map(look, images, labels if labelled else [None] * len(stems))
-        results = list(tqdm(results, f"{kind}/{split}", len(stems), unit="image", disable=None))
+    files = [*zip(images, labels if labelled else [None] * len(stems), strict=True)]
+    results = in_threads(lambda pair: inspect(*pair, decode, classes), files, f"{kind}/{split}")
     sizes = {image: size for image, (size, _, _) in zip(images, results, strict=True) if size}
     faults = [fault for _, _, found in results for fault in found]
     pixels = [counts for _, counts, _ in results if counts is not None]
@@ -100,7 +96,7 @@ def inspect_all(
         total = torch.stack(pixels).sum(0)
         share = total[list(classes.ids)].sum() / total.sum()
         if share < MOSTLY:
-            notes.append(f"{share:.1%} of the pixels are labelled, the others are not scored")
+            notes.append(f"{share:.1%} of the pixels are labelled, the others are ignored")
         counts = Counter({i: n for i, n in enumerate(total.tolist()) if n})
         if classes != CITYSCAPES and not converted and (question := absent_class(counts, classes)):
             notes.append(f"{question}? If so, correct {root / 'classes.yaml'}")

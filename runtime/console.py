@@ -2,7 +2,8 @@
 
 import sys
 from argparse import ArgumentParser, RawDescriptionHelpFormatter
-from collections.abc import Iterator
+from collections.abc import Callable, Collection, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 
 from tqdm import tqdm
@@ -21,14 +22,30 @@ def escape_output() -> None:
 
 
 @contextmanager
-def progress_bar(total: int, description: str, unit: str = "img") -> Iterator[tqdm]:
-    """A bar of the main process, in a terminal or a notebook; it leaves nothing behind."""
+def progress_bar(
+    total: int | None, description: str, unit: str = "img", quiet: bool = False
+) -> Iterator[tqdm]:
+    """A bar of the main process, in a terminal or a notebook; it leaves nothing behind.
+
+    total: None where it is not known.
+    quiet: show none.
+    """
     notebook = is_notebook()
     file, disable = (_CellLine(), False) if notebook else (sys.stderr, None)
-    disable = disable if is_main() else True
+    disable = disable if is_main() and not quiet else True
     options = {"ncols": 80, "file": file, "leave": False, "disable": disable}
     with tqdm(total=total, desc=description, unit=unit, **options) as bar:
         yield bar
+
+
+def in_threads(function: Callable, items: Collection, description: str, unit: str = "img") -> list:
+    """The function's results for all items, in their order, made in threads under a bar."""
+    results = []
+    with ThreadPoolExecutor() as threads, progress_bar(len(items), description, unit) as bar:
+        for result in threads.map(function, items):
+            results.append(result)
+            bar.update()
+    return results
 
 
 def is_notebook() -> bool:

@@ -23,8 +23,8 @@ from pathlib import Path
 
 import numpy as np
 from PIL import Image
-from tqdm import tqdm
 
+from runtime.console import progress_bar
 from runtime.cpu import available_cores
 from runtime.files import expand
 from streets.scene import draw_scene
@@ -76,7 +76,7 @@ def draw_tree(
     if not jobs:
         return 0
     workers = min(workers or available_cores(), len(jobs))
-    with tqdm(total=len(jobs), desc=f"drawing {dst}", unit="scene", disable=quiet or None) as bar:
+    with progress_bar(len(jobs), f"drawing {dst}", "scene", quiet) as bar:
         for _ in map(draw_files, jobs) if workers == 1 else draw_in_parallel(jobs, workers):
             bar.update()
     return len(jobs)
