@@ -14,9 +14,9 @@ from torch import Tensor
 from data_io.image_io import (
     HEIF_SUFFIXES,
     IMAGE_SUFFIXES,
-    NEEDS_HEIF,
     jpeg_damage,
     read_image,
+    why_unread,
 )
 from data_io.video import VIDEO_SUFFIXES, VideoReader, is_video
 from data_io.video_writer import VideoWriter
@@ -75,7 +75,7 @@ def find_inputs(inputs: list[str], out: Path) -> tuple[list[Input], list[str]]:
             if path.is_dir():
                 some, others, results = _of_directory(path, out)
                 here += some
-                why = NEEDS_HEIF if _are_heif(others) else "neither Pillow nor PyAV reads them"
+                why = why_unread(others, "neither Pillow nor PyAV reads them")
                 notes += left_out(path, others, why)
                 notes += left_out(path, results, f"they end as results do ({', '.join(RESULTS)})")
             else:  # what it is, reading it will tell
@@ -106,10 +106,6 @@ def _of_directory(directory: Path, out: Path) -> tuple[list[Input], list[Path], 
         else:
             others.append(path)
     return found, others, results
-
-
-def _are_heif(paths: list[Path]) -> bool:
-    return any(path.suffix.lower() in HEIF_SUFFIXES for path in paths)
 
 
 def refuse_overwriting(inputs: list[Input]) -> None:

@@ -10,7 +10,7 @@ import os
 import tempfile
 import threading
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -37,6 +37,11 @@ HEIF_SUFFIXES = {".heic", ".heif", ".hif"}
 NEEDS_HEIF = "photographs in HEIC need pillow-heif: `pip install pillow-heif`"
 SEVERAL_PICTURES = "MPO", "HEIF"  # of which the first is the photograph: previews, depth, bursts
 _stderr = threading.Lock()
+
+
+def why_unread(paths: Iterable[Path], why: str) -> str:
+    """Why files are not read: what HEIC needs if some are of it, else `why`."""
+    return NEEDS_HEIF if any(path.suffix.lower() in HEIF_SUFFIXES for path in paths) else why
 
 
 class UnfitImageError(ValueError):

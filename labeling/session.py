@@ -23,11 +23,10 @@ from torch import Tensor
 from data_io.image_io import image_size, read_grey, read_image
 from data_io.layout import IMAGE, find_pairs
 from dataset import find_root, read_classes
-from prepare.class_lists import as_yaml, color_of, read_class_list
-from prepare.conversion import as_png
+from prepare.class_lists import as_yaml, color_of, read_class_list, void_of
+from prepare.conversion import as_png, target_name
 from prepare.inspection import size_text
-from prepare.meaning import UNLABELED
-from prepare.pairs import Pair, images_in, target_name
+from prepare.pairs import images_in
 from prepare.splits import split_of
 from runtime.files import atomic_write, expand, lock
 from utils import CITYSCAPES, Classes
@@ -210,9 +209,9 @@ class Session:
         if photo.labels:
             return photo
         labelled = sum(photo.labels is not None for photo in self.photos.values())
-        pair = Pair(photo.image, None, photo.image.stem, Path(name).parent.parts, None)
-        split = split_of(pair.folders) or ("val" if labelled % 5 == 1 else "train")
-        return photo._replace(**_files(self.root, split, target_name(pair)))
+        folders = Path(name).parent.parts
+        split = split_of(folders) or ("val" if labelled % 5 == 1 else "train")
+        return photo._replace(**_files(self.root, split, target_name(folders, photo.image.stem)))
 
     def _copy(self, name: str) -> None:
         """Write the PNG of a photograph into the data set, in the background; see `flush`."""
@@ -281,7 +280,7 @@ def open_session(
     photos, taken = {}, {}
     for image in images:
         place = image.relative_to(photographs)
-        target = target_name(Pair(image, None, image.stem, place.parent.parts, None))
+        target = target_name(place.parent.parts, image.stem)
         if other := taken.get(target.casefold()):
             raise ValueError(f"{other} and {image} would become one file, {target}: rename one")
         taken[target.casefold()] = image
@@ -312,8 +311,7 @@ def open_data_set(root: str | Path, names: list[str] | None = None) -> Session:
     if unknown := [name for name in names or () if name not in photos]:
         raise ValueError(f"{root} has no image {unknown[0]}: a name is such as {min(photos)}")
     photos = {name: photos[name] for name in names or photos}
-    void = UNLABELED if classes == CITYSCAPES else max(set(range(256)) - set(classes.ids))
-    session = Session(root, photos, classes, void, "corrections.json")
+    session = Session(root, photos, classes, void_of(classes), "corrections.json")
     if names:
         session.set_order(names)
     return session

@@ -7,14 +7,13 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from prepare.polygons import BACKGROUND, IGNORED
-from utils import Classes
+from utils import CITYSCAPES, Classes
 
-VOID = {"void", "unlabeled", "unlabelled", "ignore", "ignored", IGNORED}  # are not scored
-NAMES = {  # files that are taken for the list of the data set that they lie in
-    *("classes.yaml", "label_colors.txt", "labelmap.txt", "class_names.txt", "class_dict.csv"),
-    *("_classes.csv", "config.json", "config_v1.2.json", "config_v2.0.json", "rs19-config.json"),
-    *("class_list.json", "dataset_meta.json"),
-}
+VOID = {"void", "unlabeled", "unlabelled", "ignore", "ignored", IGNORED}  # are no classes
+NAMES = """\
+classes.yaml label_colors.txt labelmap.txt class_names.txt class_dict.csv _classes.csv config.json
+config_v1.2.json config_v2.0.json rs19-config.json class_list.json dataset_meta.json
+""".split()  # files that are taken for the list of the data set that they lie in
 Row = tuple[str, int | None, tuple | None]  # name, id or its place in the list, colour or any
 
 
@@ -23,8 +22,8 @@ def read_class_list(path: Path) -> Classes:
 
     That is a `classes.yaml`, or a list of CamVid, CVAT, datumaro, labelme, Kaggle, Roboflow,
     Mapillary, RailSem19 or A2D2 (see docs/own-data.md). Where it gives no ids, a class's id is its
-    place from 0 on; a class that is called void or unlabeled is not scored. Raises
-    FileNotFoundError, or ValueError with the file's name.
+    place from 0 on; what is called void or unlabeled is ignored. Raises FileNotFoundError, or
+    ValueError with the file's name.
     """
     if not path.is_file():
         raise FileNotFoundError(f"there is no list of classes {path}: correct the path")
@@ -33,35 +32,29 @@ def read_class_list(path: Path) -> Classes:
         return Classes.from_file(path)
     try:
         rows = reader(path.read_text(encoding="utf-8-sig"))
-        if not 0 < len(rows) <= 255:
-            raise ValueError(f"it lists {len(rows)} classes, not 1 to 255")
-        return _classes(rows)
-    except (OSError, ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
+        first = -1 if rows and rows[0][0] == IGNORED else 0  # of labelme, whose ids begin behind it
+        kept = [
+            (name, place if i is None else i, tuple(color or color_of(place)))
+            for place, (name, i, color) in enumerate(rows, first)
+            if name.lower() not in VOID
+        ]
+        if not kept:
+            raise ValueError("it lists no class")
+        return Classes(*zip(*kept, strict=True))
+    except Exception as error:  # parsers raise nearly anything
         raise ValueError(
             f"{path} is no list of classes that is known ({error}): write a classes.yaml, a line "
             "each such as `- {name: road, id: 7, color: [128, 64, 128]}`"
         ) from error
 
 
-def _classes(rows: list[Row]) -> Classes:
-    first = -1 if rows[0][0] == IGNORED else 0  # of labelme, whose ids begin behind it
-    kept = [
-        (name, i if i is not None else place, tuple(color or color_of(place)))
-        for place, (name, i, color) in enumerate(rows, first)
-        if name.lower() not in VOID
-    ]
-    if not kept:
-        raise ValueError("no class is left to be scored")
-    return Classes(*zip(*kept, strict=True))
-
-
 def _read_lines(text: str) -> list[Row]:
     """`128 64 128 road` (CamVid), `road:128,64,128::` (CVAT), or `road` (labelme)."""
     rows = []
     for line in filter(None, map(str.strip, text.splitlines())):
+        words, fields = line.split(maxsplit=3), line.split(":")
         if line.startswith("#"):
             continue
-        words, fields = line.split(maxsplit=3), line.split(":")
         if len(words) == 4 and all(word.isdigit() for word in words[:3]):
             rows.append((words[3], None, tuple(map(int, words[:3]))))
         elif len(fields) == 4 and fields[1]:
@@ -80,14 +73,14 @@ def _read_lines(text: str) -> list[Row]:
 def _read_csv(text: str) -> list[Row]:
     """Columns name and r, g, b (Kaggle), or `Pixel Value, Class` (Roboflow)."""
     rows = []
-    for row in csv.DictReader(text.splitlines(), skipinitialspace=True):
-        row = {str(key).strip().lower(): str(value).strip() for key, value in row.items()}
-        name = next((row[key] for key in ("name", "class", "label") if row.get(key)), None)
-        if name is None:
+    for line in csv.DictReader(text.splitlines(), skipinitialspace=True):
+        row = {str(key).strip().lower(): str(value).strip() for key, value in line.items()}
+        names = [row[key] for key in ("name", "class", "label") if row.get(key)]
+        ids = [int(row[key]) for key in ("pixel value", "id", "index") if row.get(key)]
+        color = tuple(int(row[key]) for key in (*"rgb", "red", "green", "blue") if row.get(key))
+        if not names:
             raise ValueError("it has no column name")
-        i = next((int(row[key]) for key in ("pixel value", "id", "index") if row.get(key)), None)
-        rgb = [row[key] for key in (*"rgb", "red", "green", "blue") if row.get(key)]
-        rows.append((name, i, tuple(map(int, rgb)) or None))
+        rows.append((names[0], ids[0] if ids else None, color or None))
     return rows
 
 
@@ -100,10 +93,8 @@ def _read_json(text: str) -> list[Row]:
         items = zip(content["label_map"].items(), colors, strict=True)
         return [(name, int(i), color) for (i, name), color in items]
     if isinstance(content.get("labels"), list):
-        return [
-            (row["name"] if row.get("evaluate", True) else IGNORED.strip("_"), None, row["color"])
-            for row in content["labels"]
-        ]
+        rows = content["labels"]
+        return [(r["name"] if r.get("evaluate", True) else "void", None, r["color"]) for r in rows]
     return [(name, None, tuple(bytes.fromhex(key.lstrip("#")))) for key, name in content.items()]
 
 
@@ -112,12 +103,10 @@ def find_class_list(directories: Iterable[Path]) -> Path | None:
 
     Raises ValueError for several that differ.
     """
-    found = sorted({folder / name for folder in directories for name in NAMES})
-    found = [path for path in found if path.is_file()]
     lists = {}
-    for path in found:
+    for path in sorted({folder / name for folder in directories for name in NAMES}):
         try:
-            lists[path] = read_class_list(path)
+            lists |= {path: read_class_list(path)} if path.is_file() else {}
         except ValueError:
             if path.suffix != ".json":  # which may be of anything
                 raise
@@ -155,5 +144,5 @@ def values_of_names(classes: Classes) -> dict[str, int]:
 
 
 def void_of(classes: Classes) -> int:
-    """An id of no class, for what is not scored."""
-    return max({*range(256)} - {*classes.ids})
+    """An id of no class, for what is not labelled: Cityscapes' `unlabeled`, else the highest."""
+    return 0 if classes == CITYSCAPES else max({*range(256)} - {*classes.ids})

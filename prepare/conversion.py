@@ -1,35 +1,96 @@
-"""Images and masks, checked and then written as a data set in Cityscapes' format, in threads."""
+"""What pairs become: files of Cityscapes' names, checked and then written, in threads."""
 
 import io
 import os
+import re
+import zlib
 from collections import Counter
-from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 from PIL import ExifTags, Image
-from tqdm import tqdm
 
 from data_io.image_io import open_image, read_image
+from data_io.layout import IMAGE
 from prepare import masks
 from prepare.inspection import size_text
 from prepare.masks import Form
 from prepare.meaning import Meaning
-from prepare.pairs import Item, listing
+from prepare.pairs import Pair, listing
+from prepare.splits import SPLITS
+from runtime.console import in_threads
 from runtime.files import atomic_write
 
 
-def in_threads(function: Callable, items: list, what: str) -> list:
-    """A function's results for all items, with a progress bar."""
-    with ThreadPoolExecutor() as threads:
-        results = threads.map(function, items)
-        return list(tqdm(results, what, len(items), unit="image", disable=None))
+class Item(NamedTuple):
+    """A pair, its split, and the two files that it becomes, the image written last."""
+
+    pair: Pair
+    split: str
+    image: Path
+    labels: Path
+
+    def is_done(self) -> bool:
+        """Whether the files are there, with the times of change of their sources.
+
+        A source may be replaced by an older file, which `mv` or `unzip` leave its time.
+        """
+        files = (self.image, self.pair.image), (self.labels, self.pair.mask)
+        try:
+            return all(made.stat().st_mtime_ns == src.stat().st_mtime_ns for made, src in files)
+        except FileNotFoundError:
+            return False
+
+
+def target_name(folders: tuple[str, ...], stem: str) -> str:
+    """`<city>/<city>_<seq>_<frame>` of an image, which depends on nothing but its own path.
+
+    The city is the directories of the image, or `own`; a name that is `<city>_<seq>_<frame>` stays
+    as it is. Where other characters than letters, digits and hyphens are replaced, a checksum as
+    the sequence keeps names apart.
+    """
+    folders = [name for name in folders if name.lower() not in SPLITS] or ["own"]
+    path, parts = "/".join([*folders, stem]), stem.split("_")
+    city, frame, *clean = (re.sub(r"[\W_]+", "-", p) for p in ("/".join(folders), stem, *parts))
+    if len(parts) == 3 and all(parts) and parts == clean and city in ("own", parts[0]):
+        return f"{parts[0]}/{stem}"
+    sequence = 0 if path == f"{city}/{frame}" else zlib.crc32(path.encode()) % 10**6
+    return f"{city}/{city}_{sequence:06d}_{frame}"
+
+
+def plan(pairs: list[Pair], splits: list[str], dst: Path) -> list[Item]:
+    """What is to be written. Raises ValueError where two pairs would become one file, or where an
+    image is in another split of `dst`."""
+    items, taken = [], {}
+    for pair, split in zip(pairs, splits, strict=True):
+        name = target_name(pair.folders, pair.stem)
+        image = dst / "leftImg8bit" / split / f"{name}{IMAGE}"
+        if (other := taken.setdefault(str(image).casefold(), pair)) is not pair:
+            raise ValueError(f"{other.image} and {pair.image} would both be {image}: rename one")
+        labels = dst / "gtFine" / split / f"{name}_gtFine_labelIds.png"
+        items.append(Item(pair, split, image, labels))
+    for item in items if (dst / "leftImg8bit").exists() else ():
+        for split in {"train", "val", "test"} - {item.split}:
+            made = dst / "leftImg8bit" / split / item.image.parent.name / item.image.name
+            if str(made).casefold() in taken or not made.exists():
+                continue
+            # Official splits may have images of one name.
+            changed = [path.stat().st_mtime_ns for path in (made, item.pair.image)]
+            if not item.pair.is_official or changed[0] == changed[1]:
+                raise ValueError(
+                    f"{item.pair.image} belongs to {item.split}, but was converted before to "
+                    f"{made}: choose a new directory"
+                )
+    return items
 
 
 def check_all(items: list[Item], form: Form, palette: list) -> list[Counter]:
-    """The pixels of each value in each mask. Raises ValueError for what is wrong with files."""
+    """The pixels of each value in each mask. Raises ValueError for what is wrong with files.
+
+    palette: RGB of each index, which the colours of a mask with a palette must not contradict.
+    """
     found = in_threads(partial(_check, form=form, palette=palette), items, "checking")
     if faults := [each for each in found if isinstance(each, str)]:
         raise ValueError(listing("problems, and nothing was written", faults))
@@ -37,27 +98,23 @@ def check_all(items: list[Item], form: Form, palette: list) -> list[Counter]:
 
 
 def _check(item: Item, form: Form, palette: list) -> Counter | str:
-    """The pixels of each value in a mask; or what is wrong with it, or with the image.
-
-    palette: RGB of each index, which the colours of a mask with a palette must not contradict.
-    """
+    """The pixels of each value in a mask; or what is wrong with it, or with the image."""
+    image, mask = item.pair.image, item.pair.mask
     try:
-        values = masks.read_values(item.pair.mask, form)
+        values = masks.read_values(mask, form)
         counts = masks.count(values)
-        mine = masks.palette_of(item.pair.mask) if palette else []
-        both = dict(enumerate(zip(mine, palette, strict=False)))  # as far as both have colours
-        if any(both[index][0] != both[index][1] for index in counts.keys() & both.keys()):
+        both = zip(masks.palette_of(mask) if palette else (), palette, strict=False)
+        if any(mine != other and i in counts for i, (mine, other) in enumerate(both)):
             return (
-                f"{item.pair.mask} has other colours for its indices than other masks have: "
+                f"{mask} has other colours for its indices than other masks have: "
                 "--labels colors reads the colours, --labels ids the indices"
             )
         if not item.is_done():
-            size = tuple(read_image(item.pair.image).shape[1:])
+            size = tuple(read_image(image).shape[1:])
             if values.shape != size:
                 return (
-                    f"{item.pair.mask} is {size_text(values.shape)}, but {item.pair.image} is "
-                    f"{size_text(size)} (upright, as its EXIF tag says): make them the same size, "
-                    "or remove both"
+                    f"{mask} is {size_text(values.shape)}, but {image} is {size_text(size)} "
+                    "(upright, as its EXIF tag says): make them the same size, or remove both"
                 )
     except (OSError, ValueError) as error:
         return str(error)
@@ -73,24 +130,23 @@ def convert_all(items: list[Item], meaning: Meaning) -> None:
 
 
 def _convert(item: Item, meaning: Meaning) -> str | None:
-    """Write the two files of an item; returns what went wrong, if it did."""
+    """Write the two files of an item, unless they are there; returns what went wrong, if it did."""
+    image, mask = item.pair.image, item.pair.mask
     try:
-        if not item.is_done():
-            _write(item, meaning)
+        if item.is_done():
+            return None
+        changed = {path: path.stat().st_mtime_ns for path in (image, mask)}  # before reading
+        labels = _png(masks.translate(masks.read_values(mask, meaning.form), meaning.ids))
+        for path, content, source in (
+            (item.labels, labels, mask),
+            (item.image, as_png(image), image),
+        ):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            atomic_write(path, content)
+            os.utime(path, ns=(changed[source], changed[source]))  # for `is_done`
     except (OSError, ValueError) as error:
         return str(error)
-
-
-def _write(item: Item, meaning: Meaning) -> None:
-    changed = {p: p.stat().st_mtime_ns for p in (item.pair.image, item.pair.mask)}  # before reading
-    values = masks.read_values(item.pair.mask, meaning.form)
-    labels = _png(masks.translate(values, meaning.ids))
-    pixels = as_png(item.pair.image)
-    written = (item.labels, labels, item.pair.mask), (item.image, pixels, item.pair.image)
-    for path, content, source in written:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        atomic_write(path, content)
-        os.utime(path, ns=(changed[source], changed[source]))  # for `is_done`
+    return None
 
 
 def as_png(path: Path) -> bytes:

@@ -19,13 +19,14 @@ class Form(NamedTuple):
 
     Attributes:
         colors: by their colours, as 0xRRGGBB; else by bytes or a palette's indices.
-        targets: with `--nearest-color`, the colours of which each pixel takes the nearest; None:
-            JPEG and blends are taken as they are.
+        lossy: JPEG is taken, too.
+        targets: the colours of which each pixel takes the nearest; none: as they are.
         names: the values of the labels of labelme's shapes.
     """
 
     colors: bool = False
-    targets: tuple[int, ...] | None = ()
+    lossy: bool = False
+    targets: tuple[int, ...] = ()
     names: dict[str, int] = {}  # noqa: RUF012
 
 
@@ -40,11 +41,13 @@ def read_values(path: Path, form: Form) -> np.ndarray:
     if suffix == ".json":
         return draw_shapes(path, form.names)
     if suffix == ".npy":
-        image = Image.fromarray(_read_array(path))
-        values = _values_of(image, form) if image.mode == "RGB" or form.colors else np.array(image)
+        try:
+            values = _values_of(Image.fromarray(_read_array(path)), form)
+        except UnfitImageError as error:
+            raise ValueError(f"{path} {error}") from None
     else:
         with open_image(path) as image:
-            if image.format in ("JPEG", "MPO") and form.targets == ():
+            if image.format in ("JPEG", "MPO") and not form.lossy:
                 raise UnfitImageError(
                     "is a JPEG, which changes values: export the masks as PNG, or, if they are in "
                     "colours, have the nearest colours taken with --nearest-color"
@@ -61,21 +64,21 @@ def _read_array(path: Path) -> np.ndarray:
         raise ValueError(f"{path} cannot be read as an array ({error}): restore it") from error
     if values.ndim == 3 and 1 in (values.shape[0], values.shape[2]):
         values = values.squeeze(0 if values.shape[0] == 1 else 2)
-    if values.ndim != 2 and not (values.ndim == 3 and values.shape[2] == 3):
-        raise ValueError(
-            f"{path} has the shape {values.shape}, not height and width: if it holds a score for "
-            "each class, save its argmax"
+    if values.ndim != 2 and values.shape[2:] != (3,):
+        raise UnfitImageError(
+            f"has the shape {values.shape}, not height and width: if it holds a score for each "
+            "class, save its argmax"
         )
     ids = np.where(values == -1, 255, values)
     fits = ids.dtype.kind in "biuf" and ids.size and (ids == np.clip(ids, 0, 255).round()).all()
     if not fits:
-        raise ValueError(f"{path} holds {values.dtype} that are no ids 0..255: correct it")
+        raise UnfitImageError(f"holds {values.dtype} that are no ids 0..255: correct it")
     return ids.astype(np.uint8)
 
 
 def _values_of(image: Image.Image, form: Form) -> np.ndarray:
     upright = ImageOps.exif_transpose
-    if not form.colors and image.mode.startswith("I"):
+    if not form.colors and image.mode.startswith("I"):  # 16 bits
         values = np.array(upright(image))
         if not 0 <= values.min() <= values.max() <= 255:
             raise UnfitImageError(
@@ -87,18 +90,8 @@ def _values_of(image: Image.Image, form: Form) -> np.ndarray:
         raw = next((mode for mode in scale if mode in str(getattr(image, "tile", ""))), None)
         return np.array(upright(image)).astype(np.uint8) // scale.get(raw, 1)
     rgb = to_rgb(image, opaque=False).numpy()
-    hidden = False
-    if image.has_transparency_data:
-        hidden = np.array(upright(image).convert("RGBA").getchannel("A")) == 0
-        if np.all(hidden):
-            raise UnfitImageError(
-                "is transparent everywhere: export the masks without transparency"
-            )
     if form.colors:
-        values = rgb[0].astype(np.int32)
-        for channel in rgb[1:]:  # in place, since images may be large
-            values <<= 8
-            values |= channel
+        values = pack(rgb.astype(np.int32))
     elif (rgb == rgb[:1]).all():
         values = rgb[0]
     else:
@@ -106,7 +99,12 @@ def _values_of(image: Image.Image, form: Form) -> np.ndarray:
             "is in colours, but ids are grey or the indices of a palette: use --labels colors, "
             "or leave only masks of one kind in the directory"
         )
-    return np.where(hidden, TRANSPARENT, values.astype(np.int32)) if np.any(hidden) else values
+    if not image.has_transparency_data:
+        return values
+    hidden = np.array(upright(image).convert("RGBA").getchannel("A")) == 0
+    if hidden.all():
+        raise UnfitImageError("is transparent everywhere: export the masks without transparency")
+    return np.where(hidden, TRANSPARENT, values.astype(np.int32))
 
 
 def _nearest(values: np.ndarray, targets: tuple[int, ...]) -> np.ndarray:
@@ -114,20 +112,8 @@ def _nearest(values: np.ndarray, targets: tuple[int, ...]) -> np.ndarray:
     found, index = np.unique(values, return_inverse=True)
     known = np.array(targets, np.int32)
     apart = [((split_rgb(found) - split_rgb(np.array([t]))) ** 2).sum(1) for t in targets]
-    taken = known[np.argmin(apart, 0)]
-    return np.where(found == TRANSPARENT, found, taken)[index].reshape(values.shape)
-
-
-def split_rgb(values: np.ndarray) -> np.ndarray:
-    """0xRRGGBB (n,) as RGB (n, 3) float64."""
-    return np.stack([values >> 16 & 255, values >> 8 & 255, values & 255], 1).astype(np.float64)
-
-
-def translate(values: np.ndarray, ids: dict[int, int]) -> np.ndarray:
-    """The ids of the label files that the values of a mask become: (H, W) uint8."""
-    known = np.array(sorted(ids), dtype=np.int32)
-    table = np.array([ids[value] for value in known.tolist()], dtype=np.uint8)
-    return table[np.searchsorted(known, values)]
+    taken = np.where(found == TRANSPARENT, found, known[np.argmin(apart, 0)])
+    return taken[index].reshape(values.shape)
 
 
 def are_colored(masks: list[Path]) -> bool:
@@ -135,26 +121,12 @@ def are_colored(masks: list[Path]) -> bool:
     for path in masks:
         try:
             if path.suffix.lower() != ".json" and not palette_of(path):
-                values = read_values(path, Form(colors=True, targets=None))
+                values = read_values(path, Form(colors=True, lossy=True))
                 if (values != (values & 255) * 0x010101).any():
                     return True
         except (OSError, ValueError):
             continue
     return False
-
-
-def sample(items: list, size: int = 20) -> list:
-    """Up to `size` items, evenly spaced."""
-    return [items[i * len(items) // size] for i in range(size)] if len(items) > size else items
-
-
-def count(values: np.ndarray) -> Counter:
-    """Value -> number of pixels, of what `read_values` returns."""
-    if values.dtype == np.uint8:
-        numbers = np.bincount(values.ravel(), minlength=256)
-        return Counter({int(i): int(numbers[i]) for i in numbers.nonzero()[0]})
-    found, numbers = np.unique(values, return_counts=True)
-    return Counter(dict(zip(found.tolist(), numbers.tolist(), strict=True)))
 
 
 def palette_of(path: Path) -> list[tuple[int, int, int]]:
@@ -166,8 +138,29 @@ def palette_of(path: Path) -> list[tuple[int, int, int]]:
     return list(zip(*[iter(flat or [])] * 3, strict=True))
 
 
-def pack(color: Iterable[int]) -> int:
-    """RGB as 0xRRGGBB."""
+def sample(items: list, size: int = 20) -> list:
+    """Up to `size` items, evenly spaced."""
+    return [items[i * len(items) // size] for i in range(size)] if len(items) > size else items
+
+
+# Values
+
+
+def count(values: np.ndarray) -> Counter:
+    """Value -> number of pixels, of what `read_values` returns."""
+    found, numbers = np.unique(values, return_counts=True)
+    return Counter(dict(zip(found.tolist(), numbers.tolist(), strict=True)))
+
+
+def translate(values: np.ndarray, ids: dict[int, int]) -> np.ndarray:
+    """The ids of the label files that the values of a mask become: (H, W) uint8."""
+    known = np.array(sorted(ids), dtype=np.int32)
+    table = np.array([ids[value] for value in known.tolist()], dtype=np.uint8)
+    return table[np.searchsorted(known, values)]
+
+
+def pack(color: Iterable) -> int:
+    """RGB as 0xRRGGBB: of a colour, or of arrays of int32."""
     r, g, b = color
     return r << 16 | g << 8 | b
 
@@ -175,6 +168,11 @@ def pack(color: Iterable[int]) -> int:
 def unpack(value: int) -> tuple[int, int, int]:
     """0xRRGGBB as RGB."""
     return value >> 16, value >> 8 & 255, value & 255
+
+
+def split_rgb(values: np.ndarray) -> np.ndarray:
+    """0xRRGGBB (n,) as RGB (n, 3) float64."""
+    return np.stack(unpack(values), 1).astype(np.float64)
 
 
 def show(values: Iterable[int], colored: bool) -> str:

@@ -14,7 +14,6 @@ for you to edit where the classes are not known. The sources are not changed. Th
 goes on where it stopped, and converts what was added or changed. See docs/own-data.md.
 """
 
-import argparse
 import statistics
 import sys
 from collections import Counter, defaultdict
@@ -25,15 +24,15 @@ from shlex import quote
 from data_io.image_io import image_size
 from data_io.layout import IMAGE, list_split
 from prepare import masks
-from prepare.conversion import check_all, convert_all
-from prepare.decisions import PREVIEW, choose_form, find_classes, find_meaning, unknown_values
+from prepare.conversion import Item, check_all, convert_all, plan
+from prepare.decisions import choose_form, find_classes, find_meaning, refuse_unknown
 from prepare.meaning import LABELS, Meaning
-from prepare.pairs import Item, find_pairs, listing, plan
+from prepare.pairs import find_pairs
+from prepare.preview import PREVIEW
 from prepare.record import read_record, write_record
 from prepare.splits import assign_splits
-from runtime.console import escape_output
-
-TELLING = ("train-ids", "colors")  # labels that the names of masks tell apart
+from runtime.console import command_line, escape_output
+from utils import CITYSCAPES
 
 
 def prepare(
@@ -49,6 +48,11 @@ def prepare(
 ) -> dict[str, int]:
     """Convert all images and masks; returns the number of images in each split.
 
+    `pairs` finds the mask of each image, `splits` what is validated on, `conversion` plans the
+    files and reads everything once. `decisions` has the data set's classes (`class_lists`), the
+    form in which masks are read (`masks`, `polygons`) and what their values mean (`meaning`), and
+    shows it (`preview`). `record` keeps that for the next call, then `conversion` writes.
+
     Args:
         images, labels_dir, dst: directories of images, of masks, and to write to.
         val: see `splits.assign_splits`.
@@ -61,25 +65,33 @@ def prepare(
 
     Raises OSError or ValueError, with the files' names, before anything but `PREVIEW` is written:
     for a file that cannot be read, for images and masks that do not fit together, for values that
-    have no meaning or several, and for a `dst` with other data.
+    have no meaning or several, for choices that contradict each other, and for a `dst` with other
+    data.
     """
     for source in (images, labels_dir):
         if dst.resolve().is_relative_to(source.resolve()):
             raise ValueError(f"{dst} lies in {source}, which is only read: write elsewhere")
+    if labels == "cityscapes" and classes is not None:
+        raise ValueError("--labels cityscapes has Cityscapes' classes: leave --classes out")
+    if nearest and labels not in (None, "colors"):
+        raise ValueError("--nearest-color is for colours: leave --labels out")
     before = read_record(dst)
-    refuse_other_choices(before, labels, nearest, dst)
-    kind = "colors" if nearest else labels or (before and before.labels)
-    pairs, notes = find_pairs(images, labels_dir, kind if kind in TELLING else None, pattern)
+    if before and (labels not in (None, before.labels) or nearest > before.form.lossy):
+        raise ValueError(f"{dst} was made with --labels {before.labels}: choose a new directory")
+    labels = "colors" if nearest else labels
+    pairs, notes = find_pairs(images, labels_dir, labels or (before and before.labels), pattern)
     splits, how = assign_splits(pairs, val)
-    items = plan(pairs, splits, dst)
-    given, whose = find_classes(classes, dst, pairs, (images, labels_dir), kind)
-    form = before.form if before else choose_form(pairs, kind, given, nearest)
+    items, kind = plan(pairs, splits, dst), labels or pairs[0].hint
+    listed, whose = find_classes(classes, dst, pairs, [images, labels_dir], kind)
+    form = before.form if before else choose_form(pairs, kind, listed, nearest)
     palette = [] if form.colors else masks.palette_of(pairs[0].mask)
-    results = check_all(items, form, palette=[] if labels else palette)
+    results = check_all(items, form, [] if labels else palette)
     pixels = sum(results, Counter())
-    meaning = before or find_meaning(pairs, pixels, kind, given, form, palette, dst)
-    refuse_unknown(items, results, meaning, dst, before is not None)
-    for line in [*notes, *whose, f"masks: {meaning.reason}", f"splits: {how}"]:
+    meaning = before or find_meaning(pairs, pixels, labels, listed, form, palette, dst)
+    own_list = before is not None and before.classes != CITYSCAPES
+    refuse_unknown(items, results, meaning, dst / "classes.yaml" if own_list else "--classes")
+    lines = [f"classes: {whose}"] * bool(whose)
+    for line in [*notes, *lines, f"masks: {meaning.reason}", f"splits: {how}"]:
         say(line)
     if before is None:
         say(f"see {dst / PREVIEW}: what the labels are taken for")
@@ -87,29 +99,6 @@ def prepare(
     convert_all(items, meaning)
     summarise(dst, items, results, meaning, say)
     return dict(Counter(splits))
-
-
-def refuse_other_choices(
-    before: Meaning | None, labels: str | None, nearest: bool, dst: Path
-) -> None:
-    """Raise ValueError for a choice that an earlier call made otherwise."""
-    if before and labels and labels != before.labels:
-        raise ValueError(f"{dst} was made with --labels {before.labels}: choose a new directory")
-    if before and nearest and not before.form.targets:
-        raise ValueError(f"{dst} was made without --nearest-color: choose a new directory")
-
-
-def refuse_unknown(
-    items: list[Item], results: list[Counter], meaning: Meaning, dst: Path, again: bool
-) -> None:
-    """Raise ValueError, with the files, for values that have no meaning."""
-    files = [
-        f"{item.pair.mask}: {masks.show(values, meaning.form.colors)}"
-        for item, result in zip(items, results, strict=True)
-        if (values := result.keys() - meaning.ids.keys())
-    ]
-    if files:
-        raise ValueError(listing(unknown_values(meaning, dst, again, results), files))
 
 
 def summarise(
@@ -130,13 +119,13 @@ def summarise(
     say(f"{'share of the pixels':24}" + "".join(f"{split:>9}" for split in splits))
     ids = dict(zip(meaning.classes.names, meaning.classes.ids, strict=True))
     rest = {i for counter in pixels.values() for i in counter} - {*ids.values()}
-    rows = [(name, {i}) for name, i in ids.items()] + [("(not scored)", rest)] * bool(rest)
+    rows = [(name, {i}) for name, i in ids.items()] + [("(ignored)", rest)] * bool(rest)
     for name, members in rows:
         numbers = [sum(pixels[s][i] for i in members) / pixels[s].total() for s in splits]
         say(f"{name:24}" + "".join(f"{number:9.2%}" for number in numbers))
     found = {value for result in results for value in result}
-    if void := [value for value in found if meaning.ids[value] in rest]:
-        say(f"not scored: {masks.show(void, meaning.labels == 'colors')}")
+    if ignored := [value for value in found if meaning.ids[value] in rest]:
+        say(f"ignored: {masks.show(ignored, meaning.labels == 'colors')}")
     planned = {item.image for item in items}
     for split in splits:
         folder = dst / "leftImg8bit" / split
@@ -156,15 +145,15 @@ def summarise(
 
 def main() -> None:
     escape_output()
-    parser = argparse.ArgumentParser(
-        prog="python -m prepare.own",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    parser = command_line(__doc__)
+    parser.prog = "python -m prepare.own"
     parser.add_argument("images", type=Path, metavar="IMAGES", help="directory of the images")
     parser.add_argument("masks", type=Path, metavar="MASKS", help="directory of the masks")
     parser.add_argument("dst", type=Path, metavar="DST", help="where to write, such as data/mine")
-    parser.add_argument("--val", help="share to validate on (0.2 if not given), or a file of names")
+    parser.add_argument(
+        "--val",
+        help="chance of each image to be validated on (0.2 if not given), or a list of them",
+    )
     parser.add_argument(
         "--pairs", metavar="X_rgb.png=X_gt.png", help="names of images and masks, X in common"
     )

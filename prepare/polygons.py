@@ -1,4 +1,4 @@
-"""Labels that are no pictures: labelme's JSON drawn, and what other files are."""
+"""Labels that are no pictures: labelme's shapes, which are drawn, and others, which are named."""
 
 import base64
 import io
@@ -16,6 +16,7 @@ FORMS = {  # keys of a JSON file -> what it is, and the cure
     ("imgHeight", "objects"): "polygons of Cityscapes' form: draw them with cityscapesScripts",
     ("instance_map",): "BDD100K's list: take its masks",
     ("type", "features"): "GeoJSON: draw masks first (rasterio.features.rasterize)",
+    (): "JSON of a form that is not known: labelme's files have `shapes`",
 }
 SUFFIXES = {
     ".mat": "MATLAB's: save its array as .npy (scipy.io.loadmat)",
@@ -37,10 +38,18 @@ def read_shapes(path: Path) -> dict:
     keys = content.keys() if isinstance(content, dict) else set()
     if {"shapes", "imageHeight", "imageWidth"} <= keys:
         return content
-    form = next((form for needed, form in FORMS.items() if {*needed} <= keys), None)
-    raise ValueError(
-        f"{path} is {form or 'JSON of a form that is not known: labelme files have `shapes`'}"
-    )
+    raise ValueError(f"{path} is {next(FORMS[needed] for needed in FORMS if {*needed} <= keys)}")
+
+
+def what_is(path: Path) -> str:
+    """What is wrong with a file that is no mask, by what it is; "" where that is not known."""
+    suffix = path.suffix.lower()
+    if suffix == ".json":
+        try:
+            read_shapes(path)
+        except ValueError as error:
+            return str(error)
+    return f"{path} is {SUFFIXES[suffix]}" if suffix in SUFFIXES else ""
 
 
 def shape_names(path: Path) -> set[str]:
@@ -65,45 +74,28 @@ def draw_shapes(path: Path, values: dict[str, int]) -> np.ndarray:
             if shape["label"] not in values:
                 raise ValueError(f"no class is called {shape['label']!r}: add it to the classes")
             _draw(mask, shape, values[shape["label"]])
-    except (
-        KeyError,
-        TypeError,
-        ValueError,
-        IndexError,
-        OSError,
-        Image.DecompressionBombError,
-    ) as e:
-        raise ValueError(f"{path} cannot be drawn ({e})") from e
+    except Exception as error:  # shapes may hold nearly anything
+        raise ValueError(f"{path} cannot be drawn ({error}): correct it") from error
     return np.array(mask)
 
 
 def _draw(mask: Image.Image, shape: dict, value: int) -> None:
     pen, kind = ImageDraw.Draw(mask), shape.get("shape_type") or "polygon"
     points = [(float(x), float(y)) for x, y in shape["points"]]
+    (x, y), (x2, y2) = points[0], points[-1]
     if kind == "polygon":
         pen.polygon(points, fill=value, outline=value)
-    elif kind in ("rectangle", "circle", "point"):
-        (x, y), (x2, y2) = points[0], points[-1]
+    elif kind == "rectangle":
+        box = [min(x, x2), min(y, y2), max(x, x2), max(y, y2)]
+        pen.rectangle(box, fill=value, outline=value)
+    elif kind in ("circle", "point"):
         radius = POINT if kind == "point" else np.hypot(x2 - x, y2 - y)
         box = [x - radius, y - radius, x + radius, y + radius]
-        if kind == "rectangle":
-            box = [min(x, x2), min(y, y2), max(x, x2), max(y, y2)]
-        (pen.rectangle if kind == "rectangle" else pen.ellipse)(box, fill=value, outline=value)
+        pen.ellipse(box, fill=value, outline=value)
     elif kind in ("line", "linestrip"):
         pen.line(points, fill=value, width=LINE)
     elif kind == "mask":
         drawn = Image.open(io.BytesIO(base64.b64decode(shape["mask"])), formats=["PNG"])
-        mask.paste(value, tuple(int(n) for n in points[0]), drawn.convert("1"))
+        mask.paste(value, (int(x), int(y)), drawn.convert("1"))
     else:
         raise ValueError(f"a shape of the kind {kind!r} is not known")
-
-
-def what_is(path: Path) -> str:
-    """A file that is no mask, by what it is; "" where that is not known."""
-    if path.suffix.lower() != ".json":
-        return SUFFIXES.get(path.suffix.lower(), "")
-    try:
-        read_shapes(path)
-    except ValueError as error:
-        return str(error).removeprefix(f"{path} is ")
-    return ""

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from data_io.layout import OWN_RECORD
 from dataset import read_classes
-from prepare import class_lists
+from prepare.class_lists import as_yaml, values_of_names, void_of
 from prepare.masks import TRANSPARENT, Form, pack
 from prepare.meaning import LABELS, Meaning
 from runtime.files import atomic_write
@@ -15,7 +15,7 @@ from utils import CITYSCAPES
 PROPOSAL = """\
 # Proposed by `python -m prepare.own` from the masks in
 # {source}.
-# Give the classes their names, and remove the lines of what is not to be scored. The images need
+# Give the classes their names, and remove the lines of what is to be ignored. The images need
 # not be converted again.
 """
 
@@ -23,7 +23,8 @@ PROPOSAL = """\
 def read_record(dst: Path) -> Meaning | None:
     """What an earlier call took the masks in `dst` for; None if it is new.
 
-    Raises ValueError if `dst` holds a data set of another origin, or a record that is damaged.
+    Colours and names that were added to classes.yaml since then have a meaning, too. Raises
+    ValueError if `dst` holds a data set of another origin, or a record that is damaged.
     """
     if not (dst / OWN_RECORD).is_file():
         for name in ("leftImg8bit", "gtFine"):
@@ -34,9 +35,6 @@ def read_record(dst: Path) -> Meaning | None:
     try:
         record = json.loads((dst / OWN_RECORD).read_text(encoding="utf-8"))
         labels, ids = record["labels"], {int(value): i for value, i in record["ids"].items()}
-        if labels in ("ids", "palette") and classes == CITYSCAPES:  # of earlier versions
-            labels = "cityscapes"
-        labels = "ids" if labels == "palette" else labels
         names = {str(name): int(value) for name, value in record.get("names", {}).items()}
         targets = tuple(map(int, record.get("targets", ())))
         if labels not in LABELS or not {*ids.values(), *names.values()} <= {*range(256)}:
@@ -45,33 +43,33 @@ def read_record(dst: Path) -> Meaning | None:
         raise ValueError(
             f"{dst / OWN_RECORD} is damaged ({error!r}): restore it, or choose a new directory"
         ) from error
-    void = 0 if classes == CITYSCAPES else class_lists.void_of(classes)
-    if labels == "colors" and classes != CITYSCAPES:  # those that were added to classes.yaml
+    if labels == "colors":
         ids = dict(zip(map(pack, classes.colors), classes.ids, strict=True)) | ids
-    form = Form(labels == "colors", targets, names)
-    return Meaning(labels, classes, {TRANSPARENT: void} | ids, "the same as before", form=form)
+    names = values_of_names(classes) | names if names else {}
+    form = Form(labels == "colors", bool(targets), targets, names)
+    ids = {TRANSPARENT: void_of(classes)} | ids
+    return Meaning(labels, classes, ids, "the same as before", form=form)
 
 
 def write_record(dst: Path, meaning: Meaning, results: list[Counter], source: Path) -> None:
     """Write `OWN_RECORD` and, unless the classes are Cityscapes', `classes.yaml`."""
     dst.mkdir(parents=True, exist_ok=True)
     if meaning.classes != CITYSCAPES and not (dst / "classes.yaml").exists():
-        comments = describe(results, meaning) if meaning.proposed else {}
-        text = class_lists.as_yaml(meaning.classes, comments)
+        text = as_yaml(meaning.classes, {})
         if meaning.proposed:
-            text = PROPOSAL.format(source=source) + text
+            text = PROPOSAL.format(source=source) + as_yaml(
+                meaning.classes, _shares(results, meaning)
+            )
         atomic_write(dst / "classes.yaml", text.encode())
     record = {"labels": meaning.labels, "ids": meaning.ids, **meaning.form._asdict()}
     atomic_write(dst / OWN_RECORD, json.dumps(record).encode())
 
 
-def describe(results: list[Counter], meaning: Meaning) -> dict[int, str]:
+def _shares(results: list[Counter], meaning: Meaning) -> dict[int, str]:
     """id -> its share of the pixels and in how many masks it is."""
-    total = sum(result.total() for result in results)
-    texts = {}
-    for value, i in meaning.ids.items():
-        pixels = sum(result[value] for result in results)
-        files = sum(result[value] > 0 for result in results)
-        if pixels:
-            texts[i] = f"{pixels / total:.2%} of the pixels, in {files} of {len(results)} masks"
-    return texts
+    pixels, files = sum(results, Counter()), Counter(value for each in results for value in each)
+    return {
+        meaning.ids[value]: f"{number / pixels.total():.2%} of the pixels, in {files[value]} of "
+        f"{len(results)} masks"
+        for value, number in pixels.items()
+    }

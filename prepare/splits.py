@@ -1,6 +1,7 @@
 """Which images are to train on and which to validate on."""
 
 import hashlib
+from collections import defaultdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -12,7 +13,7 @@ SPLITS = {  # names of directories
     **dict.fromkeys(("val", "valid", "validation"), "val"),
     **dict.fromkeys(("test", "testing"), "test"),
 }
-LISTS = "{split}.txt", "ImageSets/Segmentation/{split}.txt", "splits/{split}.txt"
+LISTS = "{}.txt", "ImageSets/Segmentation/{}.txt", "splits/{}.txt"
 
 
 def split_of(folders: tuple[str, ...]) -> str | None:
@@ -28,8 +29,7 @@ def split_above(directory: Path) -> str | None:
     """
     for folder in [directory.resolve(), *directory.resolve().parents][:4]:
         if split := SPLITS.get(folder.name.lower()):
-            beside = {SPLITS.get(path.name.lower()) for path in folder.parent.iterdir()}
-            if {"train", "val"} <= beside:
+            if {"train", "val"} <= {split_of((path.name,)) for path in folder.parent.iterdir()}:
                 return split
     return None
 
@@ -39,43 +39,42 @@ def assign_splits(pairs: list["Pair"], val: str | None = None) -> tuple[list[str
 
     Args:
         pairs: at least two, unless their splits are official.
-        val: the share of the images to validate on, or a text file that names them, a line each,
-            by name or path. None: the official splits if the tree has them, else 0.2. These are
-            directories `train` and `val`, or lists train.txt and val.txt, of the images.
+        val: the chance with which each image is drawn to validate on, or a text file that names
+            them, a line each, by name or path. None: the official splits if the tree has them,
+            else 0.2. These are directories `train` and `val`, or lists train.txt and val.txt.
 
-    A share is drawn by a hash of each image's name alone, so that the image keeps its split when
-    others are added; but of a dozen images or fewer, one may change so that each split has one.
+    The draw is a hash of each image's name alone, so that the image keeps its split when others
+    are added; but of a dozen images or fewer, one may change so that each split has one.
 
     Raises ValueError for fewer than two pairs outside of `test`, for a `val` that cannot be used,
     and if it leaves a split empty.
     """
-    given = [pair.split for pair in pairs]
     if val is None and any(pair.is_official for pair in pairs):
-        return [split or "train" for split in given], "as the directories of the images say"
-    number = len(pairs) - given.count("test")
-    if number < 2:
+        return [pair.split or "train" for pair in pairs], "those of the data set"
+    drawn = {i: _draw(pair.stem) for i, pair in enumerate(pairs) if pair.split != "test"}
+    if len(drawn) < 2:
         raise ValueError(
             f"at least two images with masks are needed outside of test, to train on and to "
-            f"validate on, not {number}"
+            f"validate on, not {len(drawn)}"
         )
     try:
-        share = float("0.2" if val is None else val)
+        chance = float("0.2" if val is None else val)
     except ValueError:
-        chosen = _named(pairs, Path(val))
-        how = f"{val} names the images to validate on"
+        chosen, how = _listed(Path(val), pairs, True), f"{val} names the images to validate on"
     else:
-        if not 0 < share < 1:
+        if not 0 < chance < 1:
             raise ValueError(f"--val {val}: a share is between 0 and 1, such as 0.2")
-        draws = [_draw(pair.stem) for pair in pairs]
-        least = sorted({draw for draw, split in zip(draws, given, strict=True) if split != "test"})
-        limit = min(max(share, least[min(1, len(least) - 1)]), least[-1])
-        chosen = [draw < limit for draw in draws]
-        n = sum(is_val and s != "test" for s, is_val in zip(given, chosen, strict=True))
+        least = sorted({*drawn.values()})
+        limit = min(max(chance, least[min(1, len(least) - 1)]), least[-1])
+        chosen = {i for i, draw in drawn.items() if draw < limit}
         how = (
-            f"{n:,} of {number:,} to validate on, where each is drawn with a chance of {share:.0%}"
+            f"{len(chosen):,} of {len(drawn):,} to validate on, {len(chosen) / len(drawn):.0%}: "
+            f"each was drawn by its name, with a chance of {chance:.0%}"
         )
-    splits = ["val" if is_val else "train" for is_val in chosen]
-    splits = ["test" if s == "test" else split for s, split in zip(given, splits, strict=True)]
+    splits = [
+        "test" if pair.split == "test" else "val" if i in chosen else "train"
+        for i, pair in enumerate(pairs)
+    ]
     for split in ("train", "val"):
         if split not in splits:
             raise ValueError(f"no image is left for {split}: change --val")
@@ -87,54 +86,52 @@ def _draw(stem: str) -> float:
     return int.from_bytes(digest[:6], "big") / 2**48
 
 
-def _named(pairs: list["Pair"], path: Path) -> list[bool]:
-    """Whether a file names each pair's image: by stem, by name, or by the end of its path."""
-    owners, chosen = _owners(pairs), set()
-    for line in _read_lines(path):
-        found = owners.get(line, set())
-        if len(found) != 1:
-            raise ValueError(
-                f"{path} names {line}, which is {len(found) or 'none'} of the images: a line is "
-                "the name of one, or its path below the directory of the images"
-            )
-        chosen |= found
-    return [i in chosen for i in range(len(pairs))]
+# Lists of names
 
 
 def listed_splits(pairs: list["Pair"], directories: list[Path]) -> list[str | None] | None:
     """The splits of lists train.txt and val.txt in a tree, such as VOC's; None if there are none.
 
-    An image that is on none of them has the split None.
+    An image on none of the lists has the split None.
     """
     for folder in directories:
-        for pattern in LISTS:
-            lists = {s: folder / pattern.format(split=s) for s in ("train", "val", "test")}
-            if not (lists["train"].is_file() and lists["val"].is_file()):
-                continue
-            owners, splits = _owners(pairs), {}
-            for split, path in lists.items():
-                for line in _read_lines(path) if path.is_file() else ():
-                    for i in owners.get(line) or owners.get(line.split()[0], ()):
-                        splits[i] = split
-            if {"train", "val"} <= {*splits.values()}:
-                return [splits.get(i) for i in range(len(pairs))]
+        for name in LISTS:
+            lists = {split: folder / name.format(split) for split in ("train", "val", "test")}
+            if lists["train"].is_file() and lists["val"].is_file():
+                there = {split: path for split, path in lists.items() if path.is_file()}
+                splits = {i: s for s, path in there.items() for i in _listed(path, pairs, False)}
+                if {"train", "val"} <= {*splits.values()}:
+                    return [splits.get(i) for i in range(len(pairs))]
     return None
 
 
+def _listed(path: Path, pairs: list["Pair"], strict: bool) -> set[int]:
+    """The places of the pairs whose images a file names, a line each: by name or end of their path.
+
+    strict: raise ValueError for a line that is not the name of one image; else further columns are
+    passed over, and names of images that are not there.
+    """
+    owners, chosen = _owners(pairs), set()
+    for line in _read_lines(path):
+        found = owners[line] if strict else owners[line] or owners[line.split()[0]]
+        if strict and len(found) != 1:
+            raise ValueError(
+                f"{path} names {line}, which is {len(found) or 'none'} of the images: a line is "
+                "the name of one, or its path below the directory of the images"
+            )
+        chosen |= found
+    return chosen
+
+
 def _owners(pairs: list["Pair"]) -> dict[str, set[int]]:
-    """Each end of an image's path, with and without suffix -> the numbers of such pairs."""
-    owners = {}
+    """Each end of an image's path, also without suffix -> the places of such pairs."""
+    owners = defaultdict(set)
     for i, pair in enumerate(pairs):
-        path = pair.image.absolute().as_posix()
-        bare = path.removesuffix(pair.image.suffix)
-        names = {pair.image.as_posix(), pair.stem, "/".join([*pair.folders, pair.stem])}
-        for whole in (path, bare):
-            names.add(whole)
-            while "/" in whole:
-                whole = whole.partition("/")[2]
-                names.add(whole)
-        for name in names:
-            owners.setdefault(name, set()).add(i)
+        path = pair.image.absolute()
+        for name in {path.name, path.stem, pair.stem}:
+            parts = path.with_name(name).as_posix().split("/")
+            for start in range(len(parts)):
+                owners["/".join(parts[start:])].add(i)
     return owners
 
 

@@ -9,8 +9,9 @@ import pytest
 
 from dataset import Cityscapes
 from prepare.class_lists import read_class_list
+from prepare.conversion import target_name
 from prepare.own import prepare
-from prepare.pairs import find_pairs, target_name
+from prepare.pairs import find_pairs
 from prepare.splits import assign_splits
 from tests.test_prepare_own import flat, masks_of, pattern, photo, save
 
@@ -185,7 +186,7 @@ def test_twelve_thousand_names_are_paired_in_seconds(tmp_path):
     start = time.process_time()
     pairs, _ = find_pairs(tmp_path / "images", tmp_path / "masks")
     assign_splits(pairs)
-    names = {target_name(pair) for pair in pairs}
+    names = {target_name(pair.folders, pair.stem) for pair in pairs}
     assert len(names) == 12000
     assert time.process_time() - start < 5  # a quadratic way takes 20
 

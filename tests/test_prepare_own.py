@@ -14,9 +14,10 @@ from PIL import Image, ImageFilter
 from dataset import Cityscapes
 from prepare import conversion, own
 from prepare.cityscapes import check
+from prepare.conversion import target_name
 from prepare.meaning import look_like_streets
 from prepare.own import prepare
-from prepare.pairs import find_pairs, target_name
+from prepare.pairs import find_pairs
 from prepare.splits import assign_splits
 from utils import CITYSCAPES
 
@@ -541,14 +542,14 @@ def test_any_names_of_images_become_names_of_the_format_that_stay(tmp_path):
         photo(tmp_path / "images" / name)
         save((tmp_path / "masks" / name).with_suffix(".png"), pattern([0, 1]))
     pairs, _ = find_pairs(tmp_path / "images", tmp_path / "masks", None)
-    found = [target_name(pair) for pair in pairs]
+    found = [target_name(pair.folders, pair.stem) for pair in pairs]
     assert len(set(found)) == len(names)
     assert all(len(name.split("/")[1].split("_")) == 3 for name in found)
     assert {"ulm/ulm_000001_000002", "b-c/b-c_000000_x-y"} <= set(found)
     photo(tmp_path / "images" / "a new one.png")
     save(tmp_path / "masks" / "a new one.png", pattern([0, 1]))
     again, _ = find_pairs(tmp_path / "images", tmp_path / "masks", None)
-    assert set(found) < {target_name(pair) for pair in again}
+    assert set(found) < {target_name(pair.folders, pair.stem) for pair in again}
 
 
 def test_an_image_keeps_its_split_when_others_are_added(tmp_path):
