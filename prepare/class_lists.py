@@ -1,8 +1,8 @@
 """Lists of classes, read as tools and data sets write them, and written as `classes.yaml`."""
 
 import colorsys
-import csv
 import json
+import re
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -14,6 +14,14 @@ NAMES = """\
 classes.yaml label_colors.txt labelmap.txt class_names.txt class_dict.csv _classes.csv config.json
 config_v1.2.json config_v2.0.json rs19-config.json class_list.json dataset_meta.json
 """.split()  # files that are taken for the list of the data set that they lie in
+LINE = re.compile(
+    r"""((?P<id>\d+)[\s,]+)?                        # Roboflow
+    ((?P<first>\d+[\s,]+\d+[\s,]+\d+)[\s,]+)?    # CamVid
+    (?P<name>[^\d\s:,][^:,]{0,60}?)              # labelme has nothing else
+    (\s*[:,]\s*(?P<last>\d+,\s*\d+,\s*\d+))?    # CVAT, Kaggle
+    :*""",
+    re.VERBOSE,
+)
 Row = tuple[str, int | None, tuple | None]  # name, id or its place in the list, colour or any
 
 
@@ -27,11 +35,16 @@ def read_class_list(path: Path) -> Classes:
     """
     if not path.is_file():
         raise FileNotFoundError(f"there is no list of classes {path}: correct the path")
-    reader = {".txt": _read_lines, ".csv": _read_csv, ".json": _read_json}.get(path.suffix.lower())
-    if reader is None:
+    suffix = path.suffix.lower()
+    if suffix not in (".txt", ".csv", ".json"):
         return Classes.from_file(path)
     try:
-        rows = reader(path.read_text(encoding="utf-8-sig"))
+        text = path.read_text(encoding="utf-8-sig")
+        if suffix == ".csv":
+            columns, _, text = text.partition("\n")
+            if not re.search("name|class|label", columns.lower()):
+                raise ValueError("it has no column name")
+        rows = _read_json(text) if suffix == ".json" else _read_lines(text)
         first = -1 if rows and rows[0][0] == IGNORED else 0  # of labelme, whose ids begin behind it
         kept = [
             (name, place if i is None else i, tuple(color or color_of(place)))
@@ -49,38 +62,19 @@ def read_class_list(path: Path) -> Classes:
 
 
 def _read_lines(text: str) -> list[Row]:
-    """`128 64 128 road` (CamVid), `road:128,64,128::` (CVAT), or `road` (labelme)."""
     rows = []
-    for line in filter(None, map(str.strip, text.splitlines())):
-        words, fields = line.split(maxsplit=3), line.split(":")
-        if line.startswith("#"):
+    for line in map(str.strip, text.splitlines()):
+        if not line or line.startswith("#"):
             continue
-        if len(words) == 4 and all(word.isdigit() for word in words[:3]):
-            rows.append((words[3], None, tuple(map(int, words[:3]))))
-        elif len(fields) == 4 and fields[1]:
-            rows.append((fields[0], None, tuple(map(int, fields[1].split(",")))))
-        elif any(char.isdigit() for char in words[0]) or len(line) > 60 or "," in line:
+        row = LINE.fullmatch(line.replace('"', ""))
+        if row is None:
             raise ValueError(
                 f"a line is `128 64 128 road` or `road:128,64,128::`, not `{line[:60]}`"
             )
-        else:
-            rows.append((line.removesuffix(":::"), None, None))
+        color = tuple(map(int, re.findall(r"\d+", row["first"] or row["last"] or "")))
+        rows.append((row["name"], int(row["id"]) if row["id"] else None, color or None))
     if len({color is None for _, _, color in rows}) > 1:
         raise ValueError("some of its classes have a colour and some have none")
-    return rows
-
-
-def _read_csv(text: str) -> list[Row]:
-    """Columns name and r, g, b (Kaggle), or `Pixel Value, Class` (Roboflow)."""
-    rows = []
-    for line in csv.DictReader(text.splitlines(), skipinitialspace=True):
-        row = {str(key).strip().lower(): str(value).strip() for key, value in line.items()}
-        names = [row[key] for key in ("name", "class", "label") if row.get(key)]
-        ids = [int(row[key]) for key in ("pixel value", "id", "index") if row.get(key)]
-        color = tuple(int(row[key]) for key in (*"rgb", "red", "green", "blue") if row.get(key))
-        if not names:
-            raise ValueError("it has no column name")
-        rows.append((names[0], ids[0] if ids else None, color or None))
     return rows
 
 

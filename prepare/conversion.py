@@ -5,6 +5,7 @@ import os
 import re
 import zlib
 from collections import Counter
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import NamedTuple
@@ -86,67 +87,68 @@ def plan(pairs: list[Pair], splits: list[str], dst: Path) -> list[Item]:
     return items
 
 
-def check_all(items: list[Item], form: Form, palette: list) -> list[Counter]:
+def check_all(items: list[Item], form: Form, is_said: bool) -> list[Counter]:
     """The pixels of each value in each mask. Raises ValueError for what is wrong with files.
 
-    palette: RGB of each index, which the colours of a mask with a palette must not contradict.
+    is_said: the user says what the values are; else all palettes must be alike.
     """
-    found = in_threads(partial(_check, form=form, palette=palette), items, "checking")
-    if faults := [each for each in found if isinstance(each, str)]:
-        raise ValueError(listing("problems, and nothing was written", faults))
-    return found
+    check = partial(_check, form=form, palette=() if is_said else form.palette)
+    return _for_all(check, items, "checking", "problems, and nothing was written")
 
 
-def _check(item: Item, form: Form, palette: list) -> Counter | str:
-    """The pixels of each value in a mask; or what is wrong with it, or with the image."""
+def _check(item: Item, form: Form, palette: tuple) -> Counter:
+    """The pixels of each value in a mask. Raises ValueError if it or its image cannot be used."""
     image, mask = item.pair.image, item.pair.mask
-    try:
-        values = masks.read_values(mask, form)
-        counts = masks.count(values)
-        both = zip(masks.palette_of(mask) if palette else (), palette, strict=False)
-        if any(mine != other and i in counts for i, (mine, other) in enumerate(both)):
-            return (
-                f"{mask} has other colours for its indices than other masks have: "
-                "--labels colors reads the colours, --labels ids the indices"
-            )
-        if not item.is_done():
-            size = tuple(read_image(image).shape[1:])
-            if values.shape != size:
-                return (
-                    f"{mask} is {size_text(values.shape)}, but {image} is {size_text(size)} "
-                    "(upright, as its EXIF tag says): make them the same size, or remove both"
-                )
-    except (OSError, ValueError) as error:
-        return str(error)
+    values = masks.read_values(mask, form)
+    counts = masks.count(values)
+    both = zip(masks.palette_of(mask) if palette else (), palette, strict=False)
+    if any(mine != other and i in counts for i, (mine, other) in enumerate(both)):
+        raise ValueError(
+            f"{mask} has other colours for its indices than other masks have: "
+            "--labels colors reads the colours, --labels ids the indices"
+        )
+    size = values.shape if item.is_done() else tuple(read_image(image).shape[1:])
+    if values.shape != size:
+        raise ValueError(
+            f"{mask} is {size_text(values.shape)}, but {image} is {size_text(size)} "
+            "(upright, as its EXIF tag says): make them the same size, or remove both"
+        )
     return counts
 
 
 def convert_all(items: list[Item], meaning: Meaning) -> None:
     """Write the two files of each item, unless they are there; at the end, raise ValueError if
     some could not be written."""
-    found = in_threads(partial(_convert, meaning=meaning), items, "converting")
-    if faults := [each for each in found if each]:
-        raise ValueError(listing("images could not be converted", faults))
+    fault = "images could not be converted"
+    _for_all(partial(_convert, meaning=meaning), items, "converting", fault)
 
 
-def _convert(item: Item, meaning: Meaning) -> str | None:
-    """Write the two files of an item, unless they are there; returns what went wrong, if it did."""
+def _convert(item: Item, meaning: Meaning) -> None:
+    if item.is_done():
+        return
     image, mask = item.pair.image, item.pair.mask
-    try:
-        if item.is_done():
-            return None
-        changed = {path: path.stat().st_mtime_ns for path in (image, mask)}  # before reading
-        labels = _png(masks.translate(masks.read_values(mask, meaning.form), meaning.ids))
-        for path, content, source in (
-            (item.labels, labels, mask),
-            (item.image, as_png(image), image),
-        ):
-            path.parent.mkdir(parents=True, exist_ok=True)
-            atomic_write(path, content)
-            os.utime(path, ns=(changed[source], changed[source]))  # for `is_done`
-    except (OSError, ValueError) as error:
-        return str(error)
-    return None
+    changed = {path: path.stat().st_mtime_ns for path in (image, mask)}  # before reading
+    labels = _png(masks.translate(masks.read_values(mask, meaning.form), meaning.ids))
+    written = (item.labels, labels, mask), (item.image, as_png(image), image)
+    for path, content, source in written:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        atomic_write(path, content)
+        os.utime(path, ns=(changed[source], changed[source]))  # for `is_done`
+
+
+def _for_all(function: Callable, items: list[Item], what: str, fault: str) -> list:
+    """A function's results for all items. Raises ValueError with all that went wrong."""
+
+    def attempt(item: Item) -> object:
+        try:
+            return function(item)
+        except (OSError, ValueError) as error:
+            return error
+
+    results = in_threads(attempt, items, what)
+    if faults := [each for each in results if isinstance(each, Exception)]:
+        raise ValueError(listing(fault, faults))
+    return results
 
 
 def as_png(path: Path) -> bytes:

@@ -5,11 +5,10 @@ from pathlib import Path
 
 from data_io.layout import OWN_RECORD
 from dataset import read_classes
-from prepare import masks
 from prepare.class_lists import color_of, find_class_list, read_class_list, values_of_names
 from prepare.conversion import Item
-from prepare.masks import Form
-from prepare.meaning import BLACK, LABELS, Meaning, interpret
+from prepare.masks import Form, are_colored, count, pack, palette_of, read_values, sample, show
+from prepare.meaning import LABELS, Meaning, interpret
 from prepare.pairs import Pair, listing
 from prepare.polygons import BACKGROUND, shape_names
 from prepare.preview import PREVIEW, write_preview
@@ -20,12 +19,13 @@ from utils import Classes
 
 def find_classes(
     given: Path | None, dst: Path, pairs: list[Pair], sources: list[Path], kind: str | None
-) -> tuple[Classes | None, str]:
-    """The classes of --classes, of `dst`, or of a list that lies in the data set; and whose.
+) -> tuple[Classes | None, list[str]]:
+    """The classes of --classes, of `dst`, of a list in the data set or of labelme's shapes.
 
-    kind: what the masks are, one of `meaning.LABELS`, by the user or by their names. Raises
-    ValueError for a list that differs from the classes of `dst`.
+    kind: what the masks are, one of `meaning.LABELS`, by the user or by their names. Returns also
+    notes on whose they are. Raises ValueError for a list that differs from the classes of `dst`.
     """
+    masks = [pair.mask for pair in pairs]
     classes = None if given is None else read_class_list(given)
     if any((dst / name).is_file() for name in (OWN_RECORD, "classes.yaml")):
         if classes not in (None, read_classes(dst)):
@@ -33,81 +33,73 @@ def find_classes(
                 f"{given} differs from the classes of {dst}: leave --classes out, and edit "
                 f"{dst / 'classes.yaml'}, or choose a new directory"
             )
-        return read_classes(dst), f"those of {dst}"
-    if classes is not None:
-        return classes, f"those of {given}"
-    if kind in ("cityscapes", "train-ids"):
-        return None, ""
-    folders = {*sources, *(pair.mask.parent for pair in pairs)}
+        return read_classes(dst), []
+    if classes is not None or kind in ("cityscapes", "train-ids"):
+        return classes, []
+    folders = {*sources, *(path.parent for path in masks)}
     if path := find_class_list(folders | {folder.parent for folder in folders}):
-        return read_class_list(path), f"those of {path}"
-    if pairs[0].mask.suffix.lower() == ".json":
-        found = in_threads(shape_names, [pair.mask for pair in pairs], "reading shapes")
-        names = [BACKGROUND, *sorted(set().union(*found))]
-        ids = range(len(names))
-        classes = Classes(tuple(names), tuple(ids), tuple(map(color_of, ids)))
-        return classes, "the labels of labelme's shapes"
-    return None, ""
+        return read_class_list(path), [f"classes: those of {path}"]
+    if masks[0].suffix.lower() == ".json":
+        labels = sorted(set().union(*in_threads(shape_names, masks, "reading shapes")))
+        names, ids = (BACKGROUND, *labels), tuple(range(1 + len(labels)))
+        return Classes(names, ids, tuple(map(color_of, ids))), ["classes: the labels of shapes"]
+    return None, []
 
 
 def choose_form(
     pairs: list[Pair], kind: str | None, classes: Classes | None, nearest: bool
 ) -> Form:
-    """How the masks are to be read.
-
-    kind: what they are, one of `meaning.LABELS`, by the user or by their names.
-    """
-    some = masks.sample([pair.mask for pair in pairs])
+    """How the masks are to be read. kind: as in `find_classes`; nearest: with --nearest-color."""
+    some = sample([pair.mask for pair in pairs])
     if some[0].suffix.lower() == ".json":
         return Form(names=values_of_names(classes))
     if nearest:
         form = Form(colors=True, lossy=True)
-        if classes is not None:
-            return form._replace(targets=(BLACK, *map(masks.pack, classes.colors)))
-        pixels = sum((masks.count(masks.read_values(path, form)) for path in some), Counter())
-        return form._replace(targets=tuple(strong_values(pixels, True)))
-    return Form(colors=kind == "colors" or (kind is None and masks.are_colored(some)))
+        pixels = (count(read_values(path, form)) for path in some)
+        strong = [] if classes else strong_values(sum(pixels, Counter()), True)
+        listed = [pack(color) for color in ((0, 0, 0), *classes.colors)] if classes else []
+        return form._replace(targets=(*strong, *listed))
+    if kind == "colors" or (kind is None and are_colored(some)):
+        return Form(colors=True)
+    return Form(palette=palette_of(some[0]))
 
 
 def find_meaning(
     pairs: list[Pair],
-    pixels: Counter,
+    results: list[Counter],
     labels: str | None,
     classes: Classes | None,
     form: Form,
-    palette: list,
     dst: Path,
 ) -> Meaning:
     """What the masks stand for, by `interpret`; a picture of it, or of what it may be, in `dst`.
 
     Raises ValueError with the question where it is open.
     """
-    some = masks.sample(pairs)
-    samples = [masks.read_values(pair.mask, form) for pair in some]
-    found, question = interpret(pixels, labels, pairs[0].hint, classes, form, samples, palette)
-    write_preview(dst / PREVIEW, masks.sample(some, 3), found, form)
+    pixels = sum(results, Counter())
+    some = sample(pairs)
+    samples = [read_values(pair.mask, form) for pair in some]
+    found, question = interpret(pixels, labels, pairs[0].hint, classes, form, samples)
+    write_preview(dst / PREVIEW, sample(some, 3), found)
     if question:
         raise ValueError(f"{question}\n{dst / PREVIEW} shows what that would be")
-    return found[0]._replace(form=form)
+    return found[0]
 
 
-def refuse_unknown(
-    items: list[Item], results: list[Counter], meaning: Meaning, listed_in: Path | str
-) -> None:
-    """Raise ValueError, with the files, for values that have no meaning.
-
-    listed_in: the file that lists the classes.
-    """
-    colored, known = meaning.labels == "colors", meaning.ids.keys()
+def refuse_unknown(items: list[Item], results: list[Counter], meaning: Meaning, dst: Path) -> None:
+    """Raise ValueError, with the files, for values that have no meaning."""
+    colored, known = meaning.form.colors, meaning.ids.keys()
     files = [
-        f"{item.pair.mask}: {masks.show(values, colored)}"
+        f"{item.pair.mask}: {show(values, colored)}"
         for item, result in zip(items, results, strict=True)
         if (values := result.keys() - known)
     ]
     if files:
         refuse_smoothed(sum(results, Counter()), colored)
+        there = dst / "classes.yaml"
+        where = there if there.is_file() else "the file of --classes"
         fault = (
             f"masks hold values that are no {LABELS[meaning.labels]}, and nothing was written: "
-            f"choose --labels otherwise, or list all classes in {listed_in}"
+            f"choose --labels otherwise, or list all classes in {where}"
         )
         raise ValueError(listing(fault, files))

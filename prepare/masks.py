@@ -22,12 +22,14 @@ class Form(NamedTuple):
         lossy: JPEG is taken, too.
         targets: the colours of which each pixel takes the nearest; none: as they are.
         names: the values of the labels of labelme's shapes.
+        palette: RGB of each index, of masks with a palette that are read by index.
     """
 
     colors: bool = False
     lossy: bool = False
     targets: tuple[int, ...] = ()
     names: dict[str, int] = {}  # noqa: RUF012
+    palette: tuple[tuple[int, int, int], ...] = ()
 
 
 def read_values(path: Path, form: Form) -> np.ndarray:
@@ -129,13 +131,13 @@ def are_colored(masks: list[Path]) -> bool:
     return False
 
 
-def palette_of(path: Path) -> list[tuple[int, int, int]]:
-    """The colours of a palette image; [] for others."""
+def palette_of(path: Path) -> tuple[tuple[int, int, int], ...]:
+    """The colours of a palette image; () for others."""
     if path.suffix.lower() in (".npy", ".json"):
-        return []
+        return ()
     with open_image(path) as image:
         flat = image.getpalette("RGB") if image.mode == "P" else None
-    return list(zip(*[iter(flat or [])] * 3, strict=True))
+    return tuple(zip(*[iter(flat or [])] * 3, strict=True))
 
 
 def sample(items: list, size: int = 20) -> list:

@@ -17,20 +17,14 @@ LABELS = {
     "train-ids": "train ids, of Cityscapes 0 road .. 18 bicycle",
     "colors": "colours",
 }
-UNLABELED, BLACK = 0, 0  # an id of Cityscapes, a colour
-LICENSE_PLATES = 34, 255  # -1 in GTA5's masks, and in a byte
 ROAD, SKY = 7, 23  # ids of Cityscapes
 COMMON = {11, 21, 23, 26}  # building, vegetation, sky, car
 BELOW = ROAD, 8, 22, 21, 26  # what a street's picture ends in: sidewalk, terrain, vegetation, car
 ABOVE = SKY, 11, 21, 17, 19, 20  # what it begins with: building, vegetation, pole, lights, signs
-MOST_VALUES = 64  # more than these are named by nobody
+# Guesses, and how many of `COMMON` they need: low values are also those of other lists.
+LIKELY = {"cityscapes": 2, "train-ids": 4, "colors": 2}
+MOST_VALUES = 64  # more are named by nobody
 LARGE = 0.05  # the share of the pixels from which a value cannot be an oversight
-EVERY_BYTE = {i: i for i in range(256)}
-OPEN = (
-    "the values of the masks may mean several things, and what they look like does not tell which. "
-    "Say it, or list the classes with --classes FILE:"
-)
-LOOKS = "as the values and what they look like say"
 
 
 class Meaning(NamedTuple):
@@ -53,6 +47,22 @@ class Meaning(NamedTuple):
     form: Form = Form()
 
 
+def ids_of(labels: str, classes: Classes) -> dict[int, int]:
+    """The id in a label file of each value that masks may hold, as one of `LABELS` has them."""
+    void = void_of(classes)
+    if labels == "ids":
+        ids = {i: i for i in range(256)}
+    elif labels == "cityscapes":  # 34 and 255 are licence plates: -1 in GTA5's masks, in a byte
+        ids = {i: i for i in range(34)} | {34: void, 255: void}
+    elif labels == "train-ids":
+        ids = dict(enumerate(classes.ids)) | {255: void}
+    else:
+        table = torchvision.datasets.Cityscapes.classes if classes == CITYSCAPES else ()
+        ids = {pack(c.color): c.id for c in table if c.id > 0} | {pack((0, 0, 0)): void}
+        ids |= dict(zip(map(pack, classes.colors), classes.ids, strict=True))
+    return ids | {TRANSPARENT: void}
+
+
 def interpret(
     pixels: Counter,
     labels: str | None,
@@ -60,54 +70,82 @@ def interpret(
     classes: Classes | None,
     form: Form,
     samples: list[np.ndarray],
-    palette: list[tuple[int, int, int]],
 ) -> tuple[list[Meaning], str]:
     """What the values of masks may stand for, and a question; where it is sure, one and "".
 
     Args:
         pixels: value -> number of pixels, of all masks.
-        labels: one of `LABELS` if the user says so.
-        hint: one of `LABELS` if the masks' names say so.
+        labels, hint: one of `LABELS` if the user, or the masks' names, say so.
         classes: of the user, or of the data set; None: Cityscapes', or new ones for the values.
         form: as the masks were read.
         samples: some of the masks, which show whether they look like streets.
-        palette: RGB of each value, of masks with a palette.
 
     Raises ValueError for two classes of one colour and for more values than masks have.
     """
-    kind = labels or hint
-    said = f"as --labels {labels} says" if labels else "by the names of the masks"
+
+    kind, why = labels or hint, "by the names of the masks" if hint else "by the list of classes"
+    why = f"as --labels {labels} says" if labels else why
+    if classes is not None:
+        kind = "colors" if form.colors else "train-ids" if kind == "train-ids" else "ids"
+    elif kind in ("cityscapes", "train-ids"):
+        classes = CITYSCAPES
+    if classes is not None:
+        if kind == "colors" and len({*classes.colors}) < len(classes):
+            raise ValueError("two of the classes have the same color: change one")
+        found = _meaning(kind, classes, why, form)
+        return [found], _doubt(pixels, found, labels)
+    kind = "colors" if form.colors else kind
+    looks = [_meaning(each, CITYSCAPES, "by their values and looks", form) for each in LIKELY]
+    looks = [each for each in looks if kind in (None, each.labels) and _fits(pixels, each)]
+    sure = [each for each in looks if form.colors or look_like_streets(samples, each.ids)]
+    if len(sure) == 1:
+        return sure, ""
+    own = _meaning(kind or "ids", _propose(pixels, form), why, form, proposed=True)
+    ways = [f"--labels {each.labels}: {LABELS[each.labels]}" for each in [*looks, own]]
+    question = (
+        "the values of the masks may mean several things, and what they look like does not tell "
+        "which. Say it, or list the classes with --classes FILE:"
+    )
+    return [*looks, own], "\n    ".join([question, *ways]) if looks else ""
+
+
+def _meaning(
+    labels: str, classes: Classes, why: str, form: Form, proposed: bool = False
+) -> Meaning:
+    whose = "Cityscapes' 19 classes" if classes == CITYSCAPES else f"{len(classes)} classes"
+    reason = f"{LABELS[labels]} ({why}): {whose}"
+    return Meaning(labels, classes, ids_of(labels, classes), reason, proposed, form)
+
+
+def _propose(pixels: Counter, form: Form) -> Classes:
+    """A class for each value. Raises ValueError for values that are no classes, or too many."""
+    refuse_smoothed(pixels, form.colors)
+    if len(pixels) > MOST_VALUES:
+        raise ValueError(
+            f"the masks hold {len(pixels):,} different values: list the classes with --classes, "
+            "or correct the path if these are photographs"
+        )
+    found = [value for value, _ in pixels.most_common() if value != TRANSPARENT]
     if form.colors:
-        found = [_listed_colors(classes) if classes else _colors(pixels)]
-    elif kind == "train-ids":
-        found = [_train_ids(classes or CITYSCAPES, said)]
-    elif classes is not None:
-        reason = "ids of the given classes; others are ignored"
-        found = [_meaning("ids", classes, EVERY_BYTE, reason)]
-    elif kind == "cityscapes":
-        found = [_cityscapes_ids(said)]
-    elif kind == "ids":
-        found = [_own_ids(pixels, palette, said)]
-    else:
-        likely = (_cityscapes_ids(LOOKS), 2), (_train_ids(CITYSCAPES, LOOKS), 4)
-        found = [each for each, common in likely if _fits(pixels, each, common)]
-        streets = [each for each in found if look_like_streets(samples, each.ids)]
-        if len(streets) == 1:
-            return streets, ""
-        found.append(_own_ids(pixels, palette, "by the values found"))
-    if len(found) > 1:
-        ways = [f"--labels {each.labels}: {LABELS[each.labels]}" for each in found]
-        return found, "\n    ".join([OPEN, *ways])
-    return found, _doubt(pixels, found[0], labels is None and classes is not None)
+        colors = tuple(map(unpack, found))
+        names = tuple(f"color {' '.join(map(str, color))}" for color in colors)
+        return Classes(names, tuple(range(len(found))), colors)
+    if found == [255]:
+        raise ValueError("the masks hold nothing but 255, which usually means not labelled")
+    ids = sorted(i for i in found if i != 255 or len(found) == 2)  # of 0 and 255 both are classes
+    palette = dict(enumerate(form.palette))
+    colors = tuple(palette.get(i) or color_of(i) for i in ids)
+    return Classes(tuple(f"class {i}" for i in ids), tuple(ids), colors)
 
 
-def _doubt(pixels: Counter, meaning: Meaning, by_list: bool) -> str:
+def _doubt(pixels: Counter, meaning: Meaning, labels: str | None) -> str:
     """A question where no pixel is of a class, or, of ids by a list, none of one class; else ""."""
     classes = meaning.classes
     if not any(meaning.ids.get(value) in classes.ids for value in pixels):
-        held, ids = show(pixels, meaning.labels == "colors"), " ".join(map(str, classes.ids))
+        held, ids = show(pixels, meaning.form.colors), " ".join(map(str, classes.ids))
         return f"no pixel of the masks is of a class: they hold {held}, the list the ids {ids}"
-    if by_list and meaning.labels == "ids" and (question := absent_class(pixels, classes)):
+    by_list = meaning.labels == "ids" and labels is None and not meaning.form.names
+    if by_list and (question := absent_class(pixels, classes)):
         return f"{question}? Correct the list of classes, or say with --labels ids that it is right"
     return ""
 
@@ -116,90 +154,20 @@ def absent_class(pixels: Counter, classes: Classes) -> str:
     """A question about a class without one pixel, beside a large value of no class; else ""."""
     named = zip(classes.names, classes.ids, strict=True)
     absent = [f"{name} (id {i})" for name, i in named if not pixels[i]]
-    known = {*classes.ids, TRANSPARENT}
-    value, number = max(((n, v) for v, n in pixels.items() if v not in known), default=(0, 0))[::-1]
-    if not absent or number < LARGE * pixels.total():
-        return ""
-    return (
-        f"no pixel is of the class {absent[0]}, but {number / pixels.total():.0%} are {value}, "
-        f"which no class has: did you mean {value}"
-    )
+    others = Counter({v: n for v, n in pixels.items() if v not in (*classes.ids, TRANSPARENT)})
+    for value, number in others.most_common(1):
+        if absent and number >= LARGE * pixels.total():
+            return (
+                f"no pixel is of the class {absent[0]}, but {number / pixels.total():.0%} are "
+                f"{value}, which no class has: did you mean {value}"
+            )
+    return ""
 
 
-# What values may stand for
-
-
-def _meaning(
-    labels: str, classes: Classes, ids: dict[int, int], reason: str, proposed: bool = False
-) -> Meaning:
-    return Meaning(labels, classes, ids | {TRANSPARENT: void_of(classes)}, reason, proposed)
-
-
-def _train_ids(classes: Classes, said: str) -> Meaning:
-    whose = "Cityscapes: its 19 classes are used" if classes == CITYSCAPES else "the given classes"
-    ids = dict(enumerate(classes.ids)) | {255: void_of(classes)}
-    return _meaning("train-ids", classes, ids, f"train ids ({said}), of {whose}")
-
-
-def _cityscapes_ids(said: str) -> Meaning:
-    ids = {i: i for i in range(34)} | dict.fromkeys(LICENSE_PLATES, UNLABELED)
-    reason = f"ids of Cityscapes ({said}): its 19 classes are used"
-    return _meaning("cityscapes", CITYSCAPES, ids, reason)
-
-
-def _own_ids(pixels: Counter, palette: list[tuple[int, int, int]], said: str) -> Meaning:
-    _refuse_many(pixels, False)
-    found = sorted(pixels.keys() - {TRANSPARENT})
-    if found == [255]:
-        raise ValueError("the masks hold nothing but 255, which usually means not labelled")
-    kept = [i for i in found if i != 255 or len(found) == 2]  # of a mask 0, 255 both are classes
-    colors = tuple(palette[i] if i < len(palette) else color_of(i) for i in kept)
-    classes = Classes(tuple(f"class {i}" for i in kept), tuple(kept), colors)
-    return _meaning("ids", classes, EVERY_BYTE, f"ids of classes of your own ({said})", True)
-
-
-def _listed_colors(classes: Classes) -> Meaning:
-    packed = [pack(color) for color in classes.colors]
-    if twice := [name for i, name in enumerate(classes.names) if packed[i] in packed[:i]]:
-        raise ValueError(f"the class {twice[0]} has the color of another: change one")
-    ids = {BLACK: void_of(classes)} | dict(zip(packed, classes.ids, strict=True))
-    reason = "colours of the given classes; black, unless it is one of them, is ignored"
-    return _meaning("colors", classes, ids, reason)
-
-
-def _colors(pixels: Counter) -> Meaning:
-    """Cityscapes' colours if no others occur, and several: a binary mask in red is no rider."""
-    known = {pack(c.color): c.id for c in torchvision.datasets.Cityscapes.classes if c.id > 0}
-    known |= dict(zip(map(pack, CITYSCAPES.colors), CITYSCAPES.ids, strict=True))
-    reason = "colours of Cityscapes, as no others occur: its 19 classes are used"
-    cityscapes = _meaning("colors", CITYSCAPES, known | {BLACK: UNLABELED}, reason)
-    if _fits(pixels, cityscapes, 2):
-        return cityscapes
-    _refuse_many(pixels, True)
-    found = [value for value, _ in pixels.most_common() if value != TRANSPARENT]
-    names = tuple(f"color {' '.join(map(str, unpack(value)))}" for value in found)
-    ids = {value: i for i, value in enumerate(found)}
-    classes = Classes(names, tuple(ids.values()), tuple(map(unpack, found)))
-    return _meaning("colors", classes, ids, "colours, each of which is a class", True)
-
-
-def _refuse_many(pixels: Counter, colored: bool) -> None:
-    """Raise ValueError for values that are no classes, or too many to be named."""
-    refuse_smoothed(pixels, colored)
-    if len(pixels) > MOST_VALUES:
-        raise ValueError(
-            f"the masks hold {len(pixels):,} different values: list the classes with --classes, "
-            "or correct the path if these are photographs"
-        )
-
-
-# Whether values are those of Cityscapes
-
-
-def _fits(pixels: Counter, meaning: Meaning, common: int) -> bool:
-    """Whether all values have a meaning, among them the road and some of `COMMON`."""
+def _fits(pixels: Counter, meaning: Meaning) -> bool:
+    """Whether all values have a meaning, among them the road and as many of `COMMON` as needed."""
     ids = {meaning.ids.get(value) for value in pixels}
-    return None not in ids and ROAD in ids and len(ids & COMMON) >= common
+    return None not in ids and ROAD in ids and len(ids & COMMON) >= LIKELY[meaning.labels]
 
 
 def look_like_streets(masks: list[np.ndarray], ids: dict[int, int]) -> bool:
@@ -213,11 +181,6 @@ def look_like_streets(masks: list[np.ndarray], ids: dict[int, int]) -> bool:
     grid = np.concatenate(rows, 1)  # side by side, of one height: (50, sum of the widths)
     sky, road, labelled = grid == SKY, grid == ROAD, np.isin(grid, CITYSCAPES.ids)
     above, below = np.isin(grid, ABOVE)[:10], np.isin(grid, BELOW)[40:]
-    places = [
-        (sky[:30], sky),
-        (road[20:], road),
-        (above, labelled[:10]),
-        (below, labelled[40:]),
-    ]
+    parts = (sky[:30], sky), (road[20:], road), (above, labelled[:10]), (below, labelled[40:])
     connected = (grid[:, 1:] == grid[:, :-1]).mean() >= 0.9
-    return connected and all(0 < part.sum() >= 0.9 * all_.sum() for part, all_ in places)
+    return connected and all(0 < part.sum() >= 0.9 * whole.sum() for part, whole in parts)

@@ -9,7 +9,7 @@ from data_io.image_io import IMAGE_SUFFIXES, why_unread
 from data_io.layout import IMAGE
 from data_io.walk import kinds_of, left_out, walk
 from prepare.polygons import what_is
-from prepare.splits import listed_splits, split_above, split_of
+from prepare.splits import official_splits, split_above, split_of
 
 ENDINGS = {  # of masks' names, the best first -> one of `meaning.LABELS` if the name tells it
     "_labelIds": None,  # of Cityscapes, CVAT and datumaro: ids of any classes
@@ -31,6 +31,7 @@ GROUND_TRUTH = re.compile(r"_gt(Fine|Coarse)?$")
 INSTANCES = re.compile(r"_(instance|panoptic)\w*ids$", re.IGNORECASE)  # are no classes
 EXAMPLES = 10  # files named per kind of fault
 Key = tuple  # (directory or None, stem), or the common parts of --pairs
+Found = tuple[dict[Key, list[Path]], dict[Key, list[tuple[Path, str]]], list[str]]
 
 
 class Pair(NamedTuple):
@@ -41,12 +42,6 @@ class Pair(NamedTuple):
     hint: str | None = None  # of `ENDINGS`
     split: str | None = None  # by the directories or lists of the tree
     is_official: bool = False  # the tree has train and val
-
-
-class Mask(NamedTuple):
-    path: Path
-    key: Key
-    ending: str
 
 
 def find_pairs(
@@ -64,26 +59,26 @@ def find_pairs(
     Raises OSError or ValueError, with up to ten files, for an image without a mask, for images of
     one name, for several masks of which none is known to be meant, and for masks of several kinds.
     """
-    keys, found, notes = (
-        _by_pattern(images, masks, pattern) if pattern else _by_names(images, masks)
-    )
-    _refuse_twins(keys)
-    chosen = _choose(found, wanted)
-    above = split_above(images)
-    pairs, without, tests = [], [], 0
-    for path, key in keys.items():
-        folders, mask = path.relative_to(images).parent.parts, chosen.get(key)
+    found = _by_pattern(images, masks, pattern) if pattern else _by_names(images, masks)
+    of_images, of_masks, notes = found
+    pairs, without, above = [], [], split_above(images)
+    for key, (path, *twins) in of_images.items():
+        if twins:
+            raise ValueError(
+                f"{path} and {twins[0]} are images of one name: rename one, to "
+                f"{path.stem}_mask{twins[0].suffix} if it is the mask of the other"
+            )
+        folders = path.relative_to(images).parent.parts
         split = split_of(folders) or above
-        if mask is not None:
-            split = split or split_of(mask.path.relative_to(masks).parent.parts)
-            hint = ENDINGS[mask.ending]
-            pairs.append(Pair(path, mask.path, _stem(path), folders, hint, split))
-        elif split == "test":
-            tests += 1
+        if key in of_masks:
+            mask, ending = _only(of_masks[key], wanted)
+            split = split or split_of(mask.relative_to(masks).parent.parts)
+            pairs.append(Pair(path, mask, _stem(path), folders, ENDINGS[ending], split))
         else:
-            without.append(path)
-    if without:
-        raise ValueError(_no_mask_for(without, masks, chosen, pattern))
+            without.append((path, split))
+    if lacking := [path for path, split in without if split != "test"]:
+        how = f"fits --pairs '{pattern}'" if pattern else _names_of(lacking[0], of_masks)
+        raise ValueError(listing(f"images without a mask: in {masks}, none {how}", lacking))
     if not pairs:
         raise ValueError(f"none of the images in {images} has a mask in {masks}")
     kinds = {pair.hint: str(pair.mask) for pair in pairs}
@@ -92,19 +87,11 @@ def find_pairs(
             f"the masks are of several kinds, such as {' and '.join(kinds.values())}: "
             "leave only those of one kind in the directory"
         )
-    if tests:
-        notes.append(f"note: images of a test split without a mask, which are left out: {tests}")
-    if lone := [chosen[key].path for key in sorted(chosen.keys() - {*keys.values()}, key=str)]:
+    if without:
+        notes.append(f"note: images of test without a mask, which are left out: {len(without)}")
+    if lone := [files[0][0] for key, files in of_masks.items() if key not in of_images]:
         notes.append("warning: " + listing("masks without an image, which are left out", lone))
-    splits = [pair.split for pair in pairs]
-    if not above and not {"train", "val"} <= {*splits}:
-        splits = listed_splits(pairs, [images, images.parent, masks.parent])
-    if splits is not None:
-        pairs = [
-            pair._replace(split=split, is_official=True)
-            for pair, split in zip(pairs, splits, strict=True)
-        ]
-    return pairs, notes
+    return official_splits(pairs, above, [images, images.parent, masks.parent]), notes
 
 
 # The files of the two directories
@@ -128,47 +115,43 @@ def _masks_in(directory: Path, images: Path) -> list[Path]:
     Beside their images, pictures are masks by the endings of their names. Raises ValueError, by
     what is there, if there is no mask.
     """
-    files = [path for path in walk(directory, images) if not INSTANCES.search(path.stem)]
-    pictures = [path for path in files if path.suffix.lower() in IMAGE_SUFFIXES]
-    others = [path for path in files if path.suffix.lower() not in IMAGE_SUFFIXES]
-    if images.resolve() == directory.resolve():
-        pictures = [path for path in pictures if split_name(path, set())[1]]
     of_suffix = defaultdict(list)
-    for path in others:
-        of_suffix[path.suffix.lower()].append(path)
-    for masks in (pictures, of_suffix[".npy"], of_suffix[".json"]):
-        if masks and not what_is(masks[0]):
-            return masks
+    for path in walk(directory, images):
+        suffix = path.suffix.lower()
+        if not INSTANCES.search(path.stem):
+            of_suffix["" if suffix in IMAGE_SUFFIXES else suffix].append(path)
+    if images.resolve() == directory.resolve():
+        of_suffix[""] = [path for path in of_suffix[""] if split_name(path, set())[1]]
+    for suffix in ("", ".npy", ".json"):
+        if of_suffix[suffix] and not what_is(of_suffix[suffix][0]):
+            return of_suffix[suffix]
+    others = [path for suffix, paths in of_suffix.items() if suffix for path in paths]
     there = f", but {kinds_of(others)}" if others else ""
-    known = filter(None, [what_is(paths[0]) for paths in of_suffix.values() if paths])
-    cure = "; ".join(known) or "correct the path"
+    cure = "; ".join(filter(None, map(what_is, others[:EXAMPLES]))) or "correct the path"
     raise ValueError(f"{directory} holds no mask of a form that is read{there}: {cure}")
 
 
 # By names
 
 
-def _by_names(images: Path, masks: Path) -> tuple[dict[Path, Key], list[Mask], list[str]]:
-    """The key of each image, the masks with theirs, and notes on what is left out."""
-    of_images, others = images_in(images, masks)
-    of_masks = _masks_in(masks, images)
-    if images.resolve() == masks.resolve():
-        of_images = sorted({*of_images} - {*of_masks})
+def _by_names(images: Path, masks: Path) -> Found:
+    """The images of each key, the masks with the endings of their names, and notes."""
+    files, others = images_in(images, masks)
+    mask_files = _masks_in(masks, images)
+    if images.resolve() == masks.resolve():  # with annotations, which are no images
+        files = sorted({*files} - {*mask_files})
         others = [path for path in others if path.suffix.lower() not in (".json", ".csv", ".txt")]
-    keys = {path: (path.parent.relative_to(images), _stem(path)) for path in of_images}
-    stems, found = {stem for _, stem in keys.values()}, []
-    for path in of_masks:
+    of_images, of_masks, stems = defaultdict(list), defaultdict(list), {*map(_stem, files)}
+    for path in files:
+        of_images[path.parent.relative_to(images), _stem(path)].append(path)
+    for path in mask_files:
         stem, ending = split_name(path, stems)
-        found.append(Mask(path, (path.parent.relative_to(masks), stem), ending))
-    if _are_distinct({*keys.values()}) and _are_distinct({mask.key for mask in found}):
-        keys = {path: (None, stem) for path, (_, stem) in keys.items()}
-        found = [mask._replace(key=(None, mask.key[1])) for mask in found]
-    notes = left_out(images, others, why_unread(others, "Pillow does not read them"))
-    return keys, found, notes
-
-
-def _are_distinct(keys: set[Key]) -> bool:
-    return len({stem for _, stem in keys}) == len(keys)
+        of_masks[path.parent.relative_to(masks), stem].append((path, ending))
+    if all(len({stem for _, stem in found}) == len(found) for found in (of_images, of_masks)):
+        of_images = {(None, stem): paths for (_, stem), paths in of_images.items()}
+        of_masks = {(None, stem): paths for (_, stem), paths in of_masks.items()}
+    why = why_unread(others, "Pillow does not read them")
+    return of_images, of_masks, left_out(images, others, why)
 
 
 def _stem(path: Path) -> str:
@@ -180,37 +163,71 @@ def split_name(path: Path, stems: set[str]) -> tuple[str, str]:
 
     stems: of the images; a mask whose name is one of them has no ending.
     """
-    if path.stem in stems:
-        return path.stem, ""
     name = Path(path.stem)
     if name.suffix.lower() in IMAGE_SUFFIXES and name.stem in stems:  # street.jpg.png
         return name.stem, ""
+    if path.stem in stems:
+        return path.stem, ""
     ending = max(filter(path.stem.endswith, ENDINGS), key=len)
     return GROUND_TRUTH.sub("", path.stem.removesuffix(ending)), ending
+
+
+def _names_of(path: Path, of_masks: dict[Key, list]) -> str:
+    """What an image's mask may be called."""
+    stem, where = _stem(path), ""
+    if len({stem for _, stem in of_masks}) < len(of_masks):
+        where = " in the same subdirectory, since other masks have the same name in several,"
+    return (
+        f"is called{where} {stem}, {stem}_mask or with another known ending "
+        f"({', '.join(filter(None, ENDINGS))}); other names can be told with --pairs, such as "
+        f"--pairs 'X{path.suffix}=X_gt.png'"
+    )
+
+
+def _only(files: list[tuple[Path, str]], wanted: str | None) -> tuple[Path, str]:
+    """The mask that is meant of an image's. Raises ValueError where that is not known."""
+    files = [each for each in files if wanted and ENDINGS[each[1]] == wanted] or files
+    files = [each for each in files if ENDINGS[each[1]] != "colors"] or files
+    endings = [ending for _, ending in files]
+    known = len({*endings}) == len(endings) and all(e.startswith(SIDE_BY_SIDE) for e in endings)
+    if len(files) > 1 and not known:
+        raise ValueError(
+            listing(
+                "masks of one image, of which it is not known which is meant: tell with --pairs, "
+                "such as --pairs 'X.jpg=X_gt.png', or move the others elsewhere",
+                [path for path, _ in files],
+            )
+        )
+    return min(files, key=lambda each: [*ENDINGS].index(each[1]))
 
 
 # By --pairs
 
 
-def _by_pattern(
-    images: Path, masks: Path, pattern: str
-) -> tuple[dict[Path, Key], list[Mask], list[str]]:
+def _by_pattern(images: Path, masks: Path, pattern: str) -> Found:
     """As `_by_names`, the keys being the common parts of the paths that fit the two sides."""
     found, unfit = [], []
-    of_masks = {*IMAGE_SUFFIXES, ".npy", ".json"}
-    sides = zip((images, masks), parse_pattern(pattern), (IMAGE_SUFFIXES, of_masks), strict=True)
-    for directory, side, suffixes in sides:
-        files = [path for path in walk(directory) if path.suffix.lower() in suffixes]
-        matches = {path: side.fullmatch(path.relative_to(directory).as_posix()) for path in files}
-        found.append({path: match.groups() for path, match in matches.items() if match})
-        unfit.append([path for path, match in matches.items() if not match])
-        if not found[-1]:
-            example = f", it holds such as {files[0].relative_to(directory)}" if files else ""
+    kinds = IMAGE_SUFFIXES, {*IMAGE_SUFFIXES, ".npy", ".json"}
+    for directory, side, suffixes in zip(
+        (images, masks), parse_pattern(pattern), kinds, strict=True
+    ):
+        of_key, others = defaultdict(list), []
+        for path in walk(directory):
+            if path.suffix.lower() in suffixes:
+                match = side.fullmatch(path.relative_to(directory).as_posix())
+                (of_key[match.groups()] if match else others).append(path)
+        if not of_key:
+            example = f", it holds such as {others[0].relative_to(directory)}" if others else ""
             raise ValueError(f"nothing in {directory} fits --pairs '{pattern}'{example}")
-    keys, mask_keys = found
-    unfit = [path for path in unfit[0] if path not in mask_keys]
-    found = [Mask(path, key, split_name(path, set())[1]) for path, key in mask_keys.items()]
-    return keys, found, left_out(images, unfit, f"they do not fit --pairs '{pattern}'")
+        found.append(of_key)
+        unfit.append(others)
+    of_images, of_masks = found
+    of_masks = {
+        key: [(path, split_name(path, set())[1]) for path in paths]
+        for key, paths in of_masks.items()
+    }
+    unfit = {*unfit[0]} - {path for paths in found[1].values() for path in paths}
+    return of_images, of_masks, left_out(images, unfit, f"they do not fit --pairs '{pattern}'")
 
 
 def parse_pattern(text: str) -> tuple[re.Pattern, re.Pattern]:
@@ -234,64 +251,6 @@ def parse_pattern(text: str) -> tuple[re.Pattern, re.Pattern]:
         parts = re.escape(side.strip("/ ")).replace("X", "(.+)").replace(r"\*", "([^/]*)")
         found.append(re.compile(rf"((?:.*?/)??){parts}{suffix}"))
     return found[0], found[1]
-
-
-# One mask for each image
-
-
-def _choose(found: list[Mask], wanted: str | None) -> dict[Key, Mask]:
-    """The mask of each key. Raises ValueError where it is not known which of several is meant."""
-    of_key, chosen = defaultdict(list), {}
-    for mask in found:
-        of_key[mask.key].append(mask)
-    for key, masks in of_key.items():
-        masks = [mask for mask in masks if wanted and ENDINGS[mask.ending] == wanted] or masks
-        masks = [mask for mask in masks if ENDINGS[mask.ending] != "colors"] or masks
-        endings = [mask.ending for mask in masks]
-        known = len({*endings}) == len(endings) and all(e.startswith(SIDE_BY_SIDE) for e in endings)
-        if len(masks) > 1 and not known:
-            name = masks[0].path.name.replace(str(key[-1]), "X")
-            raise ValueError(
-                listing(
-                    f"masks of one name, {key[-1]}, of which it is not known which is meant: tell "
-                    f"with --pairs, such as --pairs 'X.jpg={name}', or move the others away",
-                    [mask.path for mask in masks],
-                )
-            )
-        chosen[key] = min(masks, key=lambda mask: [*ENDINGS].index(mask.ending))
-    return chosen
-
-
-def _no_mask_for(
-    without: list[Path], masks: Path, chosen: dict[Key, Mask], pattern: str | None
-) -> str:
-    """What is wrong with images without a mask: what lies there instead, and the cure."""
-    if pattern:
-        return listing(f"images whose mask, by --pairs '{pattern}', is not in {masks}", without)
-    stem, first = _stem(without[0]), {}
-    for (_, name), mask in chosen.items():
-        if (other := first.setdefault(name, mask)) is not mask:
-            fault = (
-                f"images without a mask in the same subdirectory of {masks}, which decides since "
-                f"{other.path} and {mask.path} have the same name: rename one, or tell with --pairs"
-            )
-            return listing(fault, without)
-    fault = (
-        f"images without a mask: below {masks}, none is called {stem}, {stem}_mask or with another "
-        f"known ending ({', '.join(filter(None, ENDINGS))}); other names can be told with --pairs, "
-        f"such as --pairs 'X{without[0].suffix}=X_gt.png'"
-    )
-    return listing(fault, without)
-
-
-def _refuse_twins(keys: dict[Path, Key]) -> None:
-    first = {}
-    for path, key in keys.items():
-        if (other := first.setdefault(key, path)) is not path:
-            raise ValueError(
-                f"{other} and {path} are images of one name: rename one, to "
-                f"{path.stem}_mask{path.suffix} if it is the mask of the other"
-            )
 
 
 def listing(fault: str, files: list) -> str:

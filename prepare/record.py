@@ -6,9 +6,9 @@ from pathlib import Path
 
 from data_io.layout import OWN_RECORD
 from dataset import read_classes
-from prepare.class_lists import as_yaml, values_of_names, void_of
-from prepare.masks import TRANSPARENT, Form, pack
-from prepare.meaning import LABELS, Meaning
+from prepare.class_lists import as_yaml, values_of_names
+from prepare.masks import Form
+from prepare.meaning import LABELS, Meaning, ids_of
 from runtime.files import atomic_write
 from utils import CITYSCAPES
 
@@ -37,29 +37,26 @@ def read_record(dst: Path) -> Meaning | None:
         labels, ids = record["labels"], {int(value): i for value, i in record["ids"].items()}
         names = {str(name): int(value) for name, value in record.get("names", {}).items()}
         targets = tuple(map(int, record.get("targets", ())))
+        palette = tuple(map(tuple, record.get("palette", ())))
         if labels not in LABELS or not {*ids.values(), *names.values()} <= {*range(256)}:
             raise ValueError("its labels or ids are invalid")
     except Exception as error:  # parsers raise nearly anything
         raise ValueError(
             f"{dst / OWN_RECORD} is damaged ({error!r}): restore it, or choose a new directory"
         ) from error
-    if labels == "colors":
-        ids = dict(zip(map(pack, classes.colors), classes.ids, strict=True)) | ids
     names = values_of_names(classes) | names if names else {}
-    form = Form(labels == "colors", bool(targets), targets, names)
-    ids = {TRANSPARENT: void_of(classes)} | ids
-    return Meaning(labels, classes, ids, "the same as before", form=form)
+    form = Form(labels == "colors", bool(targets), targets, names, palette)
+    return Meaning(labels, classes, ids_of(labels, classes) | ids, "the same as before", form=form)
 
 
 def write_record(dst: Path, meaning: Meaning, results: list[Counter], source: Path) -> None:
     """Write `OWN_RECORD` and, unless the classes are Cityscapes', `classes.yaml`."""
     dst.mkdir(parents=True, exist_ok=True)
-    if meaning.classes != CITYSCAPES and not (dst / "classes.yaml").exists():
+    if meaning.proposed:
+        text = PROPOSAL.format(source=source) + as_yaml(meaning.classes, _shares(results, meaning))
+    else:
         text = as_yaml(meaning.classes, {})
-        if meaning.proposed:
-            text = PROPOSAL.format(source=source) + as_yaml(
-                meaning.classes, _shares(results, meaning)
-            )
+    if meaning.classes != CITYSCAPES and not (dst / "classes.yaml").exists():
         atomic_write(dst / "classes.yaml", text.encode())
     record = {"labels": meaning.labels, "ids": meaning.ids, **meaning.form._asdict()}
     atomic_write(dst / OWN_RECORD, json.dumps(record).encode())
@@ -68,8 +65,8 @@ def write_record(dst: Path, meaning: Meaning, results: list[Counter], source: Pa
 def _shares(results: list[Counter], meaning: Meaning) -> dict[int, str]:
     """id -> its share of the pixels and in how many masks it is."""
     pixels, files = sum(results, Counter()), Counter(value for each in results for value in each)
-    return {
-        meaning.ids[value]: f"{number / pixels.total():.2%} of the pixels, in {files[value]} of "
-        f"{len(results)} masks"
-        for value, number in pixels.items()
-    }
+    texts = {}
+    for value, number in pixels.items():
+        share, masks = number / pixels.total(), f"{files[value]} of {len(results)} masks"
+        texts[meaning.ids[value]] = f"{share:.2%} of the pixels, in {masks}"
+    return texts

@@ -89,20 +89,26 @@ def _draw(stem: str) -> float:
 # Lists of names
 
 
-def listed_splits(pairs: list["Pair"], directories: list[Path]) -> list[str | None] | None:
-    """The splits of lists train.txt and val.txt in a tree, such as VOC's; None if there are none.
+def official_splits(
+    pairs: list["Pair"], above: str | None, directories: list[Path]
+) -> list["Pair"]:
+    """The pairs with the splits of their tree as `is_official`, if it has them.
 
-    An image on none of the lists has the split None.
+    above: see `split_above`. That are directories train and val, or lists of such names, as VOC
+    has them, in one of some directories. An image on none of the lists has the split None.
     """
+    splits = {i: pair.split for i, pair in enumerate(pairs)}
+    is_official = above is not None or {"train", "val"} <= {*splits.values()}
     for folder in directories:
         for name in LISTS:
             lists = {split: folder / name.format(split) for split in ("train", "val", "test")}
-            if lists["train"].is_file() and lists["val"].is_file():
+            if not is_official and lists["train"].is_file() and lists["val"].is_file():
                 there = {split: path for split, path in lists.items() if path.is_file()}
                 splits = {i: s for s, path in there.items() for i in _listed(path, pairs, False)}
-                if {"train", "val"} <= {*splits.values()}:
-                    return [splits.get(i) for i in range(len(pairs))]
-    return None
+                is_official = {"train", "val"} <= {*splits.values()}
+    if not is_official:
+        return pairs
+    return [pair._replace(split=splits.get(i), is_official=True) for i, pair in enumerate(pairs)]
 
 
 def _listed(path: Path, pairs: list["Pair"], strict: bool) -> set[int]:
