@@ -34,12 +34,13 @@ def find_classes(
                 f"{dst / 'classes.yaml'}, or choose a new directory"
             )
         return read_classes(dst), []
-    if classes is not None or kind in ("cityscapes", "train-ids"):
+    are_shapes = masks[0].suffix.lower() == ".json"
+    if classes is not None or (kind in ("cityscapes", "train-ids") and not are_shapes):
         return classes, []
     folders = {*sources, *(path.parent for path in masks)}
     if path := find_class_list(folders | {folder.parent for folder in folders}):
         return read_class_list(path), [f"classes: those of {path}"]
-    if masks[0].suffix.lower() == ".json":
+    if are_shapes:
         labels = sorted(set().union(*in_threads(shape_names, masks, "reading shapes")))
         names, ids = (BACKGROUND, *labels), tuple(range(1 + len(labels)))
         return Classes(names, ids, tuple(map(color_of, ids))), ["classes: the labels of shapes"]

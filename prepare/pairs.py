@@ -1,7 +1,7 @@
 """Which images and which masks of two directories belong together, by names or by --pairs."""
 
 import re
-from collections import defaultdict
+from collections import Counter, defaultdict
 from pathlib import Path
 from typing import NamedTuple
 
@@ -71,7 +71,7 @@ def find_pairs(
         folders = path.relative_to(images).parent.parts
         split = split_of(folders) or above
         if key in of_masks:
-            mask, ending = _only(of_masks[key], wanted)
+            mask, ending = _only(of_masks[key], str(key[-1]), wanted)
             split = split or split_of(mask.relative_to(masks).parent.parts)
             pairs.append(Pair(path, mask, _stem(path), folders, ENDINGS[ending], split))
         else:
@@ -127,7 +127,8 @@ def _masks_in(directory: Path, images: Path) -> list[Path]:
             return of_suffix[suffix]
     others = [path for suffix, paths in of_suffix.items() if suffix for path in paths]
     there = f", but {kinds_of(others)}" if others else ""
-    cure = "; ".join(filter(None, map(what_is, others[:EXAMPLES]))) or "correct the path"
+    known = [what_is(paths[0]) for paths in of_suffix.values() if paths]
+    cure = "; ".join(filter(None, known)) or "correct the path"
     raise ValueError(f"{directory} holds no mask of a form that is read{there}: {cure}")
 
 
@@ -174,9 +175,11 @@ def split_name(path: Path, stems: set[str]) -> tuple[str, str]:
 
 def _names_of(path: Path, of_masks: dict[Key, list]) -> str:
     """What an image's mask may be called."""
-    stem, where = _stem(path), ""
-    if len({stem for _, stem in of_masks}) < len(of_masks):
-        where = " in the same subdirectory, since other masks have the same name in several,"
+    stem, often = _stem(path), Counter(name for _, name in of_masks)
+    twins = [files[0][0] for (_, name), files in of_masks.items() if often[name] > 1][:2]
+    where = (
+        " (in the same subdirectory, as {} and {} have one name)".format(*twins) if twins else ""
+    )
     return (
         f"is called{where} {stem}, {stem}_mask or with another known ending "
         f"({', '.join(filter(None, ENDINGS))}); other names can be told with --pairs, such as "
@@ -184,20 +187,19 @@ def _names_of(path: Path, of_masks: dict[Key, list]) -> str:
     )
 
 
-def _only(files: list[tuple[Path, str]], wanted: str | None) -> tuple[Path, str]:
+def _only(files: list[tuple[Path, str]], stem: str, wanted: str | None) -> tuple[Path, str]:
     """The mask that is meant of an image's. Raises ValueError where that is not known."""
     files = [each for each in files if wanted and ENDINGS[each[1]] == wanted] or files
     files = [each for each in files if ENDINGS[each[1]] != "colors"] or files
     endings = [ending for _, ending in files]
     known = len({*endings}) == len(endings) and all(e.startswith(SIDE_BY_SIDE) for e in endings)
     if len(files) > 1 and not known:
-        raise ValueError(
-            listing(
-                "masks of one image, of which it is not known which is meant: tell with --pairs, "
-                "such as --pairs 'X.jpg=X_gt.png', or move the others elsewhere",
-                [path for path, _ in files],
-            )
+        example = files[0][0].name.replace(stem, "X")
+        fault = (
+            f"masks of one image, {stem}, of which it is not known which is meant: tell with "
+            f"--pairs, such as --pairs 'X.jpg={example}', or move the others elsewhere"
         )
+        raise ValueError(listing(fault, [path for path, _ in files]))
     return min(files, key=lambda each: [*ENDINGS].index(each[1]))
 
 

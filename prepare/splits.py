@@ -13,7 +13,7 @@ SPLITS = {  # names of directories
     **dict.fromkeys(("val", "valid", "validation"), "val"),
     **dict.fromkeys(("test", "testing"), "test"),
 }
-LISTS = "{}.txt", "ImageSets/Segmentation/{}.txt", "splits/{}.txt"
+LISTS = "", "ImageSets/Segmentation", "splits"  # directories of train.txt and val.txt
 
 
 def split_of(folders: tuple[str, ...]) -> str | None:
@@ -60,7 +60,14 @@ def assign_splits(pairs: list["Pair"], val: str | None = None) -> tuple[list[str
     try:
         chance = float("0.2" if val is None else val)
     except ValueError:
-        chosen, how = _listed(Path(val), pairs, True), f"{val} names the images to validate on"
+        named, how = _named(Path(val), pairs), f"{val} names the images to validate on"
+        for line, found in named:
+            if len(found) != 1:
+                raise ValueError(
+                    f"{val} names {line}, which is {len(found) or 'none'} of the images: a line is "
+                    "the name of one, or its path below the directory of the images"
+                ) from None
+        chosen = set().union(*(found for _, found in named))
     else:
         if not 0 < chance < 1:
             raise ValueError(f"--val {val}: a share is between 0 and 1, such as 0.2")
@@ -86,9 +93,6 @@ def _draw(stem: str) -> float:
     return int.from_bytes(digest[:6], "big") / 2**48
 
 
-# Lists of names
-
-
 def official_splits(
     pairs: list["Pair"], above: str | None, directories: list[Path]
 ) -> list["Pair"]:
@@ -99,50 +103,31 @@ def official_splits(
     """
     splits = {i: pair.split for i, pair in enumerate(pairs)}
     is_official = above is not None or {"train", "val"} <= {*splits.values()}
-    for folder in directories:
-        for name in LISTS:
-            lists = {split: folder / name.format(split) for split in ("train", "val", "test")}
-            if not is_official and lists["train"].is_file() and lists["val"].is_file():
-                there = {split: path for split, path in lists.items() if path.is_file()}
-                splits = {i: s for s, path in there.items() for i in _listed(path, pairs, False)}
-                is_official = {"train", "val"} <= {*splits.values()}
+    for folder in [directory / name for directory in directories for name in LISTS]:
+        lists = {split: folder / f"{split}.txt" for split in ("train", "val", "test")}
+        lists = {split: path for split, path in lists.items() if path.is_file()}
+        if not is_official and {"train", "val"} <= lists.keys():
+            named = [(s, found) for s, path in lists.items() for _, found in _named(path, pairs)]
+            splits = {i: split for split, found in named for i in found}
+            is_official = {"train", "val"} <= {*splits.values()}
     if not is_official:
         return pairs
     return [pair._replace(split=splits.get(i), is_official=True) for i, pair in enumerate(pairs)]
 
 
-def _listed(path: Path, pairs: list["Pair"], strict: bool) -> set[int]:
-    """The places of the pairs whose images a file names, a line each: by name or end of their path.
+def _named(path: Path, pairs: list["Pair"]) -> list[tuple[str, set[int]]]:
+    """Each line of a list of images, and the places of the pairs that it names.
 
-    strict: raise ValueError for a line that is not the name of one image; else further columns are
-    passed over, and names of images that are not there.
+    By the end of an image's path, also without suffix; further columns are passed over. Raises
+    ValueError if the file is no list.
     """
-    owners, chosen = _owners(pairs), set()
-    for line in _read_lines(path):
-        found = owners[line] if strict else owners[line] or owners[line.split()[0]]
-        if strict and len(found) != 1:
-            raise ValueError(
-                f"{path} names {line}, which is {len(found) or 'none'} of the images: a line is "
-                "the name of one, or its path below the directory of the images"
-            )
-        chosen |= found
-    return chosen
-
-
-def _owners(pairs: list["Pair"]) -> dict[str, set[int]]:
-    """Each end of an image's path, also without suffix -> the places of such pairs."""
     owners = defaultdict(set)
     for i, pair in enumerate(pairs):
-        path = pair.image.absolute()
-        for name in {path.name, path.stem, pair.stem}:
-            parts = path.with_name(name).as_posix().split("/")
+        image = pair.image.absolute()
+        for name in {image.name, image.stem, pair.stem}:
+            parts = image.with_name(name).as_posix().split("/")
             for start in range(len(parts)):
                 owners["/".join(parts[start:])].add(i)
-    return owners
-
-
-def _read_lines(path: Path) -> list[str]:
-    """The lines of a list of names, slashes forward. Raises ValueError if it is none."""
     try:
         lines = path.read_text(encoding="utf-8-sig").splitlines()
     except (OSError, UnicodeError) as error:
@@ -150,4 +135,4 @@ def _read_lines(path: Path) -> list[str]:
             f"{path} is neither a share, such as 0.2, nor a list of names ({error})"
         ) from error
     lines = [line.strip().replace("\\", "/").removeprefix("./") for line in lines]
-    return [line for line in lines if line]
+    return [(line, owners[line] or owners[line.split()[0]]) for line in lines if line]
