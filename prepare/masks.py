@@ -124,7 +124,7 @@ def are_colored(masks: list[Path]) -> bool:
         try:
             if path.suffix.lower() != ".json" and not palette_of(path):
                 values = read_values(path, Form(colors=True, lossy=True))
-                if (values != (values & 255) * 0x010101).any():
+                if ((values != (values & 255) * 0x010101) & (values != TRANSPARENT)).any():
                     return True
         except (OSError, ValueError):
             continue

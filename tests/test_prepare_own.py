@@ -53,75 +53,117 @@ def photo(path: Path, size=SIZE, **options) -> None:
     save(path, np.random.default_rng(seed).integers(0, 256, (*size, 3), np.uint8), **options)
 
 
-def flat(root: Path, number=5, values=(0, 1), size=SIZE, draw=pattern) -> tuple[Path, Path]:
+def flat(root: Path, number=5, values=(0, 1), size=SIZE, draw=pattern, **how) -> tuple[Path, Path]:
     """`number` images a0.png, a1.png, ... and their masks, in two directories."""
     for i in range(number):
         photo(root / "images" / f"a{i}.png", size)
-        save(root / "masks" / f"a{i}.png", draw(values, size))
+        save(root / "masks" / f"a{i}.png", draw(values, size), **how)
     return root / "images", root / "masks"
 
 
-def masks_of(root: Path, split: str) -> set[int]:
-    """All train ids of a split, which must pass the check."""
-    assert check(root, counts=None) == []
-    return set().union(*(mask.unique().tolist() for _, mask in Cityscapes(root, split)))
+def convert(images: Path, masks: Path, dst: Path, **options) -> tuple[Cityscapes, str]:
+    """All scenes of a data set that passes the check, and what was said of it."""
+    lines = []
+    prepare(images, masks, dst, say=lines.append, **options)
+    assert check(dst, counts=None) == []
+    return Cityscapes(dst, "trainval"), "\n".join(lines)
 
 
-def run(monkeypatch, *args) -> None:
-    monkeypatch.setattr(sys, "argv", ["own", *map(str, args)])
-    own.main()
+def are_all(scenes: Cityscapes, expected: np.ndarray) -> bool:
+    return all(np.array_equal(mask.numpy(), expected) for _, mask in scenes)
 
 
-def expected(ids) -> set[int]:
-    return set(CITYSCAPES.train_ids[list(ids)].tolist())
+def of_cityscapes(ids: np.ndarray) -> np.ndarray:
+    return CITYSCAPES.train_ids.numpy()[ids]
 
 
-# The forms of known data sets
+def four_bits(path: Path, values: np.ndarray) -> None:
+    """Saves grey of four bits, which Pillow does not write: a palette's PNG of another type."""
+    save(path, values, "P", bits=4)
+    data = path.read_bytes()
+    plte = data.index(b"PLTE") - 4
+    length = int.from_bytes(data[plte : plte + 4], "big") + 12
+    header = data[12:25] + b"\0" + data[26:29]
+    crc = zlib.crc32(header).to_bytes(4, "big")
+    path.write_bytes(data[:12] + header + crc + data[33:plte] + data[plte + length :])
+    assert "L;4" in str(Image.open(path).tile)
 
 
-def test_kitti_semantics_of_several_sizes_is_taken_for_cityscapes_ids(tmp_path):
-    for i in range(6):
-        size = (20, 16 + i % 2)
-        photo(tmp_path / "training/image_2" / f"00000{i}_10.png", size)
-        save(tmp_path / "training/semantic" / f"00000{i}_10.png", street(STREET, size))
-    lines, dst = [], tmp_path / "out"
-    source = tmp_path / "training"
-    counts = prepare(source / "image_2", source / "semantic", dst, say=lines.append)
-    assert sum(counts.values()) == 6 and set(counts) == {"train", "val"}
-    assert not (dst / "classes.yaml").exists()
-    assert "ids of Cityscapes" in "\n".join(lines)
-    assert masks_of(dst, "train") == expected(STREET)
-    assert {image.shape[2] for image, _ in Cityscapes(dst, "trainval")} == {16, 17}
+# What masks are taken for
+
+ZERO_ONE = pattern([0, 1])
+BINARY = "[{{name: other, id: 0, color: [0, 0, 0]}}, {{name: road, id: {}, color: [255, 0, 0]}}]"
+NINE_FOUR = "[{name: a, id: 9, color: [1, 1, 1]}, {name: b, id: 4, color: [2, 2, 2]}]"
+COMMON = [CITYSCAPES.colors[i] for i in (0, 2, 8, 13)]
+ON_BLACK = pattern([1, 0])
+HIDDEN = pattern([0, 1, 255])
+READ = {  # masks, how they are saved, options, ids of the classes or Cityscapes', train ids
+    "KITTI": (street(STREET), {}, {}, None, of_cityscapes(street(STREET))),
+    "GTA5": (street([*STREET, 34]), {"mode": "P"}, {}, None, of_cityscapes(street([*STREET, 34]))),
+    "BDD": (street(TRAIN_IDS), {}, {}, None, street(TRAIN_IDS)),
+    "BDD's names": (ZERO_ONE, {"ending": "_train_id"}, {}, None, ZERO_ONE),
+    "few train ids": (
+        pattern([0, 1, 2, 4]), {}, {"labels": "train-ids"}, None, pattern([0, 1, 2, 4])
+    ),
+    "said otherwise": (
+        street(TRAIN_IDS), {}, {"labels": "ids"}, (0, 1, 2, 5, 8, 10, 13),
+        street([5, 5, 2, 4, 3, 6, 255, 1, 0, 0]),
+    ),
+    "given train ids": (
+        HIDDEN, {}, {"labels": "train-ids", "classes": NINE_FOUR}, (9, 4), HIDDEN
+    ),
+    "Cityscapes' colours": (pattern([*COMMON, VOID]), {}, {}, None, pattern([0, 2, 8, 13, 255])),
+    "red on black": (pattern([(255, 0, 0), VOID]), {}, {}, (0, 1), ON_BLACK),
+    "the road's colour on black": (pattern([ROAD, VOID]), {}, {}, (0, 1), ON_BLACK),
+    "transparent colours": (
+        pattern([(*ROAD, 255), (*SKY, 255), (*SKY, 0)]), {}, {}, (0, 1), HIDDEN
+    ),
+    "transparent ids": (
+        pattern([(1, 1, 1, 255), (2, 2, 2, 255), (2, 2, 2, 0)]), {}, {}, (1, 2), HIDDEN
+    ),
+    "0 and 255": (pattern([0, 255]), {}, {}, (0, 255), ZERO_ONE),
+    "listed 0 and 255": (
+        pattern([0, 255]), {}, {"classes": BINARY.format(255)}, (0, 255), ZERO_ONE
+    ),
+    "listed": (ZERO_ONE, {}, {"classes": BINARY.format(1)}, (0, 1), ZERO_ONE),
+    "1 bit": (ZERO_ONE.astype(bool), {}, {}, (0, 1), ZERO_ONE),
+    "4 bits": (ZERO_ONE, {"writer": four_bits}, {}, (0, 1), ZERO_ONE),
+    "16 bits": (ZERO_ONE.astype(np.uint16), {}, {}, (0, 1), ZERO_ONE),
+    "grey as RGB": (np.stack([ZERO_ONE] * 3, -1), {}, {}, (0, 1), ZERO_ONE),
+    "palette": (ZERO_ONE, {"mode": "P", "bits": 1}, {}, (0, 1), ZERO_ONE),
+}  # fmt: skip
 
 
-@pytest.mark.parametrize("ending", ["", "_train_id"])
-def test_bdd100k_keeps_its_splits_and_its_train_ids_become_ids(tmp_path, ending):
+@pytest.mark.parametrize("case", READ)
+def test_masks_become_the_labels_that_they_mean(tmp_path, case):
+    pixels, how, options, ids, expected = READ[case]
+    how = {"writer": save, "ending": "", **how}
+    writer, ending = how.pop("writer"), how.pop("ending")
+    for i in range(12):  # enough for the check to notice train ids
+        photo(tmp_path / "images" / f"a{i}.png")
+        path = tmp_path / "masks" / f"a{i}{ending}.png"
+        path.parent.mkdir(exist_ok=True)
+        writer(path, pixels, **how)
+    if "classes" in options:
+        (tmp_path / "c.yaml").write_text(options["classes"])
+        options = options | {"classes": tmp_path / "c.yaml"}
+    scenes, _ = convert(tmp_path / "images", tmp_path / "masks", tmp_path / "out", **options)
+    assert (scenes.classes == CITYSCAPES) if ids is None else (scenes.classes.ids == ids)
+    assert are_all(scenes, expected)
+
+
+def test_bdd100k_keeps_its_splits_and_images_without_a_mask_are_counted(tmp_path):
+    images, masks = tmp_path / "images/10k", tmp_path / "labels/sem_seg/masks"
     for split, number in (("train", 3), ("val", 2)):
         for i in range(number):
-            photo(tmp_path / "images/10k" / split / f"7d06-{split}{i}.jpg")
-            mask = tmp_path / "labels/sem_seg/masks" / split / f"7d06-{split}{i}{ending}.png"
-            save(mask, street(TRAIN_IDS))
-    photo(tmp_path / "images/10k/test/7d06-x.jpg")  # without a mask, as published
-    lines, dst = [], tmp_path / "out"
-    labels = tmp_path / "labels/sem_seg/masks"
-    counts = prepare(tmp_path / "images/10k", labels, dst, say=lines.append)
-    assert counts == {"train": 3, "val": 2}
-    assert "train ids" in "\n".join(
-        lines
-    ) and "test split without a mask, which are left out: 1" in "\n".join(lines)
-    assert masks_of(dst, "val") == set(TRAIN_IDS)
-    image, mask = Cityscapes(dst, "val")[0]
-    assert np.array_equal(mask.numpy(), street(TRAIN_IDS))
-    source = np.array(Image.open(tmp_path / "images/10k/val/7d06-val0.jpg"))
-    assert np.array_equal(image.permute(1, 2, 0).numpy(), source)
-
-
-def test_gta5_palette_masks_are_read_by_their_index_and_34_is_not_scored(tmp_path):
-    for i in range(4):
-        photo(tmp_path / "images" / f"0000{i}.png")
-        save(tmp_path / "labels" / f"0000{i}.png", street([*STREET, 34]), "P")
-    prepare(tmp_path / "images", tmp_path / "labels", tmp_path / "out")
-    assert masks_of(tmp_path / "out", "train") == expected(STREET)
+            photo(images / split / f"7d06-{split}{i}.jpg")
+            save(masks / split / f"7d06-{split}{i}.png", street(TRAIN_IDS))
+    photo(images / "test/7d06-x.jpg")  # without a mask, as published
+    scenes, said = convert(images, masks, tmp_path / "out")
+    assert [len(Cityscapes(tmp_path / "out", split)) for split in ("train", "val")] == [3, 2]
+    assert "train ids" in said and "images of test without a mask, which are left out: 1" in said
+    source = np.array(Image.open(images / "train/7d06-train0.jpg"))
+    assert np.array_equal(scenes[0][0].permute(1, 2, 0).numpy(), source)
 
 
 @pytest.mark.parametrize(
@@ -139,60 +181,43 @@ def test_idd_is_converted_from_whichever_labels_lie_there(tmp_path, kinds, value
         for number, frame in (("0", "024541"), ("1", "024541"), ("1", "000007")):
             photo(tmp_path / f"leftImg8bit/{split}/{number}/{frame}_leftImg8bit.png")
             folder = tmp_path / f"gtFine/{split}/{number}"
-            save(folder / f"{frame}_gtFine_{kinds[0].strip('_')}.png", pattern(values))
-            for other in kinds[1:]:
+            save(folder / f"{frame}_gtFine{kinds[0]}.png", pattern(values))
+            for other in [*kinds[1:], "_instanceids"]:
                 save(folder / f"{frame}_gtFine{other}.png", pattern([0]))
-            save(folder / f"{frame}_gtFine_instanceids.png", pattern([0]))
-    lines, dst = [], tmp_path / "out"
-    counts = prepare(tmp_path / "leftImg8bit", tmp_path / "gtFine", dst, say=lines.append)
-    assert counts == {"train": 3, "val": 3}
-    assert "left out" not in "".join(lines)
+    dst = tmp_path / "out"
+    scenes, said = convert(tmp_path / "leftImg8bit", tmp_path / "gtFine", dst)
+    assert len(scenes) == 6 and "left out" not in said
     assert (dst / "leftImg8bit/val/1/1_000000_024541_leftImg8bit.png").is_file()
-    assert (dst / "classes.yaml").exists() == (classes is not None)
-    assert len(Cityscapes(dst, "train").classes) == (classes or 19)
-    own_ids = {*range(classes or 0)} | {255} & set(values)
-    assert masks_of(dst, "train") == (own_ids if classes else expected(STREET))
+    found = scenes.classes.label_ids.tolist()
+    assert found == (sorted({*values} - {255}) if classes else [*CITYSCAPES.ids])
+    if classes is None:
+        assert are_all(scenes, of_cityscapes(pattern(values)))
 
 
-def camvid(root: Path) -> Path:
-    """The form of CamVid as published; returns its list of colours."""
+def camvid_tree(root: Path, listed: bool = True) -> tuple[Path, Path]:
+    """The form of CamVid as published, with its list of colours beside it."""
     for i in range(4):
         photo(root / "images" / f"0001TP_00{i}.png")
         save(root / "labels" / f"0001TP_00{i}_L.png", pattern([ANIMAL, ROAD, SKY, VOID]))
-    path = root / "label_colors.txt"
-    path.write_text("64 128 64\tAnimal\n128 64 128\tRoad\n128 128 128\tSky\n0 0 0\t\tVoid\n")
-    return path
+    if listed:
+        text = "64 128 64\tAnimal\n128 64 128\tRoad\n128 128 128\tSky\n0 0 0\t\tVoid\n"
+        (root / "label_colors.txt").write_text(text)
+    return root / "images", root / "labels"
 
 
-def test_camvids_colours_become_the_classes_of_a_classes_yaml(tmp_path):
-    camvid(tmp_path)
-    classes = tmp_path / "my.yaml"
-    classes.write_text(
-        "- {name: sky, id: 5, color: [128, 128, 128]}\n"
-        "- {name: street, id: 2, color: [128, 64, 128]}\n"
-        "- {name: animal, id: 9, color: [64, 128, 64]}\n"
+def test_camvids_colours_become_the_classes_of_a_list(tmp_path):
+    images, labels = camvid_tree(tmp_path)
+    scenes, _ = convert(images, labels, tmp_path / "as it is")  # without Void
+    assert scenes.classes.names == ("Animal", "Road", "Sky")
+    assert are_all(scenes, pattern([0, 1, 2, 255]))
+    own_list = tmp_path / "my.yaml"
+    rows = [("sky", 5, SKY), ("street", 2, ROAD), ("animal", 9, ANIMAL)]
+    own_list.write_text(
+        "\n".join(f"- {{name: {name}, id: {i}, color: {[*color]}}}" for name, i, color in rows)
     )
-    dst = tmp_path / "out"
-    prepare(tmp_path / "images", tmp_path / "labels", dst, labels="colors", classes=classes)
-    assert Cityscapes(dst, "val").classes.names == ("sky", "street", "animal")
-    _, mask = Cityscapes(dst, "val")[0]
-    assert np.array_equal(mask.numpy(), pattern([2, 1, 0, 255]))  # black is not scored
-
-
-def test_camvids_list_of_colours_is_taken_as_it_is_without_void(tmp_path):
-    classes, dst = camvid(tmp_path), tmp_path / "out"
-    prepare(tmp_path / "images", tmp_path / "labels", dst, classes=classes)
-    assert Cityscapes(dst, "val").classes.names == ("Animal", "Road", "Sky")
-    assert masks_of(dst, "train") == {0, 1, 2, 255}
-
-
-def test_an_unknown_colour_is_refused_with_its_file_and_nothing_is_written(tmp_path):
-    classes = camvid(tmp_path)
-    save(tmp_path / "labels" / "0001TP_002_L.png", pattern([ROAD, (1, 2, 3)]))
-    with pytest.raises(ValueError, match=r"0001TP_002_L.png: \(1, 2, 3\)") as error:
-        prepare(tmp_path / "images", tmp_path / "labels", tmp_path / "out", classes=classes)
-    assert "add them to the file of --classes" in str(error.value)
-    assert {path.name for path in tmp_path.glob("out/*")} == {"own-preview.jpg"}
+    scenes, _ = convert(images, labels, tmp_path / "own", labels="colors", classes=own_list)
+    assert scenes.classes.names == ("sky", "street", "animal")
+    assert are_all(scenes, pattern([2, 1, 0, 255]))  # black is ignored
 
 
 @pytest.mark.parametrize("splits", [("train", "val"), ("Train", "Validation"), ("default",)])
@@ -204,35 +229,16 @@ def test_cvats_flat_export_is_converted_with_the_classes_of_its_label_colors(tmp
             save(label, pattern([0, 1, 2]))
             save(label.with_name(f"{split}_{i}_gtFine_color.png"), pattern([VOID, ROAD, SKY]))
             save(label.with_name(f"{split}_{i}_gtFine_instanceIds.png"), pattern([0]))
-    classes = tmp_path / "label_colors.txt"
-    classes.write_text("0 0 0 background\n128 64 128 road\n128 128 128 sky\n")
-    dst = tmp_path / "out"
-    images = tmp_path / "imgsFine/leftImg8bit"
-    counts = prepare(images, tmp_path / "gtFine", dst)
-    assert set(counts) == {"train", "val"} and sum(counts.values()) == 3 * len(splits)
-    assert Cityscapes(dst, "val").classes.names == ("background", "road", "sky")
-    assert masks_of(dst, "train") == {0, 1, 2}
+    classes = "0 0 0 background\n128 64 128 road\n128 128 128 sky\n"
+    (tmp_path / "label_colors.txt").write_text(classes)
+    images, masks = tmp_path / "imgsFine/leftImg8bit", tmp_path / "gtFine"
+    scenes, _ = convert(images, masks, tmp_path / "out")
+    assert len(scenes) == 3 * len(splits)
+    assert scenes.classes.names == ("background", "road", "sky")
+    assert are_all(scenes, pattern([0, 1, 2]))
 
 
-def test_masks_in_the_colours_of_cityscapes_need_no_list(tmp_path):
-    images, masks = flat(tmp_path)
-    colors = [CITYSCAPES.colors[i] for i in (0, 2, 8, 13)]
-    for i in range(5):
-        save(masks / f"a{i}.png", pattern([*colors, VOID]))
-    prepare(images, masks, tmp_path / "out")
-    assert masks_of(tmp_path / "out", "train") == {0, 2, 8, 13, 255}
-
-
-@pytest.mark.parametrize("color", [(255, 0, 0), (128, 64, 128)])
-def test_one_colour_of_cityscapes_on_black_makes_two_classes(tmp_path, color):
-    images, masks = flat(tmp_path)
-    for path in masks.iterdir():
-        save(path, pattern([color, VOID]))
-    prepare(images, masks, tmp_path / "out")
-    assert masks_of(tmp_path / "out", "train") == {0, 1}
-
-
-# What values mean where they might mean several things
+# Where values might mean several things
 
 RAILS = [10, 10, 2, 8, 13, 5, 0, 15, 12, 17, 18]  # RailSem19: trackbed and rails below
 TRAMS = [10, 10, 2, 8, 13, 5, 11, 0, 3, 3, 18]  # tram-tracks before the camera
@@ -258,8 +264,8 @@ def test_values_that_only_fit_are_refused_with_what_they_may_be_and_a_picture(
     assert [path.name for path in tmp_path.glob("out/*")] == ["own-preview.jpg"]
     with Image.open(tmp_path / "out/own-preview.jpg") as preview:
         assert preview.width > 3 * 80 and preview.height > 3 * 60
-    prepare(images, masks, tmp_path / "out", labels="ids")
-    assert Cityscapes(tmp_path / "out", "val").classes.ids == tuple(sorted({*values} - {255}))
+    scenes, _ = convert(images, masks, tmp_path / "out", labels="ids")
+    assert scenes.classes.ids == tuple(sorted({*values} - {255}))
 
 
 def test_a_list_that_lies_in_the_data_set_is_its_own_word(tmp_path):
@@ -267,32 +273,24 @@ def test_a_list_that_lies_in_the_data_set_is_its_own_word(tmp_path):
     names = ["road", "sidewalk", "construction", "tram-track", *"abcdef", "sky", "human", "rails"]
     names += ["car", "truck", "trackbed", "on-rails", "rail-raised", "rail-embedded"]
     labels = [{"name": name, "color": [i, 2 * i, 3]} for i, name in enumerate(names)]
-    (tmp_path / "rs19-config.json").write_text(json.dumps({"labels": labels}))
-    lines = []
-    prepare(images, masks, tmp_path / "out", say=lines.append)
-    assert any("rs19-config.json" in line for line in lines)
-    assert Cityscapes(tmp_path / "out", "val").classes.names == tuple(names)
-    prepare(images, masks, tmp_path / "said", labels="train-ids")  # the user's word counts more
-    assert not (tmp_path / "said" / "classes.yaml").exists()
+    own_list = tmp_path / "rs19-config.json"
+    own_list.write_text(json.dumps({"labels": labels}))
+    scenes, said = convert(images, masks, tmp_path / "out")
+    assert "rs19-config.json" in said and scenes.classes.names == tuple(names)
+    scenes, _ = convert(images, masks, tmp_path / "said", labels="train-ids")
+    assert scenes.classes == CITYSCAPES  # the user's word counts more
     with pytest.raises(ValueError, match="leave --classes out"):
-        own_list = tmp_path / "rs19-config.json"
         prepare(images, masks, tmp_path / "x", labels="cityscapes", classes=own_list)
 
 
-def test_streets_as_they_are_drawn_and_photographed_look_like_streets(streets):
-    paths = sorted((streets / "gtFine").rglob("*_labelIds.png"))
-    drawn = [np.array(Image.open(path)) for path in paths]
+@pytest.mark.parametrize("data", ["streets", "camvid"])
+def test_streets_as_they_are_drawn_and_photographed_look_like_streets(data, request):
+    paths = sorted(request.getfixturevalue(data).glob("gtFine/*/*/*_labelIds.png"))
+    masks = [np.array(Image.open(path)) for path in paths[:: len(paths) // 12]]
     ids = {i: i for i in range(34)}
-    assert look_like_streets(drawn, ids)
-    assert not look_like_streets([each[::-1] for each in drawn], ids)
-    assert not look_like_streets([each.T for each in drawn], ids)
-
-
-def test_camvid_looks_like_streets(camvid):
-    paths = sorted((camvid / "gtFine" / "val").rglob("*_labelIds.png"))[::10]
-    assert look_like_streets(
-        [np.array(Image.open(path)) for path in paths], {i: i for i in range(34)}
-    )
+    assert look_like_streets(masks, ids)
+    assert not look_like_streets([each[::-1] for each in masks], ids)
+    assert not look_like_streets([each.T for each in masks], ids)
 
 
 @pytest.mark.parametrize(("value", "listed"), [(255, 1), (128, 1), (2, 7)])
@@ -300,18 +298,14 @@ def test_a_class_without_a_pixel_beside_a_large_unknown_value_is_asked_about(
     tmp_path, value, listed
 ):
     images, masks = flat(tmp_path, values=(0, value))
-    classes = tmp_path / "c.yaml"
-    classes.write_text(
-        "- {name: background, id: 0, color: [0, 0, 0]}\n"
-        f"- {{name: crack, id: {listed}, color: [9, 9, 9]}}\n"
-    )
-    with pytest.raises(ValueError, match=f"class crack.*did you mean {value}"):
-        prepare(images, masks, tmp_path / "out", classes=classes)
-    prepare(images, masks, tmp_path / "out", classes=classes, labels="ids")
-    (tmp_path / "out/own.json").unlink()
-    lines = []
-    assert check(tmp_path / "out", counts=None, say=lines.append) == []
-    assert any("crack" in line and f"did you mean {value}" in line for line in lines)
+    classes, dst, lines = tmp_path / "c.yaml", tmp_path / "out", []
+    classes.write_text(BINARY.format(listed))
+    with pytest.raises(ValueError, match=f"class road.*did you mean {value}"):
+        prepare(images, masks, dst, classes=classes)
+    prepare(images, masks, dst, classes=classes, labels="ids")
+    (dst / "own.json").unlink()
+    assert check(dst, counts=None, say=lines.append) == []
+    assert any("road" in line and f"did you mean {value}" in line for line in lines)
 
 
 def blend(path: Path, colors, smooth: int = 3, **options) -> np.ndarray:
@@ -350,8 +344,7 @@ def test_smoothed_edges_are_named_and_the_nearest_colour_cures_them(
         prepare(images, masks, tmp_path / "out", **options)
     assert len(str(error.value)) < 1500
     for _ in range(2):  # and once more, as the record says
-        prepare(images, masks, tmp_path / "out", nearest=True, **options)
-    scenes = Cityscapes(tmp_path / "out", "trainval")
+        scenes, _ = convert(images, masks, tmp_path / "out", nearest=True, **options)
     assert len(scenes.classes) == len(colors)
     of_color = {color: i for i, color in enumerate(scenes.classes.colors)}
     assert {*of_color} == {*colors} or suffix == ".jpg"
@@ -361,108 +354,62 @@ def test_smoothed_edges_are_named_and_the_nearest_colour_cures_them(
             assert (mask.numpy() == expected).mean() > 0.9
 
 
-@pytest.mark.parametrize("kind", ["colors", "ids"])
-def test_what_is_transparent_in_a_mask_is_not_labelled(tmp_path, kind):
-    images, masks = flat(tmp_path)
-    for path in masks.iterdir():
-        one, other = (ROAD, SKY) if kind == "colors" else ((1, 1, 1), (2, 2, 2))
-        save(path, pattern([(*one, 255), (*other, 255), (*other, 0)]))
-    prepare(images, masks, tmp_path / "out")
-    scenes = Cityscapes(tmp_path / "out", "trainval")
-    assert len(scenes.classes) == 2
-    for _, mask in scenes:
-        assert np.array_equal(mask.numpy() == 255, pattern([0, 0, 1]) == 1)
+# Proposals, and classes that come later
 
 
-# Own classes
-
-
-@pytest.mark.parametrize("values", [(0, 1), (0, 255)])
-@pytest.mark.parametrize("classes", [None, "given"])
-def test_binary_masks_train_on_two_classes(tmp_path, values, classes):
-    images, masks = flat(tmp_path, values=values)
-    if classes:
-        classes = tmp_path / "classes.yaml"
-        classes.write_text(
-            "- {name: background, id: 0, color: [0, 0, 0]}\n"
-            f"- {{name: road, id: {values[1]}, color: [255, 0, 0]}}\n"
-        )
-    prepare(images, masks, tmp_path / "out", classes=classes)
-    scenes = Cityscapes(tmp_path / "out", "val")
-    assert len(scenes.classes) == 2 and scenes.classes.ids == values
-    assert np.array_equal(scenes[0][1].numpy(), pattern([0, 1]))
-    assert check(tmp_path / "out", counts=None) == []
-
-
-@pytest.mark.parametrize("form", ["1 bit", "4 bits", "16 bits", "grey as RGB", "palette"])
-def test_ids_are_the_same_in_every_form_of_png(tmp_path, form):
-    images, masks = flat(tmp_path, values=(0, 1))
-    values = pattern([0, 1])
-    for path in sorted(masks.iterdir()):
-        if form == "1 bit":
-            save(path, values.astype(bool))
-        elif form == "16 bits":
-            save(path, values.astype(np.uint16))
-        elif form == "grey as RGB":
-            save(path, np.stack([values] * 3, -1))
-        elif form == "palette":
-            save(path, values, "P", bits=1)
-        else:  # Pillow writes no four bits of grey: set the type of a palette's PNG
-            save(path, values, "P", bits=4)
-            data = path.read_bytes()
-            plte = data.index(b"PLTE") - 4
-            length = int.from_bytes(data[plte : plte + 4], "big") + 12
-            header = data[12:25] + b"\0" + data[26:29]
-            crc = zlib.crc32(header).to_bytes(4, "big")
-            path.write_bytes(data[:12] + header + crc + data[33:plte] + data[plte + length :])
-            assert "L;4" in str(Image.open(path).tile)
-    prepare(images, masks, tmp_path / "out")
-    scenes = Cityscapes(tmp_path / "out", "val")
-    assert scenes.classes.ids == (0, 1)
-    assert np.array_equal(scenes[0][1].numpy(), values)
-
-
-def test_a_proposal_gives_each_value_its_share_and_leaves_255_out(tmp_path):
-    images, masks = flat(tmp_path, values=[0, 0, 0, 3, 3, 255, 255, 255])
-    lines = []
-    prepare(images, masks, tmp_path / "out", say=lines.append)
+def test_a_proposal_has_each_values_share_and_palette_colour_and_leaves_255_out(tmp_path):
+    images, masks = flat(tmp_path, values=[0, 0, 0, 3, 3, 255, 255, 255], mode="P")
+    scenes, said = convert(images, masks, tmp_path / "out")
     text = (tmp_path / "out" / "classes.yaml").read_text()
     assert '- {name: "class 0", id: 0, ' in text and "# 37.50% of the pixels, in 5 of 5" in text
     assert "\n# - {name: class 255, id: 255" in text
-    assert Cityscapes(tmp_path / "out", "val").classes.ids == (0, 3)
-    assert "the classes are a proposal" in "\n".join(lines)
-    assert any(line.split() == ["class", "3", "25.00%", "25.00%"] for line in lines)
-    assert any(line.split() == ["(not", "scored)", "37.50%", "37.50%"] for line in lines)
+    assert scenes.classes.ids == (0, 3)
+    assert scenes.classes.colors == ((0, 255, 0), (3, 252, 1))
+    assert "the classes are a proposal" in said
+    rows = [line.split() for line in said.splitlines()]
+    assert ["class", "3", "25.00%", "25.00%"] in rows and ["(ignored)", "37.50%", "37.50%"] in rows
 
 
 def test_a_proposal_for_colours_may_be_edited_and_the_conversion_goes_on(tmp_path):
-    camvid(tmp_path)
-    images, labels, dst = tmp_path / "images", tmp_path / "labels", tmp_path / "out"
-    (tmp_path / "label_colors.txt").unlink()
+    images, labels = camvid_tree(tmp_path, listed=False)
+    dst = tmp_path / "out"
     prepare(images, labels, dst)
-    path = dst / "classes.yaml"
-    lines = path.read_text().splitlines()
+    lines = (dst / "classes.yaml").read_text().splitlines()
     sky = next(line for line in lines if str(list(SKY)) in line)
-    path.write_text(sky.replace("color 128 128 128", "sky"))
+    (dst / "classes.yaml").write_text(sky.replace("color 128 128 128", "sky"))
     photo(images / "0001TP_009.png")
     save(labels / "0001TP_009_L.png", pattern([ANIMAL, ROAD, SKY, VOID]))
-    assert sum(prepare(images, labels, dst, labels="colors").values()) == 5
-    scenes = Cityscapes(dst, "trainval")
+    scenes, _ = convert(images, labels, dst, labels="colors")
     assert scenes.classes.names == ("sky",) and len(scenes) == 5
-    assert all(np.array_equal(m.numpy(), pattern([255, 255, 0, 255])) for _, m in scenes)
+    assert are_all(scenes, pattern([255, 255, 0, 255]))
 
 
-def test_the_palette_gives_a_proposal_its_colours(tmp_path):
+@pytest.mark.parametrize("listed", [True, False])
+def test_an_unknown_colour_is_refused_with_its_file_and_can_be_added(tmp_path, listed):
+    images, labels = camvid_tree(tmp_path, listed)
+    dst = tmp_path / "out"
+    if not listed:  # the classes that were proposed
+        prepare(images, labels, dst)
+    before = state(dst)
+    save(labels / "0001TP_002_L.png", pattern([ROAD, (1, 2, 3)]))
+    path = dst / "classes.yaml" if not listed else tmp_path / "label_colors.txt"
+    where = "classes.yaml" if not listed else "--classes"
+    with pytest.raises(ValueError, match=rf"all classes in .*{where}\n.*002_L.png: \(1, 2, 3\)"):
+        prepare(images, labels, dst)
+    assert {**state(dst), **before}.keys() - before.keys() <= {dst / "own-preview.jpg"}
+    with path.open("a") as file:
+        file.write("1 2 3 new" if listed else "- {name: new, id: 9, color: [1, 2, 3]}\n")
+    assert "new" in convert(images, labels, dst)[0].classes.names
+
+
+def test_ids_that_no_class_has_are_named_as_ignored(tmp_path):
     images, masks = flat(tmp_path)
-    for path in masks.iterdir():
-        save(path, pattern([0, 3]), "P")
     prepare(images, masks, tmp_path / "out")
-    assert Cityscapes(tmp_path / "out", "val").classes.colors == ((0, 255, 0), (3, 252, 1))
+    save(masks / "a0.png", pattern([0, 1, 7]))
+    assert "\nignored: 7\n" in convert(images, masks, tmp_path / "out")[1]
 
 
-def test_palettes_that_differ_in_an_index_that_occurs_are_refused_until_labels_says_what_counts(
-    tmp_path,
-):
+def test_palettes_that_differ_are_refused_until_labels_says_what_counts(tmp_path):
     images, masks = flat(tmp_path)
     for i, path in enumerate(sorted(masks.iterdir())):
         mask = Image.fromarray(pattern([i % 2, 1 - i % 2]))  # the same colours everywhere
@@ -470,191 +417,102 @@ def test_palettes_that_differ_in_an_index_that_occurs_are_refused_until_labels_s
         mask.save(path)
     with pytest.raises(ValueError, match=r"a1.png has other colours for its indices"):
         prepare(images, masks, tmp_path / "out")
-    prepare(images, masks, tmp_path / "colors", labels="colors")
-    found = [mask for _, mask in Cityscapes(tmp_path / "colors", "trainval")]
-    assert all(np.array_equal(mask, found[0]) for mask in found)
-    prepare(images, masks, tmp_path / "ids", labels="ids")
-    assert masks_of(tmp_path / "ids", "train") == {0, 1}
-
-
-def test_a_colour_that_comes_later_is_added_to_the_classes_of_the_data_set(tmp_path):
-    camvid(tmp_path)
-    images, labels, dst = tmp_path / "images", tmp_path / "labels", tmp_path / "out"
-    (tmp_path / "label_colors.txt").unlink()
-    prepare(images, labels, dst)
-    photo(images / "0001TP_009.png")
-    save(labels / "0001TP_009_L.png", pattern([ROAD, (1, 2, 3)]))
-    with pytest.raises(ValueError, match=r"add them to .*classes.yaml"):
-        prepare(images, labels, dst)
-    with (dst / "classes.yaml").open("a") as file:
-        file.write("- {name: new, id: 9, color: [1, 2, 3]}\n")
-    prepare(images, labels, dst)
-    assert sorted(masks_of(dst, "train") | masks_of(dst, "val")) == [0, 1, 2, 3, 4]
-
-
-def test_ids_that_no_class_has_are_named_as_not_scored(tmp_path):
-    images, masks = flat(tmp_path, values=(0, 1))
-    prepare(images, masks, tmp_path / "out")
-    save(masks / "a0.png", pattern([0, 1, 7]))
-    lines = []
-    prepare(images, masks, tmp_path / "out", say=lines.append)
-    assert "not scored: 7" in lines
-
-
-def test_train_ids_of_given_classes_become_their_ids(tmp_path):
-    images, masks = flat(tmp_path, values=(0, 1, 255))
-    classes = tmp_path / "c.yaml"
-    classes.write_text("[{name: a, id: 9, color: [1, 1, 1]}, {name: b, id: 4, color: [2, 2, 2]}]")
-    prepare(images, masks, tmp_path / "out", labels="train-ids", classes=classes)
-    scenes = Cityscapes(tmp_path / "out", "val")
-    assert scenes.classes.ids == (9, 4)
-    assert np.array_equal(scenes[0][1].numpy(), pattern([0, 1, 255]))
-
-
-def test_labels_says_what_the_values_are_where_they_look_otherwise(tmp_path):
-    images, masks = flat(tmp_path, values=TRAIN_IDS, draw=street)
-    prepare(images, masks, tmp_path / "guessed")
-    assert not (tmp_path / "guessed" / "classes.yaml").exists()
-    prepare(images, masks, tmp_path / "said", labels="ids")
-    assert Cityscapes(tmp_path / "said", "val").classes.ids == tuple(sorted({*TRAIN_IDS} - {255}))
-
-
-def test_the_names_of_masks_tell_train_ids_whatever_values_they_hold(tmp_path):
-    images, masks = flat(tmp_path, values=(0, 1))
-    for path in [*masks.iterdir()]:
-        path.rename(path.with_stem(f"{path.stem}_train_id"))
-    prepare(images, masks, tmp_path / "out")
-    assert masks_of(tmp_path / "out", "train") == {0, 1}
-    assert not (tmp_path / "out" / "classes.yaml").exists()
-
-
-def test_few_classes_of_cityscapes_pass_the_check_though_their_ids_might_be_train_ids(tmp_path):
-    prepare(*flat(tmp_path, 20, values=[0, 1, 2, 4]), tmp_path / "out", labels="train-ids")
-    assert masks_of(tmp_path / "out", "train") == {0, 1, 2, 4}  # ids 7, 8, 11 and 13
+    scenes, _ = convert(images, masks, tmp_path / "colors", labels="colors")
+    assert are_all(scenes, scenes[0][1].numpy())
+    scenes, _ = convert(images, masks, tmp_path / "ids", labels="ids")
+    assert scenes.classes.ids == (0, 1) and not are_all(scenes, scenes[0][1].numpy())
 
 
 # Names, pairs and splits
 
 
 def test_any_names_of_images_become_names_of_the_format_that_stay(tmp_path):
-    names = ["Straße 1.jpg", "b.c/x_y.png", "b-c/x_y.png", "b-c/x-y.png", "ulm_000001_000002.png"]
-    for name in names:
+    def names() -> set[str]:
+        pairs, _ = find_pairs(tmp_path / "images", tmp_path / "masks")
+        return {target_name(pair.folders, pair.stem) for pair in pairs}
+
+    for name in (
+        *("Straße 1.jpg", "b.c/x_y.png", "b-c/x_y.png", "b-c/x-y.png"),
+        "ulm_000001_000002.png",
+    ):
         photo(tmp_path / "images" / name)
-        save((tmp_path / "masks" / name).with_suffix(".png"), pattern([0, 1]))
-    pairs, _ = find_pairs(tmp_path / "images", tmp_path / "masks", None)
-    found = [target_name(pair.folders, pair.stem) for pair in pairs]
-    assert len(set(found)) == len(names)
+        save((tmp_path / "masks" / name).with_suffix(".png"), ZERO_ONE)
+    found = names()
+    assert len(found) == 5
     assert all(len(name.split("/")[1].split("_")) == 3 for name in found)
-    assert {"ulm/ulm_000001_000002", "b-c/b-c_000000_x-y"} <= set(found)
+    assert {"ulm/ulm_000001_000002", "b-c/b-c_000000_x-y"} <= found
     photo(tmp_path / "images" / "a new one.png")
-    save(tmp_path / "masks" / "a new one.png", pattern([0, 1]))
-    again, _ = find_pairs(tmp_path / "images", tmp_path / "masks", None)
-    assert set(found) < {target_name(pair.folders, pair.stem) for pair in again}
+    save(tmp_path / "masks" / "a new one.png", ZERO_ONE)
+    assert found < names()
 
 
 def test_an_image_keeps_its_split_when_others_are_added(tmp_path):
-    pairs, _ = find_pairs(*flat(tmp_path, 40), None)
+    pairs, _ = find_pairs(*flat(tmp_path, 40))
     few = dict(zip(pairs[::2], assign_splits(pairs[::2])[0], strict=True))
-    many = dict(zip(pairs, assign_splits(pairs)[0], strict=True))
+    splits, how = assign_splits(pairs)
+    many = dict(zip(pairs, splits, strict=True))
     assert few.items() <= many.items()
-    assert 2 <= list(many.values()).count("val") <= 16
-    assert list(assign_splits(pairs, "0.5")[0]).count("val") > list(many.values()).count("val")
+    assert 2 <= splits.count("val") <= 16
+    assert how.startswith(f"{splits.count('val')} of 40 ")
+    assert assign_splits(pairs, "0.5")[0].count("val") > splits.count("val")
 
 
 @pytest.mark.parametrize("share", ["0.001", "0.999"])
 def test_each_split_has_an_image_however_few_there_are(tmp_path, share):
-    pairs, _ = find_pairs(*flat(tmp_path, 2), None)
+    pairs, _ = find_pairs(*flat(tmp_path, 2))
     assert sorted(assign_splits(pairs, share)[0]) == ["train", "val"]
+    tests = [pair._replace(split="test") for pair in find_pairs(*flat(tmp_path, 9))[0][2:]]
+    splits, _ = assign_splits([*tests, *pairs], share)
+    assert sorted(splits) == ["test"] * 7 + ["train", "val"]
 
 
-def test_a_list_names_the_images_to_validate_on(tmp_path):
-    images, masks = flat(tmp_path)
-    (tmp_path / "val.txt").write_text("a1\na3.png\n\n")
-    prepare(images, masks, tmp_path / "out", val=str(tmp_path / "val.txt"))
-    names = [Path(path).name for path in Cityscapes(tmp_path / "out", "val").images]
-    assert names == ["own_000000_a1_leftImg8bit.png", "own_000000_a3_leftImg8bit.png"]
+@pytest.mark.parametrize(
+    ("images", "masks", "pairs"),
+    [
+        (".", ".", {"x0.jpg": "x0_mask.png", "x1.jpg": "x1_mask.png"}),
+        (".", "masks", {"x.jpg": "masks/x.png", "y.jpg": "masks/y.png"}),
+        ("i", "m", {"i/left.png": "m/left.png", "i/left_L.png": "m/left_L.png"}),
+        ("i", "m", {"i/x0.jpg": "m/x0.jpg.png", "i/x1.jpg": "m/x1.jpg.png"}),
+        ("i", "m", {"i/0/x.jpg": "m/0/x.png", "i/1/x.jpg": "m/1/x_mask.png"}),
+        ("i", "m", {"i/0/x.jpg": "m/a/x.png", "i/1/y.jpg": "m/b/y.png"}),
+    ],
+    ids=["beside", "below", "names like masks", "whole names", "twice", "other directories"],
+)
+def test_masks_are_found_wherever_they_lie(tmp_path, images, masks, pairs):
+    for image, mask in pairs.items():
+        photo(tmp_path / image)
+        save(tmp_path / mask, ZERO_ONE)
+    found, _ = find_pairs(tmp_path / images, tmp_path / masks)
+    assert {pair.image: pair.mask for pair in found} == {
+        tmp_path / image: tmp_path / mask for image, mask in pairs.items()
+    }
 
 
-def test_masks_beside_their_images_are_told_by_their_endings(tmp_path):
-    for i in range(3):
-        photo(tmp_path / "all" / f"x{i}.jpg")
-        save(tmp_path / "all" / f"x{i}_mask.png", pattern([0, 1]))
-    assert sum(prepare(tmp_path / "all", tmp_path / "all", tmp_path / "out").values()) == 3
-    photo(tmp_path / "nested" / "x.jpg")
-    photo(tmp_path / "nested" / "y.jpg")
-    save(tmp_path / "nested/masks/x.png", pattern([0, 1]))
-    save(tmp_path / "nested/masks/y.png", pattern([0, 1]))
-    counts = prepare(tmp_path / "nested", tmp_path / "nested/masks", tmp_path / "out2")
-    assert counts == {"train": 1, "val": 1}
-
-
-def test_a_name_that_ends_like_a_mask_is_paired_with_its_own_mask(tmp_path):
-    for name in ("left_L.png", "left.png"):
-        photo(tmp_path / "images" / name)
-        save(tmp_path / "masks" / name, pattern([0, 1]))
-    pairs, _ = find_pairs(tmp_path / "images", tmp_path / "masks", None)
-    assert [(pair.image.name, pair.mask.name) for pair in pairs] == [
-        ("left.png", "left.png"),
-        ("left_L.png", "left_L.png"),
-    ]
-
-
-def test_a_mask_may_carry_the_whole_name_of_its_image(tmp_path):
-    for i in range(2):
-        photo(tmp_path / "images" / f"x{i}.jpg")
-        save(tmp_path / "masks" / f"x{i}.jpg.png", pattern([0, 1]))
-    assert sum(prepare(tmp_path / "images", tmp_path / "masks", tmp_path / "out").values()) == 2
-
-
-def test_files_that_are_no_images_are_named(tmp_path):
-    images, masks = flat(tmp_path)
-    (images / "x.DNG").write_bytes(b"x")
-    lines = []
-    prepare(images, masks, tmp_path / "out", say=lines.append)
-    assert any("also holds 1 *.DNG" in line for line in lines)
-
-
-def test_images_of_test_do_not_count_where_others_are_drawn_for_val(tmp_path):
-    for i in range(12):
-        folder = "test" if i % 3 else "more"
-        photo(tmp_path / "images" / folder / f"x{i}.png")
-        save(tmp_path / "masks" / folder / f"x{i}.png", pattern([0, 1]))
-    pairs, _ = find_pairs(tmp_path / "images", tmp_path / "masks", None)
-    for share in ("0.001", "0.999"):
-        assert set(assign_splits(pairs, share)[0]) == {"train", "val", "test"}
-
-
-def test_hidden_and_system_files_are_passed_over_and_masks_without_image_named(tmp_path):
+def test_what_is_left_out_is_named_and_what_systems_leave_is_passed_over(tmp_path):
     images, masks = flat(tmp_path)
     photo(images / "@eaDir" / "a0.png")
-    (images / "._a0.png").write_bytes(b"x")
-    (masks / "Thumbs.db").write_bytes(b"x")
-    save(masks / "extra.png", pattern([0, 1]))
-    lines = []
-    assert sum(prepare(images, masks, tmp_path / "out", say=lines.append).values()) == 5
-    assert any("1 masks without an image" in line and "extra.png" in line for line in lines)
+    for path in (images / "._a0.png", masks / "Thumbs.db", images / "x.DNG"):
+        path.write_bytes(b"x")
+    save(masks / "extra.png", ZERO_ONE)
+    scenes, said = convert(images, masks, tmp_path / "out")
+    assert len(scenes) == 5 and "also holds 1 *.DNG, left out" in said
+    assert f"1 masks without an image, which are left out\n    {masks / 'extra.png'}\n" in said
 
 
 # Images
 
 
-def test_a_photograph_turned_by_its_exif_tag_is_written_upright(tmp_path):
+def test_images_of_any_size_are_copied_or_written_upright(tmp_path):
     images, masks = flat(tmp_path)
     exif = Image.Exif()
     exif[0x0112] = 6
     for suffix in (".jpg", ".png"):
         photo(images / f"phone{suffix[1:]}{suffix}", exif=exif)
         save(masks / f"phone{suffix[1:]}.png", pattern([0, 1], SIZE[::-1]))
-    prepare(images, masks, tmp_path / "out")
-    shapes = [tuple(image.shape[1:]) for image, _ in Cityscapes(tmp_path / "out", "trainval")]
-    assert shapes.count(SIZE[::-1]) == 2
+    scenes, _ = convert(images, masks, tmp_path / "out")
+    assert [tuple(image.shape[1:]) for image, _ in scenes].count(SIZE[::-1]) == 2
     for path in (tmp_path / "out").rglob("*phone*_leftImg8bit.png"):
         assert Image.open(path).size == SIZE and 0x0112 not in Image.open(path).getexif()
-
-
-def test_a_png_is_copied_byte_for_byte(tmp_path):
-    images, masks = flat(tmp_path)
-    prepare(images, masks, tmp_path / "out")
     (copy,) = (tmp_path / "out").rglob("own_000000_a0_leftImg8bit.png")
     assert copy.read_bytes() == (images / "a0.png").read_bytes()
 
@@ -695,11 +553,11 @@ def test_an_interrupted_conversion_leaves_no_image_without_labels_and_is_complet
     assert not list((tmp_path / "out").rglob("*a3_leftImg8bit.png"))
     monkeypatch.undo()
     prepare(images, masks, tmp_path / "out")
-
-    def content(root):
-        return {p.relative_to(root): data for p, (_, data) in state(root).items()}
-
-    assert content(tmp_path / "out") == content(tmp_path / "whole")
+    whole, found = (
+        {path.relative_to(root): content for path, (_, content) in state(root).items()}
+        for root in (tmp_path / "whole", tmp_path / "out")
+    )
+    assert found == whole
 
 
 @pytest.mark.parametrize("age", [0, 3600])
@@ -709,183 +567,151 @@ def test_a_mask_that_was_replaced_is_converted_again_also_by_an_older_file(tmp_p
     save(masks / "a0.png", pattern([1]))
     changed = (masks / "a0.png").stat().st_mtime - age
     os.utime(masks / "a0.png", (changed, changed))
-    prepare(images, masks, tmp_path / "out")
+    (images / "a1.png").unlink()
+    said = convert(images, masks, tmp_path / "out")[1]
     (labels,) = (tmp_path / "out").rglob("own_000000_a0_gtFine_labelIds.png")
     assert np.array_equal(np.array(Image.open(labels)), pattern([1]))
-
-
-def test_an_image_that_has_left_the_sources_is_named(tmp_path):
-    images, masks = flat(tmp_path)
-    prepare(images, masks, tmp_path / "out")
-    (images / "a0.png").unlink()
-    lines = []
-    prepare(images, masks, tmp_path / "out", say=lines.append)
-    assert any("no longer in the sources" in line and "_a0_" in line for line in lines)
+    assert "1 images in" in said and "no longer in the sources" in said and "_a1_" in said
 
 
 # What is refused, before anything is written
 
 
-def no_mask(images, masks):
-    (masks / "a1.png").unlink()
-    return {}, r"1 images without a mask: below .*masks.*\n +.*images.a1.png"
+def cut(path: Path, end: int) -> None:
+    path.write_bytes(path.read_bytes()[:end])
 
 
-def twin_images(images, masks):
-    photo(images / "a1.jpg")
-    return {}, r"a1.jpg and .*a1.png are images of one name"
-
-
-def twin_masks(images, masks):
-    save(masks / "a1.tif", pattern([0, 1]))
-    return {}, r"2 masks of one name, a1, .*--pairs 'X.jpg=X.png'(?s:.*)a1.png\n.*a1.tif"
-
-
-def masks_in_two_places(images, masks):
-    save(masks / "old" / "a1.png", pattern([0, 1]))
-    for path in images.iterdir():
-        photo(images / "photos" / path.name)
-        path.unlink()
-    return {}, r"masks.a1.png and .*old.a1.png could both be of a1"
-
-
-def mask_of_its_images_name(images, masks):
-    photo(images / "b.jpg")
-    save(images / "b.png", pattern([0, 1]))
-    return {}, r"b_mask.png if it is the mask"
-
-
-def nothing_labelled(images, masks):
-    for path in masks.iterdir():
-        save(path, pattern([255]))
-    return {}, r"nothing but 255"
-
-
-def all_in_test(images, masks):
-    for path in [*images.iterdir(), *masks.iterdir()]:
-        (path.parent / "test").mkdir(exist_ok=True)
-        path.rename(path.parent / "test" / path.name)
-    return {}, r"at least two images with masks are needed outside of test.* not 0"
-
-
-def other_size(images, masks):
-    save(masks / "a1.png", pattern([0, 1], (4, 4)))
-    return {}, r"masks.a1.png is 4x4, but .*images.a1.png is 16x20"
-
-
-def damaged_mask(images, masks):
-    (masks / "a1.png").write_bytes((masks / "a1.png").read_bytes()[:-20])
-    return {}, r"masks.a1.png cannot be read"
+def move(paths, target) -> None:
+    for path in list(paths):
+        target(path).parent.mkdir(exist_ok=True)
+        path.rename(target(path))
 
 
 def damaged_image(images, masks):
     (images / "a1.png").unlink()
     photo(images / "a1.jpg", size=(64, 64))
     save(masks / "a1.png", pattern([0, 1], (64, 64)))
-    (images / "a1.jpg").write_bytes((images / "a1.jpg").read_bytes()[:-900])
-    return {}, r"images.a1.jpg cannot be read"
+    cut(images / "a1.jpg", -900)
 
 
-def transparent_image(images, masks):
-    save(images / "a1.png", np.zeros((*SIZE, 4), np.uint8))
-    return {}, r"images.a1.png has transparent pixels"
+def in_two_places(images, masks):
+    save(masks / "old" / "a1.png", ZERO_ONE)
+    move(images.iterdir(), lambda path: images / "photos" / path.name)
+
+
+def all_in_test(images, masks):
+    for folder in (images, masks):
+        move(folder.iterdir(), lambda path: path.parent / "test" / path.name)
+
+
+def image_and_mask(images, masks):
+    photo(images / "b.jpg")
+    save(images / "b.png", ZERO_ONE)
+
+
+def one_only(images, masks):
+    for path in [*images.glob("a[1-9].png"), *masks.glob("a[1-9].png")]:
+        path.unlink()
 
 
 def jpeg_mask(images, masks):
     (masks / "a1.png").unlink()
-    save(masks / "a1.jpg", pattern([0, 1]))
-    return {}, r"masks.a1.jpg is a JPEG, which changes values"
+    save(masks / "a1.jpg", ZERO_ONE)
 
 
-def many_values(images, masks):
-    save(masks / "a1.png", pattern(range(100)))
-    return {}, r"hold 100 different values: list the classes"
+def only_255(images, masks):
+    flat(masks.parent, values=[255])
 
 
-def instances(images, masks):
-    save(masks / "a1.png", pattern([0, 1]).astype(np.uint16) * 26001)
-    return {}, r"masks.a1.png holds values up to 26001: ids are 0..255"
+def mask(pixels: np.ndarray):
+    return lambda images, masks: save(masks / "a1.png", pixels)
 
 
-def one_in_colours(images, masks):
-    save(masks / "a1.png", pattern([ROAD, SKY]))
-    return {"labels": "ids"}, r"masks.a1.png is in colours"
+def write(name: str, text: str):
+    return lambda images, masks: (images.parent / name).write_text(text)
 
 
-def no_train_ids(images, masks):
-    save(masks / "a1.png", pattern([0, 19]))
-    return {"labels": "train-ids"}, r"neither train ids nor 255[^\n]*\n +.*a1.png: 19"
+REFUSED = {  # what is done to images and masks, options, and the message
+    "no mask": (
+        lambda images, masks: (masks / "a1.png").unlink(),
+        {}, r"1 images without a mask: in .*masks.* none is called a1,.*\n +.*images.a1.png",
+    ),
+    "two images": (
+        lambda images, masks: photo(images / "a1.jpg"),
+        {}, r"a1.jpg and .*a1.png are images of one name",
+    ),
+    "two masks": (
+        lambda images, masks: save(masks / "a1.tif", ZERO_ONE),
+        {}, r"2 masks of one image, a1, .*--pairs 'X.jpg=X.png'(?s:.*)a1.png\n.*a1.tif",
+    ),
+    "masks in two places": (
+        in_two_places, {}, r"same subdirectory, as \S+masks.a1.png and \S+old.a1.png have one"
+    ),
+    "a mask beside its image": (image_and_mask, {}, r"to b_mask.png if it is the mask"),
+    "nothing labelled": (only_255, {}, r"nothing but 255"),
+    "all in test": (all_in_test, {}, r"at least two images .* outside of test.* not 0"),
+    "another size": (
+        mask(pattern([0, 1], (4, 4))), {}, r"masks.a1.png is 4x4, but .*images.a1.png is 16x20"
+    ),
+    "a damaged mask": (
+        lambda images, masks: cut(masks / "a1.png", -20), {}, r"masks.a1.png cannot be read"
+    ),
+    "a damaged image": (damaged_image, {}, r"images.a1.jpg cannot be read"),
+    "a transparent image": (
+        lambda images, masks: save(images / "a1.png", np.zeros((*SIZE, 4), np.uint8)),
+        {}, r"images.a1.png has transparent pixels",
+    ),
+    "JPEG": (jpeg_mask, {}, r"masks.a1.jpg is a JPEG, which changes values"),
+    "many values": (mask(pattern(range(100))), {}, r"hold 100 different values: list the classes"),
+    "instances": (
+        mask(ZERO_ONE.astype(np.uint16) * 26001),
+        {}, r"masks.a1.png holds values up to 26001: ids are 0..255",
+    ),
+    "one in colours": (
+        mask(pattern([ROAD, SKY])), {"labels": "ids"}, r"masks.a1.png is in colours"
+    ),
+    "no train ids": (
+        mask(pattern([0, 19])), {"labels": "train-ids"}, r"no train ids[^\n]*\n +.*a1.png: 19"
+    ),
+    "foreign classes": (
+        write("c.yaml", "- {name: road, id: 7, color: [1, 2, 3]}"),
+        {"classes": "c.yaml"}, r"no pixel of the masks is of a class: they hold 0, 1, .* ids 7",
+    ),
+    "one colour twice": (
+        write("c.yaml", NINE_FOUR.replace("[2, 2, 2]", "[1, 1, 1]")),
+        {"classes": "c.yaml", "labels": "colors"}, r"two of the classes have the same color",
+    ),
+    "nearest ids": (
+        lambda images, masks: None, {"labels": "ids", "nearest": True}, r"--nearest-color reads"
+    ),
+    "no list": (lambda images, masks: None, {"val": "nowhere"}, r"nowhere is neither a share"),
+    "a list of others": (
+        write("val.txt", "a1\nzebra\n"),
+        {"val": "val.txt"}, r"val.txt names zebra, which is none of the images",
+    ),
+    "a silly share": (
+        lambda images, masks: None, {"val": "20"}, r"--val 20: a share is between 0 and 1"
+    ),
+    "raw": (
+        lambda images, masks: move(images.iterdir(), lambda path: path.with_suffix(".dng")),
+        {}, r"images holds no image of a format that Pillow reads, but 5 \*.dng",
+    ),
+    "mixed kinds": (
+        lambda images, masks: (masks / "a1.png").rename(masks / "a1_gtFine_labelTrainIds.png"),
+        {}, r"the masks are of several kinds",
+    ),
+    "one only": (one_only, {}, r"at least two images with masks are needed .* not 1"),
+}  # fmt: skip
 
 
-def foreign_classes(images, masks):
-    path = images.parent / "c.yaml"
-    path.write_text("- {name: road, id: 7, color: [1, 2, 3]}")
-    return {"classes": path}, r"no pixel of the masks is of a class: they hold 0, 1, the .* ids 7"
-
-
-def no_list(images, masks):
-    return {"val": "nowhere.txt"}, r"nowhere.txt is neither a share"
-
-
-def list_of_others(images, masks):
-    path = images.parent / "val.txt"
-    path.write_text("a1\nzebra\n")
-    return {"val": str(path)}, r"val.txt names zebra, which is none of the images"
-
-
-def silly_share(images, masks):
-    return {"val": "20"}, r"--val 20: a share is between 0 and 1"
-
-
-def raw(images, masks):
-    for path in images.iterdir():
-        path.rename(path.with_suffix(".dng"))
-    return {}, r"images holds no image of a format that Pillow reads, but 5 \*.dng"
-
-
-def mixed_kinds(images, masks):
-    (masks / "a1.png").rename(masks / "a1_gtFine_labelTrainIds.png")
-    return {}, r"the masks are of several kinds"
-
-
-def lonely(images, masks):
-    for path in [*images.iterdir(), *masks.iterdir()]:
-        if path.stem != "a0":
-            path.unlink()
-    return {}, r"at least two images with masks are needed .* not 1"
-
-
-@pytest.mark.parametrize(
-    "spoil",
-    [
-        no_mask,
-        twin_images,
-        twin_masks,
-        masks_in_two_places,
-        mask_of_its_images_name,
-        nothing_labelled,
-        all_in_test,
-        other_size,
-        damaged_mask,
-        damaged_image,
-        transparent_image,
-        jpeg_mask,
-        many_values,
-        instances,
-        one_in_colours,
-        no_train_ids,
-        foreign_classes,
-        no_list,
-        list_of_others,
-        silly_share,
-        raw,
-        mixed_kinds,
-        lonely,
-    ],
-)
-def test_a_bad_source_is_refused_by_name_before_anything_is_written(tmp_path, spoil):
+@pytest.mark.parametrize("case", REFUSED)
+def test_a_bad_source_is_refused_by_name_before_anything_is_written(tmp_path, monkeypatch, case):
+    monkeypatch.chdir(tmp_path)
+    spoil, options, message = REFUSED[case]
     images, masks = flat(tmp_path)
-    options, message = spoil(images, masks)
+    spoil(images, masks)
+    if "classes" in options:
+        options = options | {"classes": tmp_path / options["classes"]}
     with pytest.raises((OSError, ValueError), match=message):
         prepare(images, masks, tmp_path / "out", **options)
     assert {path.name for path in tmp_path.glob("out/*")} <= {"own-preview.jpg"}
@@ -893,23 +719,22 @@ def test_a_bad_source_is_refused_by_name_before_anything_is_written(tmp_path, sp
 
 def test_a_destination_with_other_data_is_refused(tmp_path):
     images, masks = flat(tmp_path, values=TRAIN_IDS, draw=street)
-    with pytest.raises(ValueError, match="which is only read"):
-        prepare(images, masks, masks / "out")
-    prepare(images, masks, tmp_path / "out")
-    with pytest.raises(
-        ValueError, match="was made with --labels train-ids: choose a new directory"
+    dst, val, classes = tmp_path / "out", tmp_path / "val.txt", tmp_path / "c.yaml"
+    scenes, _ = convert(images, masks, dst)
+    val.write_text(Path(Cityscapes(dst, "train").images[0]).name.split("_")[2])
+    classes.write_text("- {name: road, id: 7, color: [1, 2, 3]}")
+    for target, options, message in (
+        (masks / "out", {}, "which is only read"),
+        (dst, {"labels": "ids"}, "was made with --labels train-ids: choose a new directory"),
+        (dst, {"nearest": True}, "was made with --labels train-ids: choose a new directory"),
+        (dst, {"val": str(val)}, "belongs to val, but was converted before to"),
+        (dst, {"classes": classes}, "c.yaml differs from the classes of"),
     ):
-        prepare(images, masks, tmp_path / "out", labels="ids")
-    path = Path(Cityscapes(tmp_path / "out", "train").images[0])
-    (tmp_path / "val.txt").write_text(path.name.split("_")[2])
-    with pytest.raises(ValueError, match="belongs to val, but was converted before to"):
-        prepare(images, masks, tmp_path / "out", val=str(tmp_path / "val.txt"))
-    (tmp_path / "c.yaml").write_text("- {name: road, id: 7, color: [1, 2, 3]}")
-    with pytest.raises(ValueError, match="c.yaml differs from the classes of"):
-        prepare(images, masks, tmp_path / "out", classes=tmp_path / "c.yaml")
-    (tmp_path / "out" / "own.json").unlink()
+        with pytest.raises(ValueError, match=message):
+            prepare(images, masks, target, **options)
+    (dst / "own.json").unlink()
     with pytest.raises(ValueError, match="is of another data set: choose a new directory"):
-        prepare(images, masks, tmp_path / "out")
+        prepare(images, masks, dst)
 
 
 # The command
@@ -924,13 +749,11 @@ def test_the_command_runs_as_a_module_and_prints_what_comes_next(tmp_path, monke
     output = capsys.readouterr().out
     assert f"python -m prepare.cityscapes '{tmp_path}/my data' --counts any" in output
     assert f"--data_root '{tmp_path}/my data' --run 'runs/my data'" in output
-    assert "ids of Cityscapes (as --labels cityscapes says)" in output
+    assert "as --labels cityscapes says" in output
     assert json.loads((tmp_path / "my data" / "own.json").read_text())["labels"] == "cityscapes"
-
-
-def test_the_command_exits_with_the_message_of_an_error(tmp_path, monkeypatch):
+    monkeypatch.setattr(sys, "argv", ["own", str(tmp_path / "nowhere"), *map(str, args[2:4])])
     with pytest.raises(SystemExit, match="error: there is no directory .*nowhere"):
-        run(monkeypatch, tmp_path / "nowhere", tmp_path / "masks", tmp_path / "out")
+        own.main()
 
 
 @pytest.mark.parametrize(("width", "option"), [(799, None), (1700, "--downscale 2")])
