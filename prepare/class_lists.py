@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterable
 from pathlib import Path
 
-from prepare.polygons import BACKGROUND, IGNORED
+from prepare.masks import BACKGROUND, IGNORED
 from utils import CITYSCAPES, Classes
 
 VOID = {"void", "unlabeled", "unlabelled", "ignore", "ignored", IGNORED}  # are no classes

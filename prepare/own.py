@@ -24,12 +24,18 @@ from shlex import quote
 from data_io.image_io import image_size
 from data_io.layout import IMAGE, list_split
 from prepare.conversion import Item, check_all, convert_all, plan
-from prepare.decisions import choose_form, find_classes, find_meaning, refuse_unknown
+from prepare.decisions import (
+    PREVIEW,
+    choose_form,
+    find_classes,
+    find_meaning,
+    read_record,
+    refuse_unknown,
+    write_record,
+)
 from prepare.masks import sample, show
 from prepare.meaning import LABELS, Meaning
 from prepare.pairs import find_pairs
-from prepare.preview import PREVIEW
-from prepare.record import read_record, write_record
 from prepare.splits import assign_splits
 from runtime.console import command_line, escape_output
 

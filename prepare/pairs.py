@@ -8,7 +8,7 @@ from typing import NamedTuple
 from data_io.image_io import IMAGE_SUFFIXES, why_unread
 from data_io.layout import IMAGE
 from data_io.walk import kinds_of, left_out, walk
-from prepare.polygons import what_is
+from prepare.masks import what_is
 from prepare.splits import official_splits, split_above, split_of
 
 ENDINGS = {  # of masks' names, the best first -> one of `meaning.LABELS` if the name tells it

@@ -23,7 +23,7 @@ from engine import Recipe, make_model
 from inference import load_model
 from prepare import class_lists
 from prepare.archives import zip_state
-from prepare.record import read_record
+from prepare.decisions import read_record
 from tests.stress import fuzz, fuzz_kinds
 from tests.stress.fuzz_kinds import NOISE, save
 from utils import Classes

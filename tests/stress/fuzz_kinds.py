@@ -25,8 +25,8 @@ from inference import load_model, predict
 from model import UNet
 from prepare import class_lists, masks
 from prepare.archives import zip_state
+from prepare.decisions import read_record
 from prepare.pairs import Pair
-from prepare.record import read_record
 from prepare.splits import assign_splits
 from runtime.checkpoint import CHECKSUM_SIZE, _checksum, load_last, save_checkpoint
 from runtime.machine import ROOT
