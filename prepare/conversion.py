@@ -14,7 +14,7 @@ import numpy as np
 from PIL import ExifTags, Image
 
 from data_io.image_io import open_image, read_image
-from data_io.layout import IMAGE
+from data_io.layout import IMAGE, list_split
 from prepare import masks
 from prepare.inspection import size_text
 from prepare.masks import Form
@@ -61,10 +61,12 @@ def target_name(folders: tuple[str, ...], stem: str) -> str:
     return f"{city}/{city}_{sequence:06d}_{frame}"
 
 
-def plan(pairs: list[Pair], splits: list[str], dst: Path) -> list[Item]:
-    """What is to be written. Raises ValueError where two pairs would become one file, or where an
-    image is in another split of `dst`."""
-    items, taken = [], {}
+def plan(pairs: list[Pair], splits: list[str], dst: Path) -> tuple[list[Item], list[str]]:
+    """What is to be written, and notes on images of `dst` whose sources are gone.
+
+    Raises ValueError where two pairs would become one file, or an image was in another split.
+    """
+    items, taken, stems, notes = [], {}, {split: set() for split in splits}, []
     for pair, split in zip(pairs, splits, strict=True):
         name = target_name(pair.folders, pair.stem)
         image = dst / "leftImg8bit" / split / f"{name}{IMAGE}"
@@ -72,19 +74,18 @@ def plan(pairs: list[Pair], splits: list[str], dst: Path) -> list[Item]:
             raise ValueError(f"{other.image} and {pair.image} would both be {image}: rename one")
         labels = dst / "gtFine" / split / f"{name}_gtFine_labelIds.png"
         items.append(Item(pair, split, image, labels))
-    for item in items if (dst / "leftImg8bit").exists() else ():
-        for split in {"train", "val", "test"} - {item.split}:
-            made = dst / "leftImg8bit" / split / item.image.parent.name / item.image.name
-            if str(made).casefold() in taken or not made.exists():
-                continue
-            # Official splits may have images of one name.
-            changed = [path.stat().st_mtime_ns for path in (made, item.pair.image)]
-            if not item.pair.is_official or changed[0] == changed[1]:
-                raise ValueError(
-                    f"{item.pair.image} belongs to {item.split}, but was converted before to "
-                    f"{made}: choose a new directory"
-                )
-    return items
+        stems[split].add(name)
+    for split, planned in stems.items():
+        folder = dst / "leftImg8bit" / split
+        old = list_split(folder, IMAGE).stems - planned
+        if moved := sorted(old & set().union(*stems.values())):
+            raise ValueError(
+                f"{len(moved):,} images were converted before to {folder}, such as {moved[0]}, and "
+                "belong to another split now: choose a new directory"
+            )
+        if old:
+            notes.append(f"note: {len(old)} images in {folder} have no source now: {min(old)}")
+    return items, notes
 
 
 def check_all(items: list[Item], form: Form, is_said: bool) -> list[Counter]:

@@ -58,9 +58,8 @@ def find_classes(
     if are_shapes:
         labels = sorted(set().union(*in_threads(masks.shape_names, paths, "reading shapes")))
         names, ids = (masks.BACKGROUND, *labels), tuple(range(1 + len(labels)))
-        return Classes(names, ids, tuple(map(class_lists.color_of, ids))), [
-            "classes: the labels of shapes"
-        ]
+        colors = tuple(map(class_lists.color_of, ids))
+        return Classes(names, ids, colors), ["classes: the labels of shapes"]
     return None, []
 
 
@@ -154,10 +153,8 @@ def write_preview(path: Path, pairs: list[Pair], meanings: list[Meaning]) -> Non
 
 def _labels(image: Tensor, values: np.ndarray, meaning: Meaning) -> Tensor:
     """The labels over the image with a legend, (H + legend, W, 3) uint8."""
-    ids = (
-        dict.fromkeys(np.unique(values).tolist(), class_lists.void_of(meaning.classes))
-        | meaning.ids
-    )
+    void = class_lists.void_of(meaning.classes)
+    ids = dict.fromkeys(np.unique(values).tolist(), void) | meaning.ids
     labels = meaning.classes.train_ids[torch.from_numpy(masks.translate(values, ids)).int()]
     return overlay(image, labels, meaning.classes)
 
@@ -197,12 +194,9 @@ def read_record(dst: Path) -> Meaning | None:
 def write_record(dst: Path, meaning: Meaning, results: list[Counter], source: Path) -> None:
     """Write `OWN_RECORD` and, unless the classes are Cityscapes', `classes.yaml`."""
     dst.mkdir(parents=True, exist_ok=True)
-    if meaning.proposed:
-        text = PROPOSAL.format(source=source) + class_lists.as_yaml(
-            meaning.classes, _shares(results, meaning)
-        )
-    else:
-        text = class_lists.as_yaml(meaning.classes, {})
+    comments = _shares(results, meaning) if meaning.proposed else {}
+    text = PROPOSAL.format(source=source) if meaning.proposed else ""
+    text += class_lists.as_yaml(meaning.classes, comments)
     if meaning.classes != CITYSCAPES and not (dst / "classes.yaml").exists():
         atomic_write(dst / "classes.yaml", text.encode())
     record = {"labels": meaning.labels, "ids": meaning.ids, **meaning.form._asdict()}

@@ -83,9 +83,8 @@ def interpret(
 
     Raises ValueError for two classes of one colour and for more values than masks have.
     """
-
-    kind, why = labels or hint, "by the names of the masks" if hint else "by the list of classes"
-    why = f"as --labels {labels} says" if labels else why
+    kind, why = labels or hint, "by the names of the masks" if hint else "by the values found"
+    why = f"as --labels {labels} says" if labels else "by the list of them" if classes else why
     if classes is not None:
         kind = "colors" if form.colors else "train-ids" if kind == "train-ids" else "ids"
     elif kind in ("cityscapes", "train-ids"):

@@ -22,7 +22,6 @@ from pathlib import Path
 from shlex import quote
 
 from data_io.image_io import image_size
-from data_io.layout import IMAGE, list_split
 from prepare.conversion import Item, check_all, convert_all, plan
 from prepare.decisions import (
     PREVIEW,
@@ -84,13 +83,14 @@ def prepare(
         raise ValueError(f"{dst} was made with --labels {before.labels}: choose a new directory")
     pairs, notes = find_pairs(images, masks, labels or (before and before.labels), pattern)
     splits, how = assign_splits(pairs, val)
-    items, kind = plan(pairs, splits, dst), labels or pairs[0].hint
+    items, gone = plan(pairs, splits, dst)
+    kind = labels or pairs[0].hint
     listed, whose = find_classes(classes, dst, pairs, [images, masks], kind)
     form = before.form if before else choose_form(pairs, kind, listed, nearest)
     results = check_all(items, form, is_said=labels is not None)
     meaning = before or find_meaning(pairs, results, labels, listed, form, dst)
     refuse_unknown(items, results, meaning, dst)
-    for line in [*notes, *whose, f"masks: {meaning.reason}", f"splits: {how}"]:
+    for line in [*notes, *gone, *whose, f"masks: {meaning.reason}", f"splits: {how}"]:
         say(line)
     if before is None:
         say(f"see {dst / PREVIEW}: what the labels are taken for")
@@ -124,11 +124,6 @@ def summarise(
         say(f"{name:24}" + "".join(f"{share:9.2%}" for share in shares))
     if ignored:
         say(f"ignored: {show(ignored, meaning.form.colors)}")
-    for split in pixels:
-        folder = dst / "leftImg8bit" / split
-        there = {folder / f"{stem}{IMAGE}" for stem in list_split(folder, IMAGE).stems}
-        if old := sorted(there - {item.image for item in items}):
-            say(f"note: {len(old)} images in {folder} are no longer in the sources: {old[0]}")
     if meaning.proposed:
         say(f"the classes are a proposal: give them their names in {dst / 'classes.yaml'}")
     sizes = [image_size(item.image) or (0, 0) for item in sample(items)]
