@@ -10,7 +10,7 @@ import torch
 from matplotlib.figure import Figure
 from torch import Tensor
 
-from data_io.image_io import read_image
+from data_io.image_io import image_size, read_image
 from data_io.layout import OWN_RECORD
 from dataset import read_classes
 from figures import overlay
@@ -130,8 +130,9 @@ def write_preview(path: Path, pairs: list[Pair], meanings: list[Meaning]) -> Non
 
     Values that a meaning lacks are drawn as ignored. Raises as `read_image` and `read_values`.
     """
-    columns = 1 + len(meanings)
-    figure = Figure(figsize=(5 * columns, 4 * len(pairs)), layout="constrained")
+    columns, (height, width) = 1 + len(meanings), image_size(pairs[0].image)
+    size = 5 * columns, (5 * height / width + 0.7) * len(pairs)  # of an image 5 inches wide
+    figure = Figure(figsize=size, layout="constrained")
     axes = figure.subplots(len(pairs), columns, squeeze=False)
     for row, pair in zip(axes, pairs, strict=True):
         image, values = read_image(pair.image), read_values(pair.mask, meanings[0].form)

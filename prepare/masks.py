@@ -20,7 +20,6 @@ FORMS = {  # keys of a JSON file -> what it is, and the cure
     ("annotations", "categories"): "COCO's annotations: draw masks first (pycocotools: annToMask)",
     ("objects", "size"): "Supervisely's annotation: export it as masks (`masks_machine`)",
     ("imgHeight", "objects"): "polygons of Cityscapes' form: draw them with cityscapesScripts",
-    ("instance_map",): "BDD100K's list: take its masks",
     ("type", "features"): "GeoJSON: draw masks first (rasterio.features.rasterize)",
     (): "JSON of a form that is not known: labelme's files have `shapes`",
 }
@@ -29,9 +28,7 @@ SUFFIXES = {
     ".npz": "several arrays: save the one of labels as .npy",
     ".txt": "text, such as YOLO's polygons: draw masks first",
     ".xml": "XML, such as the annotations of CVAT or VOC: export masks",
-    ".svg": "drawings: export masks as PNG",
     ".h5": "HDF5: save the array of labels as .npy",
-    ".tfrecord": "TensorFlow's records: save each mask as PNG",
 }
 
 
@@ -125,8 +122,6 @@ def _values_of(image: Image.Image, form: Form) -> np.ndarray:
     if not image.has_transparency_data:
         return values
     hidden = np.array(upright(image).convert("RGBA").getchannel("A")) == 0
-    if hidden.all():
-        raise UnfitImageError("is transparent everywhere: export the masks without transparency")
     return np.where(hidden, TRANSPARENT, values.astype(np.int32))
 
 

@@ -126,12 +126,13 @@ def _propose(pixels: Counter, form: Form) -> Classes:
             "or correct the path if these are photographs"
         )
     found = [value for value, _ in pixels.most_common() if value != TRANSPARENT]
+    if not found or (found == [255] and not form.colors):
+        held = show(pixels, form.colors)
+        raise ValueError(f"the masks hold nothing but {held}, which usually means not labelled")
     if form.colors:
         colors = tuple(map(unpack, found))
         names = tuple(f"color {' '.join(map(str, color))}" for color in colors)
         return Classes(names, tuple(range(len(found))), colors)
-    if found == [255]:
-        raise ValueError("the masks hold nothing but 255, which usually means not labelled")
     ids = sorted(i for i in found if i != 255 or len(found) == 2)  # of 0 and 255 both are classes
     palette = dict(enumerate(form.palette))
     colors = tuple(palette.get(i) or color_of(i) for i in ids)

@@ -22,16 +22,8 @@ from pathlib import Path
 from shlex import quote
 
 from data_io.image_io import image_size
+from prepare import decisions
 from prepare.conversion import Item, check_all, convert_all, plan
-from prepare.decisions import (
-    PREVIEW,
-    choose_form,
-    find_classes,
-    find_meaning,
-    read_record,
-    refuse_unknown,
-    write_record,
-)
 from prepare.masks import sample, show
 from prepare.meaning import LABELS, Meaning
 from prepare.pairs import find_pairs
@@ -52,10 +44,10 @@ def prepare(
 ) -> dict[str, int]:
     """Convert all images and masks; returns the number of images in each split.
 
-    `pairs` finds the mask of each image, `splits` what to validate on; `conversion` plans the files
-    and reads everything once. `decisions` takes from the user, the data set or its looks: the
-    classes (`class_lists`), the form in which masks are read (`masks`, `polygons`) and what their
-    values mean (`meaning`); it shows that (`preview`). `record` keeps it, then `conversion` writes.
+    `pairs` finds the mask of each image, and `splits` what to validate on. `decisions` takes from
+    an earlier call, the user, the data set or its looks: the classes (read by `class_lists`), the
+    form in which masks are read (by `masks`) and what their values mean (by `meaning`); it shows
+    that in a picture and keeps it. `conversion` names the files, reads everything once and writes.
 
     Args:
         images, masks, dst: directories of images, of masks, and to write to.
@@ -67,7 +59,7 @@ def prepare(
         pattern: how the names of images and masks fit together, see `pairs.parse_pattern`.
         nearest: take each pixel for the nearest colour of a class.
 
-    Raises OSError or ValueError, with the files' names, before anything but `PREVIEW` is written:
+    Raises OSError or ValueError, with the files' names, before anything but a preview is written:
     for files that cannot be read or do not fit together, for values that have no meaning or
     several, for choices that contradict each other, and for a `dst` with other data.
     """
@@ -78,23 +70,23 @@ def prepare(
         raise ValueError("--labels cityscapes has Cityscapes' classes: leave --classes out")
     if nearest and labels not in (None, "colors"):
         raise ValueError(f"--nearest-color reads colours: leave --labels {labels} out")
-    labels, before = "colors" if nearest else labels, read_record(dst)
+    labels, before = "colors" if nearest else labels, decisions.read_record(dst)
     if before and (labels not in (None, before.labels) or nearest > before.form.lossy):
         raise ValueError(f"{dst} was made with --labels {before.labels}: choose a new directory")
     pairs, notes = find_pairs(images, masks, labels or (before and before.labels), pattern)
     splits, how = assign_splits(pairs, val)
     items, gone = plan(pairs, splits, dst)
     kind = labels or pairs[0].hint
-    listed, whose = find_classes(classes, dst, pairs, [images, masks], kind)
-    form = before.form if before else choose_form(pairs, kind, listed, nearest)
+    listed, whose = decisions.find_classes(classes, dst, pairs, [images, masks], kind)
+    form = before.form if before else decisions.choose_form(pairs, kind, listed, nearest)
     results = check_all(items, form, is_said=labels is not None)
-    meaning = before or find_meaning(pairs, results, labels, listed, form, dst)
-    refuse_unknown(items, results, meaning, dst)
+    meaning = before or decisions.find_meaning(pairs, results, labels, listed, form, dst)
+    decisions.refuse_unknown(items, results, meaning, dst)
     for line in [*notes, *gone, *whose, f"masks: {meaning.reason}", f"splits: {how}"]:
         say(line)
     if before is None:
-        say(f"see {dst / PREVIEW}: what the labels are taken for")
-        write_record(dst, meaning, results, masks)
+        say(f"see {dst / decisions.PREVIEW}: what the labels are taken for")
+        decisions.write_record(dst, meaning, results, masks)
     convert_all(items, meaning)
     summarise(dst, items, results, meaning, say)
     return dict(Counter(splits))

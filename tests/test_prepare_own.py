@@ -619,10 +619,6 @@ def jpeg_mask(images, masks):
     save(masks / "a1.jpg", ZERO_ONE)
 
 
-def only_255(images, masks):
-    flat(masks.parent, values=[255])
-
-
 def mask(pixels: np.ndarray):
     return lambda images, masks: save(masks / "a1.png", pixels)
 
@@ -631,87 +627,60 @@ def write(name: str, text: str):
     return lambda images, masks: (images.parent / name).write_text(text)
 
 
-REFUSED = {  # what is done to images and masks, options, and the message
-    "no mask": (
-        lambda images, masks: (masks / "a1.png").unlink(),
-        {}, r"1 images without a mask: in .*masks.* none is called a1,.*\n +.*images.a1.png",
+def case(message: str, spoil=lambda images, masks: None, **options) -> tuple:
+    return spoil, options, message
+
+
+A = "a1.png"
+GREY_ROAD = "- {name: road, id: 7, color: [1, 2, 3]}"
+TRAIN_ID_NAME = "a1_gtFine_labelTrainIds.png"
+REFUSED = [
+    case(r"1 images without.* masks.* called a1,.*\n +.*s.a1.png", lambda i, m: (m / A).unlink()),
+    case(r"a1.jpg and .*a1.png are images of one name", lambda i, m: photo(i / "a1.jpg")),
+    case(r"'X.jpg=X.png'(?s:.*)a1.png\n.*a1.tif", lambda i, m: save(m / "a1.tif", ZERO_ONE)),
+    case(r"same subdirectory, as \S+masks.a1.png and \S+old.a1.png have one", in_two_places),
+    case(r"to b_mask.png if it is the mask", image_and_mask),
+    case(r"nothing but 255", lambda i, m: flat(m.parent, values=[255])),
+    case(r"nothing but transparent", lambda i, m: flat(m.parent, values=[(9, 9, 9, 0)])),
+    case(r"at least two images .* outside of test.* not 0", all_in_test),
+    case(r"at least two images with masks are needed .* not 1", one_only),
+    case(r"masks.a1.png is 4x4, but .*images.a1.png is 16x20", mask(pattern([0, 1], (4, 4)))),
+    case(r"masks.a1.png cannot be read", lambda i, m: cut(m / A, -20)),
+    case(r"images.a1.jpg cannot be read", damaged_image),
+    case(
+        r"images.a1.png has transparent", lambda i, m: save(i / A, np.zeros((*SIZE, 4), np.uint8))
     ),
-    "two images": (
-        lambda images, masks: photo(images / "a1.jpg"),
-        {}, r"a1.jpg and .*a1.png are images of one name",
-    ),
-    "two masks": (
-        lambda images, masks: save(masks / "a1.tif", ZERO_ONE),
-        {}, r"2 masks of one image, a1, .*--pairs 'X.jpg=X.png'(?s:.*)a1.png\n.*a1.tif",
-    ),
-    "masks in two places": (
-        in_two_places, {}, r"same subdirectory, as \S+masks.a1.png and \S+old.a1.png have one"
-    ),
-    "a mask beside its image": (image_and_mask, {}, r"to b_mask.png if it is the mask"),
-    "nothing labelled": (only_255, {}, r"nothing but 255"),
-    "all in test": (all_in_test, {}, r"at least two images .* outside of test.* not 0"),
-    "another size": (
-        mask(pattern([0, 1], (4, 4))), {}, r"masks.a1.png is 4x4, but .*images.a1.png is 16x20"
-    ),
-    "a damaged mask": (
-        lambda images, masks: cut(masks / "a1.png", -20), {}, r"masks.a1.png cannot be read"
-    ),
-    "a damaged image": (damaged_image, {}, r"images.a1.jpg cannot be read"),
-    "a transparent image": (
-        lambda images, masks: save(images / "a1.png", np.zeros((*SIZE, 4), np.uint8)),
-        {}, r"images.a1.png has transparent pixels",
-    ),
-    "JPEG": (jpeg_mask, {}, r"masks.a1.jpg is a JPEG, which changes values"),
-    "many values": (mask(pattern(range(100))), {}, r"hold 100 different values: list the classes"),
-    "instances": (
-        mask(ZERO_ONE.astype(np.uint16) * 26001),
-        {}, r"masks.a1.png holds values up to 26001: ids are 0..255",
-    ),
-    "one in colours": (
-        mask(pattern([ROAD, SKY])), {"labels": "ids"}, r"masks.a1.png is in colours"
-    ),
-    "no train ids": (
-        mask(pattern([0, 19])), {"labels": "train-ids"}, r"no train ids[^\n]*\n +.*a1.png: 19"
-    ),
-    "foreign classes": (
-        write("c.yaml", "- {name: road, id: 7, color: [1, 2, 3]}"),
-        {"classes": "c.yaml"}, r"no pixel of the masks is of a class: they hold 0, 1, .* ids 7",
-    ),
-    "one colour twice": (
+    case(r"masks.a1.jpg is a JPEG, which changes values", jpeg_mask),
+    case(r"hold 100 different values: list the classes", mask(pattern(range(100)))),
+    case(r"a1.png holds values up to 26001: ids", mask(ZERO_ONE.astype(np.uint16) * 26001)),
+    case(r"masks.a1.png is in colours", mask(pattern([ROAD, SKY])), labels="ids"),
+    case(r"no train ids[^\n]*\n +.*a1.png: 19", mask(pattern([0, 19])), labels="train-ids"),
+    case(r"they hold 0, 1, .* ids 7", write("c.yaml", GREY_ROAD), classes=Path("c.yaml")),
+    case(
+        r"two of the classes have the same color",
         write("c.yaml", NINE_FOUR.replace("[2, 2, 2]", "[1, 1, 1]")),
-        {"classes": "c.yaml", "labels": "colors"}, r"two of the classes have the same color",
+        classes=Path("c.yaml"),
+        labels="colors",
     ),
-    "nearest ids": (
-        lambda images, masks: None, {"labels": "ids", "nearest": True}, r"--nearest-color reads"
+    case(r"--nearest-color reads", labels="ids", nearest=True),
+    case(r"nowhere is neither a share", val="nowhere"),
+    case(r"--val 20: a share is between 0 and 1", val="20"),
+    case(r"names zebra, which is none of the", write("val.txt", "a1\nzebra\n"), val="val.txt"),
+    case(
+        r"images holds no image of a format that Pillow reads, but 5 \*.dng",
+        lambda i, m: move(i.iterdir(), lambda path: path.with_suffix(".dng")),
     ),
-    "no list": (lambda images, masks: None, {"val": "nowhere"}, r"nowhere is neither a share"),
-    "a list of others": (
-        write("val.txt", "a1\nzebra\n"),
-        {"val": "val.txt"}, r"val.txt names zebra, which is none of the images",
-    ),
-    "a silly share": (
-        lambda images, masks: None, {"val": "20"}, r"--val 20: a share is between 0 and 1"
-    ),
-    "raw": (
-        lambda images, masks: move(images.iterdir(), lambda path: path.with_suffix(".dng")),
-        {}, r"images holds no image of a format that Pillow reads, but 5 \*.dng",
-    ),
-    "mixed kinds": (
-        lambda images, masks: (masks / "a1.png").rename(masks / "a1_gtFine_labelTrainIds.png"),
-        {}, r"the masks are of several kinds",
-    ),
-    "one only": (one_only, {}, r"at least two images with masks are needed .* not 1"),
-}  # fmt: skip
+    case(r"the masks are of several kinds", lambda i, m: (m / A).rename(m / TRAIN_ID_NAME)),
+]
 
 
-@pytest.mark.parametrize("case", REFUSED)
-def test_a_bad_source_is_refused_by_name_before_anything_is_written(tmp_path, monkeypatch, case):
+@pytest.mark.parametrize(("spoil", "options", "message"), REFUSED)
+def test_a_bad_source_is_refused_by_name_before_anything_is_written(
+    tmp_path, monkeypatch, spoil, options, message
+):
     monkeypatch.chdir(tmp_path)
-    spoil, options, message = REFUSED[case]
     images, masks = flat(tmp_path)
     spoil(images, masks)
-    if "classes" in options:
-        options = options | {"classes": tmp_path / options["classes"]}
     with pytest.raises((OSError, ValueError), match=message):
         prepare(images, masks, tmp_path / "out", **options)
     assert {path.name for path in tmp_path.glob("out/*")} <= {"own-preview.jpg"}
