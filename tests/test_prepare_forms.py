@@ -191,6 +191,7 @@ def test_twelve_thousand_names_are_paired_in_seconds(tmp_path):
 # Lists of classes
 
 ROAD, SKY = (128, 64, 128), (70, 130, 180)
+LABEL = {"name": "road", "color": ROAD, "evaluate": True, "readable": "Road"}
 LISTS = {
     "label_colors.txt": "128 64 128\troad\n70 130 180\t\tsky\n0 0 0 Void\n",
     "labelmap.txt": "# label:color_rgb:parts:actions\nroad:128,64,128::\nsky:70,130,180::\n",
@@ -200,13 +201,7 @@ LISTS = {
     "classes.csv": "name, red, green, blue\nroad, 128, 64, 128\nsky, 70, 130, 180\n",
     "_classes.csv": "Pixel Value, Class\n0, road\n1, sky\n",
     "config.json": json.dumps(
-        {
-            "labels": [
-                {"name": "road", "color": ROAD, "evaluate": True, "readable": "Road"},
-                {"name": "sky", "color": SKY, "evaluate": True},
-                {"name": "ego", "color": [0, 0, 0], "evaluate": False},
-            ]
-        }
+        {"labels": [LABEL, LABEL | {"name": "sky", "color": SKY}, LABEL | {"evaluate": False}]}
     ),
     "class_list.json": json.dumps({"#804080": "road", "#4682b4": "sky"}),
     "dataset_meta.json": json.dumps(
