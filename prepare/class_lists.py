@@ -15,11 +15,11 @@ classes.yaml label_colors.txt labelmap.txt class_names.txt class_dict.csv _class
 config_v1.2.json config_v2.0.json rs19-config.json class_list.json dataset_meta.json
 """.split()  # files that are taken for the list of the data set that they lie in
 LINE = re.compile(
-    r"""((?P<id>\d+)[\s,]+)?                        # Roboflow
-    ((?P<first>\d+[\s,]+\d+[\s,]+\d+)[\s,]+)?    # CamVid
-    (?P<name>[^\d\s:,][^:,]{0,60}?)              # labelme has nothing else
-    (\s*[:,]\s*(?P<last>\d+,\s*\d+,\s*\d+))?    # CVAT, Kaggle
-    :*""",
+    r"""((?P<id>\d+)[\s,]+)?                              # Roboflow
+    ((?P<camvid>\d+[\s,]+\d+[\s,]+\d+)[\s,]+)?
+    (?P<name>[^\d\s:,][^:,]{0,60}?)                    # labelme has nothing else
+    (:(?P<cvat>\d+,\s*\d+,\s*\d+)?:[^:]*:[^:]*)?       # and parts, and actions
+    (\s*,\s*(?P<kaggle>\d+\s*,\s*\d+\s*,\s*\d+))?""",
     re.VERBOSE,
 )
 Row = tuple[str, int | None, tuple | None]  # name, id or its place in the list, colour or any
@@ -71,7 +71,8 @@ def _read_lines(text: str) -> list[Row]:
             raise ValueError(
                 f"a line is `128 64 128 road` or `road:128,64,128::`, not `{line[:60]}`"
             )
-        color = tuple(map(int, re.findall(r"\d+", row["first"] or row["last"] or "")))
+        color = row["camvid"] or row["cvat"] or row["kaggle"] or ""
+        color = tuple(map(int, re.findall(r"\d+", color)))
         rows.append((row["name"], int(row["id"]) if row["id"] else None, color or None))
     if len({color is None for _, _, color in rows}) > 1:
         raise ValueError("some of its classes have a colour and some have none")

@@ -194,7 +194,7 @@ ROAD, SKY = (128, 64, 128), (70, 130, 180)
 LABEL = {"name": "road", "color": ROAD, "evaluate": True, "readable": "Road"}
 LISTS = {
     "label_colors.txt": "128 64 128\troad\n70 130 180\t\tsky\n0 0 0 Void\n",
-    "labelmap.txt": "# label:color_rgb:parts:actions\nroad:128,64,128::\nsky:70,130,180::\n",
+    "labelmap.txt": "# label:color_rgb:parts:actions\nroad:128,64,128::\nsky:70,130,180:a,b:\n",
     "class_names.txt": "road\nsky\n",
     "labels.txt": "__ignore__\nroad\nsky\n",
     "class_dict.csv": "name,r,g,b\nroad,128,64,128\nsky,70,130,180\n",
@@ -236,6 +236,7 @@ def test_a_list_beside_the_masks_is_found_and_two_that_differ_are_refused(tmp_pa
     [
         ("a.txt", "128 64 road"),
         ("a.txt", "road:128,64,128::\nsky\n"),
+        ("a.txt", "road:128,64\nsky:1,2"),
         ("a.csv", "x,y\n1,2\n"),
         ("a.csv", "road,128,64,128\nsky,1,2,3\n"),
         ("a.csv", "name,id,r,g,b\nroad,7,128,64,128\n"),
