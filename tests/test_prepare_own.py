@@ -293,6 +293,13 @@ def test_streets_as_they_are_drawn_and_photographed_look_like_streets(data, requ
     assert not look_like_streets([each.T for each in masks], ids)
 
 
+def test_streets_have_connected_areas_and_nothing_but_their_sides_above():
+    ids = {i: i for i in range(34)}
+    assert look_like_streets([street(STREET)], ids)
+    assert not look_like_streets([street([26, 26, 23, 23, 11, 21, 8, 8, 7, 7])], ids)
+    assert not look_like_streets([np.repeat([[23, 11] * 8, [7, 21] * 8], 10, 0)], ids)
+
+
 @pytest.mark.parametrize(("value", "listed"), [(255, 1), (128, 1), (2, 7)])
 def test_a_class_without_a_pixel_beside_a_large_unknown_value_is_asked_about(
     tmp_path, value, listed
