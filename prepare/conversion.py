@@ -5,7 +5,7 @@ import os
 import re
 import zlib
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from functools import partial
 from pathlib import Path
 from typing import NamedTuple
@@ -66,7 +66,7 @@ def plan(pairs: list[Pair], splits: list[str], dst: Path) -> tuple[list[Item], l
 
     Raises ValueError where two pairs would become one file, or an image was in another split.
     """
-    items, taken, stems, notes = [], {}, {split: set() for split in splits}, []
+    items, taken, sources, notes = [], {}, {}, []
     for pair, split in zip(pairs, splits, strict=True):
         name = target_name(pair.folders, pair.stem)
         image = dst / "leftImg8bit" / split / f"{name}{IMAGE}"
@@ -74,18 +74,27 @@ def plan(pairs: list[Pair], splits: list[str], dst: Path) -> tuple[list[Item], l
             raise ValueError(f"{other.image} and {pair.image} would both be {image}: rename one")
         labels = dst / "gtFine" / split / f"{name}_gtFine_labelIds.png"
         items.append(Item(pair, split, image, labels))
-        stems[split].add(name)
-    for split, planned in stems.items():
+        sources.setdefault(name, []).append(pair.image)
+    planned = {item.image for item in items}
+    for split in sorted({*SPLITS.values()}):
         folder = dst / "leftImg8bit" / split
-        old = list_split(folder, IMAGE).stems - planned
-        if moved := sorted(old & set().union(*stems.values())):
+        stems = sorted(list_split(folder, IMAGE).stems)
+        old = {stem: path for stem in stems if (path := folder / f"{stem}{IMAGE}") not in planned}
+        moved = [stem for stem in old if _is_of(old[stem], sources.get(stem, ()))]
+        if moved:
             raise ValueError(
                 f"{len(moved):,} images were converted before to {folder}, such as {moved[0]}, and "
                 "belong to another split now: choose a new directory"
             )
-        if old:
+        if old and split in splits:
             notes.append(f"note: {len(old)} images in {folder} have no source now: {min(old)}")
     return items, notes
+
+
+def _is_of(made: Path, sources: Iterable[Path]) -> bool:
+    """Whether an image of a data set was made of one of these, which has not changed since."""
+    alike = [each for each in sources if each.stat().st_mtime_ns == made.stat().st_mtime_ns]
+    return any(made.read_bytes() == as_png(each) for each in alike)
 
 
 def check_all(items: list[Item], form: Form, is_said: bool) -> list[Counter]:

@@ -581,6 +581,28 @@ def test_a_mask_that_was_replaced_is_converted_again_also_by_an_older_file(tmp_p
     assert "1 images in" in said and "have no source now: own/own_000000_a1\n" in said
 
 
+def test_an_image_that_moved_to_a_split_converted_alone_is_refused_others_of_its_name_are_not(
+    tmp_path,
+):
+    for split in ("train", "val"):
+        images, masks = flat(tmp_path / split)  # a0, a1, ... in both, which are other pictures
+        (tmp_path / "tree" / split).mkdir(parents=True)
+        images.rename(tmp_path / "tree" / split / "images")
+        masks.rename(tmp_path / "tree" / split / "masks")
+
+    def call(split: str) -> None:
+        folder = tmp_path / "tree" / split
+        prepare(folder / "images", folder / "masks", tmp_path / "out")
+
+    call("train")
+    call("val")
+    for kind in ("images", "masks"):
+        train, val = (tmp_path / "tree" / split / kind / "a0.png" for split in ("train", "val"))
+        train.replace(val)
+    with pytest.raises(ValueError, match="1 images were converted before to .*train"):
+        call("val")
+
+
 # What is refused, before anything is written
 
 
@@ -703,11 +725,7 @@ def test_a_destination_with_other_data_is_refused(tmp_path):
         (masks / "out", {}, "which is only read"),
         (dst, {"labels": "ids"}, "was made with --labels train-ids: choose a new directory"),
         (dst, {"nearest": True}, "was made with --labels train-ids: choose a new directory"),
-        (
-            dst,
-            {"val": str(val)},
-            "2 images were converted before to .*val.* belong to another split",
-        ),
+        (dst, {"val": str(val)}, "converted before to .* belong to another split"),
         (dst, {"classes": classes}, "c.yaml differs from the classes of"),
     ):
         with pytest.raises(ValueError, match=message):
