@@ -24,8 +24,8 @@ def fence(canvas: Canvas, rng: Generator, ends: list[Spot], railing: bool = Fals
     tall = rng.uniform(0.8, 1.2) if railing else rng.uniform(0.7, 2.4)
     colour = tint(rng, pick(rng, FENCES), 30)
     material = BARS if railing or rng.random() < 0.7 else PLAIN
-    canvas.upright(ends, 0, tall, colour, material=material, lit=lit)
-    canvas.upright(ends, tall - rng.uniform(0.04, 0.12), tall, shade(colour, 0.9), lit=lit)
+    canvas.upright(ends, (0, tall), colour, material=material, lit=lit)
+    canvas.upright(ends, (tall - rng.uniform(0.04, 0.12), tall), shade(colour, 0.9), lit=lit)
     if material == PLAIN:
         canvas.cast([(x, max(z, 3)) for x, z in ends], tall)
 
@@ -33,8 +33,8 @@ def fence(canvas: Canvas, rng: Generator, ends: list[Spot], railing: bool = Fals
 def _wall(canvas: Canvas, rng: Generator, ends: list[Spot]) -> None:
     canvas.label, canvas.on, lit = WALL, canvas.plane(ends), rng.random()
     tall, colour = rng.uniform(0.6, 2.8), tint(rng, pick(rng, WALLS), 30)
-    canvas.upright(ends, 0, tall, colour, material=BRICK, lit=lit)
-    canvas.upright(ends, tall - 0.12, tall, shade(colour, 1.2), lit=lit)
+    canvas.upright(ends, (0, tall), colour, material=BRICK, lit=lit)
+    canvas.upright(ends, (tall - 0.12, tall), shade(colour, 1.2), lit=lit)
     canvas.cast([(x, max(z, 3)) for x, z in ends], tall)
 
 

@@ -6,8 +6,9 @@ import math
 
 from numpy.random import Generator
 
-from streets.canvas import Canvas, Point, square
+from streets.canvas import Canvas, Point
 from streets.colours import INK, METALS, PAINTS, PALE, Colour, pick, shade, tint
+from streets.solids import Solid
 
 STATIC, POLE, LIGHT, SIGN = 4, 17, 19, 20
 SIGN_RED, SIGN_WHITE, SIGN_BLUE = (190, 30, 36), (228, 228, 224), (30, 76, 165)
@@ -47,7 +48,7 @@ def lamp(canvas: Canvas, rng: Generator, x: float, z: float, side: int) -> None:
     """Draw a street lamp that leans over the road."""
     canvas.begin(POLE, x, z, 0.1 + 0.8 * rng.random())
     tall, thick = rng.uniform(3.5, 11), rng.uniform(0.045, 0.1)
-    canvas.cast(square(x, z, 0.07), tall)
+    canvas.cast(Solid(canvas, x, z).footprint(0.07, 0.07), tall)
     metal = canvas.number(tint(rng, pick(rng, METALS)))
     canvas.tube([(x, 0, z), (x, 1.0, z)], thick * rng.uniform(1.0, 1.8), metal)
     canvas.tube([(x, 0, z), (x, tall, z)], thick, metal)
@@ -66,7 +67,7 @@ def post(
 ) -> None:
     """Draw a plain post or bollard."""
     canvas.begin(POLE, x, z, 0.1 + 0.8 * rng.random())
-    canvas.cast(square(x, z, 0.05), tall)
+    canvas.cast(Solid(canvas, x, z).footprint(0.05, 0.05), tall)
     paint = tint(rng, pick(rng, METALS))
     canvas.tube([(x, 0, z), (x, tall, z)], radius, paint)
     if tall < 1.5 and rng.random() < 0.4:  # a bollard with a band
@@ -79,9 +80,9 @@ def box(canvas: Canvas, rng: Generator, x: float, z: float) -> None:
     canvas.begin(STATIC, x, z, 0.1 + 0.8 * rng.random())
     wide, tall = rng.uniform(0.2, 0.6), rng.uniform(0.7, 1.5)
     colour = tint(rng, pick(rng, PAINTS + METALS))
-    canvas.cast(square(x, z, wide), tall)
-    canvas.upright([(x - wide, z), (x + wide, z)], 0, tall, colour)
-    canvas.upright([(x - wide, z), (x + wide, z)], tall * 0.9, tall, shade(colour, 1.2))
+    canvas.cast(Solid(canvas, x, z).footprint(wide, wide), tall)
+    canvas.upright([(x - wide, z), (x + wide, z)], (0, tall), colour)
+    canvas.upright([(x - wide, z), (x + wide, z)], (tall * 0.9, tall), shade(colour, 1.2))
 
 
 def sign(canvas: Canvas, rng: Generator, x: float, z: float) -> None:

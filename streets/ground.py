@@ -2,7 +2,7 @@
 
 from numpy.random import Generator
 
-from streets.canvas import ASPHALT, GRASS, GROUND, Canvas
+from streets.canvas import ASPHALT, GRASS, Canvas
 from streets.colours import EARTH, Colour, pick, shade, tint
 from streets.plan import FAR, Plan
 from streets.plants import Flora
@@ -24,7 +24,7 @@ def pave(canvas: Canvas, rng: Generator, plan: Plan) -> None:
     worn = rng.random() ** 2  # how much the paint of the markings is worn away
     paint = (214, 212, 206) if rng.random() < 0.85 else (214, 178, 70)
     paint = tuple(p + (r - p) * worn for p, r in zip(paint, plan.road, strict=True))
-    white = canvas.number(tint(rng, paint, 16), ASPHALT, on=GROUND)
+    white = canvas.number(tint(rng, paint, 16), ASPHALT)
     _lines(canvas, rng, plan, white)
     _signs_on_road(canvas, rng, plan, white)
     for bed in (-0.72, 0.72) if plan.rails is not None else ():
@@ -95,7 +95,7 @@ def _signs_on_road(canvas: Canvas, rng: Generator, plan: Plan, white: int) -> No
             corners = [(x, 0, a), (x, 0, a + 0.5), (x + 1.2, 0, a + 0.5 + slant)]
             canvas.poly([*corners, (x + 1.2, 0, a + slant)], white)
     if rng.random() < 0.3:
-        yellow = canvas.number(tint(rng, (200, 170, 70), 30), ASPHALT, on=GROUND)
+        yellow = canvas.number(tint(rng, (200, 170, 70), 30), ASPHALT)
         for side in (-1, 1):
             for away in (0.25, 0.5):
                 x = side * (plan.kerb[side] - away)

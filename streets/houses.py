@@ -35,7 +35,7 @@ def terrace(canvas: Canvas, rng: Generator, house: House) -> None:
         _roof(canvas, rng, house, colour)
     ends = [(front, near), (front, far)]
     block(canvas, rng, ends, tall, colour, style, lit)
-    canvas.upright(ends, tall - 0.45, tall, shade(colour, pick(rng, (0.75, 1.15))))
+    canvas.upright(ends, (tall - 0.45, tall), shade(colour, pick(rng, (0.75, 1.15))))
     if style.shop > 3 and rng.random() < 0.7:
         _shops(canvas, rng, house, style.shop)
 
@@ -54,7 +54,7 @@ def block(
     canvas.on = canvas.plane(ends, style or draw_style(rng))
     colour = colour or wall_colour(rng)
     lit = rng.random() if lit is None else lit
-    canvas.upright(ends, 0, tall, colour, material=FACADE, lit=lit)
+    canvas.upright(ends, (0, tall), colour, material=FACADE, lit=lit)
 
 
 def wall_colour(rng: Generator) -> Colour:
@@ -94,12 +94,12 @@ def _roof(canvas: Canvas, rng: Generator, house: House, colour: Colour) -> None:
     x, z = ridge, near + (far - near) * rng.random()
     if z > 5 and rng.random() < 0.7:  # a chimney
         top = tall + up + 1.1
-        canvas.upright([(x - 0.5, z), (x + 0.5, z)], top - 1.8, top, shade(colour, 0.7))
+        canvas.upright([(x - 0.5, z), (x + 0.5, z)], (top - 1.8, top), shade(colour, 0.7))
     for i in range(int((far - near) / 5) if rng.random() < 0.5 else 0):
         start = near + 3 + i * 5
         if start > 4:
             ends = [(front + side, start), (front + side, start + 1.3)]
-            canvas.upright(ends, tall + up * 0.3, tall + up * 0.85, (66, 74, 86))
+            canvas.upright(ends, (tall + up * 0.3, tall + up * 0.85), (66, 74, 86))
 
 
 def _shops(canvas: Canvas, rng: Generator, house: House, up: float) -> None:
@@ -112,5 +112,5 @@ def _shops(canvas: Canvas, rng: Generator, house: House, up: float) -> None:
             awning = [(front, up, start), (edge, up - 0.55, start), (edge, up - 0.55, end)]
             canvas.poly([*awning, (front, up, end)], colour)
         elif shown:
-            canvas.upright([(front, start), (front, end)], up - 0.5, up, colour, glow=0.3)
+            canvas.upright([(front, start), (front, end)], (up - 0.5, up), colour, glow=0.3)
         start += 4.2

@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 from numpy.random import Generator
 
-from streets.canvas import Canvas, square
+from streets.canvas import Canvas
 from streets.colours import BLACK, CLOTHES, HAIR, PAINTS, SKIN, TROUSERS, Colour, pick, shade, tint
 from streets.solids import Solid
 
@@ -37,7 +37,7 @@ def person(canvas: Canvas, rng: Generator, x: float, z: float, head: float) -> N
     it = Solid(canvas, x, z, head)
     coat, legs = tint(rng, pick(rng, CLOTHES)), tint(rng, pick(rng, TROUSERS))
     build = Build(size, girth, 0.36 * rng.random() * size)
-    canvas.cast(square(x, z, 0.2), 1.7 * size)
+    canvas.cast(Solid(canvas, x, z).footprint(0.2, 0.2), 1.7 * size)
     _legs(it, rng, build, legs)
     bag = rng.random()
     if bag < 0.15:  # a rucksack, or a child on the arm

@@ -8,8 +8,9 @@ import numpy as np
 from numpy.random import Generator
 from PIL import Image, ImageDraw, ImageFilter
 
-from streets.canvas import LEAVES, TWIGS, Canvas, square
+from streets.canvas import LEAVES, TWIGS, Canvas
 from streets.colours import Colour, pick, shade, tint
+from streets.solids import Solid
 from streets.textures import noise
 
 VEGETATION = 21
@@ -39,7 +40,7 @@ def tree(
     dice = rng.random()
     kind = BARE if dice < flora.bare else CONIFER if dice > 1 - flora.conifers else LEAFY
     if z < 60:
-        canvas.cast(square(x, z, 0.2), tall * 0.5)
+        canvas.cast(Solid(canvas, x, z).footprint(0.2, 0.2), tall * 0.5)
     if canvas.sun and kind != BARE:
         _shade_of_crown(canvas, rng, x, z, tall, wide)
     foot = min(2.8, tall * 0.33) * rng.random() ** (1.5 if kind == CONIFER else 0.4)
@@ -78,7 +79,7 @@ def _shade_of_crown(
         a, b = x + (rng.random() - 0.5) * wide * 0.6, z + (rng.random() - 0.5) * wide * 0.6
         angles = [i * 0.785 for i in range(8)]
         outline = [(a + size * math.cos(angle), b + size * math.sin(angle)) for angle in angles]
-        canvas.darken(outline, dark=210)
+        canvas.shade(canvas.shadow, outline, 210)
 
 
 def _leaves(canvas: Canvas, colour: Colour, lit: float) -> list[int]:

@@ -14,7 +14,7 @@ class Solid:
 
     pi / 2 is to the right. Its own coordinates are (along, up, across), in metres."""
 
-    def __init__(self, canvas: Canvas, x: float, z: float, head: float) -> None:
+    def __init__(self, canvas: Canvas, x: float, z: float, head: float = 0.0) -> None:
         self.canvas, self.x, self.z = canvas, x, z
         self.sin, self.cos = math.sin(head), math.cos(head)
 

@@ -374,7 +374,7 @@ def wall():
     camera = Camera(focal=512, u0=64, v0=32, height=1.5, roll=0.0, bend=0.0)
     canvas = Canvas((128, 64), camera, sun=None, lamps_lit=False)
     canvas.begin(WALL, 0, 10)
-    canvas.upright([(-9, 10), (9, 10)], 0, 9, (250, 20, 20))
+    canvas.upright([(-9, 10), (9, 10)], (0, 9), (250, 20, 20))
     return canvas
 
 
@@ -389,7 +389,7 @@ def photograph(canvas):
 
 def test_one_sees_through_a_fence_and_its_labels_have_no_holes(wall):
     wall.begin(FENCE, 0, 8)
-    wall.upright([(-0.8, 8), (0.8, 8)], 1.2, 1.9, (20, 20, 20), material=BARS)
+    wall.upright([(-0.8, 8), (0.8, 8)], (1.2, 1.9), (20, 20, 20), material=BARS)
     image, labels = photograph(wall)
     rows, columns = np.nonzero(labels == FENCE)
     assert len(rows) == (np.ptp(rows) + 1) * (np.ptp(columns) + 1)
