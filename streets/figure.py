@@ -7,21 +7,20 @@ from collections.abc import Callable
 import numpy as np
 from PIL import Image, ImageDraw
 
-from streets.borders import draw_border, fence
 from streets.canvas import ASPHALT, Camera, Canvas
-from streets.cars import car
 from streets.colours import GREENS
-from streets.cycles import bicycle, motorcycle
 from streets.develop import develop
 from streets.exposure import Response
 from streets.furniture import box, lamp, post, sign, signal
 from streets.ground import ROAD
-from streets.houses import House, terrace
 from streets.light import draw_light
-from streets.people import person
-from streets.plants import Flora, tree
+from streets.lots import Lot, draw_border, draw_fence, house
+from streets.people import bicycle, motorcycle, person
+from streets.plan import Flora
+from streets.plants import tree
 from streets.scene import draw_scene
-from streets.vehicles import bus, tram, truck
+from streets.solids import Solid
+from streets.vehicles import bus, car, tram, truck
 
 SCENES = (0, 1, 3, 7, 8, 10, 11, 16, 17)  # of the default training split
 TILE = (272, 112)  # of an element, width and height in pixels
@@ -41,30 +40,31 @@ SUMMER, WINTER, NORTH = (Flora(GREENS, *shares) for shares in ((0, 0), (1, 0), (
 HEADS = (0.0, 0.5, 1.2, 2.4, math.pi)
 
 
-def _borders(kind: str) -> Callable:
-    def draw(canvas: Canvas, rng: np.random.Generator, x: float, z: float) -> None:
-        ends = [(x - 1.6, z), (x + 1.6, z + 2)]
-        if kind == "railing":
-            fence(canvas, rng, ends, railing=True)
-        else:
-            draw_border(canvas, rng, ends, kind, SUMMER)
-
-    return draw
+def _border(it: Solid, rng: np.random.Generator, kind: str) -> None:
+    ends = [(it.x - 1.6, it.z), (it.x + 1.6, it.z + 2)]
+    if kind == "railing":
+        draw_fence(it.canvas, rng, ends, railing=True)
+    else:
+        draw_border(it.canvas, rng, ends, kind, SUMMER)
 
 
-def _house(canvas: Canvas, rng: np.random.Generator, x: float, z: float) -> None:
-    side = 1 if x > 0 else -1
-    terrace(canvas, rng, House(x - 4 * side, z, z + 12, side, tall=9, lit=0.6))
+def _house(it: Solid, rng: np.random.Generator) -> None:
+    side = 1 if it.x > 0 else -1
+    house(it.canvas, rng, Lot(it.x - 4 * side, it.z, it.z + 12, side, SUMMER), tall=9, lit=0.6)
+
+
+def _tram_or_truck(it: Solid, rng: np.random.Generator) -> None:
+    (tram if it.x < 0 else truck)(it, rng)
 
 
 # what draws it, metres from one to the next, how far away they stand, further arguments of each
 ELEMENTS = {
-    "cars, vans": (car, 4.5, 17, [(head,) for head in HEADS]),
-    "buses": (bus, 8, 30, [(head,) for head in HEADS]),
-    "trams, trucks": (lambda *a: (tram if a[2] < 0 else truck)(*a), 8, 34, [(h,) for h in HEADS]),
-    "people": (person, 1.2, 6.5, [(head,) for head in HEADS]),
-    "bicycles": (bicycle, 2.2, 8, [(head, i % 2 == 0) for i, head in enumerate(HEADS)]),
-    "motorcycles": (motorcycle, 2.2, 8, [(head, i % 2 == 0) for i, head in enumerate(HEADS)]),
+    "cars, vans": (car, 4.5, 17, [()] * 5),
+    "buses": (bus, 8, 30, [()] * 5),
+    "trams, trucks": (_tram_or_truck, 8, 34, [()] * 5),
+    "people": (person, 1.2, 6.5, [()] * 5),
+    "bicycles": (bicycle, 2.2, 8, [(i % 2 == 0,) for i in range(5)]),
+    "motorcycles": (motorcycle, 2.2, 8, [(i % 2 == 0,) for i in range(5)]),
     "signs": (sign, 2.0, 11, [()] * 5),
     "traffic lights": (signal, 3.4, 14, [(side,) for side in (-1, 1, -1, 1, 1)]),
     "lamps": (lamp, 7, 34, [(side,) for side in (-1, 1, -1, 1, 1)]),
@@ -73,11 +73,12 @@ ELEMENTS = {
     "leafy trees": (tree, 7, 34, [(8, 6, SUMMER)] * 5),
     "bare trees": (tree, 7, 34, [(8, 6, WINTER)] * 5),
     "conifers": (tree, 6, 34, [(9, 6, NORTH)] * 5),
-    "fences": (_borders("fence"), 3.6, 13, [()] * 5),
-    "railings": (_borders("railing"), 3.6, 13, [()] * 5),
-    "walls": (_borders("wall"), 3.6, 13, [()] * 5),
+    "fences": (_border, 3.6, 13, [("fence",)] * 5),
+    "railings": (_border, 3.6, 13, [("railing",)] * 5),
+    "walls": (_border, 3.6, 13, [("wall",)] * 5),
     "houses": (_house, 9, 22, [()] * 5),
 }
+TURNED = (car, bus, _tram_or_truck, person, bicycle, motorcycle)
 
 
 def draw_element(draw: Callable, apart: float, away: float, more: list[tuple]) -> np.ndarray:
@@ -88,17 +89,15 @@ def draw_element(draw: Callable, apart: float, away: float, more: list[tuple]) -
     canvas = Canvas(TILE, camera, light.cast, lamps_lit=False)
     canvas.strip((-400, 400), (2, 480), (96, 96, 98), ASPHALT, ROAD)
     for i, arguments in enumerate(more):
-        draw(canvas, rng, (i - 2) * apart, away, *arguments)
+        head = HEADS[i] if draw in TURNED else 0.0
+        draw(Solid(canvas, (i - 2) * apart, away, head), rng, *arguments)
     return develop(canvas, light, CAMERA, rng)[0]
 
 
 def draw_figure() -> Image.Image:
     """Scenes above, and below them each element."""
     size = (TILE[0], TILE[0] // 2)
-    scenes = [
-        draw_scene(np.random.default_rng([0, 0, seed]), size)[0]
-        for seed in (0, 1, 3, 7, 8, 10, 11, 16, 17)
-    ]
+    scenes = [draw_scene(np.random.default_rng([0, 0, seed]), size)[0] for seed in SCENES]
     tiles = []
     for name, element in ELEMENTS.items():
         tile = Image.fromarray(draw_element(*element))

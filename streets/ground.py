@@ -3,9 +3,8 @@
 from numpy.random import Generator
 
 from streets.canvas import ASPHALT, GRASS, Canvas
-from streets.colours import EARTH, Colour, pick, shade, tint
-from streets.plan import FAR, Plan
-from streets.plants import Flora
+from streets.colours import EARTH, Colour, pick, shade, tint, tinted
+from streets.plan import FAR, Flora, Plan
 
 ROAD, SIDEWALK, TERRAIN = 7, 8, 22
 NEARBY = 1.6  # metres; where the ground starts
@@ -44,7 +43,7 @@ def pave(canvas: Canvas, rng: Generator, plan: Plan) -> None:
 
 def turf(rng: Generator, flora: Flora) -> Colour:
     """The colour of open ground: grass as green as the leaves, or soil, straw, gravel."""
-    return tint(rng, pick(rng, flora.greens if rng.random() < 0.5 else EARTH))
+    return tinted(rng, flora.greens if rng.random() < 0.5 else EARTH)
 
 
 def _sidewalk(canvas: Canvas, rng: Generator, plan: Plan, side: int) -> None:

@@ -6,11 +6,19 @@ from numpy.random import Generator
 
 from streets.canvas import ASPHALT, SLABS
 from streets.colours import AUTUMN, EVERGREENS, GREENS, PAVING, WINTER, Colour, pick, shade, tint
-from streets.plants import Flora
 
 Sides = dict[int, float]  # one value for the left side, -1, and one for the right, 1
 
 FAR = 170.0  # metres; where the street ends
+
+
+@dataclass(frozen=True)
+class Flora:
+    """What grows in a street."""
+
+    greens: tuple[Colour, ...]
+    bare: float  # the share of trees without leaves
+    conifers: float
 
 
 @dataclass(frozen=True)

@@ -10,15 +10,16 @@ from numpy.random import Generator
 from PIL import Image
 
 from streets.canvas import Camera, Canvas
-from streets.colours import PAINTS, pick, shade, tint
+from streets.colours import PAINTS, shade, tinted
 from streets.develop import develop
 from streets.exposure import draw_response
+from streets.furniture import furnish
 from streets.ground import pave
 from streets.light import draw_light
 from streets.lots import add_lots, hang_wires, skyline
 from streets.plan import draw_plan
-from streets.things import Things
-from streets.traffic import add_traffic, furnish
+from streets.solids import Things
+from streets.vehicles import add_traffic
 
 OWN_VEHICLE = 1  # the label id of the camera car, which the benchmark ignores
 
@@ -69,7 +70,7 @@ def bonnet(canvas: Canvas, rng: Generator) -> None:
     """Paint the bonnet of the camera car."""
     canvas.begin(OWN_VEHICLE, 0, 2, 0.6)
     width, height = canvas.image.size
-    colour, top = tint(rng, pick(rng, PAINTS)), height * (0.93 + 0.04 * rng.random())
+    colour, top = tinted(rng, PAINTS), height * (0.93 + 0.04 * rng.random())
     middle = width * (0.45 + 0.1 * rng.random())
     for factor, down in ((0.9, 0), (1.1, 0.012 * height)):
         edge = [
