@@ -9,14 +9,12 @@ from PIL import Image, ImageDraw
 
 from streets.canvas import ASPHALT, Camera, Canvas
 from streets.colours import GREENS
-from streets.develop import develop
-from streets.exposure import Response
+from streets.develop import Response, develop
 from streets.furniture import box, lamp, post, sign, signal
 from streets.ground import ROAD
-from streets.light import draw_light
 from streets.lots import Lot, draw_border, draw_fence, house
 from streets.people import bicycle, motorcycle, person
-from streets.plan import Flora
+from streets.plan import Flora, Light
 from streets.plants import tree
 from streets.scene import draw_scene
 from streets.solids import Solid
@@ -24,18 +22,6 @@ from streets.vehicles import bus, car, tram, truck
 
 SCENES = (0, 1, 3, 7, 8, 10, 11, 16, 17)  # of the default training split
 TILE = (272, 112)  # of an element, width and height in pixels
-CAMERA = Response(
-    bright=0.42,
-    white=np.ones((3, 1, 1), np.float32),
-    contrast=1.2,
-    saturation=0.9,
-    veil=0.0,
-    vignette=0.0,
-    grain=0.5,
-    blur=0.0,
-    shake=1,
-    quality=0,
-)
 SUMMER, WINTER, NORTH = (Flora(GREENS, *shares) for shares in ((0, 0), (1, 0), (0, 1)))
 HEADS = (0.0, 0.5, 1.2, 2.4, math.pi)
 
@@ -83,7 +69,7 @@ TURNED = (car, bus, _tram_or_truck, person, bicycle, motorcycle)
 
 def draw_element(draw: Callable, apart: float, away: float, more: list[tuple]) -> np.ndarray:
     """Five of a kind on a road by day, uint8 [H, W, 3]."""
-    rng, light = np.random.default_rng(7), draw_light(np.random.default_rng(3))
+    rng, light = np.random.default_rng(7), Light(np.random.default_rng(3))
     width, height = TILE
     camera = Camera(focal=width, u0=width / 2, v0=height * 0.45, height=1.6, roll=0.0, bend=0.0)
     canvas = Canvas(TILE, camera, light.cast, lamps_lit=False)
@@ -91,7 +77,7 @@ def draw_element(draw: Callable, apart: float, away: float, more: list[tuple]) -
     for i, arguments in enumerate(more):
         head = HEADS[i] if draw in TURNED else 0.0
         draw(Solid(canvas, (i - 2) * apart, away, head), rng, *arguments)
-    return develop(canvas, light, CAMERA, rng)[0]
+    return develop(canvas, light, Response(np.random.default_rng(2), 0), rng)[0]
 
 
 def draw_figure() -> Image.Image:

@@ -9,15 +9,13 @@ import numpy as np
 from numpy.random import Generator
 from PIL import Image
 
-from streets.canvas import Camera, Canvas
+from streets.canvas import Canvas
 from streets.colours import PAINTS, shade, tinted
-from streets.develop import develop
-from streets.exposure import draw_response
+from streets.develop import Response, develop
 from streets.furniture import furnish
 from streets.ground import pave
-from streets.light import draw_light
 from streets.lots import add_lots, hang_wires, skyline
-from streets.plan import draw_plan
+from streets.plan import Light, Plan, draw_camera
 from streets.solids import Things
 from streets.vehicles import add_traffic
 
@@ -32,10 +30,10 @@ def draw_scene(
     rng: the only source of chance; size: (width, height) in pixels.
     Returns the image, uint8 [H, W, 3], and the fine and the coarse labels, both uint8 [H, W] of
     Cityscapes ids."""
-    light, camera = draw_light(rng), draw_camera(rng, size)
+    light, camera = Light(rng), draw_camera(rng, size)
     lamps_lit = rng.random() < 0.2 + light.night
     canvas = Canvas(size, camera, light.cast, lamps_lit)
-    plan, things = draw_plan(rng), Things(canvas, rng)
+    plan, things = Plan(rng), Things(canvas, rng)
     pave(canvas, rng, plan)
     skyline(canvas, rng, plan)
     for side in (-1, 1):
@@ -46,24 +44,10 @@ def draw_scene(
     hang_wires(canvas, rng, plan)
     if rng.random() < 0.2:
         bonnet(canvas, rng)
-    image, labels = develop(canvas, light, draw_response(rng, light.night), rng)
+    image, labels = develop(canvas, light, Response(rng, light.night), rng)
     if rng.random() < 0.5:  # where one drives on the left
         image, labels = image[:, ::-1], labels[:, ::-1]
     return image, labels, coarsen(labels)
-
-
-def draw_camera(rng: Generator, size: tuple[int, int]) -> Camera:
-    """A camera at random: its lens, where it stands and where it looks."""
-    width, height = size
-    straight, aside = rng.random() < 0.4, 0.16 if rng.random() < 0.7 else 0.6
-    return Camera(
-        focal=width * rng.uniform(0.55, 1.25),
-        u0=width * (0.5 + aside * (rng.random() - 0.5)),
-        v0=height * rng.uniform(0.36, 0.60),
-        height=rng.uniform(1.1, 1.9),
-        roll=0.0 if rng.random() < 0.5 else rng.uniform(-0.035, 0.035),
-        bend=0.0 if straight else rng.uniform(-0.004, 0.004),
-    )
 
 
 def bonnet(canvas: Canvas, rng: Generator) -> None:

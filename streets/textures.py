@@ -10,7 +10,7 @@ import numpy as np
 from numpy.random import Generator
 
 from streets.canvas import ASPHALT, BARS, BRICK, GLASS, GLOSS, GRASS, LEAVES, PLAIN, SLABS, TWIGS
-from streets.light import Light
+from streets.plan import Light
 
 
 class Facade(NamedTuple):
