@@ -16,13 +16,12 @@ from PIL import Image
 
 from prepare.streets import main
 from streets import draw_tree, ensure_streets, scene_paths, tree
-from streets.borders import FENCE, WALL
 from streets.canvas import BARS, Camera, Canvas
-from streets.develop import develop
-from streets.exposure import draw_response
-from streets.light import draw_light
+from streets.develop import Response, develop
+from streets.lots import FENCE, WALL
+from streets.plan import Light
 from streets.scene import draw_scene
-from streets.things import far_to_near
+from streets.solids import far_to_near
 
 REPOSITORY = Path(__file__).parents[1]
 COMMAND = [sys.executable, "-m", "prepare.streets"]
@@ -381,8 +380,8 @@ def wall():
 def photograph(canvas):
     """The image and the labels of a canvas, in the same light each time."""
     light, response = (
-        draw_light(np.random.default_rng(2)),
-        draw_response(np.random.default_rng(2), 0),
+        Light(np.random.default_rng(2)),
+        Response(np.random.default_rng(2), 0),
     )
     return develop(canvas, light, response, np.random.default_rng(0))
 
