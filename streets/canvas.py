@@ -111,9 +111,6 @@ class Canvas:
         """float32 [numbers, 8]: red, green, blue, label, plane, material, lit, glow."""
         return np.frombuffer(self._paints, np.float32).reshape(-1, PAINT)
 
-    def _has_holes(self, number: int) -> bool:
-        return self._paints[number * PAINT + 5] >= BARS
-
     def project(self, points: Iterable[Point]) -> list[tuple[float, float]]:
         """(u, v) of points, in pixels of the canvas, which has two for each of the image."""
         camera, flat = self.camera, []
@@ -140,36 +137,28 @@ class Canvas:
         """Paint the polygon through points.  kind: further arguments of `number`."""
         number, corners = self.number(paint, **kind), self.project(points)
         if self._has_holes(number):
-            self._remember(corners)
+            us, vs = zip(*corners, strict=True)
+            left, top = max(int(min(us)), 0), max(int(min(vs)), 0)
+            right = min(int(max(us)) + 2, self.image.width)
+            bottom = min(int(max(vs)) + 2, self.image.height)
+            if left < right and top < bottom:
+                mask = Image.new("L", (right - left, bottom - top))
+                ImageDraw.Draw(mask).polygon([(u - left, v - top) for u, v in corners], fill=255)
+                self._keep((left, top, right, bottom), mask)
         self.pen.polygon(corners, fill=number)
 
-    def _remember(self, corners: Sequence[tuple[float, float]]) -> None:
-        """Keep what is on the canvas inside of a polygon: a material with holes will hide it."""
-        us, vs = zip(*corners, strict=True)
-        left, top = max(int(min(us)), 0), max(int(min(vs)), 0)
-        right = min(int(max(us)) + 2, self.image.width)
-        bottom = min(int(max(vs)) + 2, self.image.height)
-        if left < right and top < bottom:
-            mask = Image.new("L", (right - left, bottom - top))
-            ImageDraw.Draw(mask).polygon([(u - left, v - top) for u, v in corners], fill=255)
-            self.behind.paste(self.image.crop((left, top, right, bottom)), (left, top), mask)
+    def _has_holes(self, number: int) -> bool:
+        return self._paints[number * PAINT + 5] >= BARS
+
+    def _keep(self, box: tuple[int, int, int, int], mask: Image.Image) -> None:
+        """Keep what a material with holes is about to hide: in a box, where a mask says so."""
+        self.behind.paste(self.image.crop(box), box[:2], mask)
 
     def upright(self, ends: Sequence[Spot], up: Span, paint: Paint, **kind) -> None:
         """Paint an upright rectangle between two spots."""
         (xa, za), (xb, zb), (bottom, top) = *ends, up
         corners = [(xa, bottom, za), (xa, top, za), (xb, top, zb), (xb, bottom, zb)]
         self.poly(corners, paint, **kind)
-
-    def tube(self, points: Sequence[Point], radius: float, paint: Paint, **kind) -> None:
-        """Paint a round bar of `radius` metres through points."""
-        width = max(1, round(2 * radius * self.scale(points[0][2])))
-        self.pen.line(self.project(points), fill=self.number(paint, **kind), width=width)
-
-    def ball(self, at: Point, wide: float, tall: float, paint: Paint, **kind) -> None:
-        """Paint an ellipse that faces the camera, of half axes `wide` and `tall` in metres."""
-        ((u, v),), scale = self.project([at]), self.scale(at[2])
-        box = (u - wide * scale, v - tall * scale, u + wide * scale, v + tall * scale)
-        self.pen.ellipse(box, fill=self.number(paint, **kind))
 
     def stamp(
         self, levels: Image.Image, numbers: Sequence[int], at: Point, wide: float, tall: float
@@ -191,7 +180,7 @@ class Canvas:
         painted = np.take(np.array([0, *numbers], np.int32), np.asarray(piece))
         mask = piece.point(OPAQUE)
         if self._has_holes(numbers[-1]):
-            self.behind.paste(self.image.crop((u0, v0, u1, v1)), (u0, v0), mask)
+            self._keep((u0, v0, u1, v1), mask)
         self.image.paste(Image.fromarray(painted), (u0, v0), mask)
 
     def strip(

@@ -1,7 +1,6 @@
 """People on foot, and bicycles and motorcycles: ridden, or left on the sidewalk."""
 
 from collections.abc import Sequence
-from typing import NamedTuple
 
 from numpy.random import Generator
 
@@ -32,17 +31,32 @@ def person(it: Solid, rng: Generator) -> None:
     it.begin(PERSON, rng.uniform(0.2, 0.8))
     size = rng.uniform(0.92, 1.08) if rng.random() > 0.1 else rng.uniform(0.55, 0.8)
     girth = rng.uniform(0.85, 1.3) * size  # 1 is an adult of 1.75 m
-    facing = Solid(it.canvas, it.x, it.z)  # what is drawn as seen from any side
-    coat, legs = tinted(rng, CLOTHES), tinted(rng, TROUSERS)
+    coat, trousers = tinted(rng, CLOTHES), tinted(rng, TROUSERS)
     stride = 0.36 * rng.random() * size  # from the middle to a foot
+    facing = Solid(it.canvas, it.x, it.z)  # has what looks the same from any side
     facing.cast(0.2, 0.2, 1.7 * size)
-    _legs(it, rng, size, girth, stride, legs)
+    thick, shin = rng.uniform(0.06, 0.09) * girth, shade(trousers, rng.uniform(0.8, 1.0))
+    if rng.random() < 0.12:  # a skirt
+        shin = tinted(rng, SKIN)
+    for side in (-1, 1):
+        step, apart, factor = side * stride, side * rng.uniform(0.05, 0.1), 1 + 0.1 * side
+        knee = (step * 0.6, 0.47 * size, apart)
+        it.bar([(0, 0.88 * size, apart), knee], thick * 1.15, shade(trousers, factor))
+        it.bar([knee, (step, 0.05, apart)], thick * 0.85, shade(shin, factor))
+        it.ball((step + 0.05, 0.04, apart), 0.1, 0.05, BLACK)
     bag = rng.random()
     if bag < 0.15:  # a rucksack, or a child on the arm
         it.ball((-0.16, 1.2 * size, 0), 0.19 * size, 0.26 * size, tinted(rng, CLOTHES))
-    _arms(it, rng, size, girth, stride, shade(coat, rng.uniform(0.7, 1.0)))
-    _torso(facing, rng, size, girth, coat)
-    _head(facing, rng, size, shows_face=abs(it.head) > 1.2)
+    sleeve, bent, skin = shade(coat, rng.uniform(0.7, 1.0)), rng.random() < 0.3, tinted(rng, SKIN)
+    for side in (-1, 1):
+        elbow = (-side * stride * 0.5, 1.1 * size, side * 0.25 * girth)
+        hand = (-side * stride * 0.6 + 0.08, 0.85 * size, side * 0.24 * girth)
+        if bent:
+            hand = (0.25, rng.uniform(1.0, 1.4) * size, side * 0.12 * girth)
+        it.bar([(0, 1.38 * size, side * 0.2 * girth), elbow, hand], 0.052 * girth, sleeve)
+        it.ball(hand, 0.05 * size, 0.06 * size, skin)
+    _draw_torso(facing, rng, size, girth, coat)
+    _draw_head(facing, rng, size, shows_face=abs(it.head) > 1.2)
     if 0.15 < bag < 0.35:  # carried in a hand
         side, colour = pick(rng, (-1, 1)), tinted(rng, CLOTHES)
         low, tall = rng.uniform(0.35, 0.6), rng.uniform(0.15, 0.4)
@@ -54,37 +68,7 @@ def person(it: Solid, rng: Generator) -> None:
         facing.face(roof, tinted(rng, PAINTS))
 
 
-def _legs(
-    it: Solid, rng: Generator, size: float, girth: float, stride: float, colour: Colour
-) -> None:
-    """Draw legs in trousers, or below a skirt."""
-    thick, shin = rng.uniform(0.06, 0.09) * girth, shade(colour, rng.uniform(0.8, 1.0))
-    if rng.random() < 0.12:
-        shin = tinted(rng, SKIN)
-    for side in (-1, 1):
-        step, apart = side * stride, side * rng.uniform(0.05, 0.1)
-        knee = (step * 0.6, 0.47 * size, apart)
-        it.bar([(0, 0.88 * size, apart), knee], thick * 1.15, shade(colour, 1 + 0.1 * side))
-        it.bar([knee, (step, 0.05, apart)], thick * 0.85, shade(shin, 1 + 0.1 * side))
-        it.ball((step + 0.05, 0.04, apart), 0.1, 0.05, BLACK)
-
-
-def _arms(
-    it: Solid, rng: Generator, size: float, girth: float, stride: float, colour: Colour
-) -> None:
-    """Draw arms that swing, hang or are bent."""
-    bent, skin = rng.random() < 0.3, tinted(rng, SKIN)
-    for side in (-1, 1):
-        step = -side * stride
-        elbow = (step * 0.5, 1.1 * size, side * 0.25 * girth)
-        hand = (step * 0.6 + 0.08, 0.85 * size, side * 0.24 * girth)
-        if bent:
-            hand = (0.25, rng.uniform(1.0, 1.4) * size, side * 0.12 * girth)
-        it.bar([(0, 1.38 * size, side * 0.2 * girth), elbow, hand], 0.052 * girth, colour)
-        it.ball(hand, 0.05 * size, 0.06 * size, skin)
-
-
-def _torso(facing: Solid, rng: Generator, size: float, girth: float, coat: Colour) -> None:
+def _draw_torso(facing: Solid, rng: Generator, size: float, girth: float, coat: Colour) -> None:
     """Draw a jacket, a shirt, a long coat or a dress."""
 
     def draw_cloth(outline: Sequence[tuple[float, float]], colour: Colour) -> None:
@@ -105,7 +89,7 @@ def _torso(facing: Solid, rng: Generator, size: float, girth: float, coat: Colou
         draw_cloth(stripe, tinted(rng, CLOTHES + VESTS))
 
 
-def _head(facing: Solid, rng: Generator, size: float, shows_face: bool) -> None:
+def _draw_head(facing: Solid, rng: Generator, size: float, shows_face: bool) -> None:
     """Draw a head with hair, a cap or a hood."""
     w, up = rng.uniform(-0.04, 0.04), 1.62 * size
     hair, skin = tinted(rng, HAIR), tinted(rng, SKIN)
@@ -118,16 +102,9 @@ def _head(facing: Solid, rng: Generator, size: float, shows_face: bool) -> None:
         facing.ball((0, up - 0.015 * size, w), 0.085 * size, 0.105 * size, skin)
 
 
-class Seat(NamedTuple):
-    """Where a rider sits: along, up and, of hands and feet, across to each side; in metres."""
-
-    hips: tuple[float, float]
-    hands: Point
-    feet: Point
-
-
-BICYCLE_SEAT = Seat((-0.22, 1.0), (0.34, 1.06, 0.26), (-0.05, 0.22, 0.13))
-MOTORCYCLE_SEAT = Seat((-0.25, 0.95), (0.42, 1.08, 0.34), (0.0, 0.3, 0.24))
+# Where a rider sits: hips, hands and feet; along, up and, of hands and feet, across to each side.
+BICYCLE_SEAT = (-0.22, 1.0), (0.34, 1.06, 0.26), (-0.05, 0.22, 0.13)
+MOTORCYCLE_SEAT = (-0.25, 0.95), (0.42, 1.08, 0.34), (0.0, 0.3, 0.24)
 
 
 def bicycle(it: Solid, rng: Generator, ridden: bool = True) -> None:
@@ -146,7 +123,7 @@ def bicycle(it: Solid, rng: Generator, ridden: bool = True) -> None:
     if rng.random() < 0.4:  # a basket
         it.rect(-0.6, (0.55, 0.85), (-0.18, 0.18), tinted(rng, PAINTS))
     if ridden:
-        _rider(it, rng, BICYCLE_SEAT, helmet=rng.random() < 0.5)
+        _draw_rider(it, rng, *BICYCLE_SEAT, helmet=rng.random() < 0.5)
 
 
 def motorcycle(it: Solid, rng: Generator, ridden: bool = True) -> None:
@@ -157,17 +134,10 @@ def motorcycle(it: Solid, rng: Generator, ridden: bool = True) -> None:
     for along in (-0.72, 0.72):
         _draw_wheel(it, along, 0.3, 0.07)
         it.bar([(along, 0, 0), (along, 0.6, 0)], 0.09, TYRE)
-    body = [
-        (-0.5, 0.25, 0.16, (44, 44, 44)),
-        (-0.95, 0.75, 0.15, paint),
-        (-0.8, 0.88, 0.18, (36, 34, 34)),
-        (0.05, 0.82, 0.2, paint),
-        (0.2, 0.98, 0.22, paint),
-        (0.62, 0.98, 0.2, paint),
-        (0.75, 0.6, 0.2, (50, 50, 50)),
-        (0.4, 0.25, 0.18, None),
-    ]
-    it.extrude(body, paint)
+    black, seat, engine = (44, 44, 44), (36, 34, 34), (50, 50, 50)
+    body = [(-0.5, 0.25, 0.16, black), (-0.95, 0.75, 0.15, paint), (-0.8, 0.88, 0.18, seat)]
+    body += [(0.05, 0.82, 0.2, paint), (0.2, 0.98, 0.22, paint), (0.62, 0.98, 0.2, paint)]
+    it.extrude([*body, (0.75, 0.6, 0.2, engine), (0.4, 0.25, 0.18, None)], paint)
     it.bar([(0.7, 0.32, 0), (0.45, 1.1, 0)], 0.05, CHROME)
     it.bar([(0.42, 1.1, -0.38), (0.42, 1.1, 0.38)], 0.04, SOOT)
     for side in (-1, 1):
@@ -175,7 +145,7 @@ def motorcycle(it: Solid, rng: Generator, ridden: bool = True) -> None:
     along, lamp = (-0.97, (210, 30, 26)) if it.cos > 0 else (0.8, (250, 244, 220))
     it.rect(along, (0.68, 0.84), (-0.12, 0.12), lamp, glow=0.8)
     if ridden:
-        _rider(it, rng, MOTORCYCLE_SEAT, helmet=True)
+        _draw_rider(it, rng, *MOTORCYCLE_SEAT, helmet=True)
 
 
 def parked_cycle(it: Solid, rng: Generator) -> None:
@@ -192,12 +162,14 @@ def _draw_wheel(it: Solid, along: float, radius: float, tyre: float) -> None:
     it.bar([*rim, rim[0]], tyre, TYRE)
 
 
-def _rider(it: Solid, rng: Generator, seat: Seat, helmet: bool) -> None:
+def _draw_rider(
+    it: Solid, rng: Generator, hips: tuple[float, float], hands: Point, feet: Point, helmet: bool
+) -> None:
     """Draw somebody who rides the cycle `it`."""
     it.canvas.label = RIDER
     coat, legs = tinted(rng, CLOTHES), tinted(rng, TROUSERS)
     girth = rng.uniform(0.85, 1.25)
-    (along, up), hands, feet = seat
+    along, up = hips
     neck = (along + rng.uniform(0.12, 0.36), up + rng.uniform(0.5, 0.6))
     lifts = (0.22, 0.0) if rng.random() < 0.5 else (0.05, 0.18)
     for side, lift in zip((-1, 1), lifts, strict=True):

@@ -7,7 +7,7 @@ to near.
 
 import numpy as np
 from numpy.random import Generator
-from PIL import Image
+from PIL import Image, ImageFilter
 
 from streets.canvas import Canvas
 from streets.colours import PAINTS, shade, tinted
@@ -43,26 +43,26 @@ def draw_scene(
     things.paint()
     hang_wires(canvas, rng, plan)
     if rng.random() < 0.2:
-        bonnet(canvas, rng)
+        draw_bonnet(canvas, rng)
     image, labels = develop(canvas, light, Response(rng, light.night), rng)
     if rng.random() < 0.5:  # where one drives on the left
         image, labels = image[:, ::-1], labels[:, ::-1]
     return image, labels, coarsen(labels)
 
 
-def bonnet(canvas: Canvas, rng: Generator) -> None:
+def draw_bonnet(canvas: Canvas, rng: Generator) -> None:
     """Paint the bonnet of the camera car."""
     canvas.begin(OWN_VEHICLE, 0, 2, 0.6)
     width, height = canvas.image.size
     colour, top = tinted(rng, PAINTS), height * (0.93 + 0.04 * rng.random())
     middle = width * (0.45 + 0.1 * rng.random())
-    for factor, down in ((0.9, 0), (1.1, 0.012 * height)):
+    for factor, start in ((0.9, top), (1.1, top + 0.012 * height)):
         edge = [
-            (middle + width * 0.62 * a, top + down + height * 0.09 * abs(a) ** 2.5)
+            (middle + width * 0.62 * a, start + height * 0.09 * abs(a) ** 2.5)
             for a in np.linspace(-1, 1, 25).tolist()
         ]
-        corners = [(width, height + 9), (0, height + 9)]
-        canvas.pen.polygon(edge + corners, fill=canvas.number(shade(colour, factor)))
+        corners = [*edge, (width, height + 9), (0, height + 9)]
+        canvas.pen.polygon(corners, fill=canvas.number(shade(colour, factor)))
 
 
 def coarsen(labels: np.ndarray) -> np.ndarray:
@@ -73,15 +73,10 @@ def coarsen(labels: np.ndarray) -> np.ndarray:
     cell = max(2, height // 64)
     grid = np.pad(labels, ((0, -height % cell), (0, -width % cell)), mode="edge")
     rows, columns = grid.shape[0] // cell, grid.shape[1] // cell
-    cells = grid.reshape(rows, cell, columns, cell).swapaxes(1, 2).reshape(rows, columns, -1)
-    mark = cells[..., 0]
-    keep = (cells == mark[..., None]).all(axis=2)
-    for axis, step in ((0, 1), (0, -1), (1, 1), (1, -1)):  # away from the border, one cell
-        near, same = np.roll(mark, step, axis), np.roll(keep, step, axis)
-        edge = [slice(None)] * 2
-        edge[axis] = 0 if step == 1 else -1
-        same[tuple(edge)], near[tuple(edge)] = keep[tuple(edge)], mark[tuple(edge)]
-        keep = keep & same & (near == mark)
+    cells = grid.reshape(rows, cell, columns, cell)
+    low, high = (Image.fromarray(extreme(cells, axis=(1, 3))) for extreme in (np.min, np.max))
+    # whether a cell and those around it are all of one object
+    keep = np.equal(low.filter(ImageFilter.MinFilter(3)), high.filter(ImageFilter.MaxFilter(3)))
     size = (columns * cell, rows * cell)
     soft = Image.fromarray(np.uint8(keep) * np.uint8(255)).resize(size, Image.Resampling.BICUBIC)
     inside = np.asarray(soft)[:height, :width] > 140

@@ -40,11 +40,16 @@ class Solid:
 
     def bar(self, path: Path, radius: float, paint: Paint, **kind) -> None:
         """Draw a round bar through points; paint, kind: as in `Canvas.poly`."""
-        self.canvas.tube([self.at(*point) for point in path], radius, paint, **kind)
+        canvas, points = self.canvas, [self.at(*point) for point in path]
+        width = max(1, round(2 * radius * canvas.scale(points[0][2])))
+        canvas.pen.line(canvas.project(points), fill=canvas.number(paint, **kind), width=width)
 
     def ball(self, point: Point, wide: float, tall: float, paint: Paint, **kind) -> None:
-        """Draw an ellipse around a point."""
-        self.canvas.ball(self.at(*point), wide, tall, paint, **kind)
+        """Draw an ellipse that faces the camera, of half axes `wide` and `tall`."""
+        at = self.at(*point)
+        ((u, v),), scale = self.canvas.project([at]), self.canvas.scale(at[2])
+        box = (u - wide * scale, v - tall * scale, u + wide * scale, v + tall * scale)
+        self.canvas.pen.ellipse(box, fill=self.canvas.number(paint, **kind))
 
     def face(self, corners: Path, paint: Paint, **kind) -> None:
         """Draw a polygon."""

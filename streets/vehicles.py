@@ -1,7 +1,6 @@
-"""Cars and vans, buses, trams and trucks. A solid's `it.begin` starts each; see `solids.Solid`."""
+"""Cars and vans, buses, trams and trucks, and the traffic that they make."""
 
 import math
-from typing import NamedTuple
 
 from numpy.random import Generator
 
@@ -17,30 +16,18 @@ LIVERIES = PAINTS[::2] + palette("e8e2d2 e6b428 c82828 dccd96")
 BOXES = PAINTS + palette("e1e1de c4b096") * 4
 
 
-class CarShape(NamedTuple):
-    """The outline of a car seen from its side, in metres; along the car, 0 is the middle."""
-
-    half: float  # of its length
-    wide: float  # half of its width
-    belt: float  # how high its windows start
-    roof: float
-    bonnet: float  # how high it ends in front
-    back: float  # where the cabin ends, at the belt and at the roof
-    roof_back: float
-    front: float  # where it starts
-    roof_front: float
-
-
+# Cars, in metres: half the length and half the width; how high the windows start, the roof is and
+# the bonnet ends; where along a car, 0 is its middle, the cabin ends below and above, and starts.
 CARS = (  # as often as in the streets of Europe
-    CarShape(2.25, 0.89, 0.92, 1.43, 0.76, -1.75, -1.05, 1.05, 0.30),  # saloon
-    CarShape(1.95, 0.86, 0.95, 1.48, 0.78, -1.85, -1.50, 1.00, 0.25),  # hatchback
-    CarShape(1.80, 0.81, 0.96, 1.52, 0.82, -1.72, -1.50, 1.05, 0.40),  # city car
-    CarShape(2.00, 0.875, 0.98, 1.54, 0.82, -1.90, -1.62, 1.10, 0.35),  # hatchback
-    CarShape(2.30, 0.90, 0.98, 1.50, 0.78, -2.20, -1.90, 1.10, 0.30),  # estate
-    CarShape(2.15, 0.89, 1.02, 1.66, 0.90, -2.05, -1.85, 1.35, 0.60),  # people carrier
-    CarShape(2.25, 0.93, 1.10, 1.74, 1.02, -2.15, -1.80, 0.95, 0.35),  # off-roader
-    CarShape(2.40, 0.97, 1.18, 2.05, 1.00, -2.36, -2.30, 1.70, 1.05),  # van
-    CarShape(2.70, 1.00, 1.25, 2.45, 1.05, -2.66, -2.60, 1.90, 1.25),  # van
+    (2.25, 0.89, 0.92, 1.43, 0.76, -1.75, -1.05, 1.05, 0.30),  # saloon
+    (1.95, 0.86, 0.95, 1.48, 0.78, -1.85, -1.50, 1.00, 0.25),  # hatchback
+    (1.80, 0.81, 0.96, 1.52, 0.82, -1.72, -1.50, 1.05, 0.40),  # city car
+    (2.00, 0.875, 0.98, 1.54, 0.82, -1.90, -1.62, 1.10, 0.35),  # hatchback
+    (2.30, 0.90, 0.98, 1.50, 0.78, -2.20, -1.90, 1.10, 0.30),  # estate
+    (2.15, 0.89, 1.02, 1.66, 0.90, -2.05, -1.85, 1.35, 0.60),  # people carrier
+    (2.25, 0.93, 1.10, 1.74, 1.02, -2.15, -1.80, 0.95, 0.35),  # off-roader
+    (2.40, 0.97, 1.18, 2.05, 1.00, -2.36, -2.30, 1.70, 1.05),  # van
+    (2.70, 1.00, 1.25, 2.45, 1.05, -2.66, -2.60, 1.90, 1.25),  # van
 )
 VAN = 1.9  # metres; what is higher has windows in front only
 
@@ -51,29 +38,11 @@ def car(it: Solid, rng: Generator) -> None:
         return
     it.begin(CAR, rng.uniform(0.4, 0.9))
     body, shape, size = tinted(rng, PAINTS), pick(rng, CARS), rng.uniform(0.94, 1.06)
-    shape = CarShape(*(value * size for value in shape))
-    half, wide, near = shape.half, shape.wide, it.canvas.scale(it.z) > 24
-    it.stand(half, wide, shape.roof, (-half + 0.3, half - 0.3))
-    outline = _car_outline(rng, shape, body)
-    if not near:
-        outline = outline[:1] + outline[2::2]
-    side = wide * it.extrude(outline, shade(body, rng.uniform(0.8, 1.0)))
-    axles = (-half * 0.6, half * 0.62)
-    if near:
-        _car_side(it, shape, body, side)
-        for along in axles:
-            it.disc(along, 0.39, 0.33, side, shade(body, 0.25))
-        _car_end(it, rng, shape, body)
-    for along in axles:
-        it.wheel(along, 0.31, side)
-
-
-def _car_outline(rng: Generator, shape: CarShape, body: Colour) -> list[tuple]:
-    """The outline of a car from the rear over the roof to the front, see `Solid.extrude`."""
-    half, wide, belt, roof, bonnet, back, roof_back, front, roof_front = shape
+    half, wide, belt, roof, bonnet, back, roof_back, front, roof_front = (n * size for n in shape)
+    it.stand(half, wide, roof, (-half + 0.3, half - 0.3))
     bumper, bright = shade(body, 1.0 if rng.random() < 0.6 else 0.35), shade(body, 1.12)
     clear, hump = rng.uniform(0.16, 0.3), roof + 0.05 * rng.random()
-    return [
+    outline = [  # from the rear over the roof to the front
         (-half + 0.12, clear, wide * 0.9, bumper),
         (-half, 0.42, wide * 0.97, bumper),
         (-half, 0.62, wide, body),
@@ -90,29 +59,33 @@ def _car_outline(rng: Generator, shape: CarShape, body: Colour) -> list[tuple]:
         (half, 0.45, wide * 0.97, bumper),
         (half - 0.1, clear, wide * 0.9, None),
     ]
-
-
-def _car_side(it: Solid, shape: CarShape, body: Colour, side: float) -> None:
-    """Draw the windows, the sill and a door's seam on the side at `side`, if there is one."""
-    half, _, belt, roof, _, back, roof_back, front, roof_front = shape
-    below, above = front - back - 0.27, roof_front - roof_back  # how long the windows are
-    for start, end in ((0.62, 1.0),) if roof > VAN else ((0.0, 0.5), (0.5, 1.0)):
-        corners = [
-            (back + 0.15 + below * start + 0.04, belt + 0.03, side * 0.96),
-            (roof_back + above * start + 0.04, roof - 0.1, side * 0.8),
-            (roof_back + above * end - 0.04, roof - 0.1, side * 0.8),
-            (back + 0.15 + below * end - 0.04, belt + 0.03, side * 0.96),
-        ]
-        if side:
+    near, axles = it.canvas.scale(it.z) > 24, (-half * 0.6, half * 0.62)
+    outline = outline if near else outline[:1] + outline[2::2]
+    side = wide * it.extrude(outline, shade(body, rng.uniform(0.8, 1.0)))
+    if near and side:
+        low, high, sill = belt + 0.03, roof - 0.1, (-half + 0.1, half - 0.1)
+        below, above = front - back - 0.27, roof_front - roof_back  # how long the windows are
+        for start, end in ((0.62, 1.0),) if roof > VAN else ((0.0, 0.5), (0.5, 1.0)):
+            window = [(back + 0.19 + below * start, low), (roof_back + 0.04 + above * start, high)]
+            window += [(roof_back - 0.04 + above * end, high), (back + 0.11 + below * end, low)]
+            corners = [(a, up, side * (0.96 if up == low else 0.8)) for a, up in window]
             it.face(corners, PANE, material=GLASS)
-    it.rect((-half + 0.1, half - 0.1), (0.2, 0.3), side, shade(body, 0.4))
-    seam = (back + front) / 2
-    it.rect((seam, seam + 0.02), (0.35, belt), side, shade(body, 0.6))
+        it.rect(sill, (0.2, 0.3), side, shade(body, 0.4))
+        seam = (back + front) / 2
+        it.rect((seam, seam + 0.02), (0.35, belt), side, shade(body, 0.6))
+        for along in axles:
+            it.disc(along, 0.39, 0.33, side, shade(body, 0.25))
+    if near:
+        _draw_car_end(it, rng, half, wide, belt, body)
+    for along in axles:
+        it.wheel(along, 0.31, side)
 
 
-def _car_end(it: Solid, rng: Generator, shape: CarShape, body: Colour) -> None:
+def _draw_car_end(
+    it: Solid, rng: Generator, half: float, wide: float, belt: float, body: Colour
+) -> None:
     """Draw the lamps, plate, grille and bumper of the end that is seen."""
-    half, wide, belt, low = *shape[:3], rng.uniform(0.52, 0.68)
+    low = rng.uniform(0.52, 0.68)
     end = it.lamps(half, wide, (low, low + rng.uniform(0.1, 0.3)), rng.uniform(0.55, 0.8))
     plate = 0.45 if rng.random() < 0.5 else low
     it.rect(end * 1.003, (plate, plate + 0.12), (-0.27, 0.27), pick(rng, PLATES))
@@ -123,59 +96,52 @@ def _car_end(it: Solid, rng: Generator, shape: CarShape, body: Colour) -> None:
     it.rect(end * 1.001, (0.24, 0.3), (-wide * 0.9, wide * 0.9), shade(body, 0.3))
 
 
-class CoachShape(NamedTuple):
-    """The measures of a bus or tram, in metres."""
-
-    label: int
-    half: float  # of its length
-    wide: float  # half of its width
-    tall: float
-    clear: float  # between the body and the road
-    slant: float  # how far the ends recede on their way up
-    decks: tuple[Span, ...]  # from and to which height the windows are
-    axles: tuple[float, ...]  # where the wheels are
-
-
-CITY_BUS = CoachShape(BUS, 5.5, 1.27, 3.05, 0.32, 0.2, ((1.25, 2.45),), (-3.025, 2.86))
-DOUBLE_DECKER = CoachShape(BUS, 5.0, 1.25, 4.3, 0.32, 0.15, ((1.2, 2.1), (2.8, 3.7)), (-2.5, 2.75))
-TRAM = CoachShape(TRAIN, 11.0, 1.1, 3.35, 0.18, 0.7, ((1.35, 2.6),), ())
+# Buses and a tram, in metres: label, half the length, half the width, height, room below, how far
+# the ends recede on their way up; from and to which height the windows are; where the wheels are.
+CITY_BUS = (BUS, 5.5, 1.27, 3.05, 0.32, 0.2, ((1.25, 2.45),), (-3.025, 2.86))
+DOUBLE_DECKER = (BUS, 5.0, 1.25, 4.3, 0.32, 0.15, ((1.2, 2.1), (2.8, 3.7)), (-2.5, 2.75))
+TRAM = (TRAIN, 11.0, 1.1, 3.35, 0.18, 0.7, ((1.35, 2.6),), ())
 
 
 def bus(it: Solid, rng: Generator) -> None:
     """Draw a city bus, or one with two decks."""
-    _coach(it, rng, CITY_BUS if rng.random() < 0.75 else DOUBLE_DECKER)
+    _draw_coach(it, rng, *(CITY_BUS if rng.random() < 0.75 else DOUBLE_DECKER))
 
 
 def tram(it: Solid, rng: Generator) -> None:
     """Draw a tram with its pantograph."""
-    tall, mast = TRAM.tall, -4.4 if it.cos > 0 else 4.4
+    roof, mast = TRAM[3], -4.4 if it.cos > 0 else 4.4
     it.begin(TRAIN)
-    it.bar([(mast - 0.6, tall, 0), (mast, tall + 0.7, 0), (mast, tall + 1.3, 0)], 0.04, DARK)
-    it.bar([(mast, tall + 1.3, -0.8), (mast, tall + 1.3, 0.8)], 0.05, DARK)
-    _coach(it, rng, TRAM)
+    it.bar([(mast - 0.6, roof, 0), (mast, roof + 0.7, 0), (mast, roof + 1.3, 0)], 0.04, DARK)
+    it.bar([(mast, roof + 1.3, -0.8), (mast, roof + 1.3, 0.8)], 0.05, DARK)
+    _draw_coach(it, rng, *TRAM)
 
 
-def _coach(it: Solid, rng: Generator, shape: CoachShape) -> None:
-    label, half, wide, tall, clear, slant, decks, axles = shape
+def _draw_coach(
+    it: Solid,
+    rng: Generator,
+    label: int,
+    half: float,
+    wide: float,
+    tall: float,
+    clear: float,
+    slant: float,
+    decks: tuple[Span, ...],
+    axles: tuple[float, ...],
+) -> None:
     it.begin(label, rng.uniform(0.4, 0.9))
     body, trim = tinted(rng, LIVERIES), tinted(rng, LIVERIES)
     it.stand(half, wide, tall, axles)
-    low, high = decks[0]
-    edge = -half + slant
-    dim = shade(body, 0.85)
-    outline = [
-        (-half, clear, wide, dim),
-        (-half, low, wide, body),
-        (edge, tall - 0.15, wide, body),
-        (edge + 0.2, tall, wide * 0.92, shade(body, 1.1)),
-        (-edge - 0.2, tall, wide * 0.92, body),
-        (-edge, tall - 0.15, wide, body),
-        (half, low, wide, dim),
-        (half, clear, wide, None),
-    ]
+    (low, high), start, end = decks[0], -half + slant, half - slant
+    rear = [(-half, clear, wide), (-half, low, wide), (start, tall - 0.15, wide)]
+    rear += [(start + 0.2, tall, wide * 0.92)]
+    outline = rear + [(-along, up, w) for along, up, w in reversed(rear)]
+    dim, roof = shade(body, 0.85), shade(body, 1.1)
+    colours = (dim, body, body, roof, body, body, dim, None)
+    outline = [(*point, colour) for point, colour in zip(outline, colours, strict=True)]
     side = it.extrude(outline, shade(body, 0.95)) * wide * 1.002
     it.rect((-half, half), (0.5, 0.5 + rng.uniform(0.1, 0.7)), side, trim)
-    start, end = edge + 0.1, -edge - 0.1
+    start, end = start + 0.1, end - 0.1
     for deck in decks:
         it.rect((start, end), deck, side * 1.001, PANE)
         for i in range(9):
@@ -189,9 +155,8 @@ def _coach(it: Solid, rng: Generator, shape: CoachShape) -> None:
     for deck in decks:
         it.rect(at, deck, (-wide * 0.93, wide * 0.93), PANE)
     it.rect(at * 1.001, (tall - 0.5, tall - 0.15), (-wide * 0.75, wide * 0.75), (30, 26, 20))
-    glow = 0.9 if it.canvas.lamps_lit else 0.3
-    line = (-wide * 0.5, wide * 0.35)  # what it says in front
-    it.rect(at * 1.002, (tall - 0.42, tall - 0.24), line, AMBER, glow=glow)
+    glow, line = 0.9 if it.canvas.lamps_lit else 0.3, (-wide * 0.5, wide * 0.35)
+    it.rect(at * 1.002, (tall - 0.42, tall - 0.24), line, AMBER, glow=glow)  # where it goes to
 
 
 def truck(it: Solid, rng: Generator) -> None:
@@ -205,13 +170,9 @@ def truck(it: Solid, rng: Generator) -> None:
     stripe = pick(rng, PAINTS) if rng.random() < 0.5 else cargo
 
     def draw_box() -> None:
-        outline = [
-            (-half, 0.85, wide, shade(cargo, 0.88)),
-            (-half, tall, wide, shade(cargo, 1.1)),
-            (cut, tall, wide, shade(cargo, 0.8)),
-            (cut, 0.85, wide, None),
-        ]
-        side = it.extrude(outline, shade(cargo, 0.96)) * wide * 1.002
+        rear, top, front = (shade(cargo, factor) for factor in (0.88, 1.1, 0.8))
+        outline = [(-half, 0.85, wide, rear), (-half, tall, wide, top), (cut, tall, wide, front)]
+        side = it.extrude([*outline, (cut, 0.85, wide, None)], shade(cargo, 0.96)) * wide * 1.002
         it.rect((-half, cut), (0.6, 0.9), side, DARK)
         it.rect((-half * 0.7, cut - 0.6), (1.5, 2.2), side, stripe)
         for along in (-half * 0.72, -half * 0.45):
@@ -224,14 +185,13 @@ def truck(it: Solid, rng: Generator) -> None:
             it.rect(back, (0.55, 0.85), (-wide * 0.6, wide * 0.6), DARK)
 
     def draw_cab() -> None:
-        outline = [
-            (cut + 0.15, 0.5, wide * 0.97, None),
-            (cut + 0.15, 2.6, wide * 0.95, shade(body, 1.1)),
+        outline = [(cut + 0.15, 0.5, wide * 0.97, None)]
+        outline += [(cut + 0.15, 2.6, wide * 0.95, shade(body, 1.1))]
+        outline += [
             (half - 0.3, 2.6, wide * 0.93, PANE),
             (half, 1.5, wide * 0.97, shade(body, 0.9)),
-            (half, 0.4, wide, None),
         ]
-        side = it.extrude(outline, shade(body, 0.95)) * wide
+        side = it.extrude([*outline, (half, 0.4, wide, None)], shade(body, 0.95)) * wide
         it.rect((half - 1.3, half - 0.35), (1.5, 2.3), side * 0.98, PANE)
         it.wheel(half - 1.0, 0.48, side * 1.003)
         if it.lamps(half, wide, (0.6, 0.85)) > 0:
