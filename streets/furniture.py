@@ -128,13 +128,13 @@ def signal(it: Solid, rng: Generator, side: int, lit: bool = True) -> None:
 
 def furnish(rng: Generator, plan: Plan, side: int, things: Things) -> None:
     """Add the trees, poles, signs, lights, parked cycles and people of one sidewalk."""
-    kerb, walk = plan.kerb[side], plan.walk[side]
+    kerb, walk, crossing = plan.kerb[side], plan.walk[side], plan.crossing
     edge = side * (kerb + 0.55)  # x of what stands along the kerb
     apart = 14 + 22 * rng.random()
     z, step = 5 + 6 * rng.random(), 5.5 + 6 * rng.random()
     while z < 110:
         if not plan.is_on_crossing(z, 3, 3):
-            _add_at_kerb(rng, plan, side, edge, z, things)
+            _add_at_kerb(rng, plan, side, z, things)
         z += step * (0.7 + 0.6 * rng.random())
     z = 4 + apart * rng.random()
     while z < 120:
@@ -144,11 +144,17 @@ def furnish(rng: Generator, plan: Plan, side: int, things: Things) -> None:
         z = 4 + 30 * rng.random() ** 2
         for _ in range(1 + int(rng.random() * 8)):
             if not plan.is_on_crossing(z, 4, 0):
-                ends = [(edge, z), (edge, z + 4)]
-                span = (edge - 0.05, edge + 0.05), (z, z + 4)
-                things.add(*span, draw_fence, things.canvas, rng, ends, True)
+                x, ends = (edge - 0.05, edge + 0.05), [(edge, z), (edge, z + 4)]
+                things.add(x, (z, z + 4), draw_fence, things.canvas, rng, ends, True)
             z += 4
-    _add_signals(rng, plan, side, edge - side * 0.2, things)
+    x = edge - side * 0.2
+    if crossing is not None:
+        for z in (crossing - 1.2, crossing + plan.wide + 1.2):
+            if rng.random() < 0.85:
+                lit = z < crossing or rng.random() < 0.3
+                things.add_at(x, z, signal, side, lit, reach=(0.15, 0.15))
+    elif rng.random() < 0.15:
+        things.add_at(x, 10 + 20 * rng.random(), signal, side, reach=(0.15, 0.15))
     for _ in range(int(1 + 16 * plan.crowd * rng.random())):
         z, x = 5 + 50 * rng.random() ** 1.3, side * (kerb + 0.9 + (walk - 1.2) * rng.random())
         for i in range(1 + int(rng.random() * 2.4)):
@@ -156,13 +162,13 @@ def furnish(rng: Generator, plan: Plan, side: int, things: Things) -> None:
             things.add_at(*at, person, head=head, reach=(0.25, 0.25))
 
 
-def _add_at_kerb(
-    rng: Generator, plan: Plan, side: int, edge: float, z: float, things: Things
-) -> None:
+def _add_at_kerb(rng: Generator, plan: Plan, side: int, z: float, things: Things) -> None:
     """Add a tree, a sign, a post, some parked cycles or nothing."""
+    kerb = plan.kerb[side]
+    edge = side * (kerb + 0.55)
     if rng.random() < plan.avenue:
         tall, wide = 4 + 7 * rng.random(), 3 + 5 * rng.random()
-        things.add_at(side * (plan.kerb[side] + 0.9), z, tree, tall, wide, plan.flora)
+        things.add_at(side * (kerb + 0.9), z, tree, tall, wide, plan.flora)
         return
     dice = rng.random()
     if dice > 0.4 + 0.6 * plan.clutter:
@@ -179,15 +185,3 @@ def _add_at_kerb(
     elif dice < 0.6:
         for i in range(1 + int(rng.random() * 3)):
             things.add_at(edge + side * 0.1, z + i * 0.9, parked_cycle, reach=(0.35, 0.35))
-
-
-def _add_signals(rng: Generator, plan: Plan, side: int, x: float, things: Things) -> None:
-    """Add traffic lights at the crossing, at times where there is none."""
-    if plan.crossing is not None:
-        before, after = plan.crossing - 1.2, plan.crossing + plan.wide + 1.2
-        for z in (before, after):
-            if rng.random() < 0.85:
-                lit = z == before or rng.random() < 0.3
-                things.add_at(x, z, signal, side, lit, reach=(0.15, 0.15))
-    elif rng.random() < 0.15:
-        things.add_at(x, 10 + 20 * rng.random(), signal, side, reach=(0.15, 0.15))

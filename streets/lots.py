@@ -193,10 +193,10 @@ def house(canvas: Canvas, rng: Generator, lot: Lot, tall: float, lit: float) -> 
     canvas.cast([(front, shown), (front, far), (back, far), (back, shown)], tall)
     if near > 3:
         gable = style._replace(pitch=style.pitch if rng.random() < 0.6 else 60)  # no windows
-        block(canvas, rng, [(front, near), (back, near)], tall, shade(colour, 0.92), gable, 0.3)
+        block(canvas, rng, [(front, near), (back, near)], tall, gable, shade(colour, 0.92), 0.3)
     if rng.random() < 0.5:
         _draw_roof(canvas, rng, lot, tall, colour)
-    block(canvas, rng, lot.ends, tall, colour, style, lit)
+    block(canvas, rng, lot.ends, tall, style, colour, lit)
     canvas.upright(lot.ends, (tall - 0.45, tall), shade(colour, pick(rng, (0.75, 1.15))))
     up, start = style.shop, near + 1
     if up <= 3 or rng.random() >= 0.7:
@@ -212,20 +212,12 @@ def house(canvas: Canvas, rng: Generator, lot: Lot, tall: float, lit: float) -> 
         start += 4.2
 
 
-def block(
-    canvas: Canvas,
-    rng: Generator,
-    ends: list[Spot],
-    tall: float,
-    colour: Colour | None = None,
-    style: Facade | None = None,
-    lit: float | None = None,
-) -> None:
-    """Paint one wall of a house between two spots; what is not given is drawn at random."""
-    canvas.label = BUILDING
-    canvas.on = canvas.plane(ends, style or draw_style(rng))
-    colour = colour or draw_wall_colour(rng)
-    lit = rng.random() if lit is None else lit
+def block(canvas: Canvas, rng: Generator, ends: list[Spot], tall: float, *look) -> None:
+    """Paint one wall of a house between two spots.
+
+    look: its style, its colour and the sunlight it gets; at random where they are not given."""
+    style, colour, lit = look or (draw_style(rng), draw_wall_colour(rng), rng.random())
+    canvas.label, canvas.on = BUILDING, canvas.plane(ends, style)
     canvas.upright(ends, (0, tall), colour, material=FACADE, lit=lit)
 
 
@@ -237,19 +229,19 @@ def draw_wall_colour(rng: Generator) -> Colour:
 
 
 def draw_style(rng: Generator) -> Facade:
-    """The style of a front at random."""
+    """The style of a front at random, in metres where nothing else is said."""
     pitch = rng.uniform(1.6, 4.2)
     return Facade(
-        pitch,
-        floor=rng.uniform(2.6, 3.8),
-        wide=pitch * rng.uniform(0.25, 0.9) ** (0.5 if rng.random() < 0.15 else 1),
+        pitch,  # from window to window
+        floor=rng.uniform(2.6, 3.8),  # from floor to floor
+        wide=pitch * rng.uniform(0.25, 0.9) ** (0.5 if rng.random() < 0.15 else 1),  # of a window
         tall=rng.uniform(0.9, 2.4),
-        shop=rng.uniform(2.8, 4.4) if rng.random() < 0.5 else 0.8,
-        seed=rng.random() * 500,
-        frame=rng.uniform(0.1, 0.95),
-        brick=rng.random() if rng.random() < 0.5 else 0.0,
-        panes=1 + int(rng.random() * 3),
-        blind=rng.random(),
+        shop=rng.uniform(2.8, 4.4) if rng.random() < 0.5 else 0.8,  # where the upper floors start
+        seed=rng.random() * 500,  # of chance from window to window
+        frame=rng.uniform(0.1, 0.95),  # how bright the frames are, 0..1
+        brick=rng.random() if rng.random() < 0.5 else 0.0,  # how much the courses show, 0..1
+        panes=1 + int(rng.random() * 3),  # how many panes a window has across
+        blind=rng.random(),  # the share of windows that are not there
     )
 
 

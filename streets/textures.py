@@ -3,8 +3,8 @@
 s, t: where each of N pixels lies on its surface, in metres along and up (or, on the ground, to the
 right and ahead); step: metres that a pixel covers. All are float32 [N]."""
 
+from collections import namedtuple
 from functools import cache
-from typing import NamedTuple
 
 import numpy as np
 from numpy.random import Generator
@@ -12,22 +12,8 @@ from numpy.random import Generator
 from streets.canvas import ASPHALT, BARS, BRICK, GLASS, GLOSS, GRASS, LEAVES, PLAIN, SLABS, TWIGS
 from streets.plan import Light
 
-
-class Facade(NamedTuple):
-    """The style of a front: metres, where nothing else is said. An array [N] each in `facade`."""
-
-    pitch: float  # from window to window
-    floor: float  # from floor to floor
-    wide: float  # of a window
-    tall: float
-    shop: float  # where the upper floors start
-    seed: float  # of chance from window to window
-    frame: float  # how bright the frames are, 0..1
-    brick: float  # how much the courses of bricks show, 0..1
-    panes: float  # how many panes a window has across
-    blind: float  # the share of windows that are not there
-
-
+# The style of a front, see `lots.draw_style`; an array [N] each in `facade`.
+Facade = namedtuple("Facade", "pitch floor wide tall shop seed frame brick panes blind")
 ROOM = np.array([[0.09], [0.10], [0.12]], np.float32)  # behind a window
 GOODS = np.array([[0.2], [0.17], [0.15]], np.float32)
 

@@ -185,12 +185,9 @@ def truck(it: Solid, rng: Generator) -> None:
             it.rect(back, (0.55, 0.85), (-wide * 0.6, wide * 0.6), DARK)
 
     def draw_cab() -> None:
-        outline = [(cut + 0.15, 0.5, wide * 0.97, None)]
-        outline += [(cut + 0.15, 2.6, wide * 0.95, shade(body, 1.1))]
-        outline += [
-            (half - 0.3, 2.6, wide * 0.93, PANE),
-            (half, 1.5, wide * 0.97, shade(body, 0.9)),
-        ]
+        rear, roof, hood = cut + 0.15, shade(body, 1.1), shade(body, 0.9)
+        outline = [(rear, 0.5, wide * 0.97, None), (rear, 2.6, wide * 0.95, roof)]
+        outline += [(half - 0.3, 2.6, wide * 0.93, PANE), (half, 1.5, wide * 0.97, hood)]
         side = it.extrude([*outline, (half, 0.4, wide, None)], shade(body, 0.95)) * wide
         it.rect((half - 1.3, half - 0.35), (1.5, 2.3), side * 0.98, PANE)
         it.wheel(half - 1.0, 0.48, side * 1.003)
