@@ -6,7 +6,6 @@ import math
 
 from numpy.random import Generator
 
-from streets.canvas import Span
 from streets.colours import INK, METALS, PAINTS, PALE, Colour, palette, pick, shade, tint, tinted
 from streets.lots import draw_fence
 from streets.people import parked_cycle, person
@@ -89,18 +88,12 @@ def sign(it: Solid, rng: Generator) -> None:
         for size, paint in ((1.0, rim), (rng.uniform(0.7, 0.95), colour)):
             plate = [(0, high + b * tall * size, a * wide * size) for a, b in outline]
             it.face(plate, tint(rng, paint, 30))
-        if not back:
-            _draw_symbol(it, rng, high, (wide * 0.6, tall * 0.55), ink)
+        for _ in range(0 if back else 1 + int(rng.random() * 4)):  # a bar, an arrow, text
+            a, b = (wide * 0.6 * rng.uniform(-0.9, 0.9) for _ in range(2))
+            c, d = (high + tall * 0.55 * rng.uniform(-0.9, 0.9) for _ in range(2))
+            path = [(0, c, a), (0, c, b)] if rng.random() < 0.5 else [(0, c, a), (0, d, a)]
+            it.bar(path, rng.uniform(0.02, 0.06), ink)
         high -= tall + 0.45
-
-
-def _draw_symbol(it: Solid, rng: Generator, high: float, half: Span, ink: Colour) -> None:
-    """Draw what a sign shows: a bar, an arrow, digits or lines of text."""
-    for _ in range(1 + int(rng.random() * 4)):
-        a, b = (half[0] * rng.uniform(-0.9, 0.9) for _ in range(2))
-        c, d = (high + half[1] * rng.uniform(-0.9, 0.9) for _ in range(2))
-        path = [(0, c, a), (0, c, b)] if rng.random() < 0.5 else [(0, c, a), (0, d, a)]
-        it.bar(path, rng.uniform(0.02, 0.06), ink)
 
 
 def signal(it: Solid, rng: Generator, side: int, lit: bool = True) -> None:

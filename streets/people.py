@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from numpy.random import Generator
 
-from streets.canvas import SPOKES, Point
+from streets.canvas import SPOKES
 from streets.colours import (
     BLACK,
     CHROME,
@@ -123,7 +123,7 @@ def bicycle(it: Solid, rng: Generator, ridden: bool = True) -> None:
     if rng.random() < 0.4:  # a basket
         it.rect(-0.6, (0.55, 0.85), (-0.18, 0.18), tinted(rng, PAINTS))
     if ridden:
-        _draw_rider(it, rng, *BICYCLE_SEAT, helmet=rng.random() < 0.5)
+        _draw_rider(it, rng, BICYCLE_SEAT, helmet=rng.random() < 0.5)
 
 
 def motorcycle(it: Solid, rng: Generator, ridden: bool = True) -> None:
@@ -145,7 +145,7 @@ def motorcycle(it: Solid, rng: Generator, ridden: bool = True) -> None:
     along, lamp = (-0.97, (210, 30, 26)) if it.cos > 0 else (0.8, (250, 244, 220))
     it.rect(along, (0.68, 0.84), (-0.12, 0.12), lamp, glow=0.8)
     if ridden:
-        _draw_rider(it, rng, *MOTORCYCLE_SEAT, helmet=True)
+        _draw_rider(it, rng, MOTORCYCLE_SEAT, helmet=True)
 
 
 def parked_cycle(it: Solid, rng: Generator) -> None:
@@ -162,14 +162,12 @@ def _draw_wheel(it: Solid, along: float, radius: float, tyre: float) -> None:
     it.bar([*rim, rim[0]], tyre, TYRE)
 
 
-def _draw_rider(
-    it: Solid, rng: Generator, hips: tuple[float, float], hands: Point, feet: Point, helmet: bool
-) -> None:
+def _draw_rider(it: Solid, rng: Generator, seat: tuple, helmet: bool) -> None:
     """Draw somebody who rides the cycle `it`."""
     it.canvas.label = RIDER
     coat, legs = tinted(rng, CLOTHES), tinted(rng, TROUSERS)
     girth = rng.uniform(0.85, 1.25)
-    along, up = hips
+    (along, up), hands, feet = seat
     neck = (along + rng.uniform(0.12, 0.36), up + rng.uniform(0.5, 0.6))
     lifts = (0.22, 0.0) if rng.random() < 0.5 else (0.05, 0.18)
     for side, lift in zip((-1, 1), lifts, strict=True):

@@ -18,6 +18,7 @@ SIDE = 128  # of a pattern
 GAP = 5  # the level of a pattern where one sees through
 LEAFY, CONIFER, BARE = range(3)
 FORMS = 8  # of each kind
+OCTAGON = [(math.cos(i * 0.785), math.sin(i * 0.785)) for i in range(8)]
 BARK = palette("56483a 3a322c 686056 46423c")
 
 
@@ -31,8 +32,14 @@ def tree(it: Solid, rng: Generator, tall: float, wide: float, flora: Flora) -> N
     kind = BARE if dice < flora.bare else CONIFER if dice > 1 - flora.conifers else LEAFY
     if it.z < 60:
         it.cast(0.2, 0.2, tall * 0.5)
-    if canvas.sun and kind != BARE:
-        _shade_of_crown(it, rng, tall, wide)
+    if canvas.sun and kind != BARE:  # the shadow of its crown, bough by bough or as one
+        (dx, dz), near = canvas.sun, it.z < 35
+        x, z = it.x + dx * tall * 0.6, it.z + dz * tall * 0.6
+        for _ in range(7 if near else 1):
+            size = wide * (0.12 + 0.14 * rng.random() if near else 0.4)
+            a, b = (middle + (rng.random() - 0.5) * wide * 0.6 for middle in (x, z))
+            spots = [(a + size * u, b + size * v) for u, v in OCTAGON]
+            canvas.shade(canvas.shadow, spots, 210)
     foot = min(2.8, tall * 0.33) * rng.random() ** (1.5 if kind == CONIFER else 0.4)
     bark = tinted(rng, BARK)
     lean = (rng.random() - 0.5) * 0.5
@@ -54,18 +61,6 @@ def bush(it: Solid, rng: Generator, tall: float, wide: float, flora: Flora) -> N
     paints = _leaves(it.canvas, colour, rng.uniform(0.2, 0.8))
     crown = _crown(kind, int(rng.random() * FORMS))
     it.canvas.stamp(crown, paints, it.at(0, tall * 0.45, 0), wide, tall * 1.25)
-
-
-def _shade_of_crown(it: Solid, rng: Generator, tall: float, wide: float) -> None:
-    """Cast the shadow of a crown: bough by bough or, from afar, all of it."""
-    (dx, dz), near = it.canvas.sun, it.z < 35
-    x, z = it.x + dx * tall * 0.6, it.z + dz * tall * 0.6
-    for _ in range(7 if near else 1):
-        size = wide * (0.12 + 0.14 * rng.random() if near else 0.4)
-        a, b = (middle + (rng.random() - 0.5) * wide * 0.6 for middle in (x, z))
-        angles = [i * 0.785 for i in range(8)]
-        outline = [(a + size * math.cos(angle), b + size * math.sin(angle)) for angle in angles]
-        it.canvas.shade(it.canvas.shadow, outline, 210)
 
 
 def _leaves(canvas: Canvas, colour: Colour, lit: float) -> list[int]:

@@ -115,23 +115,16 @@ def facade(
     pane = ROOM + np.minimum(mirrored * light.horizon, 0.8) + shown * GOODS
     rgb += glass * (pane - rgb)
     i = np.flatnonzero(is_shop & ~upper & (t > shop * 0.80))  # the board with the shop's name
-    boards = _boards(s[i], t[i] / shop[i], x[i] / pitch[i], cell[i], seed[i])
-    rgb[:, i] += 0.9 * far[i] * (boards - rgb[:, i])
+    cell, seed, paint = cell[i], seed[i], []
+    for k in (10, 11, 12):
+        paint.append(sample(noise(0.0, seed=k), cell * 29 + seed, seed))
+    paint = np.clip(np.stack(paint) * 0.25 + 0.35, 0.03, 0.95)
+    letters = (np.abs(t[i] / shop[i] - 0.885) < 0.045) & (x[i] / pitch[i] < 0.3)
+    letters &= sample(noise(0.3), s[i] * 26, s[i]) > 0.2
+    paint += letters * np.where(paint.mean(0) > 0.4, -0.35, 0.5)
+    rgb[:, i] += 0.9 * far[i] * (np.clip(paint, 0, 1) - rgb[:, i])
     rgb *= 1 - 0.25 * (np.abs(t - shop) < 0.12 + up / 2) * far  # the ledge above the shop
     return glass * far * (chance > np.where(upper, 0.55, 0.15)) * light.night
-
-
-def _boards(
-    s: np.ndarray, up: np.ndarray, away: np.ndarray, cell: np.ndarray, seed: np.ndarray
-) -> np.ndarray:
-    """The colours of the boards above shops, with letters: float32 [3, N].
-
-    up: as a part of the shop's height; away: from the middle, as a part of its width."""
-    paint = np.stack([sample(noise(0.0, seed=k), cell * 29 + seed, seed) for k in (10, 11, 12)])
-    paint = np.clip(paint * 0.25 + 0.35, 0.03, 0.95)
-    letters = (np.abs(up - 0.885) < 0.045) & (away < 0.3) & (sample(noise(0.3), s * 26, s) > 0.2)
-    paint += letters * np.where(paint.mean(0) > 0.4, -0.35, 0.5)
-    return np.clip(paint, 0, 1)
 
 
 @cache

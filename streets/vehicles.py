@@ -1,11 +1,12 @@
 """Cars and vans, buses, trams and trucks, and the traffic that they make."""
 
 import math
+from collections.abc import Callable
 
 from numpy.random import Generator
 
-from streets.canvas import GLASS, Span
-from streets.colours import AMBER, CHROME, DARK, PAINTS, PANE, Colour, palette, pick, shade, tinted
+from streets.canvas import GLASS
+from streets.colours import AMBER, CHROME, DARK, PAINTS, PANE, palette, pick, shade, tinted
 from streets.people import bicycle, motorcycle, person
 from streets.plan import Plan
 from streets.solids import Solid, Things
@@ -75,25 +76,18 @@ def car(it: Solid, rng: Generator) -> None:
         it.rect((seam, seam + 0.02), (0.35, belt), side, shade(body, 0.6))
         for along in axles:
             it.disc(along, 0.39, 0.33, side, shade(body, 0.25))
-    if near:
-        _draw_car_end(it, rng, half, wide, belt, body)
+    if near:  # the lamps, plate, grille and bumper of the end that is seen
+        low = rng.uniform(0.52, 0.68)
+        end = it.lamps(half, wide, (low, low + rng.uniform(0.1, 0.3)), rng.uniform(0.55, 0.8))
+        plate = 0.45 if rng.random() < 0.5 else low
+        it.rect(end * 1.003, (plate, plate + 0.12), (-0.27, 0.27), pick(rng, PLATES))
+        if end > 0:
+            it.rect(end * 1.002, (0.36, 0.5), (-wide * 0.6, wide * 0.6), DARK)
+        elif rng.random() < 0.3:
+            it.rect(end * 1.002, (belt - 0.12, belt - 0.08), (-wide * 0.5, wide * 0.5), CHROME)
+        it.rect(end * 1.001, (0.24, 0.3), (-wide * 0.9, wide * 0.9), shade(body, 0.3))
     for along in axles:
         it.wheel(along, 0.31, side)
-
-
-def _draw_car_end(
-    it: Solid, rng: Generator, half: float, wide: float, belt: float, body: Colour
-) -> None:
-    """Draw the lamps, plate, grille and bumper of the end that is seen."""
-    low = rng.uniform(0.52, 0.68)
-    end = it.lamps(half, wide, (low, low + rng.uniform(0.1, 0.3)), rng.uniform(0.55, 0.8))
-    plate = 0.45 if rng.random() < 0.5 else low
-    it.rect(end * 1.003, (plate, plate + 0.12), (-0.27, 0.27), pick(rng, PLATES))
-    if end > 0:
-        it.rect(end * 1.002, (0.36, 0.5), (-wide * 0.6, wide * 0.6), DARK)
-    elif rng.random() < 0.3:
-        it.rect(end * 1.002, (belt - 0.12, belt - 0.08), (-wide * 0.5, wide * 0.5), CHROME)
-    it.rect(end * 1.001, (0.24, 0.3), (-wide * 0.9, wide * 0.9), shade(body, 0.3))
 
 
 # Buses and a tram, in metres: label, half the length, half the width, height, room below, how far
@@ -105,7 +99,7 @@ TRAM = (TRAIN, 11.0, 1.1, 3.35, 0.18, 0.7, ((1.35, 2.6),), ())
 
 def bus(it: Solid, rng: Generator) -> None:
     """Draw a city bus, or one with two decks."""
-    _draw_coach(it, rng, *(CITY_BUS if rng.random() < 0.75 else DOUBLE_DECKER))
+    _draw_coach(it, rng, CITY_BUS if rng.random() < 0.75 else DOUBLE_DECKER)
 
 
 def tram(it: Solid, rng: Generator) -> None:
@@ -114,21 +108,11 @@ def tram(it: Solid, rng: Generator) -> None:
     it.begin(TRAIN)
     it.bar([(mast - 0.6, roof, 0), (mast, roof + 0.7, 0), (mast, roof + 1.3, 0)], 0.04, DARK)
     it.bar([(mast, roof + 1.3, -0.8), (mast, roof + 1.3, 0.8)], 0.05, DARK)
-    _draw_coach(it, rng, *TRAM)
+    _draw_coach(it, rng, TRAM)
 
 
-def _draw_coach(
-    it: Solid,
-    rng: Generator,
-    label: int,
-    half: float,
-    wide: float,
-    tall: float,
-    clear: float,
-    slant: float,
-    decks: tuple[Span, ...],
-    axles: tuple[float, ...],
-) -> None:
+def _draw_coach(it: Solid, rng: Generator, shape: tuple) -> None:
+    label, half, wide, tall, clear, slant, decks, axles = shape
     it.begin(label, rng.uniform(0.4, 0.9))
     body, trim = tinted(rng, LIVERIES), tinted(rng, LIVERIES)
     it.stand(half, wide, tall, axles)
@@ -198,24 +182,16 @@ def truck(it: Solid, rng: Generator) -> None:
         draw()
 
 
-KINDS = {  # what draws it, length in metres
-    "car": (car, 4.6),
-    "truck": (truck, 8.8),
-    "bus": (bus, 11.0),
-    "tram": (tram, 22.0),
-    "bicycle": (bicycle, 1.9),
-    "motorcycle": (motorcycle, 2.1),
-}
-DRIVING = ("car",) * 40 + ("truck", "bus", "bus") + ("motorcycle", "bicycle") * 2
-CROSSING = ("car",) * 16 + ("truck", "bus", "bicycle", "motorcycle")
+LENGTHS = {car: 4.6, truck: 8.8, bus: 11.0, tram: 22.0, bicycle: 1.9, motorcycle: 2.1}  # metres
+DRIVING = (car,) * 40 + (truck, bus, bus) + (motorcycle, bicycle) * 2
+CROSSING = (car,) * 16 + (truck, bus, bicycle, motorcycle)
 
 
 def add_traffic(rng: Generator, plan: Plan, things: Things) -> None:
     """Add the vehicles, riders and pedestrians on the road."""
 
-    def add(kind: str, x: float, z: float, head: float) -> None:
-        draw, length = KINDS[kind]
-        half, deep = (0.4, 1) if kind in ("bicycle", "motorcycle") else (1.25, length / 2)
+    def add(draw: Callable, x: float, z: float, head: float) -> None:
+        half, deep = (0.4, 1) if draw in (bicycle, motorcycle) else (1.25, LENGTHS[draw] / 2)
         reach = (deep, half) if abs(math.sin(head)) > 0.7 else (half, deep)
         things.add_at(x, z, draw, reach=reach, head=head + (rng.random() - 0.5) * 0.05)
 
@@ -223,11 +199,10 @@ def add_traffic(rng: Generator, plan: Plan, things: Things) -> None:
         x, z = side * (plan.kerb[side] - 1.15), 3 + 9 * rng.random()
         while plan.parked[side] and z < 110:
             if not plan.is_on_crossing(z, 8, 4) and rng.random() < 0.3 + 0.6 * plan.jam:
-                kind = "truck" if rng.random() < 0.015 else "car"
-                length = KINDS[kind][1]
+                draw = truck if rng.random() < 0.015 else car
                 head = 0 if side > 0 or rng.random() < 0.3 else math.pi
-                add(kind, x, z + length / 2, head)
-                z += length
+                add(draw, x, z + LENGTHS[draw] / 2, head)
+                z += LENGTHS[draw]
             else:
                 z += 5
             z += 0.8 + 1.2 * rng.random()
@@ -236,27 +211,26 @@ def add_traffic(rng: Generator, plan: Plan, things: Things) -> None:
     for x, head, first in lanes:  # driving
         z = first + 50 * rng.random()
         while z < 120:
-            kind = pick(rng, DRIVING)
-            length = KINDS[kind][1]
-            add(kind, x + (rng.random() - 0.5) * 0.5, z + length / 2, head)
-            z += length + 5 + 40 * rng.random() * (1.3 - plan.jam)
+            draw = pick(rng, DRIVING)
+            add(draw, x + (rng.random() - 0.5) * 0.5, z + LENGTHS[draw] / 2, head)
+            z += LENGTHS[draw] + 5 + 40 * rng.random() * (1.3 - plan.jam)
     for side, head in ((1, 0.0), (-1, math.pi)):  # bicycles keep to the side
         z = 8 + 40 * rng.random()
         while z < 60 and rng.random() < 0.5:
             x = side * (plan.kerb[side] - (2.3 if plan.parked[side] else 0) - 0.3)
-            add("bicycle", x, z, head)
+            add(bicycle, x, z, head)
             z += 3 + 20 * rng.random()
     if plan.rails is not None and rng.random() < 0.8:
-        add("tram", plan.rails, 23 + 34 * rng.random(), pick(rng, (0.0, math.pi)))
+        add(tram, plan.rails, 23 + 34 * rng.random(), pick(rng, (0.0, math.pi)))
     if plan.crossing is None:
         return
     for part, head in ((0.3, math.pi / 2), (0.72, -math.pi / 2)):  # on the crossroad
         x, z = -30 + 12 * rng.random(), plan.crossing + plan.wide * part
         while x < 30:
-            kind = pick(rng, CROSSING)
+            draw = pick(rng, CROSSING)
             if rng.random() < 0.42:
-                add(kind, x, z, head)
-            x += KINDS[kind][1] + 2 + 16 * rng.random()
+                add(draw, x, z, head)
+            x += LENGTHS[draw] + 2 + 16 * rng.random()
     for _ in range(int(rng.random() * 5 * plan.crowd + 0.5)):  # across the zebra
         x = -plan.kerb[-1] + (plan.kerb[-1] + plan.kerb[1]) * rng.random()
         z = plan.crossing - 1.2 - 2.5 * rng.random()
