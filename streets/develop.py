@@ -7,6 +7,7 @@ import io
 import math
 
 import numpy as np
+from numpy import ndarray
 from numpy.random import Generator
 from PIL import Image, ImageFilter
 
@@ -62,7 +63,7 @@ class Surfaces:
 
 def develop(
     canvas: Canvas, light: Light, response: Response, rng: Generator
-) -> tuple[np.ndarray, np.ndarray]:
+) -> tuple[ndarray, ndarray]:
     """Turn the canvas into a photograph, uint8 [H, W, 3], and its labels, uint8 [H, W] (ids)."""
     shape = canvas.height, canvas.width
     labels = canvas.paints[:, 3].astype(np.uint8)[np.asarray(canvas.image)[::2, ::2]]
@@ -86,22 +87,20 @@ def develop(
     return expose(image, is_sky.reshape(shape), radius, response, rng), labels
 
 
-def blurred(mask: Image.Image, radius: float) -> np.ndarray:
+def blurred(mask: Image.Image, radius: float) -> ndarray:
     """The values of a mask, 0..255, blurred by so many pixels of an image 256 high."""
     blur = ImageFilter.BoxBlur(radius * mask.height / 256)
     return np.asarray(mask.filter(blur), np.float32).ravel()
 
 
-def _rays(canvas: Canvas, u: np.ndarray, v: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def _rays(canvas: Canvas, u: ndarray, v: ndarray) -> tuple[ndarray, ndarray]:
     """The directions of pixels (u, v) of the image, as tangents to the right and downwards."""
     camera = canvas.camera
     u, v, unit = u - camera.u0, v - camera.v0, camera.focal * (1 + camera.roll**2)
     return (u + camera.roll * v) / unit, (v - camera.roll * u) / unit
 
 
-def _meet(
-    canvas: Canvas, on: np.ndarray, u: np.ndarray, v: np.ndarray
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def _meet(canvas: Canvas, on: ndarray, u: ndarray, v: ndarray) -> tuple[ndarray, ndarray, ndarray]:
     """Where rays meet planes, in metres: z along the street, and a place on the plane.
 
     The place is along and up or, on the ground, to the right and ahead."""
@@ -112,7 +111,7 @@ def _meet(
     return z, s, np.where(flat, z, canvas.camera.height - v * z)
 
 
-def _look_through(canvas: Canvas) -> np.ndarray:
+def _look_through(canvas: Canvas) -> ndarray:
     """The numbers of what is seen, int32 [2 H, 2 W]: those behind it where a material has holes."""
     numbers, material = np.array(canvas.image), canvas.paints[:, 5].astype(np.uint8)
     holed = np.flatnonzero(np.take(material >= BARS, numbers, mode="clip"))
@@ -148,7 +147,7 @@ def _add_textures(canvas: Canvas, pixels: Surfaces, light: Light, rng: Generator
     pixels.glow[i] = np.maximum(pixels.glow[i], lamp * 0.8)
 
 
-def _illuminate(canvas: Canvas, pixels: Surfaces, light: Light) -> np.ndarray:
+def _illuminate(canvas: Canvas, pixels: Surfaces, light: Light) -> ndarray:
     """The colours, [3, N], under sun, sky and their own light."""
     flat = pixels.plane == GROUND
     shadow, contact = blurred(canvas.shadow, 1.2) / 255, blurred(canvas.contact, 2.0) / 255
@@ -164,7 +163,7 @@ def _illuminate(canvas: Canvas, pixels: Surfaces, light: Light) -> np.ndarray:
     return lit
 
 
-def sky(u: np.ndarray, v: np.ndarray, light: Light) -> np.ndarray:
+def sky(u: ndarray, v: ndarray, light: Light) -> ndarray:
     """The colour of the sky towards (u, v): [3, N]."""
     up = np.sqrt(np.clip(-v * 2.0, 0, 1))
     rgb = light.horizon + (light.zenith - light.horizon) * up
@@ -174,8 +173,8 @@ def sky(u: np.ndarray, v: np.ndarray, light: Light) -> np.ndarray:
 
 
 def expose(
-    image: np.ndarray, is_sky: np.ndarray, radius: np.ndarray, response: Response, rng: Generator
-) -> np.ndarray:
+    image: ndarray, is_sky: ndarray, radius: ndarray, response: Response, rng: Generator
+) -> ndarray:
     """The photograph, uint8 [H, W, 3]; rng: of its noise.
 
     image: [3, H, W], the light from each direction, changed; is_sky: bool [H, W]; radius: [H, W],

@@ -27,11 +27,8 @@ class Solid:
 
     def at(self, along: float, up: float, across: float) -> Point:
         """The point (x, y, z) of the street at own coordinates."""
-        return (
-            self.x + along * self.sin + across * self.cos,
-            up,
-            self.z + along * self.cos - across * self.sin,
-        )
+        x = self.x + along * self.sin + across * self.cos
+        return x, up, self.z + along * self.cos - across * self.sin
 
     def cast(self, half: float, wide: float, tall: float) -> None:
         """Cast the shadow of what is `half` long and `wide` broad to each side."""

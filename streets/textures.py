@@ -7,6 +7,7 @@ from collections import namedtuple
 from functools import cache
 
 import numpy as np
+from numpy import ndarray
 from numpy.random import Generator
 
 from streets.canvas import ASPHALT, BARS, BRICK, GLASS, GLOSS, GRASS, LEAVES, PLAIN, SLABS, TWIGS
@@ -30,9 +31,7 @@ GRAIN = {
 }
 
 
-def texture(
-    kind: int, s: np.ndarray, t: np.ndarray, step: np.ndarray, rng: Generator
-) -> np.ndarray:
+def texture(kind: int, s: ndarray, t: ndarray, step: ndarray, rng: Generator) -> ndarray:
     """How bright each pixel of a material is: float32 [N], about 1."""
     fine, coarse = (np.float32(rng.uniform(*bounds)) for bounds in GRAIN[kind])
     scale = np.float32(rng.uniform(0.6, 1.6))
@@ -56,9 +55,7 @@ def texture(
     return np.maximum(value, 0.2)
 
 
-def hole(
-    material: np.ndarray, s: np.ndarray, t: np.ndarray, step: np.ndarray, plane: np.ndarray
-) -> np.ndarray:
+def hole(material: ndarray, s: ndarray, t: ndarray, step: ndarray, plane: ndarray) -> ndarray:
     """Where one sees through a material: bool [N].
 
     How far the bars of a fence stand apart differs from plane to plane. Bars too thin to be seen
@@ -71,13 +68,8 @@ def hole(
 
 
 def facade(
-    rgb: np.ndarray,
-    s: np.ndarray,
-    t: np.ndarray,
-    steps: tuple[np.ndarray, np.ndarray],
-    style: Facade,
-    light: Light,
-) -> np.ndarray:
+    rgb: ndarray, s: ndarray, t: ndarray, steps: tuple, style: Facade, light: Light
+) -> ndarray:
     """Paint windows, frames, floors and shops onto walls.
 
     rgb: float32 [3, N] in 0..1, changed in place; steps: metres a pixel along and up.
@@ -100,7 +92,7 @@ def facade(
     there = sample(noise(0.0, seed=8), cell * 53 + seed, seed) > np.where(style.blind > 0.5, 0, -1)
     there |= ~upper
 
-    def inside(wide: np.ndarray, tall: np.ndarray) -> np.ndarray:
+    def inside(wide: ndarray, tall: ndarray) -> ndarray:
         across = np.clip((wide / 2 - x) / along + 0.5, 0, 1)
         return across * np.clip((tall / 2 - y) / up + 0.5, 0, 1) * there
 
@@ -115,10 +107,9 @@ def facade(
     pane = ROOM + np.minimum(mirrored * light.horizon, 0.8) + shown * GOODS
     rgb += glass * (pane - rgb)
     i = np.flatnonzero(is_shop & ~upper & (t > shop * 0.80))  # the board with the shop's name
-    cell, seed, paint = cell[i], seed[i], []
-    for k in (10, 11, 12):
-        paint.append(sample(noise(0.0, seed=k), cell * 29 + seed, seed))
-    paint = np.clip(np.stack(paint) * 0.25 + 0.35, 0.03, 0.95)
+    board = cell[i] * 29 + seed[i], seed[i]
+    paint = np.stack([sample(noise(0.0, seed=k), *board) for k in (10, 11, 12)])
+    paint = np.clip(paint * 0.25 + 0.35, 0.03, 0.95)
     letters = (np.abs(t[i] / shop[i] - 0.885) < 0.045) & (x[i] / pitch[i] < 0.3)
     letters &= sample(noise(0.3), s[i] * 26, s[i]) > 0.2
     paint += letters * np.where(paint.mean(0) > 0.4, -0.35, 0.5)
@@ -128,7 +119,7 @@ def facade(
 
 
 @cache
-def noise(power: float, side: int = 512, seed: int = 0) -> np.ndarray:
+def noise(power: float, side: int = 512, seed: int = 0) -> ndarray:
     """A tile of noise that repeats seamlessly: float32 [side, side], mean 0, deviation 1.
 
     power: how fast the spectrum falls; 0 is grain, 1 is clouds of every size, 2 is smooth."""
@@ -141,7 +132,7 @@ def noise(power: float, side: int = 512, seed: int = 0) -> np.ndarray:
     return ((tile - tile.mean()) / tile.std()).astype(np.float32)
 
 
-def sample(tile: np.ndarray, s: np.ndarray, t: np.ndarray) -> np.ndarray:
+def sample(tile: ndarray, s: ndarray, t: ndarray) -> ndarray:
     """The values of a tile, which repeats endlessly, at (s, t) in texels; any shape."""
     mask = tile.shape[0] - 1
     return tile.ravel()[((t.astype(np.int32) & mask) * tile.shape[0]) + (s.astype(np.int32) & mask)]
