@@ -1,7 +1,5 @@
 """People on foot, and bicycles and motorcycles: ridden, or left on the sidewalk."""
 
-from collections.abc import Sequence
-
 from numpy.random import Generator
 
 from streets.canvas import SPOKES
@@ -70,23 +68,20 @@ def person(it: Solid, rng: Generator) -> None:
 
 def _draw_torso(facing: Solid, rng: Generator, size: float, girth: float, coat: Colour) -> None:
     """Draw a jacket, a shirt, a long coat or a dress."""
-
-    def draw_cloth(outline: Sequence[tuple[float, float]], colour: Colour) -> None:
-        facing.face([(0, up * size, w * girth) for w, up in outline], colour)
-
     hem = rng.uniform(0.78, 0.9) if rng.random() < 0.7 else rng.uniform(0.35, 0.75)
     wide = rng.uniform(0.15, 0.2) + 0.1 * max(0.8 - hem, 0)
     half = [(wide, hem), (0.17, 1.02), (0.2, 1.25), (0.21, 1.36), (0.15, 1.45), (0.06, 1.5)]
-    draw_cloth(half + [(-w, up) for w, up in reversed(half)], coat)
-    dice = rng.random()
+    clothes, dice = [(half + [(-w, up) for w, up in reversed(half)], coat)], rng.random()
     if dice < 0.2:  # open in front, over a shirt
         shirt = [(-0.05, hem), (0.05, hem), (0.04, 1.45), (-0.04, 1.45)]
-        draw_cloth(shirt, tinted(rng, CLOTHES))
+        clothes.append((shirt, tinted(rng, CLOTHES)))
     elif dice < 0.35:  # a stripe, or a vest that is seen from afar
         low = rng.uniform(0.95, 1.3)
         high = min(low + rng.uniform(0.05, 0.3), 1.4)
         stripe = [(-0.19, low), (0.19, low), (0.19, high), (-0.19, high)]
-        draw_cloth(stripe, tinted(rng, CLOTHES + VESTS))
+        clothes.append((stripe, tinted(rng, CLOTHES + VESTS)))
+    for outline, colour in clothes:
+        facing.face([(0, up * size, w * girth) for w, up in outline], colour)
 
 
 def _draw_head(facing: Solid, rng: Generator, size: float, shows_face: bool) -> None:

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable, Sequence
+from functools import partial
 
 import numpy as np
 from numpy.random import Generator
@@ -10,6 +11,7 @@ from streets.canvas import GLASS, GLOSS, Canvas, Paint, Point, Span
 from streets.colours import PANE, RED, SHADE, TYRE, WHITE, Colour
 
 Path = Sequence[Point]  # points in own coordinates: along, up, across
+Box = tuple[float, float, float, float]  # a footprint: from and to x, from and to z
 
 
 class Solid:
@@ -111,9 +113,8 @@ class Solid:
         flank: the colour of the sides.
         Returns which side the camera sees: -1, 1, or 0 when it looks straight at an end."""
         faces = []
-        for (a, y, w, colour), (b, v, r, _) in zip(
-            profile, [*profile[1:], profile[0]], strict=True
-        ):
+        after = [*profile[1:], profile[0]]
+        for (a, y, w, colour), (b, v, r, _) in zip(profile, after, strict=True):
             quad = [self.at(a, y, w), self.at(b, v, r), self.at(b, v, -r), self.at(a, y, -w)]
             if colour and self._is_seen(*quad[:3]):
                 faces.append((quad[0][2] + quad[1][2], quad, colour))
@@ -147,13 +148,13 @@ class Things:
 
     def __init__(self, canvas: Canvas, rng: Generator) -> None:
         self.canvas, self.rng = canvas, rng
-        self._boxes: list[tuple[float, float, float, float]] = []
-        self._draws: list[tuple[Callable, tuple]] = []
+        self._boxes: list[Box] = []
+        self._draws: list[Callable[[], None]] = []
 
     def add(self, x: Span, z: Span, draw: Callable, *args) -> None:
         """Add what stands on a footprint that spans x and z: draw(*args) draws it."""
         self._boxes.append((*x, *z))
-        self._draws.append((draw, args))
+        self._draws.append(partial(draw, *args))
 
     def add_at(
         self, x: float, z: float, draw: Callable, *args, reach: Span = (0.3, 0.3), head: float = 0.0
@@ -169,14 +170,13 @@ class Things:
     def paint(self) -> None:
         """Paint them all."""
         for i in far_to_near(self._boxes):
-            draw, args = self._draws[i]
-            draw(*args)
+            self._draws[i]()
 
 
-def far_to_near(boxes: Sequence[tuple[float, float, float, float]]) -> list[int]:
+def far_to_near(boxes: Sequence[Box]) -> list[int]:
     """The order in which to paint things so that each hides what is behind it.
 
-    boxes: (x0, x1, z0, z1) footprints, seen from x = 0, z = 0.  Returns their indices."""
+    boxes: seen from x = 0, z = 0.  Returns their indices."""
     xa, xb, z0, z1 = np.reshape(boxes, (-1, 4)).T
     x0, x1 = np.minimum(xa, xb), np.maximum(xa, xb)
     beyond = z0[:, None] >= z1 - 1e-6  # [i, j]: i is farther along the street than j
