@@ -2,8 +2,7 @@
 
 The canvas holds one number per pixel, at twice the size of the image. Two tables say what a number
 means: its *paint* (colour, label, material, light) and the *plane* that it lies on. Label and
-colour are looked up from the same number, which is why the labels are exact. `develop.py` turns the
-numbers into a photograph: textures in perspective, sun and shadow, haze, night lights, noise.
+colour are looked up from the same number, which is why the labels are exact.
 
 Coordinates are in metres: x to the right, y up from the road, z along the street; the camera is at
 (0, height, 0). Images are in pixels: u to the right, v down.
@@ -48,9 +47,8 @@ class Canvas:
     """An image of numbers, the camera that projects onto it, and the tables of the numbers.
 
     size: (width, height) of the final image in pixels; sun: the shift (x, z), in metres, of the
-    shadow of a point one metre high, or None under an overcast sky; lamps_lit: whether the lamps of
-    streets and vehicles are on. `label`, `on` (a plane's number) and `lit` are what `number` takes
-    where it is not told.
+    shadow of a point one metre high, or None without sun; lamps_lit: whether lamps are on. `label`,
+    `on` (the number of a plane) and `lit` (sunlight, 0..1) are those of what is painted next.
     """
 
     def __init__(
@@ -91,9 +89,9 @@ class Canvas:
     def number(
         self, paint: Paint, material: int = PLAIN, glow: float = 0.0, lit: float | None = None
     ) -> int:
-        """Add a colour to the paints; returns its number.  A number is returned as it is.
+        """Add a colour to the paints, and return its number; glow, lit: its own light, sunlight.
 
-        glow: light of its own, 0..1; lit: the sunlight it gets, 0..1."""
+        A number is returned as it is."""
         if isinstance(paint, int):
             return paint
         lit = self.lit if lit is None else lit
@@ -201,12 +199,12 @@ class Canvas:
 
     def cast(self, footprint: Sequence[Spot], tall: float) -> None:
         """Cast the shadow of an upright block that stands on some spots, `tall` metres high."""
-        self.shade(self.contact, footprint, 200)
+        self.darken(self.contact, footprint, 200)
         if self.sun:
             dx, dz = self.sun[0] * tall, self.sun[1] * tall
-            self.shade(self.shadow, [*footprint, *((x + dx, z + dz) for x, z in footprint)], 255)
+            self.darken(self.shadow, [*footprint, *((x + dx, z + dz) for x, z in footprint)], 255)
 
-    def shade(self, layer: Image.Image, spots: Iterable[Spot], dark: int) -> None:
+    def darken(self, layer: Image.Image, spots: Iterable[Spot], dark: int) -> None:
         """Darken the ground between spots, in `shadow` or `contact`; dark: how much, 0..255."""
         outline = hull(self.project((x, 0, z) for x, z in spots))
         ImageDraw.Draw(layer).polygon([(u / 2, v / 2) for u, v in outline], fill=dark)

@@ -3,22 +3,11 @@
 from numpy.random import Generator
 
 from streets.canvas import SPOKES
-from streets.colours import (
-    BLACK,
-    CHROME,
-    CLOTHES,
-    PAINTS,
-    SOOT,
-    TYRE,
-    Colour,
-    palette,
-    pick,
-    shade,
-    tinted,
-)
+from streets.colours import CHROME, CLOTHES, PAINTS, TYRE, Colour, palette, pick, shade, tinted
 from streets.solids import Solid, circle
 
 PERSON, RIDER, MOTORCYCLE, BICYCLE = 24, 25, 32, 33
+SOOT, BLACK = palette("28282a 1e1c1c")
 TROUSERS, VESTS = CLOTHES[:9], palette("dce63c f0781e")
 SKIN = palette("e8bea0 cea080 a07052 6e4a36 deb296")
 HAIR = palette("1e1814 46301e 826034 b09664 787674 32243c")
@@ -27,8 +16,9 @@ HAIR = palette("1e1814 46301e 826034 b09664 787674 32243c")
 def person(it: Solid, rng: Generator) -> None:
     """Draw somebody who stands or walks."""
     it.begin(PERSON, rng.uniform(0.2, 0.8))
+    # 1 is an adult of 1.75 m
     size = rng.uniform(0.92, 1.08) if rng.random() > 0.1 else rng.uniform(0.55, 0.8)
-    girth = rng.uniform(0.85, 1.3) * size  # 1 is an adult of 1.75 m
+    girth = rng.uniform(0.85, 1.3) * size
     coat, trousers = tinted(rng, CLOTHES), tinted(rng, TROUSERS)
     stride = 0.36 * rng.random() * size  # from the middle to a foot
     facing = Solid(it.canvas, it.x, it.z)  # has what looks the same from any side

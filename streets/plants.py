@@ -39,7 +39,7 @@ def tree(it: Solid, rng: Generator, tall: float, wide: float, flora: Flora) -> N
             size = wide * (0.12 + 0.14 * rng.random() if near else 0.4)
             a, b = (middle + (rng.random() - 0.5) * wide * 0.6 for middle in (x, z))
             spots = [(a + size * u, b + size * v) for u, v in OCTAGON]
-            canvas.shade(canvas.shadow, spots, 210)
+            canvas.darken(canvas.shadow, spots, 210)
     foot = min(2.8, tall * 0.33) * rng.random() ** (1.5 if kind == CONIFER else 0.4)
     bark = tinted(rng, BARK)
     lean = (rng.random() - 0.5) * 0.5

@@ -15,7 +15,7 @@ from streets.develop import Response, develop
 from streets.furniture import furnish
 from streets.ground import pave
 from streets.lots import add_lots, hang_wires, skyline
-from streets.plan import Light, Plan, draw_camera
+from streets.plan import SIDES, Light, Plan, draw_camera
 from streets.solids import Things
 from streets.vehicles import add_traffic
 
@@ -36,7 +36,7 @@ def draw_scene(
     plan, things = Plan(rng), Things(canvas, rng)
     pave(canvas, rng, plan)
     skyline(canvas, rng, plan)
-    for side in (-1, 1):
+    for side in SIDES:
         add_lots(rng, plan, side, things)
         furnish(rng, plan, side, things)
     add_traffic(rng, plan, things)

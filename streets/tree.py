@@ -1,7 +1,4 @@
-"""Draw Streets, a procedural data set of driving scenes in Cityscapes' format.
-
-It needs no account and no download, and has all 19 classes of the benchmark, with exact and with
-coarse labels. `scene.py` draws one scene; this file fills a directory with them:
+"""Draw Streets, a procedural data set with all 19 classes of Cityscapes, as a directory:
 
     DST/streets.json                                            the settings it was drawn with
     DST/leftImg8bit/<split>/<city>/<city>_<seq>_<frame>_leftImg8bit.png        RGB

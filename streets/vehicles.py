@@ -8,7 +8,7 @@ from numpy.random import Generator
 from streets.canvas import GLASS
 from streets.colours import AMBER, CHROME, DARK, PAINTS, PANE, palette, pick, shade, tinted
 from streets.people import bicycle, motorcycle, person
-from streets.plan import Plan
+from streets.plan import SIDES, Plan
 from streets.solids import Solid, Things
 
 CAR, TRUCK, BUS, TRAIN = 26, 27, 28, 31
@@ -195,7 +195,7 @@ def add_traffic(rng: Generator, plan: Plan, things: Things) -> None:
         reach = (deep, half) if abs(math.sin(head)) > 0.7 else (half, deep)
         things.add_at(x, z, draw, reach=reach, head=head + (rng.random() - 0.5) * 0.05)
 
-    for side in (-1, 1):  # parked
+    for side in SIDES:  # parked
         x, z = side * (plan.kerb[side] - 1.15), 3 + 9 * rng.random()
         while plan.parked[side] and z < 110:
             if not plan.is_on_crossing(z, 8, 4) and rng.random() < 0.3 + 0.6 * plan.jam:
