@@ -226,7 +226,7 @@ def hull(points: Sequence[tuple[float, float]]) -> list[tuple[float, float]]:
         half = []
         for u, v in run:
             while len(half) > 1:
-                (ua, va), (ub, vb) = half[-2:]
+                (ua, va), (ub, vb) = half[-2], half[-1]
                 if (ub - ua) * (v - va) > (vb - va) * (u - ua):
                     break
                 half.pop()

@@ -142,7 +142,7 @@ def parked_cycle(it: Solid, rng: Generator) -> None:
 
 def _draw_wheel(it: Solid, along: float, radius: float, tyre: float) -> None:
     """Draw a thin wheel, with spokes that one sees through."""
-    rim = [(along + a, radius + 0.02 + b, 0) for a, b in circle(16, radius)]
+    rim = [(along + radius * a, radius + 0.02 + radius * b, 0) for a, b in circle(16)]
     it.face(rim, CHROME, material=SPOKES)
     it.bar([*rim, rim[0]], tyre, TYRE)
 

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Callable, Sequence
-from functools import partial
+from functools import cache, partial
 
 import numpy as np
 from numpy.random import Generator
@@ -70,8 +70,8 @@ class Solid:
     def disc(self, along: float, radius: float, up: float, across: float, paint: Paint) -> None:
         """Draw an upright disc along a side; none at across = 0."""
         if across:
-            rim = circle(14, radius)
-            self.face([(along + a, up + b, across) for a, b in rim], paint)
+            rim = [(along + radius * a, up + radius * b, across) for a, b in circle(14)]
+            self.face(rim, paint)
 
     def wheel(self, along: float, radius: float, across: float) -> None:
         """Draw a wheel seen from its side; none at across = 0."""
@@ -137,10 +137,11 @@ class Solid:
         return (uy * vz - uz * vy) * px + (uz * vx - ux * vz) * py + (ux * vy - uy * vx) * pz > 0
 
 
-def circle(corners: int, radius: float = 1.0) -> list[tuple[float, float]]:
-    """The corners of a regular polygon around (0, 0), from (radius, 0) on."""
+@cache
+def circle(corners: int) -> list[tuple[float, float]]:
+    """The corners of a regular polygon, as far as 1 from (0, 0); the first is (1, 0)."""
     angles = [2 * math.pi * i / corners for i in range(corners)]
-    return [(radius * math.cos(angle), radius * math.sin(angle)) for angle in angles]
+    return [(math.cos(angle), math.sin(angle)) for angle in angles]
 
 
 class Things:
