@@ -38,10 +38,10 @@ class Response:
 
 
 class Surfaces:
-    """What each pixel of a canvas shows, and where that lies."""
+    """What each pixel of a canvas shows, and where that lies; numbers: its image, [2 H, 2 W]."""
 
-    def __init__(self, canvas: Canvas) -> None:
-        numbers, paints = _look_through(canvas), canvas.paints
+    def __init__(self, canvas: Canvas, numbers: ndarray) -> None:
+        numbers, paints = _look_through(canvas, numbers), canvas.paints
         table = np.full((len(paints), 4), 255, np.uint8)
         table[:, :3] = np.clip(paints[:, :3], 0, 255)
         rgb = np.take(table.view(np.uint32)[:, 0], numbers, mode="clip").view(np.uint8)
@@ -66,8 +66,9 @@ def develop(
 ) -> tuple[ndarray, ndarray]:
     """Turn the canvas into a photograph, uint8 [H, W, 3], and its labels, uint8 [H, W] (ids)."""
     shape = canvas.height, canvas.width
-    labels = canvas.paints[:, 3].astype(np.uint8)[np.asarray(canvas.image)[::2, ::2]]
-    pixels = Surfaces(canvas)
+    numbers = np.asarray(canvas.image)
+    labels = canvas.paints[:, 3].astype(np.uint8)[numbers[::2, ::2]]
+    pixels = Surfaces(canvas, numbers)
     _add_textures(canvas, pixels, light, rng)
     lit = _illuminate(canvas, pixels, light)
     lit -= light.haze
@@ -111,9 +112,9 @@ def _meet(canvas: Canvas, on: ndarray, u: ndarray, v: ndarray) -> tuple[ndarray,
     return z, s, np.where(flat, z, canvas.camera.height - v * z)
 
 
-def _look_through(canvas: Canvas) -> ndarray:
+def _look_through(canvas: Canvas, numbers: ndarray) -> ndarray:
     """The numbers of what is seen, int32 [2 H, 2 W]: those behind it where a material has holes."""
-    numbers, material = np.array(canvas.image), canvas.paints[:, 5].astype(np.uint8)
+    numbers, material = numbers.copy(), canvas.paints[:, 5].astype(np.uint8)
     holed = np.flatnonzero(np.take(material >= BARS, numbers, mode="clip"))
     front, (rows, columns) = numbers.ravel()[holed], np.divmod(holed, numbers.shape[1])
     u, v = (np.float32(pixel) / 2 + np.float32(0.25) for pixel in (columns, rows))
@@ -154,7 +155,8 @@ def _illuminate(canvas: Canvas, pixels: Surfaces, light: Light) -> ndarray:
     sun = pixels.lit * np.where(flat, light.height * (1 - shadow), 1)
     lit = light.ambient * (1 - 0.6 * contact * flat)
     lit += light.sun * sun
-    lit += pixels.glow * (0.35 + 0.9 * light.night)
+    if pixels.glow.any():
+        lit += pixels.glow * (0.35 + 0.9 * light.night)
     lit *= pixels.rgb
     if light.wet:  # a wet road mirrors the sky, the more the flatter one looks at it
         i = np.flatnonzero(flat)
