@@ -51,8 +51,8 @@ def contents(root):
 
 
 def wait_for(done):
-    """Wait until done(), for half a minute at most."""
-    deadline = time.time() + 30
+    """Wait until done(), for two minutes at most: a busy machine starts processes slowly."""
+    deadline = time.time() + 120
     while not done():
         assert time.time() < deadline, "waited in vain"
         time.sleep(0.01)
