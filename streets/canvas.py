@@ -2,8 +2,7 @@
 
 The canvas holds one number per pixel, at twice the size of the image. Two tables say what a number
 means: its *paint* (colour, label, material, light) and the *plane* that it lies on. Label and
-colour are looked up from the same number, which is why the labels are exact. `develop.py` turns the
-numbers into a photograph: textures in perspective, sun and shadow, haze, night lights, noise.
+colour are looked up from the same number, which is why the labels are exact.
 
 Coordinates are in metres: x to the right, y up from the road, z along the street; the camera is at
 (0, height, 0). Images are in pixels: u to the right, v down.
@@ -12,7 +11,7 @@ Coordinates are in metres: x to the right, y up from the road, z along the stree
 import math
 from array import array
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 from PIL import Image, ImageDraw
@@ -21,6 +20,8 @@ from streets.colours import Colour
 
 Point = tuple[float, float, float]  # x, y, z
 Spot = tuple[float, float]  # x, z on the ground
+Span = tuple[float, float]  # from, to
+Paint = Colour | int  # a colour, or the number of a paint
 
 NEAR = 1.5  # metres; nothing is drawn nearer than this
 PLAIN, ASPHALT, SLABS, FACADE, BRICK, LEAVES, GRASS, GLOSS, GLASS, SKY = range(10)  # materials
@@ -31,30 +32,23 @@ GROUND = 0  # the number of the one horizontal plane
 SKY_ID = 23  # the label id of what nothing is painted over
 
 
-@dataclass(frozen=True)
-class Camera:
-    """The camera, and the bend of the street that it looks along.
+class Camera(NamedTuple):
+    """The camera, and the bend of the street that it looks along."""
 
-    focal, u0, v0: focal length and vanishing point in pixels of the image; height: in metres;
-    roll: in radians, how far the horizon sinks to the right; bend: the street's curvature, in
-    1/metres: a point (x, z) of the straight street is drawn at x + bend * z**2.
-    """
-
-    focal: float
-    u0: float
+    focal: float  # length in pixels of the image
+    u0: float  # the vanishing point in pixels of the image
     v0: float
-    height: float
-    roll: float
-    bend: float
+    height: float  # metres
+    roll: float  # radians; how far the horizon sinks to the right
+    bend: float  # 1/metres: a point (x, z) of the straight street is drawn at x + bend * z**2
 
 
 class Canvas:
     """An image of numbers, the camera that projects onto it, and the tables of the numbers.
 
     size: (width, height) of the final image in pixels; sun: the shift (x, z), in metres, of the
-    shadow of a point one metre high, or None under an overcast sky; lamps_lit: whether the lamps of
-    streets and vehicles are on. `label`, `on` (a plane's number) and `lit` are what `number` takes
-    where it is not told.
+    shadow of a point one metre high, or None without sun; lamps_lit: whether lamps are on. `label`,
+    `on` (the number of a plane) and `lit` (sunlight, 0..1) are those of what is painted next.
     """
 
     def __init__(
@@ -93,18 +87,15 @@ class Canvas:
         self.on = self.plane(((x - 1, z), (x + 1, z)))
 
     def number(
-        self,
-        colour: Colour,
-        material: int = PLAIN,
-        glow: float = 0.0,
-        lit: float | None = None,
-        on: int | None = None,
+        self, paint: Paint, material: int = PLAIN, glow: float = 0.0, lit: float | None = None
     ) -> int:
-        """Add a paint; returns its number.
+        """Add a colour to the paints, and return its number; glow, lit: its own light, sunlight.
 
-        glow: light of its own, 0..1; lit: the sunlight it gets, 0..1; on: the number of a plane."""
-        plane, lit = self.on if on is None else on, self.lit if lit is None else lit
-        self._paints.extend((*colour, self.label, plane, material, lit, glow))
+        A number is returned as it is."""
+        if isinstance(paint, int):
+            return paint
+        lit = self.lit if lit is None else lit
+        self._paints.extend((*paint, self.label, self.on, material, lit, glow))
         return len(self._paints) // PAINT - 1
 
     @property
@@ -117,9 +108,6 @@ class Canvas:
     def paints(self) -> np.ndarray:
         """float32 [numbers, 8]: red, green, blue, label, plane, material, lit, glow."""
         return np.frombuffer(self._paints, np.float32).reshape(-1, PAINT)
-
-    def _has_holes(self, number: int) -> bool:
-        return self._paints[number * PAINT + 5] >= BARS
 
     def project(self, points: Iterable[Point]) -> list[tuple[float, float]]:
         """(u, v) of points, in pixels of the canvas, which has two for each of the image."""
@@ -143,50 +131,32 @@ class Canvas:
         ((u, _),), reach = self.project([(x, self.camera.height, z)]), around * self.scale(z)
         return u + reach > 0 and u - reach < self.image.width
 
-    def poly(self, points: Sequence[Point], colour: Colour | int, **paint) -> None:
-        """Paint the polygon through points.  colour: RGB, or a number from `number`."""
-        number = colour if isinstance(colour, int) else self.number(colour, **paint)
-        corners = self.project(points)
+    def poly(self, points: Sequence[Point], paint: Paint, **kind) -> None:
+        """Paint the polygon through points.  kind: further arguments of `number`."""
+        number, corners = self.number(paint, **kind), self.project(points)
         if self._has_holes(number):
-            self._remember(corners)
+            us, vs = zip(*corners, strict=True)
+            left, top = max(int(min(us)), 0), max(int(min(vs)), 0)
+            right = min(int(max(us)) + 2, self.image.width)
+            bottom = min(int(max(vs)) + 2, self.image.height)
+            if left < right and top < bottom:
+                mask = Image.new("L", (right - left, bottom - top))
+                ImageDraw.Draw(mask).polygon([(u - left, v - top) for u, v in corners], fill=255)
+                self._keep((left, top, right, bottom), mask)
         self.pen.polygon(corners, fill=number)
 
-    def _remember(self, corners: Sequence[tuple[float, float]]) -> None:
-        """Keep what is on the canvas inside of a polygon: a material with holes will hide it."""
-        us, vs = zip(*corners, strict=True)
-        left, top = max(int(min(us)), 0), max(int(min(vs)), 0)
-        right = min(int(max(us)) + 2, self.image.width)
-        bottom = min(int(max(vs)) + 2, self.image.height)
-        if left < right and top < bottom:
-            mask = Image.new("L", (right - left, bottom - top))
-            ImageDraw.Draw(mask).polygon([(u - left, v - top) for u, v in corners], fill=255)
-            self.behind.paste(self.image.crop((left, top, right, bottom)), (left, top), mask)
+    def _has_holes(self, number: int) -> bool:
+        return self._paints[number * PAINT + 5] >= BARS
 
-    def upright(
-        self,
-        ends: Sequence[Spot],
-        bottom: float,
-        top: float,
-        colour: Colour | int,
-        **paint,
-    ) -> None:
-        """Paint an upright rectangle between two spots, from `bottom` to `top` metres."""
-        (xa, za), (xb, zb) = ends
+    def _keep(self, box: tuple[int, int, int, int], mask: Image.Image) -> None:
+        """Keep what a material with holes is about to hide: in a box, where a mask says so."""
+        self.behind.paste(self.image.crop(box), box[:2], mask)
+
+    def upright(self, ends: Sequence[Spot], up: Span, paint: Paint, **kind) -> None:
+        """Paint an upright rectangle between two spots."""
+        (xa, za), (xb, zb), (bottom, top) = *ends, up
         corners = [(xa, bottom, za), (xa, top, za), (xb, top, zb), (xb, bottom, zb)]
-        self.poly(corners, colour, **paint)
-
-    def tube(self, points: Sequence[Point], radius: float, colour: Colour | int, **paint) -> None:
-        """Paint a round bar of `radius` metres through points."""
-        number = colour if isinstance(colour, int) else self.number(colour, **paint)
-        width = max(1, round(2 * radius * self.scale(points[0][2])))
-        self.pen.line(self.project(points), fill=number, width=width)
-
-    def ball(self, at: Point, wide: float, tall: float, colour: Colour | int, **paint) -> None:
-        """Paint an ellipse that faces the camera, of half axes `wide` and `tall` in metres."""
-        number = colour if isinstance(colour, int) else self.number(colour, **paint)
-        ((u, v),), scale = self.project([at]), self.scale(at[2])
-        box = (u - wide * scale, v - tall * scale, u + wide * scale, v + tall * scale)
-        self.pen.ellipse(box, fill=number)
+        self.poly(corners, paint, **kind)
 
     def stamp(
         self, levels: Image.Image, numbers: Sequence[int], at: Point, wide: float, tall: float
@@ -208,41 +178,36 @@ class Canvas:
         painted = np.take(np.array([0, *numbers], np.int32), np.asarray(piece))
         mask = piece.point(OPAQUE)
         if self._has_holes(numbers[-1]):
-            self.behind.paste(self.image.crop((u0, v0, u1, v1)), (u0, v0), mask)
+            self._keep((u0, v0, u1, v1), mask)
         self.image.paste(Image.fromarray(painted), (u0, v0), mask)
 
     def strip(
-        self,
-        x: tuple[float, float],
-        z: tuple[float, float],
-        colour: Colour | int,
-        material: int = PLAIN,
-        label: int | None = None,
+        self, x: Span, z: Span, paint: Paint, material: int = PLAIN, label: int | None = None
     ) -> None:
         """Paint the piece of ground that spans x and z, along the bend.
 
         label: that of this piece and of what follows."""
-        near, far = z
-        if far <= NEAR or far <= near:
+        near, far, steps = max(z[0], NEAR), z[1], 2
+        if far <= near:
             return
-        near, steps = max(near, NEAR), 2
         if abs(self.camera.bend) >= 1e-5:
             steps = max(2, int(6 * math.log(far / near)) + 2)
         depths = [near * (far / near) ** (i / (steps - 1)) for i in range(steps)]
-        self.label = self.label if label is None else label
-        number = colour if isinstance(colour, int) else self.number(colour, material, on=GROUND)
         points = [(x[0], 0, d) for d in depths] + [(x[1], 0, d) for d in reversed(depths)]
-        self.pen.polygon(self.project(points), fill=number)
+        self.on, self.label = GROUND, self.label if label is None else label
+        self.pen.polygon(self.project(points), fill=self.number(paint, material))
 
     def cast(self, footprint: Sequence[Spot], tall: float) -> None:
         """Cast the shadow of an upright block that stands on some spots, `tall` metres high."""
-        flat = self.project((x, 0, z) for x, z in footprint)
-        outline = [(u / 2, v / 2) for u, v in hull(flat)]
-        ImageDraw.Draw(self.contact).polygon(outline, fill=200)
+        self.darken(self.contact, footprint, 200)
         if self.sun:
             dx, dz = self.sun[0] * tall, self.sun[1] * tall
-            flat += self.project((x + dx, 0, z + dz) for x, z in footprint)
-            ImageDraw.Draw(self.shadow).polygon([(u / 2, v / 2) for u, v in hull(flat)], fill=255)
+            self.darken(self.shadow, [*footprint, *((x + dx, z + dz) for x, z in footprint)], 255)
+
+    def darken(self, layer: Image.Image, spots: Iterable[Spot], dark: int) -> None:
+        """Darken the ground between spots, in `shadow` or `contact`; dark: how much, 0..255."""
+        outline = hull(self.project((x, 0, z) for x, z in spots))
+        ImageDraw.Draw(layer).polygon([(u / 2, v / 2) for u, v in outline], fill=dark)
 
     def wire(self, start: Point, end: Point, sag: float) -> None:
         """Hang a wire between two points; it sags by some metres."""
@@ -253,31 +218,18 @@ class Canvas:
         path = [(u / 2, v / 2) for u, v in self.project(path)]
         ImageDraw.Draw(self.wires).line(path, fill=170)
 
-    def darken(self, outline: Sequence[Spot], dark: int) -> None:
-        """Shade a piece of ground from the sun; dark: how much, up to 255."""
-        corners = self.project((x, 0, z) for x, z in outline)
-        ImageDraw.Draw(self.shadow).polygon([(u / 2, v / 2) for u, v in corners], fill=dark)
-
 
 def hull(points: Sequence[tuple[float, float]]) -> list[tuple[float, float]]:
-    """The convex hull of points in a plane, in order."""
-    points = sorted(set(points))
-    if len(points) < 3:
-        return points * 2
-    halves = []
+    """The convex hull of points in a plane, in order: Andrew's monotone chain."""
+    points, outline = sorted(set(points)), []
     for run in (points, points[::-1]):
         half = []
-        for p in run:
-            while len(half) > 1 and (
-                (half[-1][0] - half[-2][0]) * (p[1] - half[-2][1])
-                <= (half[-1][1] - half[-2][1]) * (p[0] - half[-2][0])
-            ):
+        for u, v in run:
+            while len(half) > 1:
+                (ua, va), (ub, vb) = half[-2], half[-1]
+                if (ub - ua) * (v - va) > (vb - va) * (u - ua):
+                    break
                 half.pop()
-            half.append(p)
-        halves += half[:-1]
-    return halves
-
-
-def square(x: float, z: float, half: float) -> list[Spot]:
-    """The corners of a square footprint around (x, z)."""
-    return [(x + i * half, z + j * half) for i in (-1, 1) for j in (-1, 1)]
+            half.append((u, v))
+        outline += half[:-1] or half
+    return outline

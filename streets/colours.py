@@ -8,41 +8,36 @@ from numpy.random import Generator
 Colour = tuple[float, float, float]
 Option = TypeVar("Option")
 
-# fmt: off
-PAINTS = (  # of cars, and of much else that is painted; greys are as frequent as on the roads
-    (212, 214, 216), (168, 172, 176), (112, 116, 122), (44, 46, 50), (30, 34, 44), (28, 52, 108),
-    (60, 96, 160), (150, 24, 28), (196, 52, 36), (34, 78, 58), (96, 70, 50), (190, 176, 140),
-    (214, 176, 40), (130, 140, 120), (86, 30, 44), (226, 228, 230), (24, 26, 30), (20, 22, 26),
-    (56, 60, 68), (136, 140, 146), (182, 186, 190), (66, 70, 76), (38, 44, 62), (120, 30, 34),
+
+def palette(colours: str) -> tuple[Colour, ...]:
+    """Colours in the notation of CSS: "c81a16 faf4dc" is ((200, 26, 22), (250, 244, 220))."""
+    return tuple(tuple(bytes.fromhex(colour)) for colour in colours.split())
+
+
+PAINTS = palette(  # of cars, and of much else; greys are as frequent as on the roads
+    "d4d6d8 a8acb0 70747a 2c2e32 1e222c 1c346c 3c60a0 96181c c43424 224e3a 604632 beb08c "
+    "d6b028 828c78 561e2c e2e4e6 181a1e 14161a 383c44 888c92 b6babe 42464c 262c3e 781e22"
 )
-CLOTHES = (
-    (30, 32, 38), (52, 56, 66), (40, 52, 88), (96, 98, 104), (150, 40, 44), (190, 184, 172),
-    (64, 86, 60), (120, 84, 56), (170, 120, 60), (70, 110, 150), (200, 90, 60), (110, 60, 110),
-    (222, 222, 218), (210, 190, 70), (22, 22, 26), (36, 36, 42), (44, 40, 38), (60, 60, 64),
-    (28, 34, 50), (70, 62, 54), (50, 44, 50), (34, 40, 36),
+CLOTHES = palette(
+    "1e2026 343842 283458 606268 96282c beb8ac 40563c 785438 aa783c 466e96 c85a3c 6e3c6e "
+    "dededa d2be46 16161a 24242a 2c2826 3c3c40 1c2232 463e36 322c32 222824"
 )
-WALLS = (
-    (196, 178, 150), (170, 148, 120), (150, 96, 76), (124, 70, 58), (206, 200, 188),
-    (150, 150, 148), (112, 112, 114), (186, 160, 104), (160, 132, 118), (132, 142, 148),
-    (96, 84, 76), (214, 190, 168), (128, 140, 116), (176, 120, 92), (88, 96, 108),
+WALLS = palette(
+    "c4b296 aa9478 96604c 7c463a cec8bc 969694 707072 baa068 a08476 848e94 60544c d6bea8 "
+    "808c74 b0785c 58606c"
 )
-# fmt: on
-TROUSERS = CLOTHES[:9]
-SKIN = ((232, 190, 160), (206, 160, 128), (160, 112, 82), (110, 74, 54), (222, 178, 150))
-HAIR = ((30, 24, 20), (70, 48, 30), (130, 96, 52), (176, 150, 100), (120, 118, 116), (50, 36, 60))
-METALS = ((84, 88, 90), (60, 62, 64), (126, 128, 128), (70, 80, 72))
-FENCES = WALLS + PAINTS[:6] + ((110, 82, 54),) * 3
-ROOFS = ((112, 62, 48), (74, 72, 76), (130, 86, 64), (60, 58, 60))
-GREENS = ((74, 98, 46), (92, 112, 52), (56, 82, 44), (108, 116, 60), (70, 90, 66), (88, 104, 40))
-AUTUMN = ((150, 104, 40), (128, 72, 36), (164, 128, 48), (110, 96, 50), (120, 104, 84))
-EVERGREENS = ((40, 52, 34), (52, 64, 44), (62, 72, 40), (46, 54, 46), (34, 42, 30))
-WINTER = ((92, 84, 72), (78, 70, 60), (110, 102, 84), (86, 88, 66), (66, 60, 54))
-EARTH = ((120, 108, 76), (150, 140, 104), (132, 126, 116), (104, 92, 74), (164, 156, 136))
-PAVING = ((168, 160, 150), (140, 138, 136), (176, 150, 128), (120, 116, 114), (186, 184, 178))
-PALE, INK, SOOT, BLACK = (235, 235, 230), (40, 40, 44), (40, 40, 42), (30, 28, 28)
-PANE, TYRE, CHROME, DARK = (46, 54, 64), (26, 26, 28), (150, 152, 156), (52, 52, 56)
-SHADE = (18, 18, 20)
-RED, WHITE, AMBER = (200, 26, 22), (250, 244, 220), (240, 165, 50)
+METALS = palette("54585a 3c3e40 7e8080 465048")
+FENCES = WALLS + PAINTS[:6] + palette("6e5236") * 3
+ROOFS = palette("703e30 4a484c 825640 3c3a3c")
+GREENS = palette("4a622e 5c7034 38522c 6c743c 465a42 586828")
+AUTUMN = palette("966828 804824 a48030 6e6032 786854")
+EVERGREENS = palette("283422 34402c 3e4828 2e362e 222a1e")
+WINTER = palette("5c5448 4e463c 6e6654 565842 423c36")
+EARTH = palette("786c4c 968c68 847e74 685c4a a49c88")
+PAVING = palette("a8a096 8c8a88 b09680 787472 bab8b2")
+PALE, INK, SHADE = palette("ebebe6 28282c 121214")
+PANE, TYRE, CHROME, DARK = palette("2e3640 1a1a1c 96989c 343438")
+RED, WHITE, AMBER = palette("c81a16 faf4dc f0a532")
 
 
 def pick(rng: Generator, options: Sequence[Option]) -> Option:
@@ -55,6 +50,11 @@ def tint(rng: Generator, colour: Colour, by: float = 22) -> Colour:
     change = (rng.random(4) - 0.5) * by
     brighter = change[3] * 1.5
     return tuple(min(255, max(0, c + change[i] + brighter)) for i, c in enumerate(colour))
+
+
+def tinted(rng: Generator, options: Sequence[Colour], by: float = 22) -> Colour:
+    """One of the colours at random, somewhat changed: see `tint`."""
+    return tint(rng, pick(rng, options), by)
 
 
 def shade(colour: Colour, factor: float) -> Colour:

@@ -7,101 +7,75 @@ from collections.abc import Callable
 import numpy as np
 from PIL import Image, ImageDraw
 
-from streets.borders import draw_border, fence
-from streets.canvas import ASPHALT, Camera, Canvas
-from streets.cars import car
+from streets.canvas import ASPHALT, Camera, Canvas, Spot
 from streets.colours import GREENS
-from streets.cycles import bicycle, motorcycle
-from streets.develop import develop
-from streets.exposure import Response
+from streets.develop import Response, develop
 from streets.furniture import box, lamp, post, sign, signal
 from streets.ground import ROAD
-from streets.houses import House, terrace
-from streets.light import draw_light
-from streets.people import person
-from streets.plants import Flora, tree
+from streets.lots import Lot, draw_border, draw_fence, house
+from streets.people import bicycle, motorcycle, person
+from streets.plan import Flora, Light
+from streets.plants import tree
 from streets.scene import draw_scene
-from streets.vehicles import bus, tram, truck
+from streets.solids import Solid
+from streets.vehicles import bus, car, tram, truck
 
-SCENES = (0, 1, 3, 7, 8, 10, 11, 16, 17)  # of the default training split
 TILE = (272, 112)  # of an element, width and height in pixels
-CAMERA = Response(
-    bright=0.42,
-    white=np.ones((3, 1, 1), np.float32),
-    contrast=1.2,
-    saturation=0.9,
-    veil=0.0,
-    vignette=0.0,
-    grain=0.5,
-    blur=0.0,
-    shake=1,
-    quality=0,
-)
 SUMMER, WINTER, NORTH = (Flora(GREENS, *shares) for shares in ((0, 0), (1, 0), (0, 1)))
-HEADS = (0.0, 0.5, 1.2, 2.4, math.pi)
+HEADS = (0.0, 0.5, 1.2, 2.4, math.pi)  # of the five that are shown, where they turn
 
 
-def _borders(kind: str) -> Callable:
-    def draw(canvas: Canvas, rng: np.random.Generator, x: float, z: float) -> None:
-        ends = [(x - 1.6, z), (x + 1.6, z + 2)]
-        if kind == "railing":
-            fence(canvas, rng, ends, railing=True)
-        else:
-            draw_border(canvas, rng, ends, kind, SUMMER)
-
-    return draw
+def _ends(it: Solid) -> list[Spot]:
+    return [(it.x - 1.6, it.z), (it.x + 1.6, it.z + 2)]
 
 
-def _house(canvas: Canvas, rng: np.random.Generator, x: float, z: float) -> None:
-    side = 1 if x > 0 else -1
-    terrace(canvas, rng, House(x - 4 * side, z, z + 12, side, tall=9, lit=0.6))
+def _house(it: Solid, rng: np.random.Generator) -> None:
+    side = 1 if it.x > 0 else -1
+    house(it.canvas, rng, Lot(it.x - 4 * side, it.z, it.z + 12, side, SUMMER), tall=9, lit=0.6)
 
 
-# what draws it, metres from one to the next, how far away they stand, further arguments of each
-ELEMENTS = {
-    "cars, vans": (car, 4.5, 17, [(head,) for head in HEADS]),
-    "buses": (bus, 8, 30, [(head,) for head in HEADS]),
-    "trams, trucks": (lambda *a: (tram if a[2] < 0 else truck)(*a), 8, 34, [(h,) for h in HEADS]),
-    "people": (person, 1.2, 6.5, [(head,) for head in HEADS]),
-    "bicycles": (bicycle, 2.2, 8, [(head, i % 2 == 0) for i, head in enumerate(HEADS)]),
-    "motorcycles": (motorcycle, 2.2, 8, [(head, i % 2 == 0) for i, head in enumerate(HEADS)]),
-    "signs": (sign, 2.0, 11, [()] * 5),
-    "traffic lights": (signal, 3.4, 14, [(side,) for side in (-1, 1, -1, 1, 1)]),
-    "lamps": (lamp, 7, 34, [(side,) for side in (-1, 1, -1, 1, 1)]),
-    "posts": (post, 1.2, 8, [(tall,) for tall in (0.8, 1.1, 1.4, 2.5, 0.9)]),
-    "boxes": (box, 1.6, 8, [()] * 5),
-    "leafy trees": (tree, 7, 34, [(8, 6, SUMMER)] * 5),
-    "bare trees": (tree, 7, 34, [(8, 6, WINTER)] * 5),
-    "conifers": (tree, 6, 34, [(9, 6, NORTH)] * 5),
-    "fences": (_borders("fence"), 3.6, 13, [()] * 5),
-    "railings": (_borders("railing"), 3.6, 13, [()] * 5),
-    "walls": (_borders("wall"), 3.6, 13, [()] * 5),
-    "houses": (_house, 9, 22, [()] * 5),
+ELEMENTS = {  # metres from one to the next, how far away they stand, what draws one, its arguments
+    "cars, vans": (4.5, 17, car),
+    "buses": (8, 30, bus),
+    "trams, trucks": (8, 34, lambda it, rng: (tram if it.x < 0 else truck)(it, rng)),
+    "people": (1.2, 6.5, person),
+    "bicycles": (2.2, 8, lambda it, rng: bicycle(it, rng, ridden=it.head != 0.5)),
+    "motorcycles": (2.2, 8, lambda it, rng: motorcycle(it, rng, ridden=it.head != 0.5)),
+    "signs": (2.0, 11, sign),
+    "traffic lights": (3.4, 16, signal, 1),
+    "lamps": (7, 34, lamp, -1),
+    "posts": (1.2, 8, post, 1.1),
+    "boxes": (1.6, 8, box),
+    "leafy trees": (7, 34, tree, 8, 6, SUMMER),
+    "bare trees": (7, 34, tree, 8, 6, WINTER),
+    "conifers": (6, 34, tree, 9, 6, NORTH),
+    "fences": (3.6, 13, lambda it, rng: draw_fence(it.canvas, rng, _ends(it))),
+    "railings": (3.6, 9, lambda it, rng: draw_fence(it.canvas, rng, _ends(it), railing=True)),
+    "walls": (3.6, 13, lambda it, rng: draw_border(it.canvas, rng, _ends(it), "wall", SUMMER)),
+    "houses": (9, 22, _house),
 }
 
 
-def draw_element(draw: Callable, apart: float, away: float, more: list[tuple]) -> np.ndarray:
-    """Five of a kind on a road by day, uint8 [H, W, 3]."""
-    rng, light = np.random.default_rng(7), draw_light(np.random.default_rng(3))
-    width, height = TILE
-    camera = Camera(focal=width, u0=width / 2, v0=height * 0.45, height=1.6, roll=0.0, bend=0.0)
+def draw_element(turn: bool, apart: float, away: float, draw: Callable, *args) -> np.ndarray:
+    """Five of a kind on a road by day, uint8 [H, W, 3]; turn: whether to show all sides."""
+    rng, light = np.random.default_rng(7), Light(np.random.default_rng(3))
+    camera = Camera(TILE[0], u0=TILE[0] / 2, v0=TILE[1] * 0.45, height=1.6, roll=0.0, bend=0.0)
     canvas = Canvas(TILE, camera, light.cast, lamps_lit=False)
     canvas.strip((-400, 400), (2, 480), (96, 96, 98), ASPHALT, ROAD)
-    for i, arguments in enumerate(more):
-        draw(canvas, rng, (i - 2) * apart, away, *arguments)
-    return develop(canvas, light, CAMERA, rng)[0]
+    for i, head in enumerate(HEADS):
+        draw(Solid(canvas, (i - 2) * apart, away, head if turn else 0.0), rng, *args)
+    response = Response(np.random.default_rng(2864), night=0)  # bright, with little noise
+    return develop(canvas, light, response, rng)[0]
 
 
 def draw_figure() -> Image.Image:
     """Scenes above, and below them each element."""
     size = (TILE[0], TILE[0] // 2)
-    scenes = [
-        draw_scene(np.random.default_rng([0, 0, seed]), size)[0]
-        for seed in (0, 1, 3, 7, 8, 10, 11, 16, 17)
-    ]
+    seeds = (0, 1, 3, 7, 8, 10, 11, 16, 17)  # of the default training split
+    scenes = [draw_scene(np.random.default_rng([0, 0, seed]), size)[0] for seed in seeds]
     tiles = []
-    for name, element in ELEMENTS.items():
-        tile = Image.fromarray(draw_element(*element))
+    for i, (name, element) in enumerate(ELEMENTS.items()):
+        tile = Image.fromarray(draw_element(i < 6, *element))
         ImageDraw.Draw(tile).text((5, 3), name, fill=(0, 0, 0), stroke_width=2, stroke_fill="white")
         tiles.append(np.asarray(tile))
     rows = [part[i : i + 3] for part in (scenes, tiles) for i in range(0, len(part), 3)]

@@ -1,15 +1,16 @@
-"""Trees, bushes and hedges; (x, z): where one stands; tall, wide: metres."""
+"""Trees, bushes and hedges; tall, wide: metres."""
 
 import math
-from dataclasses import dataclass
 from functools import cache
 
 import numpy as np
 from numpy.random import Generator
 from PIL import Image, ImageDraw, ImageFilter
 
-from streets.canvas import LEAVES, TWIGS, Canvas, square
-from streets.colours import Colour, pick, shade, tint
+from streets.canvas import LEAVES, TWIGS, Canvas
+from streets.colours import Colour, palette, shade, tinted
+from streets.plan import Flora
+from streets.solids import Solid
 from streets.textures import noise
 
 VEGETATION = 21
@@ -17,68 +18,49 @@ SIDE = 128  # of a pattern
 GAP = 5  # the level of a pattern where one sees through
 LEAFY, CONIFER, BARE = range(3)
 FORMS = 8  # of each kind
-BARK = ((86, 72, 58), (58, 50, 44), (104, 96, 86), (70, 66, 60))
+OCTAGON = [(math.cos(i * 0.785), math.sin(i * 0.785)) for i in range(8)]
+BARK = palette("56483a 3a322c 686056 46423c")
 
 
-@dataclass(frozen=True)
-class Flora:
-    """What grows in a street."""
-
-    greens: tuple[Colour, ...]
-    bare: float  # the share of trees without leaves
-    conifers: float
-
-
-def tree(
-    canvas: Canvas, rng: Generator, x: float, z: float, tall: float, wide: float, flora: Flora
-) -> None:
+def tree(it: Solid, rng: Generator, tall: float, wide: float, flora: Flora) -> None:
     """Draw a tree: leafy, bare or a conifer."""
-    if not canvas.sees(x, z, wide):
+    canvas = it.canvas
+    if not canvas.sees(it.x, it.z, wide):
         return
-    canvas.begin(VEGETATION, x, z, 0.5)
+    it.begin(VEGETATION, 0.5)
     dice = rng.random()
     kind = BARE if dice < flora.bare else CONIFER if dice > 1 - flora.conifers else LEAFY
-    if z < 60:
-        canvas.cast(square(x, z, 0.2), tall * 0.5)
-    if canvas.sun and kind != BARE:
-        _shade_of_crown(canvas, rng, x, z, tall, wide)
+    if it.z < 60:
+        it.cast(0.2, 0.2, tall * 0.5)
+    if canvas.sun and kind != BARE:  # the shadow of its crown, bough by bough or as one
+        (dx, dz), near = canvas.sun, it.z < 35
+        x, z = it.x + dx * tall * 0.6, it.z + dz * tall * 0.6
+        for _ in range(7 if near else 1):
+            size = wide * (0.12 + 0.14 * rng.random() if near else 0.4)
+            a, b = (middle + (rng.random() - 0.5) * wide * 0.6 for middle in (x, z))
+            spots = [(a + size * u, b + size * v) for u, v in OCTAGON]
+            canvas.darken(canvas.shadow, spots, 210)
     foot = min(2.8, tall * 0.33) * rng.random() ** (1.5 if kind == CONIFER else 0.4)
-    bark = tint(rng, pick(rng, BARK))
+    bark = tinted(rng, BARK)
     lean = (rng.random() - 0.5) * 0.5
-    trunk = canvas.number(bark, LEAVES)
-    canvas.tube([(x, 0, z), (x + lean, tall * 0.6, z)], 0.06 + 0.014 * tall, trunk)
-    colour = bark if kind == BARE else tint(rng, pick(rng, flora.greens), 30)
-    paints = _leaves(canvas, colour, 0.25 + 0.6 * rng.random())
-    at = (x + lean, (foot + tall) / 2, z)
+    it.bar([(0, 0, 0), (0, tall * 0.6, lean)], 0.06 + 0.014 * tall, bark, material=LEAVES)
+    colour = bark if kind == BARE else tinted(rng, flora.greens, 30)
+    paints = _leaves(canvas, colour, rng.uniform(0.25, 0.85))
     wide *= 0.55 if kind == CONIFER else 1.0
-    canvas.stamp(_crown(kind, int(rng.random() * FORMS)), paints, at, wide, tall - foot)
+    crown = _crown(kind, int(rng.random() * FORMS))
+    canvas.stamp(crown, paints, it.at(0, (foot + tall) / 2, lean), wide, tall - foot)
 
 
-def bush(
-    canvas: Canvas, rng: Generator, x: float, z: float, tall: float, wide: float, flora: Flora
-) -> None:
+def bush(it: Solid, rng: Generator, tall: float, wide: float, flora: Flora) -> None:
     """Draw a bush, a piece of hedge or a far tree whose trunk is hidden."""
-    if not canvas.sees(x, z, wide):
+    if not it.canvas.sees(it.x, it.z, wide):
         return
-    canvas.begin(VEGETATION, x, z, 0.5)
+    it.begin(VEGETATION, 0.5)
     kind = BARE if rng.random() < flora.bare * 0.5 else LEAFY
-    colour = tint(rng, pick(rng, flora.greens if kind == LEAFY else BARK), 26)
-    paints = _leaves(canvas, colour, 0.2 + 0.6 * rng.random())
-    pattern = _crown(kind, int(rng.random() * FORMS))
-    canvas.stamp(pattern, paints, (x, tall * 0.45, z), wide, tall * 1.25)
-
-
-def _shade_of_crown(
-    canvas: Canvas, rng: Generator, x: float, z: float, tall: float, wide: float
-) -> None:
-    """Cast the shadow of a crown: bough by bough or, from afar, all of it."""
-    x, z, near = x + canvas.sun[0] * tall * 0.6, z + canvas.sun[1] * tall * 0.6, z < 35
-    for _ in range(7 if near else 1):
-        size = wide * (0.12 + 0.14 * rng.random() if near else 0.4)
-        a, b = x + (rng.random() - 0.5) * wide * 0.6, z + (rng.random() - 0.5) * wide * 0.6
-        angles = [i * 0.785 for i in range(8)]
-        outline = [(a + size * math.cos(angle), b + size * math.sin(angle)) for angle in angles]
-        canvas.darken(outline, dark=210)
+    colour = tinted(rng, flora.greens if kind == LEAFY else BARK, 26)
+    paints = _leaves(it.canvas, colour, rng.uniform(0.2, 0.8))
+    crown = _crown(kind, int(rng.random() * FORMS))
+    it.canvas.stamp(crown, paints, it.at(0, tall * 0.45, 0), wide, tall * 1.25)
 
 
 def _leaves(canvas: Canvas, colour: Colour, lit: float) -> list[int]:

@@ -7,18 +7,17 @@ to near.
 
 import numpy as np
 from numpy.random import Generator
-from PIL import Image
+from PIL import Image, ImageFilter
 
-from streets.canvas import Camera, Canvas
-from streets.colours import PAINTS, pick, shade, tint
-from streets.develop import develop
-from streets.exposure import draw_response
+from streets.canvas import Canvas
+from streets.colours import PAINTS, shade, tinted
+from streets.develop import Response, develop
+from streets.furniture import furnish
 from streets.ground import pave
-from streets.light import draw_light
 from streets.lots import add_lots, hang_wires, skyline
-from streets.plan import draw_plan
-from streets.things import Things
-from streets.traffic import add_traffic, furnish
+from streets.plan import SIDES, Light, Plan, draw_camera
+from streets.solids import Things
+from streets.vehicles import add_traffic
 
 OWN_VEHICLE = 1  # the label id of the camera car, which the benchmark ignores
 
@@ -31,53 +30,39 @@ def draw_scene(
     rng: the only source of chance; size: (width, height) in pixels.
     Returns the image, uint8 [H, W, 3], and the fine and the coarse labels, both uint8 [H, W] of
     Cityscapes ids."""
-    light, camera = draw_light(rng), draw_camera(rng, size)
+    light, camera = Light(rng), draw_camera(rng, size)
     lamps_lit = rng.random() < 0.2 + light.night
     canvas = Canvas(size, camera, light.cast, lamps_lit)
-    plan, things = draw_plan(rng), Things(canvas, rng)
+    plan, things = Plan(rng), Things(canvas, rng)
     pave(canvas, rng, plan)
     skyline(canvas, rng, plan)
-    for side in (-1, 1):
+    for side in SIDES:
         add_lots(rng, plan, side, things)
         furnish(rng, plan, side, things)
     add_traffic(rng, plan, things)
     things.paint()
     hang_wires(canvas, rng, plan)
     if rng.random() < 0.2:
-        bonnet(canvas, rng)
-    image, labels = develop(canvas, light, draw_response(rng, light.night), rng)
+        draw_bonnet(canvas, rng)
+    image, labels = develop(canvas, light, Response(rng, light.night), rng)
     if rng.random() < 0.5:  # where one drives on the left
         image, labels = image[:, ::-1], labels[:, ::-1]
     return image, labels, coarsen(labels)
 
 
-def draw_camera(rng: Generator, size: tuple[int, int]) -> Camera:
-    """A camera at random: its lens, where it stands and where it looks."""
-    width, height = size
-    straight, aside = rng.random() < 0.4, 0.16 if rng.random() < 0.7 else 0.6
-    return Camera(
-        focal=width * rng.uniform(0.55, 1.25),
-        u0=width * (0.5 + aside * (rng.random() - 0.5)),
-        v0=height * rng.uniform(0.36, 0.60),
-        height=rng.uniform(1.1, 1.9),
-        roll=0.0 if rng.random() < 0.5 else rng.uniform(-0.035, 0.035),
-        bend=0.0 if straight else rng.uniform(-0.004, 0.004),
-    )
-
-
-def bonnet(canvas: Canvas, rng: Generator) -> None:
+def draw_bonnet(canvas: Canvas, rng: Generator) -> None:
     """Paint the bonnet of the camera car."""
     canvas.begin(OWN_VEHICLE, 0, 2, 0.6)
     width, height = canvas.image.size
-    colour, top = tint(rng, pick(rng, PAINTS)), height * (0.93 + 0.04 * rng.random())
+    colour, top = tinted(rng, PAINTS), height * (0.93 + 0.04 * rng.random())
     middle = width * (0.45 + 0.1 * rng.random())
-    for factor, down in ((0.9, 0), (1.1, 0.012 * height)):
+    for factor, start in ((0.9, top), (1.1, top + 0.012 * height)):
         edge = [
-            (middle + width * 0.62 * a, top + down + height * 0.09 * abs(a) ** 2.5)
+            (middle + width * 0.62 * a, start + height * 0.09 * abs(a) ** 2.5)
             for a in np.linspace(-1, 1, 25).tolist()
         ]
-        corners = [(width, height + 9), (0, height + 9)]
-        canvas.pen.polygon(edge + corners, fill=canvas.number(shade(colour, factor)))
+        corners = [*edge, (width, height + 9), (0, height + 9)]
+        canvas.pen.polygon(corners, fill=canvas.number(shade(colour, factor)))
 
 
 def coarsen(labels: np.ndarray) -> np.ndarray:
@@ -88,15 +73,13 @@ def coarsen(labels: np.ndarray) -> np.ndarray:
     cell = max(2, height // 64)
     grid = np.pad(labels, ((0, -height % cell), (0, -width % cell)), mode="edge")
     rows, columns = grid.shape[0] // cell, grid.shape[1] // cell
-    cells = grid.reshape(rows, cell, columns, cell).swapaxes(1, 2).reshape(rows, columns, -1)
-    mark = cells[..., 0]
-    keep = (cells == mark[..., None]).all(axis=2)
-    for axis, step in ((0, 1), (0, -1), (1, 1), (1, -1)):  # away from the border, one cell
-        near, same = np.roll(mark, step, axis), np.roll(keep, step, axis)
-        edge = [slice(None)] * 2
-        edge[axis] = 0 if step == 1 else -1
-        same[tuple(edge)], near[tuple(edge)] = keep[tuple(edge)], mark[tuple(edge)]
-        keep = keep & same & (near == mark)
+    extremes = []  # of the ids in each cell; first along its columns, which is faster
+    for extreme in (np.min, np.max):
+        bands = extreme(grid.reshape(rows, cell, -1), axis=1)
+        extremes.append(Image.fromarray(extreme(bands.reshape(rows, columns, cell), axis=2)))
+    low, high = extremes
+    # whether a cell and those around it are all of one object
+    keep = np.equal(low.filter(ImageFilter.MinFilter(3)), high.filter(ImageFilter.MaxFilter(3)))
     size = (columns * cell, rows * cell)
     soft = Image.fromarray(np.uint8(keep) * np.uint8(255)).resize(size, Image.Resampling.BICUBIC)
     inside = np.asarray(soft)[:height, :width] > 140

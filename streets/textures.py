@@ -3,31 +3,18 @@
 s, t: where each of N pixels lies on its surface, in metres along and up (or, on the ground, to the
 right and ahead); step: metres that a pixel covers. All are float32 [N]."""
 
+from collections import namedtuple
 from functools import cache
-from typing import NamedTuple
 
 import numpy as np
+from numpy import ndarray
 from numpy.random import Generator
 
 from streets.canvas import ASPHALT, BARS, BRICK, GLASS, GLOSS, GRASS, LEAVES, PLAIN, SLABS, TWIGS
-from streets.light import Light
+from streets.plan import Light
 
-
-class Facade(NamedTuple):
-    """The style of a front: metres, where nothing else is said. An array [N] each in `facade`."""
-
-    pitch: float  # from window to window
-    floor: float  # from floor to floor
-    wide: float  # of a window
-    tall: float
-    shop: float  # where the upper floors start
-    seed: float  # of chance from window to window
-    frame: float  # how bright the frames are, 0..1
-    brick: float  # how much the courses of bricks show, 0..1
-    panes: float  # how many panes a window has across
-    blind: float  # the share of windows that are not there
-
-
+# The style of a front, see `lots.draw_style`; an array [N] each in `facade`.
+Facade = namedtuple("Facade", "pitch floor wide tall shop seed frame brick panes blind")
 ROOM = np.array([[0.09], [0.10], [0.12]], np.float32)  # behind a window
 GOODS = np.array([[0.2], [0.17], [0.15]], np.float32)
 
@@ -44,9 +31,7 @@ GRAIN = {
 }
 
 
-def texture(
-    kind: int, s: np.ndarray, t: np.ndarray, step: np.ndarray, rng: Generator
-) -> np.ndarray:
+def texture(kind: int, s: ndarray, t: ndarray, step: ndarray, rng: Generator) -> ndarray:
     """How bright each pixel of a material is: float32 [N], about 1."""
     fine, coarse = (np.float32(rng.uniform(*bounds)) for bounds in GRAIN[kind])
     scale = np.float32(rng.uniform(0.6, 1.6))
@@ -70,9 +55,7 @@ def texture(
     return np.maximum(value, 0.2)
 
 
-def hole(
-    material: np.ndarray, s: np.ndarray, t: np.ndarray, step: np.ndarray, plane: np.ndarray
-) -> np.ndarray:
+def hole(material: ndarray, s: ndarray, t: ndarray, step: ndarray, plane: ndarray) -> ndarray:
     """Where one sees through a material: bool [N].
 
     How far the bars of a fence stand apart differs from plane to plane. Bars too thin to be seen
@@ -85,13 +68,8 @@ def hole(
 
 
 def facade(
-    rgb: np.ndarray,
-    s: np.ndarray,
-    t: np.ndarray,
-    steps: tuple[np.ndarray, np.ndarray],
-    style: Facade,
-    light: Light,
-) -> np.ndarray:
+    rgb: ndarray, s: ndarray, t: ndarray, steps: tuple, style: Facade, light: Light
+) -> ndarray:
     """Paint windows, frames, floors and shops onto walls.
 
     rgb: float32 [3, N] in 0..1, changed in place; steps: metres a pixel along and up.
@@ -114,7 +92,7 @@ def facade(
     there = sample(noise(0.0, seed=8), cell * 53 + seed, seed) > np.where(style.blind > 0.5, 0, -1)
     there |= ~upper
 
-    def inside(wide: np.ndarray, tall: np.ndarray) -> np.ndarray:
+    def inside(wide: ndarray, tall: ndarray) -> ndarray:
         across = np.clip((wide / 2 - x) / along + 0.5, 0, 1)
         return across * np.clip((tall / 2 - y) / up + 0.5, 0, 1) * there
 
@@ -129,27 +107,19 @@ def facade(
     pane = ROOM + np.minimum(mirrored * light.horizon, 0.8) + shown * GOODS
     rgb += glass * (pane - rgb)
     i = np.flatnonzero(is_shop & ~upper & (t > shop * 0.80))  # the board with the shop's name
-    boards = _boards(s[i], t[i] / shop[i], x[i] / pitch[i], cell[i], seed[i])
-    rgb[:, i] += 0.9 * far[i] * (boards - rgb[:, i])
+    board = cell[i] * 29 + seed[i], seed[i]
+    paint = np.stack([sample(noise(0.0, seed=k), *board) for k in (10, 11, 12)])
+    paint = np.clip(paint * 0.25 + 0.35, 0.03, 0.95)
+    letters = (np.abs(t[i] / shop[i] - 0.885) < 0.045) & (x[i] / pitch[i] < 0.3)
+    letters &= sample(noise(0.3), s[i] * 26, s[i]) > 0.2
+    paint += letters * np.where(paint.mean(0) > 0.4, -0.35, 0.5)
+    rgb[:, i] += 0.9 * far[i] * (np.clip(paint, 0, 1) - rgb[:, i])
     rgb *= 1 - 0.25 * (np.abs(t - shop) < 0.12 + up / 2) * far  # the ledge above the shop
     return glass * far * (chance > np.where(upper, 0.55, 0.15)) * light.night
 
 
-def _boards(
-    s: np.ndarray, up: np.ndarray, away: np.ndarray, cell: np.ndarray, seed: np.ndarray
-) -> np.ndarray:
-    """The colours of the boards above shops, with letters: float32 [3, N].
-
-    up: as a part of the shop's height; away: from the middle, as a part of its width."""
-    paint = np.stack([sample(noise(0.0, seed=k), cell * 29 + seed, seed) for k in (10, 11, 12)])
-    paint = np.clip(paint * 0.25 + 0.35, 0.03, 0.95)
-    letters = (np.abs(up - 0.885) < 0.045) & (away < 0.3) & (sample(noise(0.3), s * 26, s) > 0.2)
-    paint += letters * np.where(paint.mean(0) > 0.4, -0.35, 0.5)
-    return np.clip(paint, 0, 1)
-
-
 @cache
-def noise(power: float, side: int = 512, seed: int = 0) -> np.ndarray:
+def noise(power: float, side: int = 512, seed: int = 0) -> ndarray:
     """A tile of noise that repeats seamlessly: float32 [side, side], mean 0, deviation 1.
 
     power: how fast the spectrum falls; 0 is grain, 1 is clouds of every size, 2 is smooth."""
@@ -162,7 +132,7 @@ def noise(power: float, side: int = 512, seed: int = 0) -> np.ndarray:
     return ((tile - tile.mean()) / tile.std()).astype(np.float32)
 
 
-def sample(tile: np.ndarray, s: np.ndarray, t: np.ndarray) -> np.ndarray:
+def sample(tile: ndarray, s: ndarray, t: ndarray) -> ndarray:
     """The values of a tile, which repeats endlessly, at (s, t) in texels; any shape."""
     mask = tile.shape[0] - 1
     return tile.ravel()[((t.astype(np.int32) & mask) * tile.shape[0]) + (s.astype(np.int32) & mask)]

@@ -16,37 +16,21 @@ from PIL import Image
 
 from prepare.streets import main
 from streets import draw_tree, ensure_streets, scene_paths, tree
-from streets.borders import FENCE, WALL
 from streets.canvas import BARS, Camera, Canvas
-from streets.develop import develop
-from streets.exposure import draw_response
-from streets.light import draw_light
+from streets.develop import Response, develop
+from streets.lots import FENCE, WALL
+from streets.plan import Light
 from streets.scene import draw_scene
-from streets.things import far_to_near
+from streets.solids import far_to_near
 
 REPOSITORY = Path(__file__).parents[1]
 COMMAND = [sys.executable, "-m", "prepare.streets"]
-IDS = {
-    7: "road",
-    8: "sidewalk",
-    11: "building",
-    12: "wall",
-    13: "fence",
-    17: "pole",
-    19: "traffic light",
-    20: "traffic sign",
-    21: "vegetation",
-    22: "terrain",
-    23: "sky",
-    24: "person",
-    25: "rider",
-    26: "car",
-    27: "truck",
-    28: "bus",
-    31: "train",
-    32: "motorcycle",
-    33: "bicycle",
-}
+NAMES = (
+    "7 road, 8 sidewalk, 11 building, 12 wall, 13 fence, 17 pole, 19 traffic light, "
+    "20 traffic sign, 21 vegetation, 22 terrain, 23 sky, 24 person, 25 rider, 26 car, 27 truck, "
+    "28 bus, 31 train, 32 motorcycle, 33 bicycle"
+)
+IDS = {int(number): name for number, name in (row.split(" ", 1) for row in NAMES.split(", "))}
 IGNORED = [0, 1, 4]  # unlabelled, the own vehicle, boxes beside the road
 SMALL = dict(size=(128, 64), quiet=True)
 
@@ -67,8 +51,8 @@ def contents(root):
 
 
 def wait_for(done):
-    """Wait until done(), for half a minute at most."""
-    deadline = time.time() + 30
+    """Wait until done(), for two minutes at most: a busy machine starts processes slowly."""
+    deadline = time.time() + 120
     while not done():
         assert time.time() < deadline, "waited in vain"
         time.sleep(0.01)
@@ -124,18 +108,6 @@ def test_class_frequencies_have_the_long_tail_of_cityscapes(shares):
     assert shares[:, IGNORED].sum(axis=1).mean() < 0.05  # ignored
 
 
-@pytest.mark.slow
-def test_images_have_the_modes_and_sizes_of_cityscapes(default):
-    for split, count in (("train", 70), ("val", 20)):
-        images = sorted(default.glob(f"leftImg8bit/{split}/*/*_leftImg8bit.png"))
-        assert len(images) == count
-        for i in (0, count - 1):
-            image, fine, coarse = (Image.open(p) for p in scene_paths(default, split, i))
-            assert (image.mode, fine.mode, coarse.mode) == ("RGB", "L", "L")
-            assert image.size == fine.size == coarse.size == (256, 128)
-    assert not list(default.rglob("*.part"))
-
-
 def test_train_and_val_are_different_cities(small):
     train, val = (
         {p.name for p in (small / "leftImg8bit" / split).iterdir()} for split in ("train", "val")
@@ -162,7 +134,8 @@ def test_coarse_labels_agree_with_fine_ones_and_leave_out_borders(default):
 @pytest.mark.slow
 def test_colours_vary_from_scene_to_scene(default):
     bright = [x.mean() for x in pixels(sorted(default.glob("leftImg8bit/train/*/*.png")))]
-    assert np.std(bright) > 10 and 60 < np.mean(bright) < 180
+    assert len(bright) == 70 and np.std(bright) > 10 and 60 < np.mean(bright) < 180
+    assert not list(default.rglob("*.part"))
 
 
 @pytest.mark.slow
@@ -170,11 +143,9 @@ def test_same_seed_same_bytes_whatever_the_processes_and_counts(small, tmp_path)
     draw_tree(tmp_path / "two", train=4, val=2, workers=2, **SMALL)
     assert contents(tmp_path / "two") == contents(small)
     draw_tree(tmp_path / "more", train=7, val=1, workers=1, **SMALL)
-    for i in range(4):
-        for a, b in zip(
-            scene_paths(small, "train", i), scene_paths(tmp_path / "more", "train", i), strict=True
-        ):
-            assert a.read_bytes() == b.read_bytes()
+    more = contents(tmp_path / "more")
+    fewer = {name: data for name, data in contents(small).items() if "/train/" in name}
+    assert fewer.items() <= more.items() and len(fewer) == 12
 
 
 def test_a_scene_depends_on_its_generator_alone():
@@ -191,6 +162,7 @@ def test_another_seed_draws_other_streets(small, tmp_path):
 
 def test_a_second_call_touches_nothing(small, capsys):
     before = {p: p.stat().st_mtime_ns for p in small.rglob("*")}
+    ensure_streets(small)
     assert draw_tree(small, train=4, val=2, **SMALL) == 0
     assert main([str(small), "--train", "4", "--val", "2", "--size", "128x64"]) == 0
     assert "already" in capsys.readouterr().out
@@ -220,13 +192,9 @@ def test_killed_in_the_middle_and_continued_equals_uninterrupted(tmp_path):
     images = list(cut.glob("leftImg8bit/*/*/*_leftImg8bit.png"))
     assert 3 <= len(images) < 18
     for image in images:  # an image always has its labels
-        name = image.as_posix()
         for kind in ("gtFine", "gtCoarse"):
-            assert Path(
-                name.replace("_leftImg8bit.png", f"_{kind}_labelIds.png").replace(
-                    "/leftImg8bit/", f"/{kind}/"
-                )
-            ).exists()
+            name = image.name.replace("leftImg8bit.png", f"{kind}_labelIds.png")
+            assert (cut / kind / image.relative_to(cut / "leftImg8bit").parent / name).exists()
     assert main([str(cut), *map(str, args)]) == 0
     draw_tree(whole, train=16, val=2, workers=1, **SMALL)
     assert contents(cut) == contents(whole)
@@ -305,10 +273,12 @@ def test_a_directory_of_other_data_is_refused(tmp_path):
     assert list(contents(tmp_path)) == ["precious.txt"]
 
 
-def test_a_broken_note_is_refused_and_named(tmp_path):
-    (tmp_path / "streets.json").write_text("{")
-    with pytest.raises(FileExistsError, match="streets.json.*delete"):
-        draw_tree(tmp_path, train=1, val=0, quiet=True)
+@pytest.mark.parametrize("draw", [draw_tree, ensure_streets])
+@pytest.mark.parametrize("note", ["{", "[]", '"x"', '{"train": 1}', "\xff"])
+def test_a_broken_note_is_refused_and_named(note, draw, tmp_path):
+    (tmp_path / "streets.json").write_text(note, encoding="latin-1")
+    with pytest.raises(FileExistsError, match="streets.json does not hold.*delete"):
+        draw(tmp_path)
 
 
 def test_a_file_in_the_way_is_named(tmp_path):
@@ -362,9 +332,9 @@ def test_a_value_of_the_wrong_kind_is_refused_too(bad, says, tmp_path):
 @pytest.mark.parametrize("size", [(64, 32), (300, 210), (128, 256), (1024, 512)])
 def test_any_size_on_request(size, tmp_path):
     draw_tree(tmp_path / "any", train=1, val=0, size=size, workers=1, quiet=True)
-    image, fine, coarse = pixels(scene_paths(tmp_path / "any", "train", 0))
-    assert image.shape == (size[1], size[0], 3)
-    assert fine.shape == coarse.shape == (size[1], size[0])
+    image, fine, coarse = (Image.open(p) for p in scene_paths(tmp_path / "any", "train", 0))
+    assert (image.mode, fine.mode, coarse.mode) == ("RGB", "L", "L")
+    assert image.size == fine.size == coarse.size == size
     assert json.loads((tmp_path / "any" / "streets.json").read_text())["size"] == list(size)
 
 
@@ -374,22 +344,19 @@ def wall():
     camera = Camera(focal=512, u0=64, v0=32, height=1.5, roll=0.0, bend=0.0)
     canvas = Canvas((128, 64), camera, sun=None, lamps_lit=False)
     canvas.begin(WALL, 0, 10)
-    canvas.upright([(-9, 10), (9, 10)], 0, 9, (250, 20, 20))
+    canvas.upright([(-9, 10), (9, 10)], (0, 9), (250, 20, 20))
     return canvas
 
 
 def photograph(canvas):
     """The image and the labels of a canvas, in the same light each time."""
-    light, response = (
-        draw_light(np.random.default_rng(2)),
-        draw_response(np.random.default_rng(2), 0),
-    )
+    light, response = Light(np.random.default_rng(2)), Response(np.random.default_rng(2), 0)
     return develop(canvas, light, response, np.random.default_rng(0))
 
 
 def test_one_sees_through_a_fence_and_its_labels_have_no_holes(wall):
     wall.begin(FENCE, 0, 8)
-    wall.upright([(-0.8, 8), (0.8, 8)], 1.2, 1.9, (20, 20, 20), material=BARS)
+    wall.upright([(-0.8, 8), (0.8, 8)], (1.2, 1.9), (20, 20, 20), material=BARS)
     image, labels = photograph(wall)
     rows, columns = np.nonzero(labels == FENCE)
     assert len(rows) == (np.ptp(rows) + 1) * (np.ptp(columns) + 1)
@@ -437,12 +404,6 @@ def test_ensure_finishes_a_drawing_with_the_settings_it_records(small, tmp_path,
     assert contents(root) == contents(small)
 
 
-def test_ensure_leaves_a_complete_drawing_alone(small):
-    before = {p: p.stat().st_mtime_ns for p in small.rglob("*")}
-    ensure_streets(small)
-    assert before == {p: p.stat().st_mtime_ns for p in small.rglob("*")}
-
-
 def test_ensure_draws_the_default_set_where_streets_is_asked_for(small, tmp_path, monkeypatch):
     assert draw_tree.__defaults__ == ("data/streets", 600, 100, (512, 256), 0, None, False)
     monkeypatch.setattr(draw_tree, "__defaults__", ("", 4, 2, (128, 64), 0, 1, True))  # or minutes
@@ -452,23 +413,11 @@ def test_ensure_draws_the_default_set_where_streets_is_asked_for(small, tmp_path
     assert contents(tmp_path / "data" / "streets") == contents(small)
 
 
-@pytest.mark.parametrize("note", ["{", "[]", '"x"', '{"train": 1}', "\xff"])
-def test_ensure_names_a_note_it_cannot_read(note, tmp_path):
-    (tmp_path / "streets.json").write_text(note, encoding="latin-1")
-    with pytest.raises(FileExistsError, match="streets.json does not hold.*delete"):
-        ensure_streets(tmp_path)
-
-
 @pytest.mark.slow
 def test_ensure_works_in_a_process_without_a_main_file_as_a_notebook_is(small, tmp_path):
     (tmp_path / "streets.json").write_bytes((small / "streets.json").read_bytes())
     code = "import sys; from streets import ensure_streets; ensure_streets(sys.argv[1])"
-    done = subprocess.run(
-        [sys.executable, "-c", code, tmp_path],
-        capture_output=True,
-        text=True,
-        cwd=REPOSITORY,
-        timeout=60,
-    )
+    command = [sys.executable, "-c", code, tmp_path]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=REPOSITORY, timeout=60)
     assert done.returncode == 0, done.stderr
     assert contents(tmp_path) == contents(small)
