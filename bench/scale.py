@@ -72,7 +72,7 @@ def stages(root: Path, run: Path) -> dict[str, tuple[list, tuple[str, ...]]]:
     last = run / "last.pt"
     return {
         "check": (["-m", "prepare.cityscapes", root], ("train", "val", "test")),
-        "cache": (["-m", "prepare.cache", *recipe], ("train", "val")),
+        "cache": (["-m", "engine.fill_cache", *recipe], ("train", "val")),
         "first step": (["-c", FIRST_STEP, root, run.with_name("first")], ("train",)),
         "epoch": (["train.py", *recipe, "--epochs=1", "--run", run], ("train", "val")),
         "resumed epoch": (["train.py", *recipe, "--epochs=2", "--run", run], ("train", "val")),

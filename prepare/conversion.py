@@ -19,8 +19,8 @@ from prepare import masks
 from prepare.inspection import size_text
 from prepare.masks import Form
 from prepare.meaning import Meaning
-from prepare.pairs import Pair, listing
-from prepare.splits import SPLITS
+from prepare.pairs import listing
+from prepare.splits import SPLITS, Pair
 from runtime.console import in_threads
 from runtime.files import atomic_write
 

@@ -18,7 +18,8 @@ from prepare import class_lists, masks
 from prepare.conversion import Item
 from prepare.masks import Form, read_values, sample
 from prepare.meaning import LABELS, Meaning, ids_of, interpret, refuse_smoothed, strong_values
-from prepare.pairs import Pair, listing
+from prepare.pairs import listing
+from prepare.splits import Pair
 from runtime.console import in_threads
 from runtime.files import atomic_write
 from utils import CITYSCAPES, Classes

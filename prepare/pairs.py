@@ -3,13 +3,12 @@
 import re
 from collections import Counter, defaultdict
 from pathlib import Path
-from typing import NamedTuple
 
 from data_io.image_io import IMAGE_SUFFIXES, why_unread
 from data_io.layout import IMAGE
 from data_io.walk import kinds_of, left_out, walk
 from prepare.masks import what_is
-from prepare.splits import official_splits, split_above, split_of
+from prepare.splits import Pair, official_splits, split_above, split_of
 
 ENDINGS = {  # of masks' names, the best first -> one of `meaning.LABELS` if the name tells it
     "_labelIds": None,  # of Cityscapes, CVAT and datumaro: ids of any classes
@@ -32,16 +31,6 @@ INSTANCES = re.compile(r"_(instance|panoptic)\w*ids$", re.IGNORECASE)  # are no 
 EXAMPLES = 10  # files named per kind of fault
 Key = tuple  # (directory or None, stem), or the common parts of --pairs
 Found = tuple[dict[Key, list[Path]], dict[Key, list[tuple[Path, str]]], list[str]]
-
-
-class Pair(NamedTuple):
-    image: Path
-    mask: Path
-    stem: str  # of the image's name
-    folders: tuple[str, ...]  # from the directory of the images to the image
-    hint: str | None = None  # of `ENDINGS`
-    split: str | None = None  # by the directories or lists of the tree
-    is_official: bool = False  # the tree has train and val
 
 
 def find_pairs(

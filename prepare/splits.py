@@ -3,10 +3,7 @@
 import hashlib
 from collections import defaultdict
 from pathlib import Path
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    from prepare.pairs import Pair
+from typing import NamedTuple
 
 SPLITS = {  # names of directories
     **dict.fromkeys(("train", "training"), "train"),
@@ -14,6 +11,18 @@ SPLITS = {  # names of directories
     **dict.fromkeys(("test", "testing"), "test"),
 }
 LISTS = "", "ImageSets/Segmentation", "splits"  # directories of train.txt and val.txt
+
+
+class Pair(NamedTuple):
+    """An image and its mask; `prepare.pairs` finds them."""
+
+    image: Path
+    mask: Path
+    stem: str  # of the image's name
+    folders: tuple[str, ...]  # from the directory of the images to the image
+    hint: str | None = None  # of `ENDINGS`
+    split: str | None = None  # by the directories or lists of the tree
+    is_official: bool = False  # the tree has train and val
 
 
 def split_of(folders: tuple[str, ...]) -> str | None:
@@ -34,7 +43,7 @@ def split_above(directory: Path) -> str | None:
     return None
 
 
-def assign_splits(pairs: list["Pair"], val: str | None = None) -> tuple[list[str], str]:
+def assign_splits(pairs: list[Pair], val: str | None = None) -> tuple[list[str], str]:
     """The split of each pair, and how it was found.
 
     Args:
@@ -93,9 +102,7 @@ def _draw(stem: str) -> float:
     return int.from_bytes(digest[:6], "big") / 2**48
 
 
-def official_splits(
-    pairs: list["Pair"], above: str | None, directories: list[Path]
-) -> list["Pair"]:
+def official_splits(pairs: list[Pair], above: str | None, directories: list[Path]) -> list[Pair]:
     """The pairs with the splits of their tree as `is_official`, if it has them.
 
     above: see `split_above`. That are directories train and val, or lists of such names, as VOC
@@ -115,7 +122,7 @@ def official_splits(
     return [pair._replace(split=splits.get(i), is_official=True) for i, pair in enumerate(pairs)]
 
 
-def _named(path: Path, pairs: list["Pair"]) -> list[tuple[str, set[int]]]:
+def _named(path: Path, pairs: list[Pair]) -> list[tuple[str, set[int]]]:
     """Each line of a list of images, and the places of the pairs that it names.
 
     By the end of an image's path, also without suffix; further columns are passed over. Raises

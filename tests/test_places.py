@@ -127,7 +127,7 @@ def test_in_a_locale_of_ascii_other_letters_do_no_harm_and_a_log_holds_no_progre
     for city in root.glob("*/train/ahornau"):
         city.rename(city.with_name("Köln"))
     recipe.write_text("# für die Straße 街\n" + STREETS.read_text(), encoding="utf-8")
-    code, *args = journey(root, place / "out", ["prepare.cache"], recipe=recipe)[1:]
+    code, *args = journey(root, place / "out", ["engine.fill_cache"], recipe=recipe)[1:]
     check = "import sys\nassert sys.getfilesystemencoding() == 'ascii'\n"
     ascii_only = {"LC_ALL": "C", "LANG": "C", "PYTHONUTF8": 0, "PYTHONCOERCECLOCALE": 0}
     done = python("-c", check + code, *args, **ascii_only, PYTHONIOENCODING="ascii:strict")

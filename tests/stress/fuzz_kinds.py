@@ -26,8 +26,7 @@ from model import UNet
 from prepare import class_lists, masks
 from prepare.archives import zip_state
 from prepare.decisions import read_record
-from prepare.pairs import Pair
-from prepare.splits import assign_splits
+from prepare.splits import Pair, assign_splits
 from runtime.checkpoint import CHECKSUM_SIZE, _checksum, load_last, save_checkpoint
 from runtime.machine import ROOT
 from tests.stress.mutations import damage, edit, mend_png, replace

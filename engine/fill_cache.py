@@ -1,6 +1,6 @@
 """Decode the images of a recipe ahead of time, into the cache that the first epoch would fill.
 
-    python -m prepare.cache --recipe recipes/cityscapes.yaml
+    python -m engine.fill_cache --recipe recipes/cityscapes.yaml
 
 Takes any field of a recipe, as `train.py` does. If it is interrupted, the same command continues.
 """

@@ -7,15 +7,15 @@ from pathlib import Path
 import pytest
 
 from dataset import Cityscapes
-from prepare.cache import fill
+from engine.fill_cache import fill
 
 
 def run(monkeypatch, tree: Path, *options: str) -> None:
-    """`python -m prepare.cache` in this process."""
+    """`python -m engine.fill_cache` in this process."""
     fields = ["--recipe=recipes/streets.yaml", f"--data_root={tree}", "--downscale=2", *options]
     monkeypatch.setattr(sys, "argv", ["cache", *fields])
-    monkeypatch.delitem(sys.modules, "prepare.cache")
-    runpy.run_module("prepare.cache", run_name="__main__")
+    monkeypatch.delitem(sys.modules, "engine.fill_cache")
+    runpy.run_module("engine.fill_cache", run_name="__main__")
 
 
 def test_the_command_leaves_nothing_to_decode_in_either_split(tree, monkeypatch):
