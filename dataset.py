@@ -98,6 +98,10 @@ class Cityscapes(Dataset):
         content = json.dumps([sorted(names), self.classes.names, self.classes.ids])
         return hashlib.sha256(content.encode()).hexdigest()
 
+    def cache_size(self) -> int:
+        """Bytes that the filled cache takes if all images are of the first one's size; 0 without."""
+        return len(self) * sum(part.nbytes for part in self.read(0)) if self.cache else 0
+
     def set_epoch(self, epoch: int) -> None:
         """Make `transforms` draw anew: call before each pass over a data set with a seed."""
         self.epoch.fill_(epoch)

@@ -63,9 +63,11 @@ def train(recipe: Recipe, run: Path) -> None:
     train_loader, val_loader = make_loaders(recipe)
     show = print if is_main() else lambda *args, **kwargs: None
     trained_on = " (trained on, too)" if recipe.train_split == "trainval" else ""
-    counts = len(train_loader.dataset), len(val_loader.dataset)
-    show(f"{counts[0]} images to train on, {counts[1]} to validate on{trained_on}")
-    model = make_model(recipe, train_loader.dataset.classes)
+    scenes, val_scenes = train_loader.dataset, val_loader.dataset
+    show(f"{len(scenes)} images to train on, {len(val_scenes)} to validate on{trained_on}")
+    if size := scenes.cache_size() + val_scenes.cache_size():
+        show(f"decoded images are kept in {scenes.cache.folder}: {size / 1e9:.2f} GB")
+    model = make_model(recipe, scenes.classes)
     resumed = 0
     for epoch in fit(model, train_loader, val_loader, recipe, run):
         if epoch["resumed"]:

@@ -18,6 +18,9 @@ def fill(data: Cityscapes) -> None:
     if data.cache is None:
         raise OSError(f"{data.root} has no cache to fill: name a directory as `cache`")
 
+    size = f"{data.cache_size() / 1e9:.2f} GB"
+    print(f"{data.split}: {len(data)} images in {data.cache.folder}, {size}", flush=True)
+
     def read(index: int) -> None:  # returns nothing, so that no image is kept in memory
         data.read(index)
 

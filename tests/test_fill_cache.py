@@ -22,6 +22,8 @@ def test_the_command_leaves_nothing_to_decode_in_either_split(tree, monkeypatch)
     run(monkeypatch, tree)
     for split, count in (("train", 12), ("val", 5)):
         data = Cityscapes(tree, split, downscale=2, cache=".cache")
+        found = [data.cache.path(i).stat().st_size for i in range(count)]
+        assert data.cache_size() == pytest.approx(sum(found), rel=0.01)
         monkeypatch.setattr(data, "decode", None)  # would fail
         assert len([data[i] for i in range(len(data))]) == count
 
