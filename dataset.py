@@ -99,7 +99,7 @@ class Cityscapes(Dataset):
         return hashlib.sha256(content.encode()).hexdigest()
 
     def cache_size(self) -> int:
-        """Bytes that the filled cache takes if all images are of the first one's size; 0 without."""
+        """Bytes of the filled cache, if all images have the first one's size; 0 without a cache."""
         return len(self) * sum(part.nbytes for part in self.read(0)) if self.cache else 0
 
     def set_epoch(self, epoch: int) -> None:
