@@ -14,6 +14,7 @@ import json
 import multiprocessing
 import operator
 import os
+import shutil
 import signal
 import threading
 from collections.abc import Iterator
@@ -34,6 +35,7 @@ CITIES = {
     "train": ("ahornau", "brunnfeld", "eichental", "kastell", "lindenau", "steinbruck"),
     "val": ("falkenhorst", "seewald"),
 }
+BYTES = 1.6  # on disk for a pixel of 512x256; of larger scenes fewer
 KINDS = {"leftImg8bit": "", "gtFine": "_labelIds", "gtCoarse": "_labelIds"}  # how names end
 
 
@@ -78,6 +80,12 @@ def draw_tree(
         for index in range(count)
         if not all(path.exists() for path in scene_paths(dst, split, index))
     ]
+    needed, free = len(jobs) * width * height * BYTES, shutil.disk_usage(dst).free
+    if needed > free:
+        raise OSError(
+            f"{len(jobs):,} scenes of {width}x{height} take some {needed / 1e9:.1f} GB, and {dst} "
+            f"has {free / 1e9:.1f} GB: free some space, or draw fewer or smaller ones"
+        )
     draw = _draw_in_processes(jobs, workers) if workers > 1 < len(jobs) else map(_draw, jobs)
     with progress_bar(len(jobs), f"drawing {dst}", "scene", quiet or not jobs) as bar:
         for _ in draw:

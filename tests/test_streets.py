@@ -329,6 +329,12 @@ def test_a_value_of_the_wrong_kind_is_refused_too(bad, says, tmp_path):
     assert not (tmp_path / "new").exists()
 
 
+def test_more_scenes_than_the_disk_has_room_for_are_refused_before_the_first(tmp_path):
+    with pytest.raises(OSError, match="1 scenes of .* take some .* GB, and .* has"):
+        draw_tree(tmp_path / "new", train=1, val=0, size=(4_000_000, 2_000_000), workers=1)
+    assert not list(tmp_path.rglob("*.png"))
+
+
 @pytest.mark.parametrize("size", [(64, 32), (300, 210), (128, 256), (1024, 512)])
 def test_any_size_on_request(size, tmp_path):
     draw_tree(tmp_path / "any", train=1, val=0, size=size, workers=1, quiet=True)
