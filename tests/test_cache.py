@@ -65,9 +65,8 @@ def cached_files(folder: Path) -> list[Path]:
     "options",
     [
         {"downscale": 1},
-        {"downscale": 3},
+        {"downscale": 3, "mode": "coarse"},
         {"downscale": 2, "downscale_labels": False},
-        {"downscale": 2, "mode": "coarse"},
     ],
 )
 def test_each_file_is_decoded_once_and_its_bits_stay_the_same(tree, options, no_warnings):
@@ -153,16 +152,11 @@ def test_several_processes_may_fill_it_at_once(tree, no_warnings):
     assert {path.suffix for path in (tree / ".cache").iterdir()} == {".cache", ""}  # and .gitignore
 
 
-@pytest.mark.parametrize(
-    "method",
-    [pytest.param("fork", marks=needs_fork), pytest.param("spawn", marks=pytest.mark.slow)],
-)
-def test_the_workers_of_a_loader_share_it(tree, method, no_warnings):
+@pytest.mark.slow
+def test_workers_of_a_loader_that_are_not_forked_share_it(tree, no_warnings):
     truth = decoded(tree)
     scenes = open_tree(tree)
-    loader = DataLoader(
-        scenes, None, num_workers=1 if method == "spawn" else 2, multiprocessing_context=method
-    )
+    loader = DataLoader(scenes, None, num_workers=1, multiprocessing_context="spawn")
     assert len(list(loader)) == 12
     blank_sources(scenes)
     assert content(scenes) == truth

@@ -1,6 +1,5 @@
 """The data set in Cityscapes' format, its paired transforms, and the batches made of it."""
 
-import shutil
 import zipfile
 from pathlib import Path
 
@@ -22,12 +21,6 @@ def write_png(path: Path, pixels: np.ndarray) -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
     Image.fromarray(pixels).save(path)
     return path
-
-
-@pytest.fixture
-def tree(streets, tmp_path) -> Path:
-    """A copy of Streets that a test may spoil."""
-    return Path(shutil.copytree(streets, tmp_path / "a tree, größer"))
 
 
 def first(tree: Path, kind: str = "leftImg8bit", split: str = "train") -> Path:
@@ -91,12 +84,6 @@ def test_zips_as_downloaded_are_unpacked(streets, tmp_path):
 def test_the_root_may_name_a_variable_of_the_environment(streets, monkeypatch):
     monkeypatch.setenv("CITYSCAPES_DATASET", str(streets))
     assert len(Cityscapes("$CITYSCAPES_DATASET", "val")) == 5
-
-
-def test_hidden_files_of_a_desktop_are_no_scenes(tree):
-    (first(tree).parent / "._x_leftImg8bit.png").write_bytes(b"mac")
-    (first(tree).parent / ".DS_Store").write_bytes(b"mac")
-    assert len(Cityscapes(tree, "train")) == 12
 
 
 # Paired transforms

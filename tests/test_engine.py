@@ -193,20 +193,6 @@ def test_a_loss_that_needs_the_whole_batch_is_refused_under_torchrun(
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("settings", [{}, {"padding": "valid", "depth": 1}, {"batch_norm": False}])
-def test_every_kind_of_network_trains(streets, tmp_path, settings):
-    recipe = tiny(streets, epochs=2, lr=3e-3, **settings)
-    records = run(recipe, tmp_path)
-    assert records[1]["train_loss"] < records[0]["train_loss"]
-    loaded = load_model(tmp_path / "best.pt")
-    loader = make_loaders(recipe)[1]
-    loss, confusion = evaluate(loaded, loader)
-    best = max(records, key=lambda r: r["mIoU"])
-    assert confusion.mean_iou == pytest.approx(best["mIoU"], abs=1e-4)  # it is folded
-    assert loss == pytest.approx(best["val_loss"], rel=1e-5)
-
-
-@pytest.mark.slow
 def test_valid_padding_trains_on_all_pixels_of_full_frames_and_on_the_inner_ones_of_crops(
     streets, tmp_path
 ):
@@ -255,23 +241,17 @@ def test_resumed_training_equals_one_that_was_never_interrupted(optimizer, stree
     same_state(tmp_path / "whole", tmp_path / "parts")
 
 
-def test_a_finished_run_is_not_trained_again(streets, tmp_path):
-    recipe = tiny(streets, epochs=1)
-    run(recipe, tmp_path)
-    before = (tmp_path / "last.pt").stat().st_mtime_ns
-    assert len(run(recipe, tmp_path)) == 1
-    assert (tmp_path / "last.pt").stat().st_mtime_ns == before
-
-
 @pytest.mark.slow
-def test_another_recipe_on_the_same_directory_is_refused_with_the_difference(streets, tmp_path):
+def test_a_finished_run_is_not_trained_again_and_another_recipe_refused_with_the_difference(
+    streets, tmp_path
+):
     run(tiny(streets, epochs=1), tmp_path)
-    before = (tmp_path / "last.pt").read_bytes()
+    before = (tmp_path / "last.pt").stat().st_mtime_ns
     with pytest.raises(ValueError, match=rf"{tmp_path}.*\blr is 0.1 here and 0.001 there"):
         run(tiny(streets, epochs=1, lr=0.1), tmp_path)
-    assert (tmp_path / "last.pt").read_bytes() == before
-    for harmless in ({"workers": 1}, {"cache": None}, {"device": "cpu"}):
+    for harmless in ({}, {"workers": 1}, {"cache": None}, {"device": "cpu"}):
         assert len(run(tiny(streets, epochs=1, **harmless), tmp_path)) == 1
+    assert (tmp_path / "last.pt").stat().st_mtime_ns == before
 
 
 @pytest.mark.slow
@@ -294,15 +274,15 @@ def test_a_run_from_before_a_field_was_there_goes_on(streets, tmp_path):
 
 
 def test_a_checkpoint_with_options_of_a_newer_version_says_so(streets, tmp_path):
-    recipe = tiny(streets, epochs=1)
+    recipe, path = tiny(streets, epochs=1), tmp_path / "last.pt"
     run(recipe, tmp_path)
-    state = torch.load(tmp_path / "last.pt", weights_only=True)
+    state = torch.load(path, weights_only=True)
     state["settings"]["residual"] = state["recipe"]["residual"] = True
     del state["sealed"]
-    torch.save(state, tmp_path / "last.pt")
+    torch.save(state, path)
     for load in (
-        lambda: load_model(tmp_path / "last.pt"),
-        lambda: make_model(dataclasses.replace(recipe, init=str(tmp_path / "last.pt"))),
+        lambda: load_model(path),
+        lambda: make_model(dataclasses.replace(recipe, init=str(path))),
         lambda: run(recipe, tmp_path),
     ):
         with pytest.raises(ValueError, match="needs a newer version: `residual`"):
@@ -345,16 +325,11 @@ def test_workers_read_ahead_for_the_gpus_that_compute(monkeypatch):
     assert found == [0, 8, 32]
 
 
-def test_a_network_without_classes_gets_those_of_the_data(streets, tmp_path):
-    recipe = tiny(streets, epochs=1)
-    list(fit(UNet(width=4, depth=2), *make_loaders(recipe), recipe, tmp_path))
-    assert load_model(tmp_path / "best.pt").classes == CITYSCAPES
-
-
-def test_a_data_set_without_a_seed_trains(streets, tmp_path):
-    recipe = tiny(streets, epochs=1)
+def test_a_network_without_classes_gets_those_of_data_that_needs_no_seed(streets, tmp_path):
     loader = make_loader(Cityscapes(streets, "train", downscale=2), 4, True, 0)
-    assert len(list(fit(make_model(recipe), loader, loader, recipe, tmp_path))) == 1
+    recipe = tiny(streets, epochs=1)
+    assert len(list(fit(UNet(width=4, depth=2), loader, loader, recipe, tmp_path))) == 1
+    assert load_model(tmp_path / "best.pt").classes == CITYSCAPES
 
 
 # Evaluation
@@ -419,7 +394,7 @@ def test_a_split_is_evaluated_at_the_resolution_that_is_asked_for(streets):
         evaluate_split(model, streets, precision="fp16")
 
 
-def test_scenes_are_ranked_from_the_best_to_the_worst(streets):
+def test_scenes_are_ranked_from_the_best_to_the_worst_and_drawn_as_they_were_labelled(streets):
     model, scenes = untrained(), Cityscapes(streets, "val")
     ranked = rank_scenes(model, scenes)
     assert sorted(index for _, index in ranked) == list(range(5))
@@ -432,10 +407,6 @@ def test_scenes_are_ranked_from_the_best_to_the_worst(streets):
         assert torch.equal(truth, scenes[index][1])
         hits = ((prediction == truth) & (truth != 255)).sum() / (truth != 255).sum()
         assert hits.item() == pytest.approx(accuracy)
-
-
-def test_scenes_are_drawn_as_the_predictor_that_was_judged_labels_them(streets):
-    model, scenes = untrained(), Cityscapes(streets, "val")
     for _, image, _, prediction in best_median_worst(model, scenes, tta=True):
         assert torch.equal(prediction, predict(model, image, tta=True))
 

@@ -4,7 +4,6 @@ from pathlib import Path
 
 import pytest
 import torch
-from PIL import Image
 from test_folding import network
 from torch import nn
 from torch.nn import functional as F
@@ -106,15 +105,3 @@ def test_predict_takes_the_smallest_images_too(size):
     model = network(width=2)
     model.downscale = 2
     assert predict(model, torch.full((3, *size), 9, dtype=torch.uint8)).shape == size
-
-
-def test_predict_takes_file_pillow_image_and_tensor_alike(tmp_path):
-    model = network()
-    tensor = torch.randint(0, 256, (3, 40, 56), dtype=torch.uint8)
-    image = Image.fromarray(tensor.permute(1, 2, 0).numpy())
-    image.save(tmp_path / "an image.png")
-    expected = predict(model, tensor)
-    assert torch.equal(predict(model, tmp_path / "an image.png"), expected)
-    assert torch.equal(predict(model, str(tmp_path / "an image.png")), expected)
-    assert torch.equal(predict(model, image), expected)
-    assert torch.equal(predict(model, image.convert("RGBA")), expected)

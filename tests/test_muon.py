@@ -136,18 +136,3 @@ def test_an_overflow_changes_neither_weights_nor_momentum_and_lowers_the_scale(b
     scaled_step(model, optimizer, scaler, batch)
     assert not torch.equal(model.contracting[0][0].weight, before[0])
     assert all(value.isfinite().all() for value in snapshot(model, optimizer))
-
-
-def test_a_state_that_is_loaded_goes_on_with_the_same_steps(batch):
-    model, optimizer = network()
-    Loss()(model(batch[0]), batch[1]).backward()
-    optimizer.step()
-    other = copy.deepcopy(model)
-    second = Muon(other, 0.5, 0.5)
-    second.load_state_dict(copy.deepcopy(optimizer.state_dict()))
-    for net, steps in ((model, optimizer), (other, second)):
-        net.zero_grad()
-        Loss()(net(batch[0]), batch[1]).backward()
-        steps.step()
-    for a, b in zip(model.parameters(), other.parameters(), strict=True):
-        assert torch.equal(a, b)

@@ -93,10 +93,6 @@ def test_the_bounds_themselves_are_allowed(each):
         assert getattr(recipe, each.name) == value
 
 
-def test_none_is_null_on_the_command_line_too():
-    assert Recipe(cache="None").cache is None
-
-
 def test_every_number_has_bounds():
     assert BOUNDED == [each for each in fields(Recipe) if has(each, "int", "float")]
 
@@ -234,10 +230,8 @@ def test_a_field_of_the_command_line_beats_the_files(file, monkeypatch):
     assert command_line(monkeypatch, "--epochs=5") == Recipe(epochs=5)
 
 
-def test_null_on_the_command_line_is_none(file, monkeypatch):
-    recipe = command_line(
-        monkeypatch, "--recipe", file, "--cache", "null", "--crop=null", "--workers", "null"
-    )
+def test_null_or_none_on_the_command_line_is_none(monkeypatch):
+    recipe = command_line(monkeypatch, "--cache", "null", "--crop=null", "--workers", "None")
     assert (recipe.cache, recipe.crop, recipe.workers) == (None, None, None)
     assert command_line(monkeypatch, "--crop=[32,64]").crop == (32, 64)
 
@@ -268,8 +262,3 @@ def test_the_network_is_that_of_the_recipe_and_its_seed():
     assert torch.equal(again.conv_1x1.weight, model.conv_1x1.weight)
     assert not torch.equal(other.conv_1x1.weight, model.conv_1x1.weight)
     assert make_model(Recipe(width=2)).classes == CITYSCAPES
-
-
-def test_a_run_may_be_given_more_epochs_where_its_learning_rate_does_not_depend_on_them():
-    assert Recipe(epochs=3).extends(2) and not Recipe(epochs=1).extends(2)
-    assert not Recipe(epochs=3, schedule="cosine").extends(2)

@@ -44,13 +44,21 @@ def noise(number: int, size=SIZE) -> list[np.ndarray]:
 
 
 def write(path: Path, codec="libx264", frames=None, times=None, format=None, **options) -> Path:
-    frames = noise(50) if frames is None else frames
+    frames = noise(25) if frames is None else frames
     with av.open(str(path), "w", format=format, options=options) as file:
         stream = add(file, codec, frames[0].shape[:2])
         if times:
             stream.codec_context.time_base = MS
         encode(file, stream, frames, times)
     return path
+
+
+def copy(source: Path, target: Path, **options) -> Path:
+    reader = VideoReader(source)
+    with VideoWriter(target, reader.frame_rate, reader.time_base, **options) as writer:
+        for at, frame in reader:
+            writer.write(frame.permute(1, 2, 0), at)
+    return target
 
 
 def beep(file, stream, seconds: float) -> None:
@@ -79,9 +87,7 @@ def colors(reader: VideoReader) -> list[tuple[float, list[int]]]:
 @pytest.mark.parametrize(
     ("name", "codec", "format"),
     [
-        ("drive.TS", "libx264", "mpegts"),
-        ("00001.mts", "mpeg2video", "mpegts"),
-        ("00001.M2TS", "libx264", "mpegts"),
+        ("00001.M2TS", "mpeg2video", "mpegts"),
         ("old phone.3gp", "h263", "3gp"),
         ("camera.wmv", "wmv2", "asf"),
         ("drive.flv", "flv", "flv"),
@@ -94,7 +100,7 @@ def test_a_video_is_known_whatever_its_suffix(tmp_path, name, codec, format):
     path = write(tmp_path / name, codec, format=format)
     assert is_video(path)
     reader = VideoReader(path)
-    assert len(list(reader)) == 50 and reader.damage == ""
+    assert len(list(reader)) == 25 and reader.damage == ""
 
 
 def test_sounds_with_a_picture_texts_and_images_are_no_videos(tmp_path):
@@ -121,12 +127,7 @@ def test_frames_come_at_their_times_where_the_rate_varies(tmp_path):
     found = colors(VideoReader(path))
     assert [at for at, _ in found] == pytest.approx([at / 1000 for at in times], abs=2e-3)
     assert next(at for at, color in found if color[2] > 150) == pytest.approx(1, abs=2e-3)
-    copy = tmp_path / "copy.mp4"
-    source = VideoReader(path)
-    with VideoWriter(copy, source.frame_rate, source.time_base) as writer:
-        for at, frame in source:
-            writer.write(frame.permute(1, 2, 0), at)
-    made = colors(VideoReader(copy))
+    made = colors(VideoReader(copy(path, tmp_path / "copy.mp4")))
     assert [at for at, _ in made] == pytest.approx([at for at, _ in found], abs=1e-3)
 
 
@@ -298,11 +299,7 @@ def test_sound_is_kept_and_in_time(tmp_path, name, codec, kept):
         sound = file.add_stream(codec, rate=48000)
         encode(file, stream, [flat(RED)] * 50)
         beep(file, sound, 2)
-    target, reader = tmp_path / "out.mp4", VideoReader(source)
-    with VideoWriter(target, reader.frame_rate, reader.time_base, sound_of=source) as writer:
-        for at, frame in reader:
-            writer.write(frame.permute(1, 2, 0), at)
-    with av.open(str(target)) as file:
+    with av.open(str(copy(source, tmp_path / "out.mp4", sound_of=source))) as file:
         (stream,) = file.streams.audio
         assert stream.codec_context.name == kept
         heard = [frame for frame in file.decode(stream)]
