@@ -22,7 +22,6 @@ from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 from torchvision import tv_tensors
 
-import prepare.camvid
 import train
 from data_io.image_io import read_image
 from dataset import Cityscapes, read_labels
@@ -288,32 +287,6 @@ def test_what_is_left_out_is_named_in_a_warning(tree, spoil, count, left_out):
     spoil(tree)
     with pytest.warns(UserWarning, match=f"{left_out}.*{CHECK}"):
         assert len(Cityscapes(tree, "train")) == count
-
-
-# CamVid
-
-
-def camvid(folder: Path) -> Path:
-    """A CamVid of one frame; returns its image."""
-    for name, pixels in (("trainannot", GREY % 12), ("train", NOISE)):
-        (folder / name).mkdir()
-        save(folder / name / "0001TP_01.png", pixels)
-    return folder / "train" / "0001TP_01.png"
-
-
-BAD_CAMVIDS = {
-    "damaged": (flip_bit, ["train/0001TP_01.png", "restore"]),
-    "no frame": (Path.unlink, ["train", "clone"]),
-    "another size": (lambda p: save(p, NOISE[:32]), ["annot/0001TP_01.png", "clone"]),
-    "twice": (lambda p: save(p.with_name("0001TP_1.png"), NOISE), ["0001TP_1?", "move"]),
-}
-
-
-@pytest.mark.parametrize(("spoil", "fragments"), BAD_CAMVIDS.values(), ids=BAD_CAMVIDS)
-def test_a_bad_camvid_is_named(tmp_path, spoil, fragments):
-    spoil(camvid(tmp_path))
-    with refuses((OSError, ValueError), *fragments):
-        prepare.camvid.convert(tmp_path, tmp_path / "out")
 
 
 # Checkpoints

@@ -1,6 +1,5 @@
 """The cache of decoded images: decoded once, and never taken for whole when it is not."""
 
-import io
 import multiprocessing
 import os
 import pickle
@@ -14,7 +13,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
-from test_bad_input import without_rights_of_root
+from test_bad_input import cut, without_rights_of_root
 from torch.utils.data import DataLoader
 
 import data_io.cache
@@ -221,38 +220,24 @@ def test_no_damage_to_a_file_is_taken_for_an_image(tmp_path):
     assert path.read_bytes() == whole  # written again
 
 
-class DyingFile(io.FileIO):
-    """A file whose second write kills the process half-way."""
-
-    def write(self, data) -> int:
-        half = self.tell() > 0
-        done = super().write(bytes(data)[: len(data) // 2 if half else None])
-        if half:
-            os.kill(os.getpid(), signal.SIGKILL)
-        return done
-
-
 @needs_fork
-@pytest.mark.parametrize("instant", ["in a write", "before the renaming"])
-def test_what_a_killed_process_leaves_is_not_served(tmp_path, monkeypatch, instant):
+def test_what_a_killed_process_leaves_is_not_served(tmp_path, monkeypatch):
     cache, old = small_cache(tmp_path)
     cache.read(0, lambda _: old)
     Path(cache.pairs[0][0]).write_text("another image")
     new = 255 - old[0], 255 - old[1]
 
-    def write() -> None:
-        if instant == "in a write":
-            monkeypatch.setattr(data_io.cache, "open", DyingFile, raising=False)
-        else:
-            kill = lambda *_: os.kill(os.getpid(), signal.SIGKILL)  # noqa: E731
-            monkeypatch.setattr(data_io.cache.os, "replace", kill)
+    def write_but_not_rename() -> None:
+        kill = lambda *_: os.kill(os.getpid(), signal.SIGKILL)  # noqa: E731
+        monkeypatch.setattr(data_io.cache.os, "replace", kill)
         cache.read(0, lambda _: new)
 
-    writer = FORK.Process(target=write)
+    writer = FORK.Process(target=write_but_not_rename)
     writer.start()
     writer.join()
     assert writer.exitcode == -signal.SIGKILL
-    assert list(cache.folder.glob("*.part"))
+    (left,) = cache.folder.glob("*.part")
+    cut(left, 0.5)  # as if it had been killed in the write
     (path,) = cached_files(cache.folder)
     assert cache.load(path, cache.fingerprint(0)) is None
     assert equal(cache.read(0, lambda _: new), new)

@@ -5,15 +5,13 @@ pytest tests/test_cuda.py
 
 import dataclasses
 import os
-import subprocess
-import sys
 import warnings
 from collections.abc import Iterable
 from pathlib import Path
 
 import pytest
 import torch
-from test_distributed import ROOT, history, launch, train
+from test_distributed import history, launch, train
 from test_engine import run, same_state
 from torch import nn
 from torch.amp import GradScaler
@@ -29,6 +27,7 @@ from model import UNet
 from runtime.checkpoint import load_checkpoint
 from runtime.distributed import wrap_model
 from runtime.precision import DTYPES, Autocast, pick_device, pick_precision
+from tests.processes import ROOT, python
 
 CPU, GPU = torch.device("cpu"), torch.device("cuda")
 GPUS = torch.cuda.device_count()
@@ -149,25 +148,17 @@ def close(ours: torch.Tensor, expected: torch.Tensor, precision: str) -> None:
 FIELDS = ["--epochs=2", f"--batch_size={max(8, GPUS)}", "--precision=fp32"]
 
 
-def start(command: list, **variables: str) -> None:
-    """Run a command that sees one GPU."""
+def start(*args, **variables: str) -> None:
+    """Run Python where it sees one GPU."""
     first = os.environ.get("CUDA_VISIBLE_DEVICES", "0").split(",")[0]
     paths = f"{ROOT}{os.pathsep}{ROOT / 'tests'}"
-    variables = {"CUDA_VISIBLE_DEVICES": first, "PYTHONPATH": paths, **variables}
-    done = subprocess.run(
-        [*map(str, command)],
-        capture_output=True,
-        text=True,
-        timeout=400,
-        env={**os.environ, **variables},
-        cwd=ROOT,
-    )
+    done = python(*args, **{"CUDA_VISIBLE_DEVICES": first, "PYTHONPATH": paths, **variables})
     assert done.returncode == 0, done.stderr
 
 
 @pytest.mark.parametrize("processes", sorted({1, max(1, GPUS)}))
 def test_processes_over_nccl_train_as_one_does(processes, streets, tmp_path):
-    start([sys.executable, *train(streets, tmp_path / "alone", *FIELDS)])
+    start(*train(streets, tmp_path / "alone", *FIELDS))
     out = launch(processes, *train(streets, tmp_path / "run", *FIELDS))
     assert out.returncode == 0, out.stderr
     alone, found = history(tmp_path / "alone"), history(tmp_path / "run")
@@ -196,8 +187,8 @@ def test_with_deterministic_algorithms_a_resumed_run_has_the_same_bits(
 ):
     (tmp_path / "resumed.py").write_text(RESUMED)
     for name, epochs in (("whole", 2), ("parts", 1), ("parts", 2)):
-        command = [sys.executable, tmp_path / "resumed.py", streets, tmp_path / name, optimizer]
-        start([*command, epochs], CUBLAS_WORKSPACE_CONFIG=":4096:8")  # see PyTorch's docs
+        args = tmp_path / "resumed.py", streets, tmp_path / name, optimizer, epochs
+        start(*args, CUBLAS_WORKSPACE_CONFIG=":4096:8")  # see PyTorch's docs
     assert len(history(tmp_path / "parts")) == 2
     same_state(tmp_path / "whole", tmp_path / "parts")
 

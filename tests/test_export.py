@@ -12,6 +12,7 @@ import export_onnx
 from dataset import Cityscapes
 from inference import load_model, predict
 from model import UNet
+from tests.processes import python
 
 CHECKPOINT = "checkpoints/streets.pt"
 
@@ -23,8 +24,7 @@ def test_an_onnx_file_gives_what_pytorch_gives_at_sizes_of_all_kinds(tmp_path, l
     runtime = pytest.importorskip("onnxruntime")
     pytest.importorskip("onnxscript")
     path = tmp_path / "streets.onnx"
-    command = [sys.executable, "export_onnx.py", CHECKPOINT, path, *["--logits"] * logits]
-    done = subprocess.run([*map(str, command)], capture_output=True, text=True, timeout=300)
+    done = python("export_onnx.py", CHECKPOINT, path, *["--logits"] * logits)
     assert done.returncode == 0, done.stderr[-2000:]
     model = load_model(CHECKPOINT)
     notes = {prop.key: prop.value for prop in onnx.load(path).metadata_props}
@@ -50,8 +50,7 @@ def test_smaller_files_of_a_fixed_size_label_drawn_scenes_nearly_the_same(
     runtime = pytest.importorskip("onnxruntime")
     pytest.importorskip("onnxscript")
     path, options = tmp_path / "streets.onnx", ["--precision", precision, "--size", "64", "128"]
-    command = [sys.executable, "export_onnx.py", CHECKPOINT, str(path), *options]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=300)
+    done = python("export_onnx.py", CHECKPOINT, path, *options)
     assert done.returncode == 0, done.stderr[-2000:]
     session = runtime.InferenceSession(path, providers=["CPUExecutionProvider"])
     assert session.get_inputs()[0].shape == [1, 3, 64, 128]

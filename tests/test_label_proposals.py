@@ -2,8 +2,6 @@
 
 import json
 import shutil
-import subprocess
-import sys
 
 import numpy as np
 import pytest
@@ -27,6 +25,7 @@ from labeling.proposals import (
 from labeling.rounds import next_round
 from labeling.session import open_data_set, open_session
 from labeling.suspects import read_places, suspect_places, thresholds
+from tests.processes import python
 from utils import CITYSCAPES, Classes
 
 
@@ -171,10 +170,10 @@ def test_the_command_finds_an_error_and_the_notebook_opens_it(streets, tmp_path)
     (path,) = (root / "gtFine" / "train").rglob("lindenau_000001*_gtFine_labelIds.png")
     labels = np.array(Image.open(path))
     Image.fromarray(np.where(labels == 7, 23, labels)).save(path)  # the road is sky
-    command = [sys.executable, "-m", "labeling.suspects", root, "--parts", "2", "--epochs", "12"]
+    command = ["-m", "labeling.suspects", root, "--parts", "2", "--epochs", "12"]
     command += ["--width", "8", "--depth", "2", "--downscale", "1", "--lr", "0.01"]
     command += ["--batch_size", "2", "--runs", tmp_path / "runs", "--data_root", "elsewhere"]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=300)
+    done = python(*command)
     assert done.returncode == 0, done.stderr[-2000:]
     places, name = read_places(root / "suspects.json", 10), "train/lindenau/lindenau_000001_000019"
     box = next(box for *box, text in places[name] if text == "sky: road?")

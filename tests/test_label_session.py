@@ -4,8 +4,6 @@ import errno
 import json
 import os
 import shutil
-import subprocess
-import sys
 
 import numpy as np
 import pytest
@@ -16,6 +14,7 @@ from labeling import session as labeling
 from labeling.session import open_data_set, open_session
 from prepare import cityscapes
 from runtime import files
+from tests.processes import python
 
 NAMES = ["road", "car", "sky"]
 
@@ -119,8 +118,7 @@ def test_a_kernel_killed_between_the_mask_and_the_copy_of_its_photograph_loses_n
 
 def test_another_kernel_on_the_same_data_set_is_told_and_the_same_one_takes_over(opened, folder):
     code = "import sys; from labeling.session import open_session; open_session(*sys.argv[1:])"
-    command = [sys.executable, "-c", code, str(folder), str(opened.root)]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=120)
+    done = python("-c", code, folder, opened.root)
     assert "is being labelled in another notebook" in done.stderr
     assert f"process {os.getpid()}" in done.stderr
     opened.stroke("b.png", [[0, 9, 1]])
@@ -177,9 +175,8 @@ def test_classes_may_be_added_and_reordered_but_not_lost(opened, folder):
 
 def test_ids_of_own_classes_are_kept_even_if_one_is_255(folder, tmp_path):
     listed = tmp_path / "mine.yaml"
-    listed.write_text(
-        "- {name: a, id: 255, color: [1, 2, 3]}\n- {name: b, id: 7, color: [4, 5, 6]}"
-    )
+    rows = "{name: a, id: 255, color: [1, 2, 3]}", "{name: b, id: 7, color: [4, 5, 6]}"
+    listed.write_text(f"- {rows[0]}\n- {rows[1]}")
     session = open_session(folder, tmp_path / "set", str(listed))
     assert session.classes.ids == (255, 7)
     assert session.void == 254
@@ -253,5 +250,5 @@ def test_the_widget_says_what_is_on_disk_and_shows_an_undone_stroke_that_cannot_
 
 def test_a_missing_library_is_named_with_its_cure():
     code = "import sys; sys.modules['anywidget'] = None; import labeling.session"
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
+    done = python("-c", code)
     assert "needs anywidget: `pip install anywidget scikit-image`" in done.stderr

@@ -2,8 +2,6 @@
 
 import ast
 import json
-import subprocess
-import sys
 from pathlib import Path
 
 import nbformat
@@ -12,6 +10,7 @@ import yaml
 
 from engine import Recipe
 from runtime.checkpoint import load_checkpoint
+from tests.processes import python
 
 pytestmark = pytest.mark.slow
 SMALL = {
@@ -21,18 +20,9 @@ SMALL = {
 
 
 def papermill(notebook: str, executed: Path, /, *args, **parameters) -> nbformat.NotebookNode:
-    command = [
-        sys.executable,
-        "-m",
-        "papermill",
-        "--no-progress-bar",
-        notebook,
-        str(executed),
-        *args,
-    ]
-    for name, value in parameters.items():
-        command += ["-p", name, str(value)]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=300)
+    given = [part for name, value in parameters.items() for part in ("-p", name, value)]
+    command = "-m", "papermill", "--no-progress-bar", notebook, executed
+    done = python(*command, *args, *given)
     assert done.returncode == 0, done.stderr[-3000:]
     return nbformat.read(executed, as_version=4)
 
@@ -107,8 +97,7 @@ def test_the_test_notebook_evaluates_what_the_trainer_trained(trained, tmp_path)
 
 
 def test_the_shell_evaluates_as_the_test_notebook_does(trained, tmp_path):
-    command = [sys.executable, "evaluate.py", trained[0] / "best.pt", "--out", tmp_path / "out"]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=300)
+    done = python("evaluate.py", trained[0] / "best.pt", "--out", tmp_path / "out")
     assert done.returncode == 0, done.stderr[-3000:]
     found = json.loads((tmp_path / "out" / "metrics.json").read_text())
     best = max(record["mIoU"] for record in json.loads((trained[0] / "history.json").read_text()))

@@ -99,6 +99,19 @@ def test_the_command_runs_as_a_module_and_says_what_it_wrote(source, tmp_path, m
             lambda root: (root / "valannot" / "0016E5_08640.png").write_bytes(b"half"),
             r"valannot.0016E5_08640.png",
         ),
+        (
+            lambda root: (root / "train" / "0001TP_006690.png").write_bytes(b"half"),
+            r"train.0001TP_006690.png .*restore",
+        ),
+        (
+            lambda root: Image.new("RGB", (5, 5)).save(root / "train" / "0001TP_006690.png"),
+            r"annot.0001TP_006690.png is 24x12 .*clone",
+        ),
+        (lambda root: (root / "val" / "0016E5_08640.png").unlink(), "val holds no .*clone"),
+        (
+            lambda root: write_frame(root, "train", "0001TP_6690.png", np.zeros((4, 4), np.uint8)),
+            "0001TP_.* the same frame .*move",
+        ),
     ],
 )
 def test_a_bad_source_is_named_with_its_fault(source, tmp_path, spoil, message):
