@@ -24,13 +24,13 @@ FLAGS = (
 
 
 @contextmanager
-def chromium() -> Iterator:
-    """Playwright's browser; skips the test where there is none."""
+def chromium(*flags: str) -> Iterator:
+    """Playwright's browser, with further flags; skips the test where there is none."""
     api = pytest.importorskip("playwright.sync_api", reason="pip install playwright")
     if CHROMIUM is None:
         pytest.skip("there is no Chromium here: apt-get install chromium")
     with api.sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=[*FLAGS, *flags])
         try:
             yield browser
         finally:

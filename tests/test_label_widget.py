@@ -275,7 +275,7 @@ def test_a_stroke_that_a_killed_kernel_never_saw_is_saved_by_the_next(bench):
     run_all(bench.page)
     bench.ready("a.png")
     bench.saved()
-    one = (200 * scale - (200 * scale - round(200 * scale))) / scale, round(60 * scale) / scale
+    one = round(200 * scale) / scale, round(60 * scale) / scale
     expected = brushed((256, 512), points, 8) | brushed((256, 512), [one, one], 8)
     assert (bench.mask("a") == np.where(expected, 2, 255)).all()
 

@@ -15,6 +15,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from jupyterlab import chromium
 from PIL import Image
 
 from data_io.video import VideoReader
@@ -28,10 +29,6 @@ from utils import Classes
 
 pytestmark = [pytest.mark.browser, pytest.mark.slow]
 NETWORK = "checkpoints/streets"
-OPTIONS = (
-    "--no-sandbox --disable-gpu --disable-background-networking --disable-component-update "
-    "--disable-sync --no-first-run --use-fake-device-for-media-stream"
-)
 
 
 @pytest.fixture(scope="module")
@@ -44,10 +41,8 @@ def scenes(tmp_path_factory) -> list[Path]:
 @pytest.fixture(scope="module")
 def site(tmp_path_factory) -> Path:
     """The page as `make page` builds it, with one small network in its three precisions."""
-    for package in ("playwright", "onnx", "onnxscript", "onnxruntime"):
+    for package in ("onnx", "onnxscript", "onnxruntime"):
         pytest.importorskip(package)
-    if not shutil.which("chromium"):
-        pytest.skip("there is no chromium: install it (`apt install chromium`)")
     if not build.DIST.is_dir() and shutil.which("npm"):
         command = ["npm", "ci", "--ignore-scripts", "--prefix", str(build.HERE)]
         subprocess.run(command, capture_output=True, timeout=300)
@@ -59,14 +54,12 @@ def site(tmp_path_factory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def browser(site, scenes, tmp_path_factory):
-    from playwright.sync_api import sync_playwright
-
+def browser(scenes, tmp_path_factory):
     film = tmp_path_factory.mktemp("camera") / "street.mjpeg"  # what the camera sees
     film.write_bytes(b"".join(as_jpeg(path) for path in scenes))
-    options = [*OPTIONS.split(), f"--use-file-for-fake-video-capture={film}"]
-    with sync_playwright() as play:
-        yield play.chromium.launch(executable_path=shutil.which("chromium"), args=options)
+    camera = "--use-fake-device-for-media-stream", f"--use-file-for-fake-video-capture={film}"
+    with chromium(*camera) as browser:
+        yield browser
 
 
 @pytest.fixture(params=[build.Handler])
