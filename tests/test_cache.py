@@ -151,16 +151,6 @@ def test_several_processes_may_fill_it_at_once(tree, no_warnings):
     assert {path.suffix for path in (tree / ".cache").iterdir()} == {".cache", ""}  # and .gitignore
 
 
-@pytest.mark.slow
-def test_workers_of_a_loader_that_are_not_forked_share_it(tree, no_warnings):
-    truth = decoded(tree)
-    scenes = open_tree(tree)
-    loader = DataLoader(scenes, None, num_workers=1, multiprocessing_context="spawn")
-    assert len(list(loader)) == 12
-    blank_sources(scenes)
-    assert content(scenes) == truth
-
-
 def test_threads_may_read_one_item_at_once(tmp_path, no_warnings):
     cache, truth = small_cache(tmp_path, side=512)
 
