@@ -29,7 +29,7 @@ def gpu_for_its_tests_only(request):
 def streets(tmp_path_factory) -> Path:
     """Twelve scenes to train on and five to validate on, 128x64, as the project draws them."""
     root = tmp_path_factory.mktemp("data") / "streets"
-    draw_tree(root, train=12, val=5, size=(128, 64), workers=2, quiet=True)
+    draw_tree(root, train=12, val=5, size=(128, 64), workers=1, quiet=True)
     return root
 
 
