@@ -230,9 +230,10 @@ def test_a_field_of_the_command_line_beats_the_files(file, monkeypatch):
     assert command_line(monkeypatch, "--epochs=5") == Recipe(epochs=5)
 
 
-def test_null_or_none_on_the_command_line_is_none(monkeypatch):
-    recipe = command_line(monkeypatch, "--cache", "null", "--crop=null", "--workers", "None")
+def test_null_on_the_command_line_is_none(monkeypatch):
+    recipe = command_line(monkeypatch, "--cache", "null", "--crop=null", "--workers", "null")
     assert (recipe.cache, recipe.crop, recipe.workers) == (None, None, None)
+    assert Recipe(cache="None").cache is None
     assert command_line(monkeypatch, "--crop=[32,64]").crop == (32, 64)
 
 
