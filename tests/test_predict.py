@@ -370,7 +370,8 @@ def test_a_tiled_prediction_agrees_with_the_whole_in_999_of_1000_pixels(camvid):
 
 @pytest.mark.parametrize("padding", ["same", "valid"])
 def test_tiles_have_the_logits_of_the_whole(monkeypatch, padding):
-    monkeypatch.setattr(inference, "OVERLAP", 96)  # more than twice what the network sees around
+    for module in (inference, tiling):  # more than twice what the network sees around
+        monkeypatch.setattr(module, "OVERLAP", 96)
     torch.manual_seed(0)
     model = UNet(width=2, depth=2, num_classes=3, padding=padding).eval()
     image = torch.randint(256, (3, 251, 333), dtype=torch.uint8)
