@@ -199,15 +199,13 @@ def remove(tree: Path, *parts: str) -> None:
     shutil.rmtree(tree.joinpath(*parts))
 
 
-MISSING = ["1 of 12", "_gtFine_labelIds.png", CHECK]
-
-
 def link_to_itself(tree: Path) -> None:
     city = first(tree).parent
     shutil.rmtree(city)
     city.symlink_to(city)
 
 
+MISSING = ["1 of 12", "_gtFine_labelIds.png", CHECK]
 # Bad archives: see test_prepare_cityscapes, which asks the data set, too, and test_fuzz.
 BAD_TREES = {  # how a tree is spoilt, and what the error says
     "absent": (remove, ["/streets", "python -m prepare.streets"]),
