@@ -39,8 +39,8 @@ CHECK = "python -m prepare.cityscapes"
 
 @pytest.fixture
 def tree(tree) -> Path:
-    (tree / "streets.json").unlink()  # or it would be drawn anew
-    return tree
+    (tree / "streets.json").unlink()
+    return tree.rename(tree.with_name("tree"))  # under the name of Streets it would be drawn anew
 
 
 def first(tree: Path, kind: str = "leftImg8bit") -> Path:
@@ -208,15 +208,15 @@ def link_to_itself(tree: Path) -> None:
 MISSING = ["1 of 12", "_gtFine_labelIds.png", CHECK]
 # Bad archives: see test_prepare_cityscapes, which asks the data set, too, and test_fuzz.
 BAD_TREES = {  # how a tree is spoilt, and what the error says
-    "absent": (remove, ["/streets", "python -m prepare.streets"]),
-    "a file": (lambda t: remove(t) or t.write_text("x"), ["/streets", "prepare.streets"]),
-    "empty": (lambda t: remove(t) or t.mkdir(), ["/streets", CHECK]),
+    "absent": (remove, ["/tree", "python -m prepare.streets"]),
+    "a file": (lambda t: remove(t) or t.write_text("x"), ["/tree", "prepare.streets"]),
+    "empty": (lambda t: remove(t) or t.mkdir(), ["/tree", CHECK]),
     "without the split": (
         lambda t: [remove(t, kind, "train") for kind in ("leftImg8bit", "gtFine")],
-        ["/streets", "train", CHECK],
+        ["/tree", "train", CHECK],
     ),
-    "without labels": (lambda t: remove(t, "gtFine"), ["/streets", CHECK]),
-    "without images": (lambda t: remove(t, "leftImg8bit"), ["/streets", CHECK]),
+    "without labels": (lambda t: remove(t, "gtFine"), ["/tree", CHECK]),
+    "without images": (lambda t: remove(t, "leftImg8bit"), ["/tree", CHECK]),
     "an empty split": (
         lambda t: [path.unlink() for path in (t / "leftImg8bit/train").rglob("*.png")],
         ["leftImg8bit/train", CHECK],
@@ -417,7 +417,7 @@ def train_on_two_sizes(tree: Path) -> None:
 
 
 BAD_TRAININGS = {
-    "no data": (lambda t: remove(t) or train_with(t), ["/streets", "prepare"]),
+    "no data": (lambda t: remove(t) or train_with(t), ["/tree", "prepare"]),
     "an image that a worker meets": (
         lambda t: flip_bit(first(t)) and train_with(t, workers=1),
         ["_leftImg8bit.png", "restore it"],
