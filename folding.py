@@ -147,7 +147,7 @@ def gives_the_same(folded: nn.Module, itself: nn.Module, precision: str) -> bool
     images = F.interpolate(coarse, COMPARED_SIZE).lerp(fine.float(), 0.2).byte().to(weight.device)
     for each in dict.fromkeys(("fp32", precision)):
         found, expected = (
-            Autocast(net, each)(images, whole=True).float() for net in (folded, itself)
+            Autocast(net, each)(images, full_image=True).float() for net in (folded, itself)
         )
         error, spread = found - expected, expected - expected.mean((0, 2, 3), keepdim=True)
         dtype = weight.dtype if each == "fp32" else DTYPES[each]

@@ -1,7 +1,7 @@
 """Entry points for `torch.hub`.
 
 unet = torch.hub.load("OWNER/REPOSITORY", "unet", checkpoint="camvid")
-logits = unet(images, whole=True)  # uint8 (N, 3, H, W) RGB -> (N, num_classes, H, W)
+logits = unet(images, full_image=True)  # uint8 (N, 3, H, W) RGB -> (N, num_classes, H, W)
 unet.classes.names[logits.argmax(1)[0, 0, 0]]
 
 The modules of this project have common names, such as `utils`. They are imported beside those of

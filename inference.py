@@ -125,7 +125,7 @@ def predict_logits(
         tta: test-time augmentation, the mean over `TTA_SCALES`, each also mirrored.
     """
     if not tta:
-        for logits in net(images, whole=True).split(1):
+        for logits in net(images, full_image=True).split(1):
             yield _resized(logits, size)
         return
     for image in images.split(1):
@@ -133,8 +133,8 @@ def predict_logits(
         for scale in TTA_SCALES:
             height, width = (max(round(n * scale), 1) for n in image.shape[-2:])
             view = resize(image, (height, width))
-            total = total + _resized(net(view, whole=True), size).float()
-            total = total + _resized(net(view.flip(-1), whole=True).flip(-1), size).float()
+            total = total + _resized(net(view, full_image=True), size).float()
+            total = total + _resized(net(view.flip(-1), full_image=True).flip(-1), size).float()
         yield total / (2 * len(TTA_SCALES))
 
 

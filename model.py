@@ -158,30 +158,30 @@ class UNet(nn.Module):
             x = up(x, skips.pop())  # (N, C, H, W) -> (N, C/2, 2H, 2W)
         return self.conv_1x1(x)  # -> (N, num_classes, H, W)
 
-    def forward(self, images: Tensor, whole: bool = False) -> Tensor:
+    def forward(self, images: Tensor, full_image: bool = False) -> Tensor:
         """The logits of every pixel.
 
         Args:
             images: (N, in_channels, H, W), uint8 as they come from a file, or floats that
                 went through `normalize`.
-            whole: with `valid` padding, extend the image by reflection first, as the paper
+            full_image: with `valid` padding, extend the image by reflection first, as the paper
                 does, so that all of its pixels get logits. No effect with `same`.
 
         Returns:
-            (N, num_classes, *output_size(H, W)), or (N, num_classes, H, W) if `whole`.
+            (N, num_classes, *output_size(H, W)), or (N, num_classes, H, W) if `full_image`.
         """
-        height, width = self.output_size(*images.shape[-2:], whole)
+        height, width = self.output_size(*images.shape[-2:], full_image)
         x = normalize(images) if images.dtype == torch.uint8 else images
         x = x.to(self.conv_1x1.weight.dtype)  # of a network that was made .half() or .bfloat16()
-        x = extend(x, self.depth, self.padding, whole)
+        x = extend(x, self.depth, self.padding, full_image)
         return self.layers(x)[..., :height, :width]
 
-    def output_size(self, height: int, width: int, whole: bool = False) -> tuple[int, int]:
+    def output_size(self, height: int, width: int, full_image: bool = False) -> tuple[int, int]:
         """Height and width of the output for an image of `height` x `width` pixels.
 
         Raises ValueError if the image is empty, or too small for `valid` padding.
         """
-        return output_size(height, width, self.depth, "same" if whole else self.padding)
+        return output_size(height, width, self.depth, "same" if full_image else self.padding)
 
 
 def init_weights(module: nn.Module) -> None:

@@ -72,16 +72,16 @@ def output_size(height: int, width: int, depth: int, padding: str) -> tuple[int,
     return valid_size(height, depth), valid_size(width, depth)
 
 
-def extend(images: Tensor, depth: int, padding: str, whole: bool) -> Tensor:
+def extend(images: Tensor, depth: int, padding: str, full_image: bool) -> Tensor:
     """The image as the layers take it: (N, C, H, W) -> (N, C, H or more, W or more).
 
     With `same` padding, to multiples of 2 ** depth, since each pooling must find an even size.
-    With `valid` padding, if `whole`, so far that every pixel gets logits; else not at all.
+    With `valid` padding, if `full_image`, so far that every pixel gets logits; else not at all.
     """
     size = tuple(images.shape[-2:])
     if padding == "same":
         padded, margin = tuple(n + -n % 2**depth for n in size), 0
-    elif whole:
+    elif full_image:
         padded = tuple(next(m for m in count(n) if valid_size(m, depth) >= n) for n in size)
         margin = network_margin(depth)
     else:

@@ -49,8 +49,9 @@ def memory(recipe: Recipe, batch: int, size: tuple[int, int], precision: str) ->
         images = torch.empty(batch, 3, *size, dtype=torch.uint8)
         labels = torch.empty(batch, *size, dtype=torch.uint8)
         net, loader = Autocast(model, precision), Batches([(images, labels)])
-        whole = recipe.crop is None
-        trainer = Trainer(net, Loss(recipe.loss), optimizer, scheduler, whole=whole)
+        trainer = Trainer(
+            net, Loss(recipe.loss), optimizer, scheduler, full_image=recipe.crop is None
+        )
         tracker = MemTracker()
         tracker.track_external(model, optimizer, images, labels)
         with tracker:
@@ -71,7 +72,7 @@ def flop(recipe: Recipe, size: tuple[int, int]) -> int:
     with torch.device("meta"), FlopCounterMode(display=False) as counter:
         images = torch.empty(1, 3, *size, dtype=torch.uint8)
         model = make_model(recipe)
-        model(images, whole=recipe.crop is None).sum().backward()
+        model(images, full_image=recipe.crop is None).sum().backward()
     return counter.get_total_flops()
 
 

@@ -51,7 +51,7 @@ class Trainer:
         scaler: for fp16.
         accumulate: parts in which a batch passes the network, to save memory. The step is that of
             the whole batch, but batch norm sees the parts.
-        whole: with `valid` padding, extend the images by reflection and train on all their
+        full_image: with `valid` padding, extend the images by reflection and train on all their
             pixels; False trains on those that the network sees without. No effect with `same`.
 
     Attributes:
@@ -64,7 +64,7 @@ class Trainer:
     scheduler: LRScheduler
     scaler: GradScaler | None = None
     accumulate: int = 1
-    whole: bool = False
+    full_image: bool = False
 
     def __post_init__(self):
         self.scaler = self.scaler or GradScaler(device_of(self.net).type, enabled=False)
@@ -82,7 +82,7 @@ class Trainer:
             images: (N, 3, H, W) uint8, on the network's device.
             labels: (N, H, W) uint8.
         """
-        if not self.whole:
+        if not self.full_image:
             network = unwrap(self.net)
             h, w = network.output_size(*images.shape[-2:])  # smaller if padding is `valid`
             top, left = network.margin, network.margin
@@ -95,7 +95,7 @@ class Trainer:
             if not len(part) and world_size() == 1:  # other processes may have an image here
                 continue
             with reduced_after(self.net, last=i == self.accumulate - 1):
-                logits = self.net(images[i :: self.accumulate], whole=self.whole)
+                logits = self.net(images[i :: self.accumulate], full_image=self.full_image)
                 loss = self.loss(logits, part, weight)
                 with torch.no_grad():
                     hits = (label_map(logits) == part).sum()

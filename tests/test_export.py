@@ -86,7 +86,7 @@ def test_torch_hub_loads_a_committed_checkpoint_from_a_checkout():
     generator = torch.Generator().manual_seed(1)
     image = torch.randint(256, (3, 64, 128), dtype=torch.uint8, generator=generator)
     with torch.no_grad():
-        labels = net(image[None], whole=True)[0].argmax(0)
+        labels = net(image[None], full_image=True)[0].argmax(0)
     net.downscale = 1
     same = labels == predict(net, image, precision="fp32")  # folded: other roundings
     assert same.float().mean() > 0.999

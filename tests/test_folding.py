@@ -51,7 +51,10 @@ def assert_predicts_as_itself(model: nn.Module, precision: str = "fp32") -> nn.M
     """Compare what predicts with `model` in evaluation mode; returns what predicts."""
     net = for_prediction(model, precision)
     with torch.inference_mode():
-        found, expected = net(IMAGES, whole=True), copy.copy(Evaluation(model))(IMAGES, whole=True)
+        found, expected = (
+            net(IMAGES, full_image=True),
+            copy.copy(Evaluation(model))(IMAGES, full_image=True),
+        )
     torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-4 * expected.abs().max().item())
     return net
 
@@ -377,13 +380,13 @@ def test_training_reports_and_saves_the_figures_of_the_network_that_was_trained(
     model.eval()
     with torch.no_grad():
         for images, labels in val:
-            accuracy.update(model(images, whole=True).argmax(1), labels.long())
+            accuracy.update(model(images, full_image=True).argmax(1), labels.long())
     assert record["val_accuracy"] == pytest.approx(accuracy.compute().item(), abs=1e-3)
 
     loaded = load_model(tmp_path / "last.pt")
     image = images[0]
     with torch.no_grad():
-        expected = model(image[None], whole=True)[0].argmax(0)
+        expected = model(image[None], full_image=True)[0].argmax(0)
     loaded.downscale = 1
     assert (predict(loaded, image, precision="fp32") == expected).float().mean() > 0.999
 

@@ -49,7 +49,7 @@ class Painter(torch.nn.Module):
         self.settings = {"num_classes": 19}
         self.nothing = torch.nn.Parameter(torch.zeros(1))
 
-    def forward(self, images, whole):
+    def forward(self, images, full_image):
         n, _, h, w = images.shape
         logits = torch.zeros(n, 19, h, w)
         logits[:, 10, : h // 2], logits[:, 0, h // 2 :, : w // 2] = 9, 9

@@ -65,7 +65,7 @@ def test_valid_padding_on_too_small_an_image_names_the_smallest_that_works():
 def test_a_whole_image_gets_its_logits_with_valid_padding_too(size):
     with torch.inference_mode():
         model = small(width=2, padding="valid", depth=3)
-        assert model(torch.randn(1, 3, *size), whole=True).shape[-2:] == size
+        assert model(torch.randn(1, 3, *size), full_image=True).shape[-2:] == size
 
 
 def test_valid_logits_are_those_of_the_whole_image_at_the_margin():
@@ -73,7 +73,7 @@ def test_valid_logits_are_those_of_the_whole_image_at_the_margin():
     model = small(width=2, padding="valid", depth=2).double()
     x = torch.randn(1, 3, 120, 132, dtype=torch.float64)
     with torch.inference_mode():
-        inner, whole = model(x), model(x, whole=True)
+        inner, whole = model(x), model(x, full_image=True)
     m, (h, w) = model.margin, inner.shape[-2:]
     # Pooling starts at the padded image's corner: the same grid if the margin is a multiple.
     assert m % 4 == 0

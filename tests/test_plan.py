@@ -31,7 +31,7 @@ def train(recipe: Recipe) -> None:
     loader, _ = make_loaders(recipe)
     optimizer, scheduler = make_optimizer(recipe, model, len(loader))
     net, loss = Autocast(model, recipe.precision), Loss(recipe.loss)
-    train_one_epoch(Trainer(net, loss, optimizer, scheduler, whole=True), loader)
+    train_one_epoch(Trainer(net, loss, optimizer, scheduler, full_image=True), loader)
 
 
 in_bf16 = pytest.mark.skipif(

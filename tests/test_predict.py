@@ -334,7 +334,7 @@ def red(monkeypatch) -> torch.nn.Module:
     for module in (inference, tiling):
         monkeypatch.setattr(module, "OVERLAP", 8)
     net = torch.nn.Module()
-    net.forward = lambda images, whole: images[:, :1].float().expand(-1, 3, -1, -1)
+    net.forward = lambda images, full_image: images[:, :1].float().expand(-1, 3, -1, -1)
     net.register_parameter("p", torch.nn.Parameter(torch.zeros(())))
     return net
 

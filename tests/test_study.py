@@ -179,7 +179,7 @@ def test_inner_pixels_are_those_that_valid_padding_sees_without_reflection(stree
     counts = {"all": ConfusionMatrix(19), "inner": ConfusionMatrix(19)}
     with torch.inference_mode():
         for image, labels in scenes:
-            counts["all"].update(labels, model(image[None], whole=True).argmax(1)[0])
+            counts["all"].update(labels, model(image[None], full_image=True).argmax(1)[0])
             seen = model(image[None]).argmax(1)[0]  # of `valid`, what it sees
             seen = seen if padding == "valid" else seen[inner, inner]
             counts["inner"].update(labels[inner, inner], seen)
