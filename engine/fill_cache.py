@@ -10,7 +10,7 @@ import sys
 from dataset import Cityscapes
 from engine.loaders import make_loaders
 from engine.recipe import parse_recipe, recipe_parser
-from runtime.console import in_threads
+from runtime.console import escape_output, in_threads
 
 
 def fill(data: Cityscapes) -> None:
@@ -33,6 +33,7 @@ def fill(data: Cityscapes) -> None:
 
 
 def main() -> None:
+    escape_output()
     try:
         recipe, _ = parse_recipe(recipe_parser(__doc__))
         for loader in make_loaders(recipe):

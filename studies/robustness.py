@@ -23,6 +23,7 @@ from torchvision.tv_tensors import Image as ImageTensor
 from dataset import Cityscapes, resize
 from engine import evaluate, make_loader
 from engine.augment import to_bytes
+from figures import COLORS
 from inference import load_model
 from model import UNet
 from runtime.console import command_line
@@ -88,7 +89,8 @@ def plot(runs: list[dict]) -> Figure:
     for i, run in enumerate(runs):
         kept = relative(run["found"])
         label = f"{run['checkpoint']}, clean {run['found']['clean']['mIoU']:.1%}"
-        ax.barh([n + i * height for n in range(len(kept))], kept.values(), height, label=label)
+        places = [n + i * height for n in range(len(kept))]
+        ax.barh(places, kept.values(), height, label=label, color=COLORS[i % len(COLORS)])
     ax.set_yticks([n + 0.4 - height / 2 for n in range(len(kept))], kept)
     ax.invert_yaxis()
     ax.axvline(1, color="0.3", lw=1)
