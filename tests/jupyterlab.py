@@ -78,7 +78,7 @@ def write_notebook(path: Path, *cells: str) -> None:
 def open_notebook(browser, address: str, name: str, run: bool = True):
     """A page with a notebook, all of its cells run."""
     page = browser.new_page(viewport={"width": 1400, "height": 1000})
-    page.set_default_timeout(20_000)
+    page.set_default_timeout(60_000)  # on a busy machine
     page.goto(f"{address}/doc/tree/{name}")
     page.locator(".jp-Notebook .jp-Cell").first.wait_for()
     page.locator(".jp-NotebookPanel-toolbar >> text=Python 3").first.wait_for()
