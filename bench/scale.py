@@ -71,7 +71,10 @@ def stages(root: Path, run: Path) -> dict[str, tuple[list, tuple[str, ...]]]:
     recipe += ["--data_root", root]
     last = run / "last.pt"
     return {
-        "check": (["-m", "prepare.cityscapes", root], ("train", "val", "test")),
+        "check": (
+            ["-m", "prepare.cityscapes", root, "--counts", "any"],
+            ("train", "val", "test"),
+        ),
         "cache": (["-m", "engine.fill_cache", *recipe], ("train", "val")),
         "first step": (["-c", FIRST_STEP, root, run.with_name("first")], ("train",)),
         "epoch": (["train.py", *recipe, "--epochs=1", "--run", run], ("train", "val")),
