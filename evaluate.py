@@ -14,12 +14,11 @@ from pathlib import Path
 
 from dataset import Cityscapes
 from engine import best_median_worst, evaluate_split
-from engine.loaders import message
 from figures import percent, plot_confusion, plot_curves, plot_iou, plot_predictions
 from inference import load_model
 from model import UNet
 from runtime.checkpoint import load_checkpoint
-from runtime.console import command_line, escape_output
+from runtime.console import command_line, escape_output, message
 from runtime.precision import pick_device
 from streets import ensure_streets
 from utils import ConfusionMatrix

@@ -62,8 +62,7 @@ def main() -> None:
     args = parse_arguments()
     default = f"submission-{args.split}" if args.submission else "predictions"
     out = args.out or Path("runs") / default
-    from engine.loaders import message
-    from runtime.console import escape_output
+    from runtime.console import escape_output, message
 
     escape_output()
     try:

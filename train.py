@@ -15,10 +15,9 @@ from torch.distributed.elastic.multiprocessing.errors import record
 
 from dataset import Cityscapes
 from engine import Recipe, fit, make_loaders, make_model
-from engine.loaders import message
 from engine.recipe import parse_recipe, recipe_parser
 from figures import percent
-from runtime.console import escape_output
+from runtime.console import escape_output, message
 from runtime.distributed import is_distributed, is_main, local_main_first, process_group
 from runtime.shared_memory import lost_workers_named
 from streets import ensure_streets

@@ -5,12 +5,10 @@
 Takes any field of a recipe, as `train.py` does. If it is interrupted, the same command continues.
 """
 
-import sys
-
 from dataset import Cityscapes
 from engine.loaders import make_loaders
 from engine.recipe import parse_recipe, recipe_parser
-from runtime.console import escape_output, in_threads
+from runtime.console import errors_shown, escape_output, in_threads
 
 
 def fill(data: Cityscapes) -> None:
@@ -34,14 +32,10 @@ def fill(data: Cityscapes) -> None:
 
 def main() -> None:
     escape_output()
-    try:
+    with errors_shown():
         recipe, _ = parse_recipe(recipe_parser(__doc__))
         for loader in make_loaders(recipe):
             fill(loader.dataset)
-    except (OSError, ValueError) as error:
-        sys.exit(f"error: {error}")
-    except KeyboardInterrupt:
-        sys.exit("stopped; the same command continues")
 
 
 if __name__ == "__main__":

@@ -179,14 +179,6 @@ def set_epoch(loader: DataLoader, epoch: int) -> None:
     )
 
 
-def message(error: Exception) -> str:
-    """An error's text; of one in a loader's worker, whose text has a traceback, the last line."""
-    text = str(error).strip()
-    if "Traceback (most recent call last)" in text:
-        text = text.splitlines()[-1].removeprefix("ValueError: ")
-    return text
-
-
 def leave_interrupts(_: int) -> None:
     """In a loader's worker: leave Ctrl-C, which a shell sends to it too, to the main process.
 

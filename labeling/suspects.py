@@ -11,7 +11,6 @@ them for correction (`suspects` in its settings). A run that was stopped goes on
 """
 
 import json
-import sys
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -26,10 +25,9 @@ from data_io.layout import IMAGE
 from dataset import Cityscapes
 from engine import Recipe, fit, make_loader, make_model
 from engine.augment import make_transforms
-from engine.loaders import message
 from engine.recipe import parse_recipe, recipe_parser
 from inference import inference_net, predict_rows
-from runtime.console import progress_bar
+from runtime.console import errors_shown, progress_bar
 from runtime.files import atomic_write
 from utils import IGNORE_INDEX
 
@@ -157,16 +155,12 @@ def main() -> None:
     parser.add_argument("root", metavar="ROOT", help="a data set")
     parser.add_argument("--parts", type=int, default=3, help="of the images")
     parser.add_argument("--runs", type=Path, default=Path("runs/suspects"), help="of checkpoints")
-    try:
+    with errors_shown():
         recipe, args = parse_recipe(parser)
         recipe = replace(recipe, data_root=args.root)
         places = find_suspects(recipe, args.parts, args.runs)
         path = Path(args.root) / "suspects.json"
         atomic_write(path, json.dumps({"places": places}, indent=1).encode())
-    except (OSError, ValueError, FloatingPointError) as error:
-        sys.exit(f"error: {message(error)}")
-    except KeyboardInterrupt:
-        sys.exit("stopped; run the same command to go on")
     for place in places[:20]:
         print(f"{place.score:8.0f}  {place.image}  {place.label}, or {place.predicted}?")
     print(f"{len(places)} places: {path}; label.ipynb opens them (suspects = {str(path)!r})")

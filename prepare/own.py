@@ -15,7 +15,6 @@ goes on where it stopped, and converts what was added or changed. See docs/own-d
 """
 
 import statistics
-import sys
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
@@ -28,7 +27,7 @@ from prepare.masks import sample, show
 from prepare.meaning import LABELS, Meaning
 from prepare.pairs import find_pairs
 from prepare.splits import assign_splits
-from runtime.console import command_line, escape_output
+from runtime.console import command_line, errors_shown, escape_output
 
 
 def prepare(
@@ -142,12 +141,8 @@ def main() -> None:
     near = "of smoothed masks in colours, or JPEG"
     add("--nearest-color", dest="nearest", action="store_true", help=near)
     add("--classes", type=Path, metavar="FILE", help="classes.yaml, or a list of another tool")
-    try:
+    with errors_shown():
         prepare(**vars(parser.parse_args()), say=print)
-    except (OSError, ValueError) as error:
-        sys.exit(f"error: {error}")
-    except KeyboardInterrupt:
-        sys.exit("stopped; run the same command to go on")
 
 
 if __name__ == "__main__":

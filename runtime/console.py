@@ -21,6 +21,25 @@ def escape_output() -> None:
         sys.stdout.reconfigure(errors="backslashreplace")
 
 
+def message(error: Exception) -> str:
+    """An error's text; of one in a loader's worker, whose text has a traceback, the last line."""
+    text = str(error).strip()
+    if "Traceback (most recent call last)" in text:
+        text = text.splitlines()[-1].removeprefix("ValueError: ")
+    return text
+
+
+@contextmanager
+def errors_shown() -> Iterator[None]:
+    """End the program with one line for an error that a user can mend, and for Ctrl-C."""
+    try:
+        yield
+    except (OSError, ValueError, FloatingPointError) as error:
+        sys.exit(f"error: {message(error)}")
+    except KeyboardInterrupt:
+        sys.exit("stopped; run the same command to go on")
+
+
 @contextmanager
 def progress_bar(
     total: int | None, description: str, unit: str = "img", quiet: bool = False

@@ -5,9 +5,7 @@ studies/records/<name>.jsonl has a line for each run, with the command that repe
 
 import hashlib
 import json
-import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 
@@ -16,7 +14,6 @@ from torch.utils.data import DataLoader
 
 from dataset import Cityscapes
 from engine import Recipe, fit, make_loader
-from engine.loaders import message
 from figures import percent
 from runtime.checkpoint import MAY_CHANGE
 from runtime.files import atomic_write
@@ -86,14 +83,3 @@ def is_of(recorded: dict, recipe: Recipe) -> bool:
 def digest(recipe: Recipe) -> str:
     """Eight hexadecimal digits that tell recipes of different results apart."""
     return hashlib.sha256(json.dumps(identity(recipe), sort_keys=True).encode()).hexdigest()[:8]
-
-
-@contextmanager
-def errors_shown() -> Iterator[None]:
-    """End the program with one line for an error that a user can mend, and for Ctrl-C."""
-    try:
-        yield
-    except (OSError, ValueError, FloatingPointError) as error:
-        sys.exit(f"error: {message(error)}")
-    except KeyboardInterrupt:
-        sys.exit("stopped; run the same command to go on")

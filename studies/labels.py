@@ -38,10 +38,10 @@ from inference import load_model
 from labeling.oracle import accept, fills_needed
 from labeling.proposals import choose_order, look, propose, regions, segments, uncertainty
 from model import UNet
-from runtime.console import command_line, progress_bar
+from runtime.console import command_line, errors_shown, progress_bar
 from runtime.console import table as markdown
 from runtime.machine import ROOT
-from studies.common import add, errors_shown, find, held_out, identity, read, train
+from studies.common import add, find, held_out, identity, read, train
 from studies.report import spread
 from utils import CITYSCAPES, metrics
 

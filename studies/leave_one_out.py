@@ -17,7 +17,8 @@ from pathlib import Path
 from dataset import Cityscapes
 from engine import Recipe, evaluate, make_loaders, make_model
 from engine.recipe import parse_recipe, recipe_parser
-from studies.common import add, digest, errors_shown, held_out, identity, is_of, read, train
+from runtime.console import errors_shown
+from studies.common import add, digest, held_out, identity, is_of, read, train
 from utils import metrics
 
 

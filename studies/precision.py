@@ -15,9 +15,9 @@ import numpy as np
 import torch
 
 from engine import Recipe, evaluate_split, make_loaders, make_model
-from runtime.console import command_line, table
+from runtime.console import command_line, errors_shown, table
 from runtime.precision import pick_precision
-from studies.common import add, errors_shown, find, read, train
+from studies.common import add, find, read, train
 
 RECIPE = "recipes/camvid-quick.yaml"
 

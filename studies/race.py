@@ -30,10 +30,10 @@ from bench.training import our_epoch
 from dataset import Cityscapes
 from engine import Recipe, evaluate_split, make_loaders, make_model
 from engine.loaders import set_epoch
-from runtime.console import command_line, table
+from runtime.console import command_line, errors_shown, table
 from runtime.machine import ROOT
 from runtime.precision import DTYPES, pick_precision
-from studies.common import add, errors_shown, read
+from studies.common import add, read
 from tests.plain import plain_input, plain_step
 from utils import CITYSCAPES, IGNORE_INDEX, ConfusionMatrix
 

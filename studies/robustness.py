@@ -26,10 +26,10 @@ from engine.augment import to_bytes
 from figures import COLORS
 from inference import load_model
 from model import UNet
-from runtime.console import command_line
+from runtime.console import command_line, errors_shown
 from runtime.machine import ROOT
 from runtime.precision import pick_device
-from studies.common import add, errors_shown, read
+from studies.common import add, read
 
 
 def filtered(kind: ImageFilter.Filter) -> Callable:

@@ -33,9 +33,9 @@ from dataset import Cityscapes
 from engine import Recipe, evaluate, make_loader, make_loaders, make_model
 from engine.loaders import class_frequencies
 from model import UNet
-from runtime.console import command_line
+from runtime.console import command_line, errors_shown
 from streets import ensure_streets
-from studies.common import add, digest, errors_shown, find, identity, is_of, read, train
+from studies.common import add, digest, find, identity, is_of, read, train
 from utils import ConfusionMatrix, metrics
 
 BASE = {"downscale": 2, "width": 16, "depth": 3}

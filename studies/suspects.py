@@ -25,9 +25,9 @@ from data_io.layout import IMAGE
 from dataset import Cityscapes
 from engine import Recipe
 from labeling.suspects import Place, find_suspects
-from runtime.console import command_line
+from runtime.console import command_line, errors_shown
 from runtime.machine import ROOT
-from studies.common import add, errors_shown, identity
+from studies.common import add, identity
 
 WRONG = 0.05  # of the masks get an error
 OBJECTS = 17, 20, 24, 25, 26  # ids: pole, traffic sign, person, rider, car

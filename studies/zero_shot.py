@@ -10,8 +10,8 @@ import json
 
 from engine import evaluate_split
 from inference import load_model
-from runtime.console import command_line
-from studies.common import add, errors_shown
+from runtime.console import command_line, errors_shown
+from studies.common import add
 
 
 def zero_shot(checkpoint: str, data_root: str) -> dict:
