@@ -26,6 +26,11 @@ from runtime.precision import Autocast
 BATCHES = 1, 2, 4, 8  # images per GPU
 CARDS = 12, 16, 24, 40, 80  # GB
 GPUS = 1, 8, 32, 256
+GPUS_PER_NODE = 8
+PNG = 11e9 / 5000  # bytes of a frame: Cityscapes' archive has 5000 in 11 GB
+DECODE = 0.075  # seconds of a core to read a frame and its labels: bench/table-avx2.md
+VAL = 500  # images
+RESTART = 60  # seconds from a failure to the next step: assumed
 GIB = 2**30
 CPU = torch.device("cpu")
 
@@ -107,6 +112,33 @@ def epoch(
     return compute + talk, talk / (compute + talk)
 
 
+def node(
+    gpus: int, flop: float, forward: float, seconds: float, pixels: int, rate: float
+) -> dict[str, float]:
+    """What each node must read, how long an evaluation takes, and how seldom a node must fail.
+
+    Args:
+        gpus: of all nodes, eight in each.
+        flop: of a training step on one image.
+        forward: of predicting one image.
+        seconds: an epoch.
+        pixels: of an image in the cache, which keeps four bytes of each.
+        rate: FLOP/s that a GPU sustains.
+
+    `failures` are the hours between two failures of one node at which a tenth of all time is lost.
+    Any failure stops all nodes, and half an epoch is trained again, on average.
+    """
+    nodes, images = -(-gpus // GPUS_PER_NODE), min(gpus, GPUS_PER_NODE) * rate / flop
+    return {
+        "images": images,
+        "cache": images * 4 * pixels,
+        "png": images * PNG,
+        "cores": images * DECODE,
+        "evaluation": -(-VAL // gpus) * forward / rate,
+        "failures": 10 * nodes * (seconds / 2 + RESTART) / 3600,
+    }
+
+
 def main() -> None:
     parser = recipe_parser(__doc__)
     parser.add_argument(
@@ -154,6 +186,23 @@ def main() -> None:
         times = (epoch(args.images, n, gpus, work, *rates) for n in BATCHES)
         rows.append([gpus, *(f"{seconds:.3g} s, {talk:.0%}" for seconds, talk in times)])
     print(table(["GPUs", *(f"{batch} per GPU" for batch in BATCHES)], rows, len(BATCHES) + 1))
+    print(
+        f"\nComputed, not measured: what each node of {GPUS_PER_NODE} GPUs must read if they wait "
+        f"for nothing\nelse, the evaluation of {VAL} images, and the time between two failures of "
+        "a node at\nwhich restarts take a tenth of all time:\n"
+    )
+    full, rows = tuple(side // recipe.downscale for side in args.size), []
+    forward = flop(recipe, full) / 3  # the backward pass takes twice as long
+    for gpus in GPUS:
+        seconds, _ = epoch(args.images, 1, gpus, work, *rates)
+        found = node(gpus, work, forward, seconds, full[0] * full[1], rates[1])
+        rows.append(
+            [gpus, f"{found['images']:.0f}/s", f"{found['cache'] / 1e9:.2f} GB/s"]
+            + [f"{found['png'] / 1e9:.2f} GB/s, {found['cores']:.0f} cores"]
+            + [f"{found['evaluation']:.2g} s", f"{found['failures']:.2g} h"]
+        )
+    head = ["GPUs", "images a node", "from the cache", "from PNG", "evaluation"]
+    print(table([*head, "a node fails once in"], rows, 6))
 
 
 if __name__ == "__main__":
