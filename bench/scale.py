@@ -1,24 +1,27 @@
 """What a user of Cityscapes waits for, and the memory it takes, as the data set grows to its size.
 
-    python -m prepare.streets data/big --train 240 --val 60 --size 2048x1024
+    python -m prepare.streets data/big --train 2975 --val 500 --size 2048x1024
     python -m bench.scale data/big
 
-Makes data sets of 100 to 2,975 images out of the drawn ones, which are repeated as hard links of
-other names, with val and test in Cityscapes' proportions, and runs each command on each of them.
-The table tells the seconds that a further image takes, from one size to the next: of work that
-grows as the data does, they stay the same. bench/scale.json keeps all times and memory; a size that
-is in it is not measured again.
+Makes data sets of 100 to 2,975 images out of the drawn ones, as hard links of other names, with val
+and test in Cityscapes' proportions, and runs each command on each of them. Val's images serve as
+those of test, and drawn ones are repeated where there are too few. The table tells the time that a
+further image takes, from one size to the next: of work that grows as the data does, it stays the
+same. bench/scale.json keeps all times and memory; a size that is in it is not measured again.
 """
 
+import contextlib
 import json
 import os
 import shutil
-import subprocess
 import sys
 import tempfile
 import time
 from pathlib import Path
 
+import psutil
+
+from engine import Recipe, fit, make_loaders, make_model
 from runtime import console
 from runtime.console import command_line
 from runtime.files import atomic_write
@@ -29,22 +32,7 @@ SIZES = (100, 300, 1000, 2975)  # images to train on
 PER_TRAIN = {"train": 1, "val": 500 / 2975, "test": 1525 / 2975}  # as in Cityscapes
 KINDS = {"leftImg8bit": "leftImg8bit", "gtFine": "gtFine_labelIds"}
 PER_CITY = 150
-NETWORK = {"width": 8, "depth": 4, "crop": "[256, 512]", "batch_size": 8, "device": "cpu"}
-FIRST_STEP = """
-import sys, time
-from engine import Recipe, fit, make_loaders, make_model
-class Reached(Exception): pass
-def stop(*_): raise Reached
-recipe = Recipe(data_root=sys.argv[1], crop=(256, 512), width=8, device="cpu")
-start = time.perf_counter()
-loaders = make_loaders(recipe)
-model = make_model(recipe, loaders[0].dataset.classes)
-model.register_forward_pre_hook(stop)
-try:
-    for _ in fit(model, *loaders, recipe, sys.argv[2]): pass
-except Reached:
-    print(f"{time.perf_counter() - start:.2f} s to the first step")
-"""
+NETWORK = {"width": 8, "depth": 4, "crop": [256, 512], "batch_size": 8, "device": "cpu"}
 
 
 def link_data(drawn: Path, root: Path, train: int) -> dict[str, int]:
@@ -65,40 +53,89 @@ def link_data(drawn: Path, root: Path, train: int) -> dict[str, int]:
     return counts
 
 
+def first_step(root: str, run: str) -> None:
+    """Start a training, and end the process where its first step would begin."""
+    recipe = Recipe(**NETWORK, data_root=root)
+    loaders = make_loaders(recipe)
+    model = make_model(recipe, loaders[0].dataset.classes)
+    model.register_forward_pre_hook(lambda *_: sys.exit())
+    for _ in fit(model, *loaders, recipe, run):
+        pass
+
+
+def read_epoch(root: str, workers: int, split: str = "train") -> None:
+    """Read all batches of an epoch, as a training does, and do nothing with them."""
+    recipe = Recipe(**NETWORK, data_root=root, train_split=split, workers=workers)
+    for _ in make_loaders(recipe)[0]:
+        pass
+
+
 def stages(root: Path, run: Path) -> dict[str, tuple[list, tuple[str, ...]]]:
     """What is run: name -> the arguments of Python, and the splits whose images it works on."""
     recipe = [f"--{name}={value}" for name, value in NETWORK.items()]
-    recipe += ["--data_root", root]
-    last = run / "last.pt"
+    recipe += ["--data_root", root, "--epochs=1", "--run"]
+    train, both = ("train",), ("train", "val")
+    read = {
+        f"reading with {workers} workers": (call("read_epoch", root, workers), train)
+        for workers in (0, 2, 8)
+    }
+    torchrun = {
+        f"epoch, {n} processes": (
+            ["-m", "torch.distributed.run", f"--nproc-per-node={n}", "--", "train.py"]
+            + [*recipe, run.with_name(f"run{n}")],
+            both,
+        )
+        for n in (2, 4)
+    }
+    predict = ["predict.py", run / "last.pt", "--submission", root, "--zip"]
     return {
-        "check": (
-            ["-m", "prepare.cityscapes", root, "--counts", "any"],
-            ("train", "val", "test"),
-        ),
-        "cache": (["-m", "engine.fill_cache", *recipe], ("train", "val")),
-        "first step": (["-c", FIRST_STEP, root, run.with_name("first")], ("train",)),
-        "epoch": (["train.py", *recipe, "--epochs=1", "--run", run], ("train", "val")),
-        "resumed epoch": (["train.py", *recipe, "--epochs=2", "--run", run], ("train", "val")),
-        "evaluation": (["evaluate.py", last], ("val",)),
-        "submission": (
-            ["predict.py", last, "--submission", root, "--zip", "--out", run.with_name("out")],
-            ("test",),
-        ),
+        "check": (["-m", "prepare.cityscapes", root, "--counts", "any"], (*both, "test")),
+        "cache": (["-m", "engine.fill_cache", *recipe[:-1]], both),
+        "first step": (call("first_step", root, run.with_name("first")), train),
+        **read,
+        "reading trainval": (call("read_epoch", root, 2, "trainval"), both),
+        "epoch": (["train.py", *recipe, run], both),
+        "resumed epoch": (["train.py", *recipe, run, "--epochs=2"], both),
+        **torchrun,
+        "evaluation": (["evaluate.py", run / "last.pt"], ("val",)),
+        "submission": ([*predict, "--out", run.with_name("out")], ("test",)),
     }
 
 
+def call(function: str, *arguments: object) -> list[str]:
+    """Python's arguments to call a function of this module."""
+    given = ", ".join(repr(str(a) if isinstance(a, Path) else a) for a in arguments)
+    return ["-c", f"from bench import scale; scale.{function}({given})"]
+
+
+def resident(process: psutil.Process) -> int:
+    """Bytes of a process and its children; of a page that several share, each counts its part."""
+    total = 0
+    for each in (process, *process.children(recursive=True)):
+        with contextlib.suppress(psutil.Error):  # one that has just ended
+            info = each.memory_full_info()
+            total += getattr(info, "pss", info.uss)  # Linux alone has the former
+    return total
+
+
 def timed(arguments: list, log: Path) -> dict:
-    """Seconds, and the largest resident set in MiB, of a Python process; raises if it fails."""
-    start = time.perf_counter()
+    """Seconds of a Python process, and the MiB of memory that it and its children take at most.
+
+    Looks twice a second. Raises OSError if the process fails.
+    """
+    start, most = time.perf_counter(), 0
     with open(log, "a") as out:
-        process = subprocess.Popen(
+        process = psutil.Popen(
             [sys.executable, *map(str, arguments)], cwd=ROOT, stdout=out, stderr=out
         )
-        _, status, usage = os.wait4(process.pid, 0)
-    if status:
+        while process.poll() is None:
+            with contextlib.suppress(psutil.Error):
+                most = max(most, resident(process))
+            with contextlib.suppress(psutil.TimeoutExpired):
+                process.wait(0.5)
+    if process.returncode:
         raise OSError(f"{' '.join(map(str, arguments))} failed:\n{log.read_text()[-2000:]}")
-    memory = usage.ru_maxrss / (1024 if sys.platform != "darwin" else 1024**2)
-    return {"seconds": round(time.perf_counter() - start, 2), "MiB": round(memory)}
+    return {"seconds": round(time.perf_counter() - start, 2), "MiB": round(most / 2**20)}
 
 
 def measure(drawn: Path, train: int, folder: Path) -> dict:
