@@ -12,14 +12,14 @@ from pathlib import Path
 
 import torch
 
-from bench import int8, loading, muon_step, prediction, step
+from bench import loading, prediction, training
 from bench.timing import table
 
 
 def main() -> None:
     start = time.perf_counter()
     rows, notes = [], []
-    for part in (loading, step, muon_step, prediction, int8):
+    for part in (loading, training, prediction):
         print(f"{part.__name__}: {part.__doc__.splitlines()[0]}", flush=True)
         more_rows, more_notes = part.measure()
         rows, notes = rows + more_rows, notes + more_notes

@@ -15,9 +15,8 @@ from pathlib import Path
 
 import torch
 
-from bench.peers import LABELS, count
 from bench.timing import started
-from bench.training import Mode, contender, random_batch
+from bench.training import LABELS, Mode, contender, count, random_batch
 from runtime.console import command_line, table
 from runtime.machine import machine
 from runtime.precision import pick_precision

@@ -8,13 +8,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import NamedTuple
 
-import torch
-
 from runtime import console
 from runtime.machine import commit, machine
-from runtime.precision import DTYPES, pick_precision
-
-GEMM_FLOP = 10 * 2 * 2048**3
 
 
 class Timing(NamedTuple):
@@ -90,18 +85,6 @@ def _serve(pipe, prepare: Callable) -> None:
         pipe.send((spent, peak, result))
 
 
-def gemm() -> Callable:
-    """Ten 2048 x 2048 x 2048 matrix products in the precision of our training: the upper limit."""
-    dtype = DTYPES[pick_precision("auto", torch.device("cpu"))]
-    a, b = torch.randn(2, 2048, 2048).to(dtype)
-
-    def run() -> None:
-        for _ in range(10):
-            a @ b
-
-    return run
-
-
 class Row(NamedTuple):
     """A line of the table: `ratio` is how many times better ours is, unless `what` says more."""
 
@@ -114,26 +97,19 @@ class Row(NamedTuple):
 
 
 def against_ours(
-    what: str,
-    found: dict[str, Timing],
-    images: int = 0,
-    repeats: int = 1,
-    goals: dict | None = None,
+    what: str, found: dict[str, Timing], images: int = 0, goals: dict | None = None
 ) -> list[Row]:
     """A row for each contender but ours, in `images` a second or, for 0, milliseconds.
 
     Args:
-        repeats: of the work in a turn.
         goals: contender -> its goal.
     """
     mine, rows = found["ours"].seconds, []
     for name, (seconds, _) in found.items():
         if name != "ours":
-            both = [images / s if images else 1e3 * s / repeats for s in (mine, seconds)]
-            unit = "images/s" if images else "ms"
-            rows.append(
-                Row(f"{what} {name}", *both, unit, seconds / mine, (goals or {}).get(name, ""))
-            )
+            both = [images / s if images else 1e3 * s for s in (mine, seconds)]
+            goal, unit = (goals or {}).get(name, ""), "images/s" if images else "ms"
+            rows.append(Row(f"{what} {name}", *both, unit, seconds / mine, goal))
     return rows
 
 

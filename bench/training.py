@@ -1,4 +1,7 @@
-"""Training steps, as every benchmark here takes them: ours, and those of `tests.plain`."""
+"""A training step: ours, that of a tutorial, and those of two libraries' U-Nets.
+
+python -m bench.training
+"""
 
 from collections.abc import Callable
 from functools import partial
@@ -6,15 +9,50 @@ from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
+from torch.utils.flop_counter import FlopCounterMode
 
-from bench.peers import make
+from bench.timing import Row, against_ours, table, take_turns
 from engine import Recipe, train_one_epoch
 from engine.run import make_trainer
+from model import UNet
 from runtime.cpu import convert, keep_freed_memory
 from runtime.precision import DTYPES, pick_precision
-from tests.plain import plain_step
+from tests.plain import PlainUNet, plain_step
 
+BATCH, SIZE, WIDTH, ROUNDS = 8, (368, 480), 16, 3
 CPU = torch.device("cpu")
+LABELS = {
+    "ours": "ours",
+    "baseline": "baseline PyTorch",
+    "smp": "segmentation-models-pytorch Unet, resnet18",
+    "monai": "MONAI BasicUNet",
+}
+
+
+def make(name: str, width: int = WIDTH, seed: int = 0) -> nn.Module:
+    """The network of one of `LABELS` for 3 channels and 19 classes, with random weights.
+
+    `width` is for ours and the baseline; the libraries' come with their defaults.
+    """
+    torch.manual_seed(seed)
+    if name in ("ours", "baseline"):
+        return (UNet if name == "ours" else PlainUNet)(width=width)
+    if name == "smp":
+        import segmentation_models_pytorch
+
+        return segmentation_models_pytorch.Unet("resnet18", encoder_weights=None, classes=19)
+    from monai.networks.nets import BasicUNet
+
+    return BasicUNet(spatial_dims=2, in_channels=3, out_channels=19)
+
+
+def count(name: str, width: int, size: tuple[int, int]) -> tuple[int, int]:
+    """A network's parameters, and the floating-point operations of a step on one image."""
+    with torch.device("meta"):  # shapes without data
+        model, images = make(name, width), torch.empty(1, 3, *size)
+        with FlopCounterMode(display=False) as counter:
+            model(images).sum().backward()
+    return sum(p.numel() for p in model.parameters()), counter.get_total_flops()
 
 
 class Batches(list):
@@ -32,20 +70,6 @@ def random_batch(batch: int, size: tuple[int, int]) -> tuple[Tensor, Tensor]:
     return images, labels
 
 
-def our_epoch(
-    recipe: Recipe, model: nn.Module, loader, device: torch.device = CPU, converted: bool = True
-) -> Callable:
-    """Prepare `model` on `device` as `engine.fit` does; returns a function that trains an epoch.
-
-    `converted`: on a CPU, with the layers of `runtime.cpu.convert`.
-    """
-    keep_freed_memory()
-    if converted and device.type == "cpu":
-        convert(model)
-    trainer = make_trainer(recipe, model, loader, pick_precision(recipe.precision, device))
-    return partial(train_one_epoch, trainer, loader)
-
-
 class Mode(NamedTuple):
     """How a network is trained; ours is always channels-last."""
 
@@ -59,6 +83,15 @@ class Mode(NamedTuple):
         return name + ", channels-last" * self.channels_last + ", compiled" * self.compiled
 
 
+def our_epoch(recipe: Recipe, model: nn.Module, loader, device: torch.device = CPU) -> Callable:
+    """Prepare `model` on `device` as `engine.fit` does; returns a function that trains an epoch."""
+    keep_freed_memory()
+    if device.type == "cpu":
+        convert(model)
+    trainer = make_trainer(recipe, model, loader, pick_precision(recipe.precision, device))
+    return partial(train_one_epoch, trainer, loader)
+
+
 def plain_epoch(model: nn.Module, optimizer, dtype: torch.dtype, loader, device) -> None:
     """An epoch of `plain_step`, in fp16 without a scaler."""
     for batch in loader:
@@ -68,18 +101,12 @@ def plain_epoch(model: nn.Module, optimizer, dtype: torch.dtype, loader, device)
 
 
 def contender(
-    name: str,
-    mode: Mode,
-    device: torch.device,
-    batch: tuple[Tensor, Tensor],
-    width: int,
-    steps: int = 1,
-    converted: bool = True,
+    name: str, mode: Mode, device: torch.device, batch: tuple, width: int, steps: int = 1
 ) -> Callable:
-    """For `bench.timing.started`: a turn of some steps of one of `peers.LABELS` on a batch.
+    """For `bench.timing.started`: a turn of some steps of one of `LABELS` on a batch.
 
     It returns the peak of the card's memory in bytes, 0 on a CPU, or None if the card has not
-    enough. `converted` as in `our_epoch`.
+    enough.
     """
     torch.backends.cudnn.benchmark = True  # as `engine.fit` has it for images of one size
     torch.backends.cudnn.allow_tf32 = mode.tf32
@@ -92,7 +119,7 @@ def contender(
     if mode.compiled:
         model.compile()
     if name == "ours":
-        epoch = our_epoch(Recipe(precision=mode.precision), model, loader, device, converted)
+        epoch = our_epoch(Recipe(precision=mode.precision), model, loader, device)
     else:
         optimizer = torch.optim.Adam(model.parameters(), fused=on_gpu)
         epoch = partial(plain_epoch, model, optimizer, DTYPES[mode.precision], loader, device)
@@ -105,3 +132,30 @@ def contender(
         return torch.cuda.max_memory_allocated() if on_gpu else 0
 
     return turn
+
+
+def measure() -> tuple[list[Row], list[str]]:
+    """Rows and notes for `table`, of a step on the CPU."""
+    precision, on = pick_precision("auto", CPU), (CPU, random_batch(BATCH, SIZE), WIDTH)
+    as_it_comes, tuned = Mode(), Mode(precision, channels_last=True)
+    contenders = {"ours": partial(contender, "ours", tuned, *on)}
+    for name in ("baseline", "smp", "monai"):
+        weights, flop = count(name, WIDTH, SIZE)
+        size = f"{weights / 1e6:.1f} M parameters, {flop / 1e9:.0f} GFLOP/image"
+        for mode in (as_it_comes, tuned):
+            what = f"{LABELS[name]}, {mode} ({size})"
+            contenders[what] = partial(contender, name, mode, *on)
+    found = take_turns(contenders, ROUNDS)
+    goals = ["≥ 3.3", "≥ 1.5"] if precision == "bf16" else ["≥ 2", ""]
+    goals = dict(zip([*found][1:3], goals, strict=True))  # of the baseline's
+    rows = against_ours(f"Training step, ours in {precision}, against", found, BATCH, goals)
+    memory = [f"{each.peak_memory / 2**30:.1f} GiB" for each in found.values()]
+    return rows, [
+        f"At its peak the training process took {memory[0]} of memory with ours (which keeps freed "
+        f"memory for the next step) and {memory[1]} with the baseline: batch {BATCH}, "
+        f"{SIZE[0]}x{SIZE[1]}, width {WIDTH}."
+    ]
+
+
+if __name__ == "__main__":
+    print(table(*measure()))
