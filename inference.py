@@ -30,46 +30,43 @@ TILE = 896  # height and width, in pixels, of the tiles of a larger one: 12 mega
 def load_model(path: str | Path, device: str | torch.device = "cpu") -> UNet:
     """The network of a checkpoint on `device`, in evaluation mode.
 
-    Raises as `load_checkpoint`, and ValueError if weights and settings do not fit each other.
+    Raises as `load_checkpoint`, and ValueError if its parts do not fit each other.
     """
     checkpoint = load_checkpoint(path)
-    settings, recipe = checkpoint["settings"], checkpoint["recipe"]
-    check_settings(settings, path)
+    check_settings(checkpoint["settings"], path)
     try:
-        with torch.device("meta"):  # takes no memory, whatever the settings ask for
-            UNet(**settings).load_state_dict(checkpoint["model"], assign=True)
-        model = UNet(**settings)
-        model.load_state_dict(checkpoint["model"])
-        model.classes = checkpoint_classes(checkpoint)
-        if model.classes and len(model.classes) != model.settings["num_classes"]:
-            raise ValueError(f"it names {len(model.classes)} classes")
-        for name in settings.keys() & recipe.keys():
-            if settings[name] != recipe[name]:  # of padding, the weights themselves would not tell
-                raise ValueError(f"{name} is {recipe[name]!r} by its recipe")
-    except (OverflowError, RuntimeError, TypeError, ValueError) as error:
+        model = _network(checkpoint)
+    except (AttributeError, OverflowError, RuntimeError, TypeError, ValueError) as error:
         raise ValueError(
-            f"{path}: its weights do not fit its settings {settings} ({error}): "
+            f"{path}: its weights do not fit its settings {checkpoint['settings']} ({error}): "
             "restore it from a copy, or take another"
         ) from error
     if not has_finite_weights(model):
         raise ValueError(f"{path}: its weights are not all finite numbers: take an earlier one")
-    model.downscale = recipe.get("downscale")
-    if not isinstance(model.downscale, int) or model.downscale < 1:
-        raise ValueError(
-            f"{path}: its recipe's downscale is {model.downscale!r}, not a whole number from 1 on: "
-            "restore it from a copy, or take another"
-        )
-    found = checkpoint.get("metrics")
-    iou = found.get("iou") if isinstance(found, dict) else None
-    if model.classes and isinstance(iou, dict):
-        model.known = [i for i, name in enumerate(model.classes.names) if iou.get(name) is not None]
     return model.eval().to(device)
 
 
-def checkpoint_classes(checkpoint: dict) -> Classes | None:
-    """The classes of a checkpoint; those from before classes were saved are of Cityscapes' 19."""
+def _network(checkpoint: dict) -> UNet:
+    settings, recipe = checkpoint["settings"], checkpoint["recipe"]
+    with torch.device("meta"):  # takes no memory, whatever the settings ask for
+        model = UNet(**settings)
+    model.load_state_dict(checkpoint["model"], assign=True)
+    model.float().to(memory_format=torch.channels_last)
+    # Checkpoints from before classes were saved are of Cityscapes' 19.
     classes = checkpoint.get("classes", asdict(CITYSCAPES))
-    return Classes(**classes) if classes else None
+    model.classes = Classes(**classes) if classes else None
+    if model.classes and len(model.classes) != model.settings["num_classes"]:
+        raise ValueError(f"it names {len(model.classes)} classes")
+    for name in settings.keys() & recipe.keys():
+        if settings[name] != recipe[name]:  # of padding, the weights themselves would not tell
+            raise ValueError(f"{name} is {recipe[name]!r} by its recipe")
+    model.downscale = recipe.get("downscale")
+    if not isinstance(model.downscale, int) or model.downscale < 1:
+        raise ValueError(f"its recipe's downscale is {model.downscale!r}")
+    iou = checkpoint.get("metrics", {}).get("iou", {})
+    names = model.classes.names if model.classes else ()
+    model.known = [i for i, name in enumerate(names) if iou.get(name) is not None]
+    return model
 
 
 def has_finite_weights(model: nn.Module) -> bool:

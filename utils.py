@@ -64,10 +64,10 @@ class Classes:
         Raises ValueError, with the file's name, for anything else.
         """
         try:
-            content = yaml.compose(Path(path).read_text(encoding="utf-8"), yaml.SafeLoader)
-            if not isinstance(content, yaml.SequenceNode):
+            entries = read_yaml(path, yaml.BaseLoader)  # leaves `on`, `010` and `~` as written
+            if not isinstance(entries, list):
                 raise TypeError("it is no list: each entry begins with a dash")
-            entries = content.value[: IGNORE_INDEX + 1]  # what more there is would be an error too
+            entries = entries[: IGNORE_INDEX + 1]  # what more there is would be an error too
             rows = [_read_entry(entry, number) for number, entry in enumerate(entries, 1)]
             names, ids, colors = zip(*rows, strict=True) if rows else ((), (), ())
         except Exception as error:  # parsers raise nearly anything
@@ -111,49 +111,40 @@ def _is_byte(value: object) -> bool:
     return isinstance(value, int) and 0 <= value <= 255
 
 
-def _read_entry(entry: yaml.Node, number: int) -> tuple[str, int, tuple[int, ...]]:
-    """Name, id and color of an entry of a `classes.yaml`, as its author wrote them.
+def read_yaml(path: str | Path, loader: type) -> object:
+    """The content of a YAML file. Raises ValueError for a key that a mapping has twice.
 
-    YAML takes `on` for true, `010` for eight, `1:30` for ninety and `~` for nothing: what it would
-    read otherwise than it looks is refused. Raises ValueError or TypeError with the entry's number.
+    PyYAML would keep the last, and a forgotten dash would make one entry of two.
     """
-    if not isinstance(entry, yaml.MappingNode):
-        raise TypeError(f"entry {number} has no name, id and color")
-    keys = [str(key.value) for key, _ in entry.value]
-    if twice := [key for i, key in enumerate(keys) if key in keys[:i]]:
-        raise ValueError(
-            f"entry {number}, {_shown(entry.value[0][1])}, has two values of {twice[0]}: begin the "
-            "next entry with a dash"
-        )
-    fields = dict(zip(keys, [value for _, value in entry.value], strict=True))
-    if not {"name", "id", "color"} <= fields.keys():
+
+    class Loader(loader):
+        def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict:
+            keys = [key.value for key, _ in node.value]
+            if twice := [key for i, key in enumerate(keys) if key in keys[:i]]:
+                line = node.start_mark.line + 1
+                raise ValueError(f"what begins in line {line} has {twice[0]} twice: keep one")
+            return super().construct_mapping(node, deep)
+
+    return yaml.load(Path(path).read_text(encoding="utf-8"), Loader)  # noqa: S506 (as `loader` is)
+
+
+def _read_entry(entry: object, number: int) -> tuple[str, int, tuple[int, ...]]:
+    """Name, id and color of an entry of a `classes.yaml`, whose values are text.
+
+    Raises ValueError or TypeError with the entry's number.
+    """
+    if not isinstance(entry, dict) or not {"name", "id", "color"} <= entry.keys():
         raise TypeError(f"entry {number} has no name, id or color")
-    name, color = fields["name"], fields["color"]
-    is_text = name.tag == "tag:yaml.org,2002:str" and name.value.strip()
-    if not is_text and not _is_number(name):
-        kind = name.tag.rpartition(":")[2]
-        raise TypeError(
-            f"entry {number}: YAML takes the name {_shown(name)} for {kind}: put it in quotes"
-        )
-    if not isinstance(color, yaml.SequenceNode):
+    name, color = entry["name"], entry["color"]
+    if not isinstance(name, str) or not name.strip():
+        raise TypeError(f"entry {number}: its name is no text")
+    if not isinstance(color, list):
         raise TypeError(f"entry {number}: a color is three numbers, as in [128, 64, 128]")
-    numbers = [_as_number(each, number) for each in (fields["id"], *color.value)]
-    return name.value, numbers[0], tuple(numbers[1:])
-
-
-def _as_number(node: yaml.Node, entry: int) -> int:
-    if not _is_number(node):
-        raise ValueError(f"entry {entry}: {_shown(node)} is no whole number such as 7")
-    return int(node.value)
-
-
-def _is_number(node: yaml.Node) -> bool:
-    """Whether it is a decimal number, as one reads it."""
-    return isinstance(node.value, str) and bool(re.fullmatch("0|[1-9][0-9]*", node.value))
-
-
-def _shown(node: yaml.Node) -> str:
-    return repr(node.value[:40]) if isinstance(node, yaml.ScalarNode) else f"a {node.id}"
+    for value in (entry["id"], *color):
+        if not isinstance(value, str) or not re.fullmatch("0|[1-9][0-9]*", value):
+            shown = repr(value[:40]) if isinstance(value, str) else "what is no value"
+            raise ValueError(f"entry {number}: {shown} is no whole number such as 7")
+    return name, int(entry["id"]), tuple(map(int, color))
 
 
 def _cityscapes() -> Classes:
@@ -326,10 +317,3 @@ def check_fields(settings: Any) -> None:
         for number in value if isinstance(value, tuple) else (value,):
             if not low <= number <= high:  # also refuses nan
                 raise ValueError(f"{each.name} must be between {low} and {high}, not {value}")
-
-
-def pick(table: dict, name: str, field: str) -> Any:
-    """`table[name]`. Raises ValueError for a name without code, though the recipe may list it."""
-    if name not in table:
-        raise ValueError(f"{field}: {name} is not implemented, only {', '.join(table)}")
-    return table[name]

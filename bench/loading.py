@@ -21,9 +21,10 @@ from torch.utils.data import DataLoader
 from torchvision import tv_tensors
 from torchvision.transforms import v2
 
-from bench.timing import Row, table, take_turns
+from bench.timing import take_turns
 from bench.training import Batches, make, our_epoch
 from engine import Recipe, make_loaders
+from runtime.console import table
 from streets import draw_tree
 
 FRAMES, ROUNDS, PASSES = 8, 7, 20  # PASSES: over the cached frames, in a turn
@@ -88,33 +89,32 @@ def training(root: Path, in_memory: bool) -> Callable:
     return our_epoch(Recipe(**fields), make("ours"), Batches(loader) if in_memory else loader)
 
 
-def measure() -> tuple[list[Row], list[str]]:
-    """Rows and notes for `table`."""
+def measure() -> str:
+    """The table."""
     with tempfile.TemporaryDirectory() as folder:
         root = Path(folder)
         draw_frames(root)
         readers = {
-            "other": partial(reference, root),
-            "decoding": partial(reading, root),
-            "first": partial(first_epoch, root),
-            "later": partial(reading, root, "later", PASSES),
+            "torchvision": partial(reference, root),
+            "without the cache": partial(reading, root),
+            "first epoch, which fills the cache": partial(first_epoch, root),
+            "later epochs": partial(reading, root, "later", PASSES),
         }
         steps = {"in memory": True, "from the cache": False}
         found = take_turns(readers, ROUNDS)
-        found |= take_turns({name: partial(training, root, how) for name, how in steps.items()}, 3)
-    ms = {name: 1e3 * timing.seconds / FRAMES for name, timing in found.items()}
-    ms["later"] /= PASSES
+        found["later epochs"] /= PASSES
+        trained = take_turns({name: partial(training, root, how) for name, how in steps.items()}, 3)
+    goals = ("", "0.87", "0.87", "50")
     rows = [
-        Row(what, ms[name], ms[other], "ms", ms[other] / ms[name], goal)
-        for name, other, what, goal in (
-            ("decoding", "other", "Reading a frame without the cache", "≥ 0.87 (1 / 1.15)"),
-            ("first", "other", "The same in the first epoch, which fills it", "≥ 0.87 (1 / 1.15)"),
-            ("later", "other", "The same in later epochs", "≥ 50"),
-            ("from the cache", "in memory", "Training on it, against one in memory", "≥ 0.97"),
-        )
+        [f"reading, {name}", f"{1e3 * s / FRAMES:.3g}", f"{found['torchvision'] / s:.3g}", goal]
+        for (name, s), goal in zip(found.items(), goals, strict=True)
     ]
-    return rows, []
+    rows += [
+        [f"training, {name}", f"{1e3 * s / FRAMES:.3g}", f"{trained['in memory'] / s:.3g}", goal]
+        for (name, s), goal in zip(trained.items(), ("", "0.97"), strict=True)
+    ]
+    return table(["a frame", "ms", "speed-up", "goal"], rows)
 
 
 if __name__ == "__main__":
-    print(table(*measure()))
+    print(measure())

@@ -16,10 +16,11 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from bench.timing import Row, against_ours, table, take_turns
+from bench.timing import take_turns
 from dataset import Cityscapes
 from export_onnx import export
 from inference import load_model, predict
+from runtime.console import table
 from runtime.machine import ROOT
 from runtime.precision import cpu_has_bf16, pick_precision
 from tests.plain import PlainUNet, copy_weights, plain_input
@@ -27,7 +28,6 @@ from utils import ConfusionMatrix
 
 CHECKPOINT, CAMVID = ROOT / "checkpoints/camvid.pt", ROOT / "data/camvid"
 SIZES, ROUNDS = ((512, 1024), (360, 480)), 7
-GOALS = {"baseline": "≥ 4.5", "OpenVINO, bf16": "≥ 0.95 (1 / 1.05)"}  # where there is bf16
 Labeller = Callable[[Tensor], Tensor]  # uint8 (3, H, W) -> train ids, uint8 (H, W)
 
 
@@ -73,33 +73,40 @@ def miou(label: Labeller, scenes: Cityscapes) -> float:
     return confusion.mean_iou
 
 
-def measure() -> tuple[list[Row], list[str]]:
-    """Rows and notes for `table`."""
-    precision, rows = pick_precision("auto", torch.device("cpu")), []
+def measure() -> str:
+    """The tables, one for each size."""
     with tempfile.TemporaryDirectory() as folder:
         files = {name: Path(folder) / f"{name}.onnx" for name in ("fp32", "int8")}
         for name, file in files.items():
             export(load_model(CHECKPOINT), file, precision=name)
-        for size in SIZES:
-            makers = {"ours": (ours,), "baseline": (baseline,)}
-            makers |= {f"ONNX Runtime, {name}": (onnxruntime, files[name]) for name in files}
-            makers |= {f"OpenVINO, {name}": (openvino, files[name], size) for name in files}
-            if cpu_has_bf16():
-                makers["ours in fp32"] = ours, "fp32"
-                makers["OpenVINO, bf16"] = openvino, files["fp32"], size, "bf16"
-            contenders = {name: partial(on_noise, size, *maker) for name, maker in makers.items()}
-            found = take_turns(contenders, ROUNDS, warm_up=2)
-            what = f"Labels of {size[1]}x{size[0]}, ours in {precision}, against"
-            goals = GOALS if cpu_has_bf16() else {"baseline": "≥ 2.3"}
-            rows += against_ours(what, found, goals=goals)
-        note = "mIoU was not measured: CamVid is not in data/camvid."
-        if CAMVID.is_dir():
-            scenes = Cityscapes(CAMVID, "val")
-            mious = {name: miou(maker(*args), scenes) for name, (maker, *args) in makers.items()}
-            told = "; ".join(f"{name} {100 * value:.2f} %" for name, value in mious.items())
-            note = f"mIoU of checkpoints/camvid.pt on CamVid val: {told}."
-    return rows, [note]
+        return "\n\n".join(at_size(size, files) for size in SIZES)
+
+
+def at_size(size: tuple[int, int], files: dict[str, Path]) -> str:
+    """The table for one size; `files`: of the network, by precision."""
+    precision = pick_precision("auto", torch.device("cpu"))
+    makers = {f"ours, {precision}": (ours,), "baseline, fp32": (baseline,)}
+    for name, file in files.items():
+        makers[f"ONNX Runtime, {name}"] = onnxruntime, file
+        makers[f"OpenVINO, {name}"] = openvino, file, size
+    goals = {"baseline, fp32": "2.3"}
+    if cpu_has_bf16():
+        makers["ours, fp32"] = ours, "fp32"
+        makers["OpenVINO, bf16"] = openvino, files["fp32"], size, "bf16"
+        goals = {"baseline, fp32": "4.5", "OpenVINO, bf16": "0.95"}
+    contenders = {name: partial(on_noise, size, *maker) for name, maker in makers.items()}
+    found = take_turns(contenders, ROUNDS, warm_up=2)
+    fastest, rows = found[f"ours, {precision}"], []
+    scenes = Cityscapes(CAMVID, "val") if CAMVID.is_dir() and size == (360, 480) else None
+    for name, (maker, *args) in makers.items():
+        ratio, score = f"{found[name] / fastest:.2f}", ""
+        if scenes is not None:
+            score = f"{100 * miou(maker(*args), scenes):.2f} %"
+        rows.append([name, f"{1e3 * found[name]:.3g}", ratio, goals.get(name, ""), score])
+    return table(
+        [f"labels of {size[1]}x{size[0]}", "ms", "speed-up of ours", "goal", "mIoU, CamVid"], rows
+    )
 
 
 if __name__ == "__main__":
-    print(table(*measure()))
+    print(measure())

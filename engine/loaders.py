@@ -117,7 +117,7 @@ def make_loader(
     this machine; this process gets its part of each batch (see `DistributedBatchSampler`).
 
     Images of several sizes come as lists of batches of one in evaluation. Raises ValueError in
-    training for more processes than images a batch, and in its loop for images of several sizes.
+    training for more processes than images a batch.
     """
     if train and batch_size < world_size():
         raise ValueError(
@@ -208,13 +208,7 @@ def _collate_train(pairs: list) -> tuple[Tensor, Tensor]:
         # must be one that all networks take, those with `valid` padding and of any depth too.
         size = 0, 1 << 14, 1 << 14
         return torch.empty(0, 3, *size[1:], dtype=torch.uint8), torch.empty(size, dtype=torch.uint8)
-    images, labels = _collate(pairs)
-    if isinstance(images, list):
-        sizes = sorted({f"{image.shape[-1]}x{image.shape[-2]}" for image in images})
-        raise ValueError(
-            f"images of {' and '.join(sizes)} make no batch: give a crop, or batch_size 1"
-        )
-    return images, labels
+    return tuple(map(_stack, zip(*pairs, strict=True)))
 
 
 def _stack(tensors: list[Tensor]) -> Tensor:

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from utils import CACHED_PIXELS, IGNORE_INDEX, pick
+from utils import CACHED_PIXELS, IGNORE_INDEX
 
 
 def identity(x: Tensor) -> Tensor:
@@ -32,18 +32,12 @@ class Loss:
             (Szegedy et al. 2015, section 7, https://arxiv.org/abs/1512.00567).
         reduce: turns a sum over these pixels into that over the whole batch:
             `distributed.all_reduce_sum` where the batch is divided among processes.
-
-    Raises ValueError for another kind.
     """
 
     kind: str = "cross_entropy"
     class_weights: Tensor | None = None
     label_smoothing: float = 0.0
     reduce: Callable[[Tensor], Tensor] = identity
-
-    def __post_init__(self):
-        for name in self.kind.split("+"):
-            pick(TERMS, name, "loss")
 
     def __call__(self, logits: Tensor, labels: Tensor, weight: Tensor | None = None) -> Tensor:
         """A scalar, differentiable in `logits`.
@@ -99,10 +93,8 @@ def make_class_weights(kind: str, frequencies: Tensor) -> Tensor:
     Args:
         kind: one of `CLASS_WEIGHTS`.
         frequencies: (C,), 0..1, of the labelled pixels. Classes that do not occur get no weight.
-
-    Raises ValueError for another kind.
     """
-    weights = pick(CLASS_WEIGHTS, kind, "class_weights")(frequencies)
+    weights = CLASS_WEIGHTS[kind](frequencies)
     return torch.where(frequencies > 0, weights, 0).float()
 
 

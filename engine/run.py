@@ -93,8 +93,7 @@ def fit(
 def make_trainer(recipe: Recipe, model: UNet, loader: DataLoader, precision: str) -> Trainer:
     """What a recipe trains `model` with, which is on the device that is to compute.
 
-    Raises ValueError for a choice of the recipe that is not implemented, or not for several
-    processes.
+    Raises ValueError for a loss that is not for several processes.
     """
     device = device_of(model)
     net = wrap_model(model, precision)
