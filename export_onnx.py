@@ -33,7 +33,7 @@ from torch.nn import functional as F
 from inference import load_model
 from model import UNet, normalize
 from quantize import calibration_images, quantize
-from runtime.console import command_line, escape_output
+from runtime.console import command_line, errors_shown
 
 SIZES = (1, 120, 160), (2, 97, 131), (1, 360, 480)  # N, H, W that the file is checked with
 LEAST = {"fp32": 0.9999, "fp16": 0.995, "int8": 0.95}  # share of the pixels that must agree
@@ -176,7 +176,6 @@ def agreement(model: UNet, path: Path, logits: bool, batches: list[Tensor]) -> f
 
 
 def main() -> None:
-    escape_output()
     parser = command_line(__doc__)
     parser.add_argument("checkpoint", type=Path, help="such as checkpoints/camvid.pt")
     parser.add_argument("onnx", type=Path, help="file to write")
@@ -197,14 +196,13 @@ def main() -> None:
     try:
         for package in ("onnx", "onnxscript", "onnxruntime"):
             import_module(package)
-        model = load_model(args.checkpoint)
-        share = export(model, args.onnx, args.logits, args.precision, args.size, args.calibrate)
     except ImportError as error:
         sys.exit(f"error: {error}: `pip install onnx onnxscript onnxruntime`")
-    except (OSError, ValueError) as error:
-        sys.exit(f"error: {error}")
-    print(f"{args.onnx}: {share:.3%} of the pixels as in PyTorch")
-    if share < LEAST[args.precision]:
+    with errors_shown():
+        model = load_model(args.checkpoint)
+        agree = export(model, args.onnx, args.logits, args.precision, args.size, args.calibrate)
+    print(f"{args.onnx}: {agree:.3%} of the pixels as in PyTorch")
+    if agree < LEAST[args.precision]:
         sys.exit(f"error: that is less than {LEAST[args.precision]:.2%}: do not use the file")
 
 

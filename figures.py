@@ -27,7 +27,7 @@ def percent(value: float | None) -> str:
 
 
 def colorize(labels: Tensor, classes: Classes = CITYSCAPES) -> Tensor:
-    """Train ids (H, W) in the colours of their classes: (H, W, 3) uint8; black is not scored."""
+    """Train ids (H, W) in the colours of their classes: (H, W, 3) uint8; black is ignored."""
     return classes.palette[labels.long().cpu()]
 
 
@@ -47,13 +47,13 @@ def class_legend(figure: Figure, labels: list[Tensor], classes: Classes) -> None
     present = torch.cat([x.flatten() for x in labels]).unique().tolist()
     known = [i for i in present if i < len(classes)]
     names = [Patch(color=classes.palette[i].numpy() / 255, label=classes.names[i]) for i in known]
-    names.append(Patch(color="black", label="not scored"))
+    names.append(Patch(color="black", label="ignored"))
     figure.legend(handles=names, loc="outside lower center", ncols=7, frameon=False, fontsize=8)
 
 
 def _nothing() -> Figure:
     figure = Figure(figsize=(6, 0.8))
-    figure.text(0.5, 0.5, "no scored pixel: this split has no labels", ha="center", va="center")
+    figure.text(0.5, 0.5, "no labelled pixel: this split has no labels", ha="center", va="center")
     return figure
 
 
@@ -78,7 +78,7 @@ def plot_predictions(
     """Prediction beside truth beside an error map, a row per scene.
 
     A row is (title, image (3, H, W) uint8 or None to leave that column out, truth (H, W),
-    prediction (H, W)); in the error map wrong is red, right is grey, not scored is white.
+    prediction (H, W)); in the error map wrong is red, right is grey, ignored is white.
     """
     if not rows:
         return _nothing()

@@ -7,8 +7,8 @@ data, under PyTorch's memory tracker and FLOP counter. Times follow from the giv
 bandwidth. tests/test_plan.py compares the memory with that of real steps on a CPU.
 """
 
-import sys
 from contextlib import suppress
+from itertools import product
 
 import torch
 from jsonargparse.typing import PositiveFloat, PositiveInt
@@ -20,7 +20,7 @@ from bench.training import Batches
 from engine import Loss, Recipe, Trainer, make_model, train_one_epoch
 from engine.optimizer import make_optimizer
 from engine.recipe import parse_recipe, recipe_parser
-from runtime.console import progress_bar, table
+from runtime.console import errors_shown, progress_bar, table
 from runtime.precision import Autocast
 
 BATCHES = 1, 2, 4, 8  # images per GPU
@@ -113,22 +113,18 @@ def main() -> None:
         "--size", type=tuple[int, int], default=(1024, 2048), help="height and width on disk"
     )
     parser.add_argument("--images", type=PositiveInt, default=2975, help="of the training split")
-    parser.add_argument("--tflops", type=PositiveFloat, help="that a GPU sustains, in 1e12 FLOP/s")
-    parser.add_argument("--bandwidth", type=PositiveFloat, help="that a GPU sends, in 1e9 bytes/s")
-    try:
-        recipe, args = parse_recipe(parser)
-        if (args.tflops is None) != (args.bandwidth is None):
-            raise ValueError("--tflops and --bandwidth go together: give both, or neither")
-    except ValueError as error:
-        sys.exit(f"error: {error}")
-    size = recipe.crop or tuple(side // recipe.downscale for side in args.size)
-    print(
-        f"Computed, not measured: a training step of a U-Net of width {recipe.width} on images "
-        f"of {size[0]}x{size[1]}.\n"
+    parser.add_argument(
+        "--tflops", type=PositiveFloat, default=60.0, help="that a GPU sustains, in 1e12 FLOP/s"
     )
+    parser.add_argument(
+        "--bandwidth", type=PositiveFloat, default=25.0, help="that a GPU sends, in 1e9 bytes/s"
+    )
+    with errors_shown():
+        recipe, args = parse_recipe(parser)
+    size = recipe.crop or tuple(side // recipe.downscale for side in args.size)
     work, rows = flop(recipe, size), []
     with progress_bar(2 * len(BATCHES), "steps on fake tensors", "step") as bar:
-        for precision, batch in ((p, n) for p in ("fp32", "bf16") for n in BATCHES):
+        for precision, batch in product(("fp32", "bf16"), BATCHES):
             found = memory(recipe, batch, size, precision)
             cards = ", ".join(f"{card}" for card in CARDS if needed(found) <= card * GIB)
             gib = [f"{found[k] / GIB:.2f} GiB" for k in ("parameters", "activations", "peak")]
@@ -136,24 +132,25 @@ def main() -> None:
             rows.append([batch, precision, *gib, f"{work / 1e12:.2f}", fits])
             bar.update()
     head = ["images per GPU", "", "parameters", "activations", "peak memory", "TFLOP per image"]
-    print(table([*head, "fits on"], rows, 7))
-    print(
-        "\n`fits on` adds to the peak the gradient buckets of DistributedDataParallel, 10 % for "
-        "fragmentation\nand workspaces, and 1 GiB for CUDA."
-    )
-    if args.tflops is None:
-        return
-    print(
-        f"\nComputed, not measured: the training time of an epoch of {args.images} images, and "
-        "the largest part\nof it that communication can take, with "
-        f"{args.tflops:g} TFLOP/s and {args.bandwidth:g} GB/s per GPU:\n"
-    )
+    memory_table = table([*head, "fits on"], rows, 7)
     rates = found["parameters"], args.tflops * 1e12, args.bandwidth * 1e9
     rows = []
     for gpus in GPUS:
         times = (epoch(args.images, n, gpus, work, *rates) for n in BATCHES)
         rows.append([gpus, *(f"{seconds:.3g} s, {talk:.0%}" for seconds, talk in times)])
-    print(table(["GPUs", *(f"{batch} per GPU" for batch in BATCHES)], rows, len(BATCHES) + 1))
+    time_table = table(["GPUs", *(f"{n} per GPU" for n in BATCHES)], rows, len(BATCHES) + 1)
+    print(f"""Computed, not measured: a training step of a U-Net of width {recipe.width}
+on images of {size[0]}x{size[1]}.
+
+{memory_table}
+
+`fits on` adds to the peak the gradient buckets of DistributedDataParallel, 10 % for fragmentation
+and workspaces, and 1 GiB for CUDA.
+
+Computed, not measured: the training time of an epoch of {args.images} images, and the largest part
+of it that communication can take, with {args.tflops:g} TFLOP/s and {args.bandwidth:g} GB/s per GPU:
+
+{time_table}""")
 
 
 if __name__ == "__main__":

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 
 from tqdm import tqdm
 
-from runtime.distributed import is_main
+from runtime.distributed import is_distributed, is_main
 
 
 def escape_output() -> None:
@@ -21,23 +21,24 @@ def escape_output() -> None:
         sys.stdout.reconfigure(errors="backslashreplace")
 
 
-def message(error: Exception) -> str:
-    """An error's text; of one in a loader's worker, whose text has a traceback, the last line."""
-    text = str(error).strip()
-    if "Traceback (most recent call last)" in text:
-        text = text.splitlines()[-1].removeprefix("ValueError: ")
-    return text
-
-
 @contextmanager
-def errors_shown() -> Iterator[None]:
-    """End the program with one line for an error that a user can mend, and for Ctrl-C."""
+def errors_shown(stopped: str = "stopped; run the same command to go on") -> Iterator[None]:
+    """End the program with one line for an error that a user can mend, and for Ctrl-C.
+
+    Under torchrun the error is raised, so that torchrun reports it. Also does `escape_output`.
+    """
+    escape_output()
     try:
         yield
     except (OSError, ValueError, FloatingPointError) as error:
-        sys.exit(f"error: {message(error)}")
+        if is_distributed():
+            raise
+        text = str(error).strip()
+        if "Traceback (most recent call last)" in text:  # of a loader's worker
+            text = text.splitlines()[-1].removeprefix("ValueError: ")
+        sys.exit(f"error: {text}")
     except KeyboardInterrupt:
-        sys.exit("stopped; run the same command to go on")
+        sys.exit(stopped)
 
 
 @contextmanager

@@ -9,8 +9,6 @@ import os
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
-from datetime import timedelta
-from uuid import uuid4
 
 import torch
 import torch.distributed as dist
@@ -39,37 +37,14 @@ def process_group() -> Iterator[None]:
             )
         torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))
     store, rank, size = next(dist.rendezvous("env://"))
+    if local_world_size() == size:
+        # torchrun keeps the store of an attempt that failed, with the addresses of its processes
+        # (as of PyTorch 2.14). For several machines see docs/distributed.md.
+        store = dist.PrefixStore(os.environ["TORCHELASTIC_RESTART_COUNT"], store)
     backend = "nccl" if torch.cuda.is_available() else "gloo"
-    dist.init_process_group(
-        backend, store=_fresh_store(store, rank, size), rank=rank, world_size=size
-    )
+    dist.init_process_group(backend, store=store, rank=rank, world_size=size)
     yield
     dist.destroy_process_group()  # not after an exception: it would wait for the others
-
-
-def _fresh_store(store: dist.Store, rank: int, size: int) -> dist.Store:
-    """A store without the keys of an earlier attempt.
-
-    After a failure torchrun starts all processes again, but (as of PyTorch 2.14) with the same
-    store, which still holds the addresses of the processes that died. So every attempt prefixes
-    its keys with a name that rank 0 draws. The others cannot tell the name of this attempt from
-    that of the last one, until rank 0 answers them under it: a process that died does not answer.
-    """
-    mine = uuid4().hex
-    if rank == 0:
-        store.set("attempt", mine)
-        for other in range(1, size):
-            theirs = store.get(f"{mine}/{other}").decode()
-            store.set(f"{mine}/{other}/{theirs}", "")
-        return dist.PrefixStore(mine, store)
-    while True:
-        attempt = store.get("attempt").decode()
-        store.set(f"{attempt}/{rank}", mine)
-        try:
-            store.wait([f"{attempt}/{rank}/{mine}"], timedelta(seconds=1))
-            return dist.PrefixStore(attempt, store)
-        except dist.DistStoreError:  # no answer in time: read again which attempt this is
-            continue
 
 
 def is_distributed() -> bool:

@@ -393,12 +393,12 @@ def test_scenes_are_ranked_from_the_best_to_the_worst_and_drawn_as_they_were_lab
         assert torch.equal(prediction, predict(model, image, tta=True))
 
 
-def test_scenes_without_a_scored_pixel_have_no_rank(streets, monkeypatch):
-    class Unscored(Cityscapes):
+def test_scenes_without_a_labelled_pixel_have_no_rank(streets, monkeypatch):
+    class Unlabelled(Cityscapes):
         def __getitem__(self, index):
             image, truth = super().__getitem__(index)
             return image, truth.fill_(255)
 
-    scenes = Unscored(streets, "val")
+    scenes = Unlabelled(streets, "val")
     assert rank_scenes(untrained(), scenes) == []
     assert best_median_worst(untrained(), scenes) == []

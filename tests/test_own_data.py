@@ -68,7 +68,7 @@ def train(recipe: Recipe, run: Path) -> list[dict]:
 def test_a_tree_with_its_own_classes_is_read_by_them(tmp_path):
     scenes = Cityscapes(own(tmp_path), "train")
     assert scenes.classes.names == ("background", "crack")
-    assert scenes[0][1].unique().tolist() == [0, 1, 255]  # 9 is not listed, and so not scored
+    assert scenes[0][1].unique().tolist() == [0, 1, 255]  # 9 is not listed, and so ignored
 
 
 @pytest.mark.slow
@@ -180,7 +180,7 @@ def test_another_colour_of_a_class_changes_nothing_for_init(tmp_path, capsys):
     assert "last layer" not in capsys.readouterr().out
 
 
-def test_labels_without_a_scored_pixel_stop_before_the_first_step(tmp_path):
+def test_labels_without_a_labelled_pixel_stop_before_the_first_step(tmp_path):
     root = draw(tmp_path / "data", ids=(0, 1, 2, 6))
     with pytest.raises(ValueError, match=r"(?s)no pixel.*labelIds.png.*classes.yaml"):
         train(tiny(root), tmp_path / "run")
