@@ -12,10 +12,9 @@ from runtime.distributed import is_distributed, is_main
 
 
 def escape_output() -> None:
-    """Let `print` escape letters that the output's encoding lacks, as errors on stderr do already.
+    """Let `print` escape letters that the output's encoding lacks, as stderr does.
 
-    Else a name in another alphabet would end the program where the output is ASCII or, on
-    Windows, a file.
+    Else a name in another alphabet would end the program, as on Windows with the output in a file.
     """
     if hasattr(sys.stdout, "reconfigure"):
         sys.stdout.reconfigure(errors="backslashreplace")
@@ -47,12 +46,13 @@ def progress_bar(
 ) -> Iterator[tqdm]:
     """A bar of the main process, in a terminal or a notebook; it leaves nothing behind.
 
-    total: None where it is not known.
-    quiet: show none.
+    Args:
+        total: None where it is not known.
+        quiet: show none.
     """
-    notebook = is_notebook()
-    file, disable = (_CellLine(), False) if notebook else (sys.stderr, None)
-    disable = disable if is_main() and not quiet else True
+    file, disable = (_CellLine(), False) if is_notebook() else (sys.stderr, None)
+    if quiet or not is_main():
+        disable = True
     options = {"ncols": 80, "file": file, "leave": False, "disable": disable}
     with tqdm(total=total, desc=description, unit=unit, **options) as bar:
         yield bar

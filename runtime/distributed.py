@@ -92,8 +92,8 @@ def broadcast_from_main(function: Callable, *args):
 def all_reduce_sum(x: Tensor) -> Tensor:
     """The sum of `x` over all processes, the same in each.
 
-    Differentiable: each process gets the gradient by its own `x`. What DistributedDataParallel
-    makes of these, the mean over the processes, times their number is the gradient of the sum.
+    Differentiable: each process gets the gradient by its own `x`. DistributedDataParallel averages
+    these; the average times the number of processes is the gradient of the sum.
     """
     return _AllReduceSum.apply(x) if is_distributed() else x
 
@@ -113,9 +113,9 @@ class _AllReduceSum(torch.autograd.Function):
 class DistributedBatchSampler(BatchSampler):
     """The batches that one process would draw, divided among all processes.
 
-    In training each process gets its part of every batch, which may be empty where the last
-    batch is short. In evaluation it gets every `world_size()`-th batch, whole: each image is
-    evaluated once, and in the same batch as by one process.
+    In training each process gets a part of every batch, which may be empty where the last batch is
+    short. In evaluation it gets every `world_size()`-th batch, so that each image is evaluated
+    once, in the same batch as by one process.
     """
 
     def __init__(self, sampler: Sampler, batch_size: int, train: bool):
@@ -137,10 +137,10 @@ class DistributedBatchSampler(BatchSampler):
 def wrap_model(model: nn.Module, precision: str) -> nn.Module:
     """The network for training: in `precision`, on all processes or all GPUs of this one.
 
-    Processes average their gradients (DistributedDataParallel). On GPUs, batch norm then takes
-    its mean and variance over the whole batch. On CPUs each process has its own, which
-    `average_buffers` averages, and under `nn.DataParallel` each GPU, of which the first's running
-    statistics are kept. The parameters stay those of `model`.
+    Processes average their gradients (DistributedDataParallel), and on GPUs batch norm takes its
+    mean and variance over the batch of all. On CPUs each process has statistics of its own, which
+    `average_buffers` averages; under `nn.DataParallel` those of the first GPU are kept. The
+    parameters stay those of `model`.
 
     Raises ValueError for a network on another device than this process's.
     """
