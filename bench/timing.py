@@ -1,11 +1,14 @@
 """Fair timing: every contender in a process of its own, taking turns within one run."""
 
-import multiprocessing
 import resource
 import statistics
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from concurrent.futures import ProcessPoolExecutor
+from contextlib import ExitStack, contextmanager
+from multiprocessing import get_context
+
+_run = None  # of the contender whose process this is
 
 
 def take_turns(contenders: dict[str, Callable], rounds: int, warm_up: int = 1) -> dict[str, float]:
@@ -18,18 +21,16 @@ def take_turns(contenders: dict[str, Callable], rounds: int, warm_up: int = 1) -
     """
     seconds = {name: [] for name in contenders}
     with started(contenders) as turn:
-        for name in contenders:
-            for _ in range(warm_up):
-                turn(name)
-        for _ in range(rounds):
+        for i in range(warm_up + rounds):
             for name in contenders:
-                seconds[name].append(turn(name)[0])
+                spent, *_ = turn(name)
+                seconds[name] += [spent] * (i >= warm_up)
     return {name: statistics.median(turns) for name, turns in seconds.items()}
 
 
 @contextmanager
 def started(contenders: dict[str, Callable]) -> Iterator[Callable]:
-    """Start a process for each contender; yields a function that lets one of them take a turn.
+    """A process for each contender; yields a function that lets one of them take a turn.
 
     Args:
         contenders: name -> a picklable function that prepares, and returns the function of no
@@ -37,38 +38,25 @@ def started(contenders: dict[str, Callable]) -> Iterator[Callable]:
             another's allocator, threads or caches. Only one of them works at a time.
 
     Yields `turn(name) -> (seconds, peak memory in bytes, what the timed function returned)`. It
-    raises EOFError if the contender died; the contender's own message is on standard error.
+    raises BrokenProcessPool if the contender died; its own message is on standard error.
     """
-    context = multiprocessing.get_context("spawn")
-    pipes, processes = {}, []
-    for name, prepare in contenders.items():
-        pipes[name], theirs = context.Pipe()
-        processes.append(context.Process(target=_serve, args=(theirs, prepare)))
-        processes[-1].start()
-        theirs.close()  # so that `recv` ends when the contender does
-
-    def turn(name: str) -> tuple:
-        pipes[name].send("go")
-        return pipes[name].recv()
-
-    try:
-        yield turn
-    finally:
-        for pipe in pipes.values():
-            pipe.close()  # ends `_serve`
-        for process in processes:
-            process.join()
+    with ExitStack() as stack:
+        pools = {
+            name: stack.enter_context(
+                ProcessPoolExecutor(1, get_context("spawn"), _prepare, (prepare,))
+            )
+            for name, prepare in contenders.items()
+        }
+        yield lambda name: pools[name].submit(_turn).result()
 
 
-def _serve(pipe, prepare: Callable) -> None:
-    run = prepare()
-    while True:
-        try:
-            pipe.recv()
-        except EOFError:
-            return
-        start = time.perf_counter()
-        result = run()
-        spent = time.perf_counter() - start
-        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
-        pipe.send((spent, peak, result))
+def _prepare(prepare: Callable) -> None:
+    global _run
+    _run = prepare()
+
+
+def _turn() -> tuple:
+    start = time.perf_counter()
+    result = _run()
+    spent = time.perf_counter() - start
+    return spent, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024, result
