@@ -36,7 +36,7 @@ from quantize import calibration_images, quantize
 from runtime.console import command_line, errors_shown
 
 SIZES = (1, 120, 160), (2, 97, 131), (1, 360, 480)  # N, H, W that the file is checked with
-LEAST = {"fp32": 0.9999, "fp16": 0.995, "int8": 0.95}  # share of the pixels that must agree
+LEAST = {"fp32": 0.9999, "fp16": 0.995, "int8": 0.95}  # fraction of the pixels that must agree
 
 
 class Exported(nn.Module):
@@ -85,13 +85,13 @@ def export(
     size: tuple[int, int] | None = None,
     calibrate: list[Path] = (),
 ) -> float:
-    """Write the file; returns the share of the pixels that it labels as the network does.
+    """Write the file; returns the fraction of the pixels that it labels as the network does.
 
     Args:
         model: as `load_model` returns it.
         path: of the file.
         logits: give logits instead of train ids.
-        precision: fp32, fp16 or int8; `LEAST` has the share that is to be expected.
+        precision: fp32, fp16 or int8, of which `LEAST` has the fraction to expect.
         size: fixed height and width, or None for any.
         calibrate: images for the ranges of int8; none takes drawn scenes.
 
@@ -161,18 +161,18 @@ def noise(model: UNet, size: tuple[int, int] | None) -> list[Tensor]:
 
 
 def agreement(model: UNet, path: Path, logits: bool, batches: list[Tensor]) -> float:
-    """The smallest share of pixels, over the batches, whose class is that of `model` itself."""
+    """The smallest fraction of pixels, over the batches, whose class is that of `model` itself."""
     import onnxruntime
 
-    session, shares = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"]), []
+    session, same = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"]), []
     for images in batches:
         (found,) = session.run(None, {"images": images.numpy()})
         labels = torch.from_numpy(found)
         labels = labels.argmax(1) if logits else labels
         with torch.inference_mode():
             expected = model(images).argmax(1)
-        shares.append((labels == expected).float().mean().item())
-    return min(shares)
+        same.append((labels == expected).float().mean().item())
+    return min(same)
 
 
 def main() -> None:

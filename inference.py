@@ -1,4 +1,4 @@
-"""From a checkpoint to label maps: the one forward path that `predict` and `evaluate` share."""
+"""From a checkpoint to label maps: the forward pass of both `predict` and `engine.evaluate`."""
 
 import math
 import warnings
@@ -88,10 +88,10 @@ def inference_net(model: nn.Module, precision: str = "auto") -> nn.Module:
 
 
 def check_normalized(_: nn.Module, inputs: tuple) -> None:
-    """A forward pre-hook for networks that strangers call: refuse what `normalize` does not leave.
+    """A forward pre-hook for networks that leave this project: refuse what is not normalised.
 
-    Raises ValueError for images that are neither uint8 nor floats of -2..2; and for floats of 0..1,
-    as photographs often are, whose predictions would be other ones.
+    Raises ValueError for images that are neither uint8 nor floats of -2..2, and for floats of 0..1,
+    as photographs often are.
     """
     images = inputs[0] if inputs else torch.empty(0, dtype=torch.uint8)
     if images.dtype == torch.uint8 or not images.numel():
@@ -111,9 +111,9 @@ def predict_logits(
 ) -> Iterator[Tensor]:
     """The logits of each image of a batch, (1, num_classes, *size).
 
-    Upsampled bilinearly if the images are of another size, and one by one, since a batch's logits
-    at Cityscapes' full resolution are gigabytes. Upsampled ones and means are float32, others of
-    the precision that the network computes in.
+    Upsampled bilinearly if the images are of another size, one by one, since a batch's logits at
+    Cityscapes' full resolution are gigabytes. Upsampled ones and means are float32, others of the
+    precision that the network computes in.
 
     Args:
         net: as `inference_net` returns it.
@@ -144,7 +144,7 @@ def _resized(logits: Tensor, size: tuple[int, int]) -> Tensor:
 def predict_rows(
     net: nn.Module, image: Tensor, scale: float, tile: int | None, tta: bool = False
 ) -> Iterator[Tensor]:
-    """The logits of an image of any size in bands of whole rows, (num_classes, h, W).
+    """The logits of an image of any size in bands of rows, (num_classes, h, W).
 
     A large image is predicted in tiles and upsampled in bands, so that memory is bounded by a row
     of tiles. Of the dtype of `predict_logits`, or from tiles float32.
@@ -202,21 +202,17 @@ def predict(
             upsampled.
         image: a file or a Pillow image, which are made RGB and upright (see `to_rgb`); or a uint8
             tensor (3, H, W). Warns of a JPEG whose data are damaged.
-        probabilities: also return how probable each pixel's class is.
+        probabilities: also return the probability of each pixel's class.
         scale: resize the image by this first: a network knows things at the size, in pixels, that
             they had in its training.
-        tile: height and width, as the network sees them, of the tiles in which a large image is
-            predicted; None chooses by its size (see `predict_rows`).
-        tta: test-time augmentation: the mean over scales and mirrored images.
+        tile, tta: as in `predict_rows`.
         precision: as in `pick_precision`.
 
-    Returns:
-        (H, W) uint8 train ids, on the CPU; with `probabilities`, also (H, W) float32, 0..1.
+    Returns (H, W) uint8 train ids, on the CPU; with `probabilities`, also (H, W) float32, 0..1.
 
-    Raises:
-        FileNotFoundError, or ValueError for a file that is no image, one that 8-bit RGB cannot
-        hold (see `to_rgb`), a tensor of another form, a tile that is too small, a scale of 0 or
-        less, or a precision that the device lacks.
+    Raises FileNotFoundError, or ValueError for a file that is no image, one that 8-bit RGB cannot
+    hold (see `to_rgb`), a tensor of another form, a tile that is too small, a scale of 0 or less,
+    or a precision that the device lacks.
     """
     if isinstance(image, str | Path):
         path, image = image, read_image(image)
