@@ -1,12 +1,11 @@
-"""The class table of a data set, the confusion matrix from which every metric follows, settings."""
+"""The class table of a data set, and the confusion matrix from which every metric follows."""
 
 import math
 import re
 from collections.abc import Iterable
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 import torch
 import torchvision
@@ -60,8 +59,8 @@ class Classes:
     def from_file(cls, path: str | Path) -> "Classes":
         """The classes that a YAML file lists: for each `name`, `id` (0..255) and `color` (RGB).
 
-        Their train ids are their order in the list; pixels of other ids are ignored.
-        Raises ValueError, with the file's name, for anything else.
+        They have train ids in this order; pixels of other ids are ignored. Raises ValueError, with
+        the file's name, for anything else.
         """
         try:
             entries = read_yaml(path, yaml.BaseLoader)  # leaves `on`, `010` and `~` as written
@@ -165,8 +164,8 @@ CITYSCAPES = _cityscapes()  # the 19 classes of the benchmark, 0 road .. 18 bicy
 def label_map(logits: Tensor) -> Tensor:
     """The class with the highest logit, of several the first: (N, C, H, W) -> (N, H, W) uint8.
 
-    As `argmax`, which on a CPU and in bf16 takes longer than the passes over planes below. They
-    compare bits: of 0 and -0 they give one that is there, and where there are NaN some class.
+    On a CPU and in bf16 the passes over planes below are faster than `argmax`. They compare bits:
+    0 is above -0, and NaN gives some class.
     """
     if logits.device.type != "cpu" or logits.dtype != torch.bfloat16:
         return logits.argmax(1).to(torch.uint8)
@@ -200,11 +199,10 @@ class ConfusionMatrix:
         self.matrix = torch.zeros(num_classes, num_classes, dtype=torch.int64)
 
     def update(self, target: Tensor, prediction: Tensor) -> None:
-        """Count a batch: two integer tensors of one shape, of classes.
+        """Count a batch: two integer tensors of one shape, of classes; uint8 is the fast type.
 
-        Pixels whose target is `IGNORE_INDEX` are left out. uint8 is the fast type: pairs of
-        bytes are counted in one pass. Raises ValueError for shapes that differ and for a class
-        that is not in 0..num_classes-1.
+        Pixels whose target is `IGNORE_INDEX` are left out. Raises ValueError for shapes that
+        differ and for a class that is not in 0..num_classes-1.
         """
         if target.shape != prediction.shape:
             raise ValueError(
@@ -214,19 +212,18 @@ class ConfusionMatrix:
         target, prediction = _bytes(target, "target"), _bytes(prediction, "prediction")
         if prediction.numel() and prediction.max() >= n:
             raise ValueError(f"prediction holds {_range(prediction)}, outside of 0..{n - 1}")
+        # Pairs of bytes, which are counted in one pass.
         pairs = (prediction.to(torch.int16 if n <= 128 else torch.int32) << 8) + target
         counts = torch.bincount(pairs.flatten(), minlength=n << 8).view(n, 256).T
         counts[IGNORE_INDEX] = 0
         if counts[n:].any():
-            raise ValueError(
-                f"target holds {_range(target[target != IGNORE_INDEX])}, outside of "
-                f"0..{n - 1} (and not ignore_index {IGNORE_INDEX})"
-            )
+            labelled = _range(target[target != IGNORE_INDEX])
+            raise ValueError(f"target holds {labelled}, outside of 0..{n - 1}")
         self.matrix = self.matrix.to(counts.device) + counts[:n]
 
     @property
     def pixel_accuracy(self) -> float:
-        """Share of the pixels that are predicted right, 0..1; nan if there were none."""
+        """Fraction of the pixels that are predicted right, 0..1; nan if there were none."""
         return (self.matrix.trace() / self.matrix.sum()).item()
 
     @property
@@ -251,10 +248,12 @@ class ConfusionMatrix:
         A class that is taken for another of its group is then right.
         """
         names = list(dict.fromkeys(groups))
-        index, size = torch.tensor([names.index(name) for name in groups]), len(names)
-        rows = torch.zeros(size, self.num_classes, dtype=torch.int64)
+        index, coarse = (
+            torch.tensor([names.index(name) for name in groups]),
+            ConfusionMatrix(len(names)),
+        )
+        rows = torch.zeros(len(names), self.num_classes, dtype=torch.int64)
         rows.index_add_(0, index, self.matrix.cpu())
-        coarse = ConfusionMatrix(size)
         coarse.matrix.index_add_(1, index, rows)
         return coarse
 
@@ -271,18 +270,14 @@ def metrics(confusion: ConfusionMatrix, classes: Classes) -> dict:
     def number(value: float) -> float | None:
         return None if math.isnan(value) else value  # JSON has no nan
 
-    def named(names: Iterable[str], iou: Tensor) -> dict[str, float | None]:
-        return {name: number(value) for name, value in zip(names, iou.tolist(), strict=True)}
+    def of(names: Iterable[str], matrix: ConfusionMatrix, prefix: str = "") -> dict:
+        iou = zip(names, map(number, matrix.iou.tolist()), strict=True)
+        return {f"{prefix}mIoU": number(matrix.mean_iou), f"{prefix}iou": dict(iou)}
 
-    found = {
-        "val_accuracy": number(confusion.pixel_accuracy),
-        "mIoU": number(confusion.mean_iou),
-        "iou": named(classes.names, confusion.iou),
-    }
+    found = {"val_accuracy": number(confusion.pixel_accuracy), **of(classes.names, confusion)}
     if classes.categories:
-        merged = confusion.merged(classes.categories)
-        found["category_mIoU"] = number(merged.mean_iou)
-        found["category_iou"] = named(dict.fromkeys(classes.categories), merged.iou)
+        names = dict.fromkeys(classes.categories)
+        found |= of(names, confusion.merged(classes.categories), "category_")
     return found
 
 
@@ -296,24 +291,3 @@ def _bytes(labels: Tensor, name: str) -> Tensor:
 
 def _range(labels: Tensor) -> str:
     return f"{labels.min()}..{labels.max()}"
-
-
-def bounded(default: Any, low: float, high: float = math.inf) -> Any:
-    """A field of a dataclass with a default, whose values are at least `low` and at most `high`."""
-    return field(default=default, metadata={"bounds": (low, high)})
-
-
-def check_fields(settings: Any) -> None:
-    """Raise ValueError for a field of a dataclass outside of its bounds or its `Literal`."""
-    kinds = get_type_hints(type(settings))
-    for each in fields(settings):
-        value, kind = getattr(settings, each.name), kinds[each.name]
-        if get_origin(kind) is Literal and value not in get_args(kind):
-            options = " or ".join(map(repr, get_args(kind)))
-            raise ValueError(f"{each.name} must be {options}, not {value!r}")
-        if value is None or "bounds" not in each.metadata:
-            continue
-        low, high = each.metadata["bounds"]
-        for number in value if isinstance(value, tuple) else (value,):
-            if not low <= number <= high:  # also refuses nan
-                raise ValueError(f"{each.name} must be between {low} and {high}, not {value}")

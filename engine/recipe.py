@@ -11,9 +11,9 @@ import yaml
 from jsonargparse import ArgumentError, ArgumentParser, DefaultHelpFormatter
 
 from inference import load_model
-from model import NetworkSettings, UNet
+from model import NetworkSettings, UNet, bounded
 from runtime.distributed import is_main
-from utils import CITYSCAPES, Classes, bounded, read_yaml
+from utils import CITYSCAPES, Classes, read_yaml
 
 
 @dataclass(frozen=True, kw_only=True)
