@@ -47,7 +47,18 @@ class NetworkSettings:
     batch_norm: bool = True
 
     def __post_init__(self):
-        check_fields(self)
+        kinds = get_type_hints(type(self))
+        for each in fields(self):
+            value, kind = getattr(self, each.name), kinds[each.name]
+            if get_origin(kind) is Literal and value not in get_args(kind):
+                options = " or ".join(map(repr, get_args(kind)))
+                raise ValueError(f"{each.name} must be {options}, not {value!r}")
+            if value is None or "bounds" not in each.metadata:
+                continue
+            low, high = each.metadata["bounds"]
+            for number in value if isinstance(value, tuple) else (value,):
+                if not low <= number <= high:  # also refuses nan
+                    raise ValueError(f"{each.name} must be between {low} and {high}, not {value}")
 
     def network(self) -> dict:
         """The network's options alone, also of a recipe, which has others too."""
@@ -209,19 +220,3 @@ def check_settings(settings: dict, path: object) -> None:
         raise ValueError(
             f"{path} needs a newer version: `{'`, `'.join(unknown)}` is not known to this one"
         )
-
-
-def check_fields(settings: Any) -> None:
-    """Raise ValueError for a field of a dataclass outside of its bounds or its `Literal`."""
-    kinds = get_type_hints(type(settings))
-    for each in fields(settings):
-        value, kind = getattr(settings, each.name), kinds[each.name]
-        if get_origin(kind) is Literal and value not in get_args(kind):
-            options = " or ".join(map(repr, get_args(kind)))
-            raise ValueError(f"{each.name} must be {options}, not {value!r}")
-        if value is None or "bounds" not in each.metadata:
-            continue
-        low, high = each.metadata["bounds"]
-        for number in value if isinstance(value, tuple) else (value,):
-            if not low <= number <= high:  # also refuses nan
-                raise ValueError(f"{each.name} must be between {low} and {high}, not {value}")

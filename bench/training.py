@@ -185,15 +185,6 @@ def measure(device: torch.device = CPU, batch: int = BATCH, tiny: bool = False) 
     )
 
 
-def card() -> str:
-    """The GPU's name, memory and compute capability, and the software."""
-    it, version = torch.cuda.get_device_properties("cuda"), torch.backends.cudnn.version()
-    return (
-        f"{it.name}, {it.total_memory / GIB:.0f} GiB, compute capability {it.major}.{it.minor}; "
-        f"CUDA {torch.version.cuda}, cuDNN {version}"
-    )
-
-
 def main() -> None:
     parser = command_line(__doc__)
     parser.add_argument("--device", default="cpu", choices=WORK)
@@ -204,7 +195,8 @@ def main() -> None:
         text = measure(working_device(args.device), args.batch, args.tiny)
     except ValueError as error:
         sys.exit(f"error: {error}")
-    print(text, card() if args.device == "cuda" else "", machine(), sep="\n\n")
+    gpu = f"{torch.cuda.get_device_properties('cuda')}, " if args.device == "cuda" else ""
+    print(text, gpu + machine(), sep="\n\n")
 
 
 if __name__ == "__main__":

@@ -33,8 +33,8 @@ CPU = torch.device("cpu")
 def memory(recipe: Recipe, batch: int, size: tuple[int, int], precision: str) -> dict[str, int]:
     """Bytes at the peak of a training step: parameters, gradients, optimizer, activations, peak.
 
-    `activations` is the rest: the feature maps kept for the backward pass, and temporary tensors.
-    Two steps are taken, since the first one finds no gradients and no state of the optimizer.
+    `activations` also counts temporary tensors. Of two steps, since the first one finds no
+    gradients and no state of the optimizer.
 
     Args:
         batch: images.
@@ -79,8 +79,8 @@ def flop(recipe: Recipe, size: tuple[int, int]) -> int:
 def needed(found: dict[str, int]) -> float:
     """Bytes that a GPU must have, under DistributedDataParallel.
 
-    Added to the peak: DDP's buckets, which hold all gradients all the time; 10 % for fragmentation
-    and cuDNN's workspaces; 1 GiB for CUDA itself. The last two are rules of thumb.
+    Added to the peak: DDP's buckets, which hold all gradients; and, as rules of thumb, 10 % for
+    fragmentation and cuDNN's workspaces, and 1 GiB for CUDA itself.
     """
     return 1.1 * (found["peak"] + found["parameters"] - found["gradients"]) + GIB
 
@@ -90,16 +90,15 @@ def epoch(
 ) -> tuple[float, float]:
     """Seconds to train an epoch, and the part of them, 0..1, spent on communication.
 
+    The part is an upper bound: DDP sends gradients while it computes others. A ring all-reduce
+    sends 2 (n - 1) / n of them from each GPU (Patarasuk & Yuan 2009).
+
     Args:
         batch: images per GPU and step.
         flop: of a step on one image.
-        gradients: bytes. A ring all-reduce sends 2 (n - 1) / n of them from each GPU
-            (Patarasuk & Yuan 2009).
+        gradients: bytes.
         rate: FLOP/s that a GPU sustains.
         bandwidth: bytes/s that each GPU sends while the others do.
-
-    No overlap is assumed, so that the part is an upper bound: DDP sends the gradients of one
-    layer while it computes those of the next.
     """
     steps = -(-images // (batch * gpus))
     compute = steps * batch * flop / rate

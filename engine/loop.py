@@ -155,7 +155,7 @@ def evaluate(
     on_prediction: Callable[[Tensor], None] | None = None,
     description: str = "evaluate",
 ) -> tuple[float, ConfusionMatrix]:
-    """Mean loss over the labelled pixels, and the confusion matrix, of a whole data set.
+    """Mean loss over the labelled pixels, and the confusion matrix, of a data set.
 
     Args:
         model: on the device that is to compute.

@@ -35,9 +35,9 @@ class Recipe(NetworkSettings):
         crop: height and width of the training crops; null trains on full frames.
         scale: frames are resized by a factor between these before a crop is cut out, and padded
             where they are smaller (see engine/augment.py); null does not resize them.
-        keep_scale: with `scale`, the share of crops that are not resized.
+        keep_scale: with `scale`, the fraction of crops that are not resized.
         flip: probability of a horizontal flip.
-        jitter: gamma, brightness, contrast and saturation vary by this share, hue by a sixth of it.
+        jitter: gamma, brightness, contrast and saturation vary by up to this much, hue by a sixth.
         corrupt: probability of blur, sharpening, noise or JPEG compression.
         hold_out: cities of the training split that are left out, for example to evaluate on them.
         init: a checkpoint whose weights the training starts from; null draws them. With other
@@ -45,7 +45,7 @@ class Recipe(NetworkSettings):
         loss: pixel-averaged cross-entropy, alone or plus the soft Dice or the Lovász-softmax loss
             (see engine/losses.py).
         class_weights: of the cross-entropy, by how frequent the classes are in the training data.
-        label_smoothing: share of the cross-entropy's target that is spread over all classes, so
+        label_smoothing: part of the cross-entropy's target that is spread over all classes, so
             that the network is less sure of every pixel; validation losses are without.
         optimizer: `adam`, or `muon` for the 3x3 convolutions, which learn in fewer steps; see
             engine/muon.py.
@@ -56,7 +56,7 @@ class Recipe(NetworkSettings):
         halve_every: epochs.
         batch_size: images a step, of all processes together.
         accumulate: parts in which a batch passes the network, to save memory. The step is that of
-            the whole batch, but batch norm sees the parts.
+            the full batch, but batch norm sees the parts.
         epochs: passes over the training split.
         seed: of the weights, the order of the images and their augmentation.
         precision: of the network's arithmetic; `auto` takes what the device is fast in (see
