@@ -55,11 +55,9 @@ def banner(*rows: list[Image.Image]) -> Image.Image:
     for pictures in rows:
         width = (WIDTH - GAP * (len(pictures) - 1)) // len(pictures)
         for i, picture in enumerate(pictures):
-            picture = picture.resize(
-                (width, picture.height * width // picture.width), Image.LANCZOS
-            )
-            sheet.paste(picture, (i * (width + GAP), y))
-        y += picture.height + GAP
+            height = picture.height * width // picture.width
+            sheet.paste(picture.resize((width, height), Image.LANCZOS), (i * (width + GAP), y))
+        y += height + GAP
     return sheet.crop((0, 0, WIDTH, y))
 
 
