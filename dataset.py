@@ -39,26 +39,23 @@ class Cityscapes(Dataset):
         split: `train`, `val`, `trainval` (both), `test`, or `train_extra` (coarse only).
         mode: `fine` or `coarse` labels.
         transforms: called with the pair, returns the pair; see `paired_transforms`.
-        seed: with a seed, what `transforms` draws for an item depends on this, on the item and
-            on the epoch (see `set_epoch`) and on nothing else: not on the number of workers.
+        seed: what `transforms` draws for an item then depends on this, on the item and on the
+            epoch (see `set_epoch`) alone, not on the number of workers.
         downscale: divide height and width by this, as `resize`.
         downscale_labels: False keeps the mask at full resolution.
-        cache: directory for the decoded and downscaled images, so that each file is decoded once;
-            relative to `root`. None decodes every time.
+        cache: directory, relative to `root`, for the decoded and downscaled images, so that each
+            file is decoded once. None decodes every time.
         cities, hold_out: take only the images in these directories; leave out those in these.
 
     Attributes:
         images, targets: the paths of the images and of their labels.
-        classes: the `utils.Classes` of the labels: those of `classes.yaml` in `root` if it is
-            there, else Cityscapes'.
+        classes: the `utils.Classes` of `classes.yaml` in `root`, or Cityscapes' without one.
         cache: the `data_io.cache.Cache`, or None.
 
-    Raises:
-        FileNotFoundError: no such root, no such split in it, or an image without labels.
-        OSError: a directory that cannot be opened.
-        ValueError: an unknown split or mode, an empty split, a damaged archive, a `classes.yaml`
-            that cannot be used; and of an item: a file that is no image, a label image in
-            colours, a size that differs from its image's, or an id that the classes do not know.
+    Raises FileNotFoundError for a missing root, split or label file, OSError for a directory that
+    cannot be opened, and ValueError for an unknown split or mode, an empty split, a damaged
+    archive or `classes.yaml`. An item raises ValueError for a file that is no image, labels in
+    colours, a size that differs from the image's, or an id that the classes do not know.
     """
 
     def __init__(
@@ -110,10 +107,7 @@ class Cityscapes(Dataset):
         return self._transform(index, *self.read(index))
 
     def __getitems__(self, indices: list[int]) -> list:
-        """A batch's items, for a loader: read by as many threads as PyTorch computes with.
-
-        That is all cores in the training process, which waits for them, and one in a worker.
-        """
+        """A batch's items: read by all cores in the training process, by one in a worker."""
         with ThreadPoolExecutor(torch.get_num_threads()) as threads:
             pairs = list(threads.map(self.read, indices))
         return [self._transform(index, *pair) for index, pair in zip(indices, pairs, strict=True)]
@@ -224,9 +218,8 @@ def label_problem(present: Tensor, classes: Classes) -> str:
 def are_train_ids(present: Tensor) -> bool:
     """Whether a label file of Cityscapes holds train ids, by the values that are present.
 
-    Train ids are 0..18 and 255. Among Cityscapes' ids, 255 is a licence plate, which comes with
-    its car, 26; and nearly every frame has vegetation, sky or a car, which are all above 18. One
-    file with 255 is proof enough; without it, look at several.
+    Train ids are 0..18 and 255. As an id, 255 is a licence plate, which comes with its car, 26;
+    and nearly every frame has vegetation, sky or a car, all above 18. Without 255, look at several.
 
     Args:
         present: (256,) bool, whether a value occurs.
@@ -242,8 +235,8 @@ def downscale(image: Tensor, factor: int) -> Tensor:
 def resize(image: Tensor, size: list[int]) -> Tensor:
     """(..., H, W) uint8 -> (..., *size): bilinear, antialiased.
 
-    Of a mask the nearest pixel, by the pixels' centres; of several the one above and left. What
-    torchvision takes lies up to half a pixel of the result above and left of that.
+    Of a mask the nearest pixel, by the pixels' centres; torchvision takes one that lies up to half
+    a pixel of the result above and left of that.
     """
     if tuple(size) == tuple(image.shape[-2:]):
         return image
@@ -259,8 +252,5 @@ def resize(image: Tensor, size: list[int]) -> Tensor:
 
 
 def paired_transforms(flip: float = 0.5) -> v2.Transform:
-    """A horizontal flip with this probability, of an image and its mask, both alike.
-
-    What more a recipe asks for is in `engine/augment.py`.
-    """
+    """A horizontal flip of an image and its mask with this probability; see engine/augment.py."""
     return v2.RandomHorizontalFlip(flip)

@@ -9,7 +9,6 @@ classious.png (IoU per class), confusion.png, and results.png (the best, median 
 """
 
 import json
-import sys
 from pathlib import Path
 
 from dataset import Cityscapes
@@ -18,7 +17,7 @@ from figures import percent, plot_confusion, plot_curves, plot_iou, plot_predict
 from inference import load_model
 from model import UNet
 from runtime.checkpoint import load_checkpoint
-from runtime.console import command_line, escape_output, message
+from runtime.console import command_line, errors_shown
 from runtime.precision import pick_device
 from streets import ensure_streets
 from utils import ConfusionMatrix
@@ -35,7 +34,6 @@ def table(found: dict) -> str:
 
 
 def main() -> None:
-    escape_output()
     parser = command_line(__doc__)
     parser.add_argument("checkpoint", type=Path, help="such as runs/camvid/best.pt")
     parser.add_argument("data_root", nargs="?", help="default: where the checkpoint was trained")
@@ -48,21 +46,26 @@ def main() -> None:
     args = parser.parse_args()
     run = args.checkpoint.resolve().parent.name  # every run has a best.pt
     out = args.out or Path("runs") / f"{run}-{args.checkpoint.stem}-{args.split}"
-
-    try:
+    with errors_shown("stopped"):
         model = load_model(args.checkpoint, pick_device(args.device))
         trained = load_checkpoint(args.checkpoint)
         root = args.data_root or trained["recipe"]["data_root"]
         ensure_streets(root)
-        options = {"batch_size": args.batch_size, "workers": args.workers, "tta": args.tta}
         if args.split == "val" and trained["recipe"]["train_split"] == "trainval":
             print(f"note: {args.checkpoint} was trained on val, too: these metrics are no test")
+        options = {"batch_size": args.batch_size, "workers": args.workers, "tta": args.tta}
         found, confusion = measure(model, root, args.split, **options)
-        save(out, found, confusion, model, Cityscapes(root, args.split), trained, args.tta)
-    except (OSError, ValueError, FloatingPointError) as error:
-        sys.exit(f"error: {message(error)}")
-    except KeyboardInterrupt:
-        sys.exit("stopped")
+        scenes = Cityscapes(root, args.split)
+        examples = best_median_worst(model, scenes, args.tta)
+        out.mkdir(parents=True, exist_ok=True)
+        (out / "metrics.json").write_text(json.dumps(found, indent=1))
+        for name, figure in {
+            "metrics": plot_curves(trained["history"]),
+            "classious": plot_iou(found["full resolution"]["iou"], scenes.classes),
+            "confusion": plot_confusion(confusion, scenes.classes),
+            "results": plot_predictions(examples, scenes.classes),
+        }.items():
+            figure.savefig(out / f"{name}.png", dpi=120)
     print(f"metrics.json and four figures: {out}")
 
 
@@ -82,27 +85,6 @@ def measure(model: UNet, root: str, split: str, **options) -> tuple[dict, Confus
         print(f"{name:20} pixel accuracy {accuracy}   mIoU {miou}", flush=True)
     print(table(found["full resolution"]))
     return found, confusion
-
-
-def save(
-    out: Path,
-    found: dict,
-    confusion: ConfusionMatrix,
-    model: UNet,
-    scenes: Cityscapes,
-    trained: dict,
-    tta: bool,
-) -> None:
-    """Write metrics.json and the figures into `out`; trained: the checkpoint."""
-    out.mkdir(parents=True, exist_ok=True)
-    (out / "metrics.json").write_text(json.dumps(found, indent=1))
-    for name, figure in {
-        "metrics": plot_curves(trained["history"]),
-        "classious": plot_iou(found["full resolution"]["iou"], scenes.classes),
-        "confusion": plot_confusion(confusion, scenes.classes),
-        "results": plot_predictions(best_median_worst(model, scenes, tta), scenes.classes),
-    }.items():
-        figure.savefig(out / f"{name}.png", dpi=120)
 
 
 if __name__ == "__main__":

@@ -33,10 +33,10 @@ from torch.nn import functional as F
 from inference import load_model
 from model import UNet, normalize
 from quantize import calibration_images, quantize
-from runtime.console import command_line, escape_output
+from runtime.console import command_line, errors_shown
 
 SIZES = (1, 120, 160), (2, 97, 131), (1, 360, 480)  # N, H, W that the file is checked with
-LEAST = {"fp32": 0.9999, "fp16": 0.995, "int8": 0.95}  # share of the pixels that must agree
+LEAST = {"fp32": 0.9999, "fp16": 0.995, "int8": 0.95}  # fraction of the pixels that must agree
 
 
 class Exported(nn.Module):
@@ -85,13 +85,13 @@ def export(
     size: tuple[int, int] | None = None,
     calibrate: list[Path] = (),
 ) -> float:
-    """Write the file; returns the share of the pixels that it labels as the network does.
+    """Write the file; returns the fraction of the pixels that it labels as the network does.
 
     Args:
         model: as `load_model` returns it.
         path: of the file.
         logits: give logits instead of train ids.
-        precision: fp32, fp16 or int8; `LEAST` has the share that is to be expected.
+        precision: fp32, fp16 or int8, of which `LEAST` has the fraction to expect.
         size: fixed height and width, or None for any.
         calibrate: images for the ranges of int8; none takes drawn scenes.
 
@@ -161,22 +161,21 @@ def noise(model: UNet, size: tuple[int, int] | None) -> list[Tensor]:
 
 
 def agreement(model: UNet, path: Path, logits: bool, batches: list[Tensor]) -> float:
-    """The smallest share of pixels, over the batches, whose class is that of `model` itself."""
+    """The smallest fraction of pixels, over the batches, whose class is that of `model` itself."""
     import onnxruntime
 
-    session, shares = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"]), []
+    session, same = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"]), []
     for images in batches:
         (found,) = session.run(None, {"images": images.numpy()})
         labels = torch.from_numpy(found)
         labels = labels.argmax(1) if logits else labels
         with torch.inference_mode():
             expected = model(images).argmax(1)
-        shares.append((labels == expected).float().mean().item())
-    return min(shares)
+        same.append((labels == expected).float().mean().item())
+    return min(same)
 
 
 def main() -> None:
-    escape_output()
     parser = command_line(__doc__)
     parser.add_argument("checkpoint", type=Path, help="such as checkpoints/camvid.pt")
     parser.add_argument("onnx", type=Path, help="file to write")
@@ -197,14 +196,13 @@ def main() -> None:
     try:
         for package in ("onnx", "onnxscript", "onnxruntime"):
             import_module(package)
-        model = load_model(args.checkpoint)
-        share = export(model, args.onnx, args.logits, args.precision, args.size, args.calibrate)
     except ImportError as error:
         sys.exit(f"error: {error}: `pip install onnx onnxscript onnxruntime`")
-    except (OSError, ValueError) as error:
-        sys.exit(f"error: {error}")
-    print(f"{args.onnx}: {share:.3%} of the pixels as in PyTorch")
-    if share < LEAST[args.precision]:
+    with errors_shown():
+        model = load_model(args.checkpoint)
+        agree = export(model, args.onnx, args.logits, args.precision, args.size, args.calibrate)
+    print(f"{args.onnx}: {agree:.3%} of the pixels as in PyTorch")
+    if agree < LEAST[args.precision]:
         sys.exit(f"error: that is less than {LEAST[args.precision]:.2%}: do not use the file")
 
 

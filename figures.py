@@ -1,7 +1,4 @@
-"""The figures: each is a function that returns a `matplotlib.figure.Figure`.
-
-Nothing is shown or saved here.
-"""
+"""The figures: each function returns a `matplotlib.figure.Figure`, and shows and saves nothing."""
 
 import dataclasses
 
@@ -19,6 +16,8 @@ from utils import CITYSCAPES, IGNORE_INDEX, Classes, ConfusionMatrix
 # Of lines, which colour-blind people can tell apart (Okabe & Ito, https://jfly.uni-koeln.de/color/).
 COLORS = "#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000"
 MARKERS = "osD^vPX"
+# Of the error map: ignored, right, wrong.
+ERROR_COLORS = torch.tensor([[255, 255, 255], [220, 220, 220], [200, 30, 40]], dtype=torch.uint8)
 
 
 def percent(value: float | None) -> str:
@@ -27,7 +26,7 @@ def percent(value: float | None) -> str:
 
 
 def colorize(labels: Tensor, classes: Classes = CITYSCAPES) -> Tensor:
-    """Train ids (H, W) in the colours of their classes: (H, W, 3) uint8; black is not scored."""
+    """Train ids (H, W) in the colours of their classes: (H, W, 3) uint8; black is ignored."""
     return classes.palette[labels.long().cpu()]
 
 
@@ -47,13 +46,13 @@ def class_legend(figure: Figure, labels: list[Tensor], classes: Classes) -> None
     present = torch.cat([x.flatten() for x in labels]).unique().tolist()
     known = [i for i in present if i < len(classes)]
     names = [Patch(color=classes.palette[i].numpy() / 255, label=classes.names[i]) for i in known]
-    names.append(Patch(color="black", label="not scored"))
+    names.append(Patch(color="black", label="ignored"))
     figure.legend(handles=names, loc="outside lower center", ncols=7, frameon=False, fontsize=8)
 
 
 def _nothing() -> Figure:
     figure = Figure(figsize=(6, 0.8))
-    figure.text(0.5, 0.5, "no scored pixel: this split has no labels", ha="center", va="center")
+    figure.text(0.5, 0.5, "no labelled pixel: this split has no labels", ha="center", va="center")
     return figure
 
 
@@ -78,7 +77,7 @@ def plot_predictions(
     """Prediction beside truth beside an error map, a row per scene.
 
     A row is (title, image (3, H, W) uint8 or None to leave that column out, truth (H, W),
-    prediction (H, W)); in the error map wrong is red, right is grey, not scored is white.
+    prediction (H, W)); in the error map wrong is red, right is grey, ignored is white.
     """
     if not rows:
         return _nothing()
@@ -88,23 +87,20 @@ def plot_predictions(
     size = (12, (12 / columns * height / width + 0.25) * len(rows) + 0.9)
     figure = Figure(figsize=size, layout="constrained")
     axes = figure.subplots(len(rows), columns, squeeze=False)
-    for place, (title, image, truth, prediction) in enumerate(rows):
-        errors = torch.full((*truth.shape, 3), 255, dtype=torch.uint8)
-        errors[(truth != IGNORE_INDEX) & (prediction == truth)] = 220
-        errors[(truth != IGNORE_INDEX) & (prediction != truth)] = torch.tensor(
-            [200, 30, 40], dtype=torch.uint8
-        )
+    for row, (title, image, truth, prediction) in enumerate(rows):
+        kinds = torch.where(truth == IGNORE_INDEX, 0, 1 + (prediction != truth).int())
+        errors = ERROR_COLORS[kinds]
         panels = [colorize(truth, classes), colorize(prediction, classes), errors]
         if image is not None:
             panels.insert(0, image.permute(1, 2, 0).cpu())
-        for ax, name, panel in zip(axes[place], names[-columns:], panels, strict=True):
+        for ax, name, panel in zip(axes[row], names[-columns:], panels, strict=True):
             ax.imshow(panel)
             ax.set_xticks([])
             ax.set_yticks([])
-            if place == 0:
+            if row == 0:
                 ax.set_title(name, fontsize=10)
-        axes[place, 0].set_ylabel(title, fontsize=9)
-    class_legend(figure, [labels for row in rows for labels in row[2:]], classes)
+        axes[row, 0].set_ylabel(title, fontsize=9)
+    class_legend(figure, [labels for each in rows for labels in each[2:]], classes)
     return figure
 
 
@@ -159,19 +155,19 @@ def plot_iou(iou: dict[str, float | None], classes: Classes = CITYSCAPES) -> Fig
 
 
 def plot_confusion(confusion: ConfusionMatrix, classes: Classes = CITYSCAPES) -> Figure:
-    """Of each true class (row), the share that was predicted as each class (column)."""
+    """Of each true class (row), the proportion that was predicted as each class (column)."""
     if not confusion.matrix.any():
         return _nothing()
     matrix = confusion.matrix.cpu().double()
     seen = ((matrix.sum(0) + matrix.sum(1)) > 0).nonzero().flatten()
-    share = matrix[seen][:, seen]
-    share = share / share.sum(1, keepdim=True).clamp(min=1)
+    matrix = matrix[seen][:, seen]
+    matrix /= matrix.sum(1, keepdim=True).clamp(min=1)
     names = [classes.names[i] for i in seen]
     figure = Figure(figsize=(8.5, 7.5), layout="constrained")
     ax = figure.subplots()
-    panel = ax.imshow(share, cmap="Blues", vmin=0, vmax=1)
-    for row, column in (share >= 0.005).nonzero().tolist():
-        value = share[row, column].item()
+    panel = ax.imshow(matrix, cmap="Blues", vmin=0, vmax=1)
+    for row, column in (matrix >= 0.005).nonzero().tolist():
+        value = matrix[row, column].item()
         color = "white" if value > 0.5 else "black"
         ax.text(column, row, f"{value * 100:.0f}", ha="center", va="center", c=color, fontsize=7)
     ax.set_xticks(range(len(names)), names, rotation=60, ha="right")
@@ -224,16 +220,16 @@ def outlines(labels: Tensor, thickness: int = 1) -> Tensor:
 def _legend(present: list[int], classes: Classes, width: int, size: int) -> Tensor:
     """A strip with the names and colours of some classes, in as many lines as they take."""
     font = ImageFont.load_default(size)
-    line, places, x, y = round(1.6 * size), [], 0, 0
+    line, positions, x, y = round(1.6 * size), [], 0, 0
     for index in present:
         needed = round(font.getlength(classes.names[index])) + 3 * size
         if x and x + needed > width:
             x, y = 0, y + line
-        places.append((x, y, index))
+        positions.append((x, y, index))
         x += needed
     strip = Image.new("RGB", (width, y + line), "white")
     draw = ImageDraw.Draw(strip)
-    for x, y, index in places:
+    for x, y, index in positions:
         box = (x + size // 2, y + size // 3, x + size // 2 + size, y + size // 3 + size)
         draw.rectangle(box, fill=tuple(classes.colors[index]), outline="gray")
         draw.text((x + 2 * size, y + size // 5), classes.names[index], fill="black", font=font)

@@ -21,7 +21,7 @@ from runtime.cpu import Conv3x3, is_plain_3x3
 from runtime.cpu_inference import Conv1x1, ConvReLU, MaxPool2x2, is_plain_1x1, is_plain_pooling
 from runtime.precision import DTYPES, Autocast, Evaluation
 
-# Largest error of the logits, as a share of their standard deviation. Rounding stays below it;
+# Largest error of the logits, relative to their standard deviation. Rounding stays below it;
 # leaving out a layer costs 10 % or more.
 TOLERANCE = {torch.float64: 1e-5, torch.float32: 5e-3, torch.float16: 0.02, torch.bfloat16: 0.1}
 COMPARED_SIZE = 64, 96  # height and width, in pixels, of the images that both are compared on
@@ -32,9 +32,9 @@ _kept = WeakKeyDictionary()  # network -> its state when it was folded, and the 
 def for_prediction(model: nn.Module, precision: str = "fp32") -> nn.Module:
     """What predicts for `model` in `precision`: a folded copy, or the network itself.
 
-    The network itself, with a warning, where the copy does not give its logits, and without one
-    where `torch.compile` made it faster already. `model` stays as it is. The copy is kept for the
-    next call, until a weight, a layer or a hook of `model` changes.
+    The network itself, with a warning, where the copy does not give its logits, and where
+    `torch.compile` made it faster already. The copy is kept for the next call, until a weight, a
+    layer or a hook of `model`, which stays as it is, changes.
     """
     itself = Evaluation(model)
     if hasattr(model, "_orig_mod") or getattr(model, "_compiled_call_impl", None):
@@ -113,10 +113,7 @@ def _faster(layer: nn.Module) -> nn.Module:
 
 
 def is_untouched(layer: nn.Module) -> bool:
-    """Whether a layer computes what its class says: no hooks, and no forward pass of its own.
-
-    A parametrised layer has a class of its own.
-    """
+    """Whether a layer computes what its class says: no hooks, and no forward pass of its own."""
     return not (layer._forward_hooks or layer._forward_pre_hooks or "forward" in vars(layer))
 
 

@@ -13,50 +13,38 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from types import ModuleType
 
 HERE = Path(__file__).resolve().parent
 PREFIX = re.sub(r"\W", "_", f"hub_{HERE.name}_")
 dependencies = ["torch", "torchvision", "numpy", "PIL", "yaml"]
 
 
-def _is_ours(module: object) -> bool:
-    path = getattr(module, "__file__", None) or next(iter(getattr(module, "__path__", [])), "/")
-    path = Path(path).resolve()
-    # A virtual environment may lie in this directory.
-    return path.is_relative_to(HERE) and "site-packages" not in path.relative_to(HERE).parts
-
-
-def _in_the_way() -> dict:
-    """The modules of others that have the names of ours, and what belongs to them."""
-    names = {path.stem for path in HERE.iterdir() if path.suffix == ".py" or path.is_dir()}
-    found = {n: module for n, module in sys.modules.items() if n.partition(".")[0] in names}
-    return {name: module for name, module in found.items() if not _is_ours(module)}
-
-
 @contextmanager
 def _own_modules() -> Iterator[None]:
     """Within, imports find this project's modules; after that, they are what they were before."""
-    before = {name for name, module in sys.modules.items() if _is_ours(module)}
-    others = _in_the_way()
-    for name in others:
-        del sys.modules[name]
+    names = {path.stem for path in HERE.iterdir() if path.suffix == ".py" or path.is_dir()}
+
+    def take() -> dict:
+        found = [n for n in sys.modules if n.partition(".")[0] in names - {"hubconf"}]
+        return {name: sys.modules.pop(name) for name in found}
+
+    before = take()
     sys.path.insert(0, str(HERE))
     try:
         yield
     finally:
         sys.path.remove(str(HERE))
-        for name in [name for name, module in sys.modules.items() if _is_ours(module)]:
-            if name not in before and name not in ("hubconf", "__main__"):
-                _rename(name, PREFIX + name)
-        sys.modules.update(others)
+        for name, module in take().items():
+            _rename(module, PREFIX + name)
+        sys.modules.update(before)
 
 
-def _rename(name: str, new: str) -> None:
-    """Move a module to another name, where pickle and `torch.compile` find what it defines."""
-    module = sys.modules[new] = sys.modules.pop(name)
-    module.__name__ = new
+def _rename(module: ModuleType, new: str) -> None:
+    """Give a module another name, where pickle and `torch.compile` find what it defines."""
+    old, module.__name__, sys.modules[new] = module.__name__, new, module
     for value in vars(module).values():
-        if getattr(value, "__module__", None) == name:
+        if getattr(value, "__module__", None) == old:
             value.__module__ = new
 
 

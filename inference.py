@@ -1,4 +1,4 @@
-"""From a checkpoint to label maps: the one forward path that `predict` and `evaluate` share."""
+"""From a checkpoint to label maps: the forward pass of both `predict` and `engine.evaluate`."""
 
 import math
 import warnings
@@ -30,46 +30,43 @@ TILE = 896  # height and width, in pixels, of the tiles of a larger one: 12 mega
 def load_model(path: str | Path, device: str | torch.device = "cpu") -> UNet:
     """The network of a checkpoint on `device`, in evaluation mode.
 
-    Raises as `load_checkpoint`, and ValueError if weights and settings do not fit each other.
+    Raises as `load_checkpoint`, and ValueError if its parts do not fit each other.
     """
     checkpoint = load_checkpoint(path)
-    settings, recipe = checkpoint["settings"], checkpoint["recipe"]
-    check_settings(settings, path)
+    check_settings(checkpoint["settings"], path)
     try:
-        with torch.device("meta"):  # takes no memory, whatever the settings ask for
-            UNet(**settings).load_state_dict(checkpoint["model"], assign=True)
-        model = UNet(**settings)
-        model.load_state_dict(checkpoint["model"])
-        model.classes = checkpoint_classes(checkpoint)
-        if model.classes and len(model.classes) != model.settings["num_classes"]:
-            raise ValueError(f"it names {len(model.classes)} classes")
-        for name in settings.keys() & recipe.keys():
-            if settings[name] != recipe[name]:  # of padding, the weights themselves would not tell
-                raise ValueError(f"{name} is {recipe[name]!r} by its recipe")
-    except (OverflowError, RuntimeError, TypeError, ValueError) as error:
+        model = _network(checkpoint)
+    except (AttributeError, OverflowError, RuntimeError, TypeError, ValueError) as error:
         raise ValueError(
-            f"{path}: its weights do not fit its settings {settings} ({error}): "
+            f"{path}: its weights do not fit its settings {checkpoint['settings']} ({error}): "
             "restore it from a copy, or take another"
         ) from error
     if not has_finite_weights(model):
         raise ValueError(f"{path}: its weights are not all finite numbers: take an earlier one")
-    model.downscale = recipe.get("downscale")
-    if not isinstance(model.downscale, int) or model.downscale < 1:
-        raise ValueError(
-            f"{path}: its recipe's downscale is {model.downscale!r}, not a whole number from 1 on: "
-            "restore it from a copy, or take another"
-        )
-    found = checkpoint.get("metrics")
-    iou = found.get("iou") if isinstance(found, dict) else None
-    if model.classes and isinstance(iou, dict):
-        model.known = [i for i, name in enumerate(model.classes.names) if iou.get(name) is not None]
     return model.eval().to(device)
 
 
-def checkpoint_classes(checkpoint: dict) -> Classes | None:
-    """The classes of a checkpoint; those from before classes were saved are of Cityscapes' 19."""
+def _network(checkpoint: dict) -> UNet:
+    settings, recipe = checkpoint["settings"], checkpoint["recipe"]
+    with torch.device("meta"):  # takes no memory, whatever the settings ask for
+        model = UNet(**settings)
+    model.load_state_dict(checkpoint["model"], assign=True)
+    model.float().to(memory_format=torch.channels_last)
+    # Checkpoints from before classes were saved are of Cityscapes' 19.
     classes = checkpoint.get("classes", asdict(CITYSCAPES))
-    return Classes(**classes) if classes else None
+    model.classes = Classes(**classes) if classes else None
+    if model.classes and len(model.classes) != model.settings["num_classes"]:
+        raise ValueError(f"it names {len(model.classes)} classes")
+    for name in settings.keys() & recipe.keys():
+        if settings[name] != recipe[name]:  # of padding, the weights themselves would not tell
+            raise ValueError(f"{name} is {recipe[name]!r} by its recipe")
+    model.downscale = recipe.get("downscale")
+    if not isinstance(model.downscale, int) or model.downscale < 1:
+        raise ValueError(f"its recipe's downscale is {model.downscale!r}")
+    iou = checkpoint.get("metrics", {}).get("iou", {})
+    names = model.classes.names if model.classes else ()
+    model.known = [i for i, name in enumerate(names) if iou.get(name) is not None]
+    return model
 
 
 def has_finite_weights(model: nn.Module) -> bool:
@@ -91,10 +88,10 @@ def inference_net(model: nn.Module, precision: str = "auto") -> nn.Module:
 
 
 def check_normalized(_: nn.Module, inputs: tuple) -> None:
-    """A forward pre-hook for networks that strangers call: refuse what `normalize` does not leave.
+    """A forward pre-hook for networks that leave this project: refuse what is not normalised.
 
-    Raises ValueError for images that are neither uint8 nor floats of -2..2; and for floats of 0..1,
-    as photographs often are, whose predictions would be other ones.
+    Raises ValueError for images that are neither uint8 nor floats of -2..2, and for floats of 0..1,
+    as photographs often are.
     """
     images = inputs[0] if inputs else torch.empty(0, dtype=torch.uint8)
     if images.dtype == torch.uint8 or not images.numel():
@@ -114,9 +111,9 @@ def predict_logits(
 ) -> Iterator[Tensor]:
     """The logits of each image of a batch, (1, num_classes, *size).
 
-    Upsampled bilinearly if the images are of another size, and one by one, since a batch's logits
-    at Cityscapes' full resolution are gigabytes. Upsampled ones and means are float32, others of
-    the precision that the network computes in.
+    Upsampled bilinearly if the images are of another size, one by one, since a batch's logits at
+    Cityscapes' full resolution are gigabytes. Upsampled ones and means are float32, others of the
+    precision that the network computes in.
 
     Args:
         net: as `inference_net` returns it.
@@ -147,7 +144,7 @@ def _resized(logits: Tensor, size: tuple[int, int]) -> Tensor:
 def predict_rows(
     net: nn.Module, image: Tensor, scale: float, tile: int | None, tta: bool = False
 ) -> Iterator[Tensor]:
-    """The logits of an image of any size in bands of whole rows, (num_classes, h, W).
+    """The logits of an image of any size in bands of rows, (num_classes, h, W).
 
     A large image is predicted in tiles and upsampled in bands, so that memory is bounded by a row
     of tiles. Of the dtype of `predict_logits`, or from tiles float32.
@@ -205,21 +202,17 @@ def predict(
             upsampled.
         image: a file or a Pillow image, which are made RGB and upright (see `to_rgb`); or a uint8
             tensor (3, H, W). Warns of a JPEG whose data are damaged.
-        probabilities: also return how probable each pixel's class is.
+        probabilities: also return the probability of each pixel's class.
         scale: resize the image by this first: a network knows things at the size, in pixels, that
             they had in its training.
-        tile: height and width, as the network sees them, of the tiles in which a large image is
-            predicted; None chooses by its size (see `predict_rows`).
-        tta: test-time augmentation: the mean over scales and mirrored images.
+        tile, tta: as in `predict_rows`.
         precision: as in `pick_precision`.
 
-    Returns:
-        (H, W) uint8 train ids, on the CPU; with `probabilities`, also (H, W) float32, 0..1.
+    Returns (H, W) uint8 train ids, on the CPU; with `probabilities`, also (H, W) float32, 0..1.
 
-    Raises:
-        FileNotFoundError, or ValueError for a file that is no image, one that 8-bit RGB cannot
-        hold (see `to_rgb`), a tensor of another form, a tile that is too small, a scale of 0 or
-        less, or a precision that the device lacks.
+    Raises FileNotFoundError, or ValueError for a file that is no image, one that 8-bit RGB cannot
+    hold (see `to_rgb`), a tensor of another form, a tile that is too small, a scale of 0 or less,
+    or a precision that the device lacks.
     """
     if isinstance(image, str | Path):
         path, image = image, read_image(image)

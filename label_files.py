@@ -36,17 +36,11 @@ RESULTS = tuple(ending for endings in ENDINGS.values() for ending in endings)
 
 
 class Input(NamedTuple):
-    """A file to label.
-
-    Attributes:
-        path: of the file.
-        kind: `image` or `video`.
-        target: of its results, without their endings.
-    """
+    """A file to label."""
 
     path: Path
-    kind: str
-    target: Path
+    kind: str  # `image` or `video`
+    target: Path  # of its results, without their endings
 
 
 def kind_of(path: Path) -> str | None:
@@ -62,10 +56,10 @@ def kind_of(path: Path) -> str | None:
 def find_inputs(inputs: list[str], out: Path) -> tuple[list[Input], list[str]]:
     """Each image and video of files, directories and globs; and notes on what is left out.
 
-    The results of a directory's files lie in one of its name in `out`, in the same
-    subdirectories. Results of an earlier call are not taken. Raises FileNotFoundError for an input
-    that is not there or holds none, ValueError for two whose results would have one name, as names
-    that differ in case alone do on Windows and macOS.
+    The results of a directory's files go to a directory of its name in `out`, in the same
+    subdirectories. Results of an earlier call are left out. Raises FileNotFoundError for an input
+    that does not exist or has no image or video, ValueError for two whose results would have one
+    name, on Windows and macOS also names that differ in case alone.
     """
     found, notes = {}, []  # by the results' path, as disks that ignore case have it
     for name in inputs:
@@ -73,19 +67,15 @@ def find_inputs(inputs: list[str], out: Path) -> tuple[list[Input], list[str]]:
         here = []
         for path in paths:
             if path.is_dir():
-                some, others, results = _of_directory(path, out)
-                here += some
-                why = why_unread(others, "neither Pillow nor PyAV reads them")
-                notes += left_out(path, others, why)
-                notes += left_out(path, results, f"they end as results do ({', '.join(RESULTS)})")
-            else:  # what it is, reading it will tell
+                some, more = _of_directory(path, out)
+                here, notes = here + some, notes + more
+            else:  # reading it will raise for what it is not
                 here.append(Input(path, kind_of(path) or "image", out / path.stem))
         if not here:
             holds = f": {notes[-1]}" if paths and notes else ""
             raise FileNotFoundError(f"{name}: there is no image or video{holds}: correct the path")
         for each in here:
-            key = each.kind, str(each.target).casefold()
-            other = found.setdefault(key, each)
+            other = found.setdefault((each.kind, str(each.target).casefold()), each)
             if other.path != each.path:
                 raise ValueError(
                     f"{other.path} and {each.path} would both be written to {each.target}: "
@@ -94,8 +84,8 @@ def find_inputs(inputs: list[str], out: Path) -> tuple[list[Input], list[str]]:
     return list(found.values()), notes
 
 
-def _of_directory(directory: Path, out: Path) -> tuple[list[Input], list[Path], list[Path]]:
-    """The images and videos below a directory, its other files, and results of earlier calls."""
+def _of_directory(directory: Path, out: Path) -> tuple[list[Input], list[str]]:
+    """The images and videos below a directory, and notes on its other files."""
     found, others, results = [], [], []
     base = out / directory.resolve().name
     for path in walk(directory):
@@ -105,7 +95,11 @@ def _of_directory(directory: Path, out: Path) -> tuple[list[Input], list[Path], 
             found.append(Input(path, kind, base / path.relative_to(directory).with_suffix("")))
         else:
             others.append(path)
-    return found, others, results
+    why = why_unread(others, "neither Pillow nor PyAV reads them")
+    notes = left_out(directory, others, why)
+    return found, notes + left_out(
+        directory, results, f"they end as results do ({', '.join(RESULTS)})"
+    )
 
 
 def refuse_overwriting(inputs: list[Input]) -> None:
@@ -178,7 +172,7 @@ class Labeller:
         self._count("images", labels)
 
     def label_video(self, path: Path, target: Path) -> None:
-        """Write `target`_overlay.mp4 with the video's times and sound; whole or not at all."""
+        """Write `target`_overlay.mp4 with the video's times and sound, atomically."""
         video = VideoReader(path)
         target.parent.mkdir(parents=True, exist_ok=True)
         done = target.with_name(target.name + "_overlay.mp4")
@@ -208,13 +202,13 @@ class Labeller:
         self.pixels += torch.bincount(labels.flatten(), minlength=256)
 
     def summary(self, started: float) -> str:
-        """What was labelled since `started`, of `time.monotonic`, and each class's share of it."""
+        """What was labelled since `started` (`time.monotonic`), and each class's proportion."""
         done = [f"{n:,} {what[:-1] if n == 1 else what}" for what, n in self.numbers.items() if n]
         text = ", ".join(done) or "nothing"
-        shares = (self.pixels / self.pixels.sum().clamp(min=1)).tolist()
-        named = sorted(zip(shares, self.model.classes.names, strict=False), reverse=True)
-        listed = ", ".join(f"{name} {share:.1%}" for share, name in named if share >= 0.0005)
-        return f"{text} in {time.monotonic() - started:.1f} s\nshare of the pixels: {listed or '-'}"
+        parts = (self.pixels / self.pixels.sum().clamp(min=1)).tolist()
+        named = sorted(zip(parts, self.model.classes.names, strict=False), reverse=True)
+        listed = ", ".join(f"{name} {part:.1%}" for part, name in named if part >= 0.0005)
+        return f"{text} in {time.monotonic() - started:.1f} s\npixels by class: {listed or '-'}"
 
 
 def _save(target: Path, ending: str, pixels: Tensor, classes: Classes | None = None) -> None:

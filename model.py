@@ -6,14 +6,20 @@ pooling, an expansive path of 2x2 up-convolutions, whose output is concatenated 
 uint8 input. What `valid` padding, the paper's own, needs besides is in `padding.py`.
 """
 
-from dataclasses import asdict, dataclass, fields
-from typing import Literal
+import math
+from dataclasses import asdict, dataclass, field, fields
+from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 import torch
 from torch import Tensor, nn
 
 from padding import extend, network_margin, output_size, skip_margin
-from utils import Classes, bounded, check_fields
+from utils import Classes
+
+
+def bounded(default: Any, low: float, high: float = math.inf) -> Any:
+    """A field of a dataclass with a default, whose values are at least `low` and at most `high`."""
+    return field(default=default, metadata={"bounds": (low, high)})
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,7 +47,18 @@ class NetworkSettings:
     batch_norm: bool = True
 
     def __post_init__(self):
-        check_fields(self)
+        kinds = get_type_hints(type(self))
+        for each in fields(self):
+            value, kind = getattr(self, each.name), kinds[each.name]
+            if get_origin(kind) is Literal and value not in get_args(kind):
+                options = " or ".join(map(repr, get_args(kind)))
+                raise ValueError(f"{each.name} must be {options}, not {value!r}")
+            if value is None or "bounds" not in each.metadata:
+                continue
+            low, high = each.metadata["bounds"]
+            for number in value if isinstance(value, tuple) else (value,):
+                if not low <= number <= high:  # also refuses nan
+                    raise ValueError(f"{each.name} must be between {low} and {high}, not {value}")
 
     def network(self) -> dict:
         """The network's options alone, also of a recipe, which has others too."""
@@ -51,8 +68,7 @@ class NetworkSettings:
 def normalize(images: Tensor) -> Tensor:
     """uint8 0..255 -> float32 -2..2, any shape.
 
-    The only place where the project normalises. The network calls it on uint8 input, so that a
-    batch travels to the device as bytes, and nobody can forget it.
+    The network calls it on uint8 input, so that a batch travels to the device as bytes.
     """
     return images.float().div_(63.75).sub_(2)
 
@@ -77,8 +93,7 @@ class Up(nn.Module):
     """A level of the expansive path: 2x2 up-convolution, copy and crop, double 3x3 convolution.
 
     `margin` is how much of the skip is cropped at its top and left: 0 with `same` padding. It is
-    fixed, rather than half of what is left over, so that both maps stay aligned when a pooling
-    has dropped an odd last row.
+    fixed, so that both maps stay aligned when a pooling has dropped an odd last row.
     """
 
     def __init__(self, in_channels: int, margin: int, options: NetworkSettings):

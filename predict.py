@@ -12,7 +12,6 @@ name. With --submission it writes what the Cityscapes benchmark takes for a spli
 """
 
 import argparse
-import sys
 import time
 from pathlib import Path
 
@@ -62,16 +61,11 @@ def main() -> None:
     args = parse_arguments()
     default = f"submission-{args.split}" if args.submission else "predictions"
     out = args.out or Path("runs") / default
-    from runtime.console import escape_output, message
+    from runtime.console import errors_shown
 
-    escape_output()
-    try:
+    again = "" if args.submission else " with --overwrite"
+    with errors_shown(f"stopped: {out} lacks predictions, repeat the command{again}"):
         print(submit(args, out) if args.submission else label(args, out))
-    except (OSError, ValueError, FloatingPointError) as error:
-        sys.exit(f"error: {message(error)}")
-    except KeyboardInterrupt:
-        again = "" if args.submission else " with --overwrite"
-        sys.exit(f"stopped: {out} lacks predictions, repeat the command{again}")
 
 
 def submit(args: argparse.Namespace, out: Path) -> str:

@@ -1,7 +1,6 @@
 """Images that are too large for one pass: tiles whose logits are blended, and bands of rows.
 
-Memory is bounded by a row of tiles, whatever the height of the image. Whoever takes a band should
-let go of it before asking for the next.
+Memory is bounded by a row of tiles, if a band is dropped before the next is asked for.
 """
 
 from collections.abc import Callable, Iterator

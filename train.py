@@ -8,7 +8,6 @@ Every field of a recipe can be changed. The run goes to runs/<recipe>/; the same
 goes on where it stopped.
 """
 
-import sys
 from pathlib import Path
 
 from torch.distributed.elastic.multiprocessing.errors import record
@@ -17,8 +16,8 @@ from dataset import Cityscapes
 from engine import Recipe, fit, make_loaders, make_model
 from engine.recipe import parse_recipe, recipe_parser
 from figures import percent
-from runtime.console import escape_output, message
-from runtime.distributed import is_distributed, is_main, local_main_first, process_group
+from runtime.console import errors_shown
+from runtime.distributed import is_main, local_main_first, process_group
 from runtime.shared_memory import lost_workers_named
 from streets import ensure_streets
 
@@ -35,26 +34,18 @@ def summary(record: dict) -> str:
 
 @record  # torchrun reports the process that failed first, with its message
 def main() -> None:
-    escape_output()
     parser = recipe_parser(__doc__)
     parser.add_argument("--run", type=str, help="directory of the run (default: runs/<recipe>)")
-    run = Path("runs")
-    try:
+    with errors_shown():
         recipe, args = parse_recipe(parser)
-        run = Path(args.run or Path("runs") / Path(args.recipe or "default").stem)
-        with process_group(), lost_workers_named():  # also between `fit`'s epochs
-            train(recipe, run)
-    except (OSError, ValueError, FloatingPointError) as error:
-        if is_distributed():
-            raise
-        sys.exit(f"error: {message(error)}")
-    except KeyboardInterrupt:
-        sys.exit(f"stopped; run the same command to go on, from {run / 'last.pt'} if it is there")
+    run = Path(args.run or Path("runs") / Path(args.recipe or "default").stem)
+    stopped = f"stopped; run the same command to go on from {run / 'last.pt'}, if it is there"
+    with errors_shown(stopped), process_group(), lost_workers_named():  # also between epochs
+        train(recipe, run)
 
 
 def train(recipe: Recipe, run: Path) -> None:
     """Train in `run`, or go on there; the main process prints a line for each epoch."""
-
     with local_main_first() as first:
         if first:  # draws or unpacks the data, once on each machine
             ensure_streets(recipe.data_root)

@@ -1,12 +1,11 @@
-"""The class table of a data set, the confusion matrix from which every metric follows, settings."""
+"""The class table of a data set, and the confusion matrix from which every metric follows."""
 
 import math
 import re
 from collections.abc import Iterable
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 import torch
 import torchvision
@@ -60,14 +59,14 @@ class Classes:
     def from_file(cls, path: str | Path) -> "Classes":
         """The classes that a YAML file lists: for each `name`, `id` (0..255) and `color` (RGB).
 
-        Their train ids are their order in the list; pixels of other ids are ignored.
-        Raises ValueError, with the file's name, for anything else.
+        They have train ids in this order; pixels of other ids are ignored. Raises ValueError, with
+        the file's name, for anything else.
         """
         try:
-            content = yaml.compose(Path(path).read_text(encoding="utf-8"), yaml.SafeLoader)
-            if not isinstance(content, yaml.SequenceNode):
+            entries = read_yaml(path, yaml.BaseLoader)  # leaves `on`, `010` and `~` as written
+            if not isinstance(entries, list):
                 raise TypeError("it is no list: each entry begins with a dash")
-            entries = content.value[: IGNORE_INDEX + 1]  # what more there is would be an error too
+            entries = entries[: IGNORE_INDEX + 1]  # what more there is would be an error too
             rows = [_read_entry(entry, number) for number, entry in enumerate(entries, 1)]
             names, ids, colors = zip(*rows, strict=True) if rows else ((), (), ())
         except Exception as error:  # parsers raise nearly anything
@@ -111,49 +110,40 @@ def _is_byte(value: object) -> bool:
     return isinstance(value, int) and 0 <= value <= 255
 
 
-def _read_entry(entry: yaml.Node, number: int) -> tuple[str, int, tuple[int, ...]]:
-    """Name, id and color of an entry of a `classes.yaml`, as its author wrote them.
+def read_yaml(path: str | Path, loader: type) -> object:
+    """The content of a YAML file. Raises ValueError for a key that a mapping has twice.
 
-    YAML takes `on` for true, `010` for eight, `1:30` for ninety and `~` for nothing: what it would
-    read otherwise than it looks is refused. Raises ValueError or TypeError with the entry's number.
+    PyYAML would keep the last, and a forgotten dash would make one entry of two.
     """
-    if not isinstance(entry, yaml.MappingNode):
-        raise TypeError(f"entry {number} has no name, id and color")
-    keys = [str(key.value) for key, _ in entry.value]
-    if twice := [key for i, key in enumerate(keys) if key in keys[:i]]:
-        raise ValueError(
-            f"entry {number}, {_shown(entry.value[0][1])}, has two values of {twice[0]}: begin the "
-            "next entry with a dash"
-        )
-    fields = dict(zip(keys, [value for _, value in entry.value], strict=True))
-    if not {"name", "id", "color"} <= fields.keys():
+
+    class Loader(loader):
+        def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict:
+            keys = [key.value for key, _ in node.value]
+            if twice := [key for i, key in enumerate(keys) if key in keys[:i]]:
+                line = node.start_mark.line + 1
+                raise ValueError(f"what begins in line {line} has {twice[0]} twice: keep one")
+            return super().construct_mapping(node, deep)
+
+    return yaml.load(Path(path).read_text(encoding="utf-8"), Loader)  # noqa: S506 (as `loader` is)
+
+
+def _read_entry(entry: object, number: int) -> tuple[str, int, tuple[int, ...]]:
+    """Name, id and color of an entry of a `classes.yaml`, whose values are text.
+
+    Raises ValueError or TypeError with the entry's number.
+    """
+    if not isinstance(entry, dict) or not {"name", "id", "color"} <= entry.keys():
         raise TypeError(f"entry {number} has no name, id or color")
-    name, color = fields["name"], fields["color"]
-    is_text = name.tag == "tag:yaml.org,2002:str" and name.value.strip()
-    if not is_text and not _is_number(name):
-        kind = name.tag.rpartition(":")[2]
-        raise TypeError(
-            f"entry {number}: YAML takes the name {_shown(name)} for {kind}: put it in quotes"
-        )
-    if not isinstance(color, yaml.SequenceNode):
+    name, color = entry["name"], entry["color"]
+    if not isinstance(name, str) or not name.strip():
+        raise TypeError(f"entry {number}: its name is no text")
+    if not isinstance(color, list):
         raise TypeError(f"entry {number}: a color is three numbers, as in [128, 64, 128]")
-    numbers = [_as_number(each, number) for each in (fields["id"], *color.value)]
-    return name.value, numbers[0], tuple(numbers[1:])
-
-
-def _as_number(node: yaml.Node, entry: int) -> int:
-    if not _is_number(node):
-        raise ValueError(f"entry {entry}: {_shown(node)} is no whole number such as 7")
-    return int(node.value)
-
-
-def _is_number(node: yaml.Node) -> bool:
-    """Whether it is a decimal number, as one reads it."""
-    return isinstance(node.value, str) and bool(re.fullmatch("0|[1-9][0-9]*", node.value))
-
-
-def _shown(node: yaml.Node) -> str:
-    return repr(node.value[:40]) if isinstance(node, yaml.ScalarNode) else f"a {node.id}"
+    for value in (entry["id"], *color):
+        if not isinstance(value, str) or not re.fullmatch("0|[1-9][0-9]*", value):
+            shown = repr(value[:40]) if isinstance(value, str) else "what is no value"
+            raise ValueError(f"entry {number}: {shown} is no whole number such as 7")
+    return name, int(entry["id"]), tuple(map(int, color))
 
 
 def _cityscapes() -> Classes:
@@ -174,8 +164,8 @@ CITYSCAPES = _cityscapes()  # the 19 classes of the benchmark, 0 road .. 18 bicy
 def label_map(logits: Tensor) -> Tensor:
     """The class with the highest logit, of several the first: (N, C, H, W) -> (N, H, W) uint8.
 
-    As `argmax`, which on a CPU and in bf16 takes longer than the passes over planes below. They
-    compare bits: of 0 and -0 they give one that is there, and where there are NaN some class.
+    On a CPU and in bf16 the passes over planes below are faster than `argmax`. They compare bits:
+    0 is above -0, and NaN gives some class.
     """
     if logits.device.type != "cpu" or logits.dtype != torch.bfloat16:
         return logits.argmax(1).to(torch.uint8)
@@ -209,11 +199,10 @@ class ConfusionMatrix:
         self.matrix = torch.zeros(num_classes, num_classes, dtype=torch.int64)
 
     def update(self, target: Tensor, prediction: Tensor) -> None:
-        """Count a batch: two integer tensors of one shape, of classes.
+        """Count a batch: two integer tensors of one shape, of classes; uint8 is the fast type.
 
-        Pixels whose target is `IGNORE_INDEX` are left out. uint8 is the fast type: pairs of
-        bytes are counted in one pass. Raises ValueError for shapes that differ and for a class
-        that is not in 0..num_classes-1.
+        Pixels whose target is `IGNORE_INDEX` are left out. Raises ValueError for shapes that
+        differ and for a class that is not in 0..num_classes-1.
         """
         if target.shape != prediction.shape:
             raise ValueError(
@@ -223,19 +212,18 @@ class ConfusionMatrix:
         target, prediction = _bytes(target, "target"), _bytes(prediction, "prediction")
         if prediction.numel() and prediction.max() >= n:
             raise ValueError(f"prediction holds {_range(prediction)}, outside of 0..{n - 1}")
+        # Pairs of bytes, which are counted in one pass.
         pairs = (prediction.to(torch.int16 if n <= 128 else torch.int32) << 8) + target
         counts = torch.bincount(pairs.flatten(), minlength=n << 8).view(n, 256).T
         counts[IGNORE_INDEX] = 0
         if counts[n:].any():
-            raise ValueError(
-                f"target holds {_range(target[target != IGNORE_INDEX])}, outside of "
-                f"0..{n - 1} (and not ignore_index {IGNORE_INDEX})"
-            )
+            labelled = _range(target[target != IGNORE_INDEX])
+            raise ValueError(f"target holds {labelled}, outside of 0..{n - 1}")
         self.matrix = self.matrix.to(counts.device) + counts[:n]
 
     @property
     def pixel_accuracy(self) -> float:
-        """Share of the pixels that are predicted right, 0..1; nan if there were none."""
+        """Fraction of the pixels that are predicted right, 0..1; nan if there were none."""
         return (self.matrix.trace() / self.matrix.sum()).item()
 
     @property
@@ -260,10 +248,12 @@ class ConfusionMatrix:
         A class that is taken for another of its group is then right.
         """
         names = list(dict.fromkeys(groups))
-        index, size = torch.tensor([names.index(name) for name in groups]), len(names)
-        rows = torch.zeros(size, self.num_classes, dtype=torch.int64)
+        index, coarse = (
+            torch.tensor([names.index(name) for name in groups]),
+            ConfusionMatrix(len(names)),
+        )
+        rows = torch.zeros(len(names), self.num_classes, dtype=torch.int64)
         rows.index_add_(0, index, self.matrix.cpu())
-        coarse = ConfusionMatrix(size)
         coarse.matrix.index_add_(1, index, rows)
         return coarse
 
@@ -280,18 +270,14 @@ def metrics(confusion: ConfusionMatrix, classes: Classes) -> dict:
     def number(value: float) -> float | None:
         return None if math.isnan(value) else value  # JSON has no nan
 
-    def named(names: Iterable[str], iou: Tensor) -> dict[str, float | None]:
-        return {name: number(value) for name, value in zip(names, iou.tolist(), strict=True)}
+    def of(names: Iterable[str], matrix: ConfusionMatrix, prefix: str = "") -> dict:
+        iou = zip(names, map(number, matrix.iou.tolist()), strict=True)
+        return {f"{prefix}mIoU": number(matrix.mean_iou), f"{prefix}iou": dict(iou)}
 
-    found = {
-        "val_accuracy": number(confusion.pixel_accuracy),
-        "mIoU": number(confusion.mean_iou),
-        "iou": named(classes.names, confusion.iou),
-    }
+    found = {"val_accuracy": number(confusion.pixel_accuracy), **of(classes.names, confusion)}
     if classes.categories:
-        merged = confusion.merged(classes.categories)
-        found["category_mIoU"] = number(merged.mean_iou)
-        found["category_iou"] = named(dict.fromkeys(classes.categories), merged.iou)
+        names = dict.fromkeys(classes.categories)
+        found |= of(names, confusion.merged(classes.categories), "category_")
     return found
 
 
@@ -305,31 +291,3 @@ def _bytes(labels: Tensor, name: str) -> Tensor:
 
 def _range(labels: Tensor) -> str:
     return f"{labels.min()}..{labels.max()}"
-
-
-def bounded(default: Any, low: float, high: float = math.inf) -> Any:
-    """A field of a dataclass with a default, whose values are at least `low` and at most `high`."""
-    return field(default=default, metadata={"bounds": (low, high)})
-
-
-def check_fields(settings: Any) -> None:
-    """Raise ValueError for a field of a dataclass outside of its bounds or its `Literal`."""
-    kinds = get_type_hints(type(settings))
-    for each in fields(settings):
-        value, kind = getattr(settings, each.name), kinds[each.name]
-        if get_origin(kind) is Literal and value not in get_args(kind):
-            options = " or ".join(map(repr, get_args(kind)))
-            raise ValueError(f"{each.name} must be {options}, not {value!r}")
-        if value is None or "bounds" not in each.metadata:
-            continue
-        low, high = each.metadata["bounds"]
-        for number in value if isinstance(value, tuple) else (value,):
-            if not low <= number <= high:  # also refuses nan
-                raise ValueError(f"{each.name} must be between {low} and {high}, not {value}")
-
-
-def pick(table: dict, name: str, field: str) -> Any:
-    """`table[name]`. Raises ValueError for a name without code, though the recipe may list it."""
-    if name not in table:
-        raise ValueError(f"{field}: {name} is not implemented, only {', '.join(table)}")
-    return table[name]

@@ -1,10 +1,10 @@
-"""Loading, training and prediction, each against what one would use instead, in one table.
+"""Loading, training and prediction, each against what one would use instead.
 
     pip install --requirement bench/requirements.txt
     python -m bench
 
-Takes up to 15 minutes, in which nothing else should run. Prints the table and writes it to a file
-named after the CPU's instructions, such as bench/table-avx2.md.
+Takes up to 15 minutes, in which nothing else should run. Prints the tables and writes them to a
+file named after the CPU's instructions, such as bench/table-avx2.md.
 """
 
 import time
@@ -12,18 +12,17 @@ from pathlib import Path
 
 import torch
 
-from bench import int8, loading, muon_step, prediction, step
-from bench.timing import table
+from bench import loading, prediction, training
+from runtime.machine import commit, machine
 
 
 def main() -> None:
-    start = time.perf_counter()
-    rows, notes = [], []
-    for part in (loading, step, muon_step, prediction, int8):
+    start, texts = time.perf_counter(), []
+    for part in (loading, training, prediction):
         print(f"{part.__name__}: {part.__doc__.splitlines()[0]}", flush=True)
-        more_rows, more_notes = part.measure()
-        rows, notes = rows + more_rows, notes + more_notes
-    text = f"{table(rows, notes)}; {(time.perf_counter() - start) / 60:.0f} minutes\n"
+        texts.append(part.measure())
+    minutes = (time.perf_counter() - start) / 60
+    text = "\n\n".join([*texts, f"{machine()}, commit {commit()}; {minutes:.0f} minutes\n"])
     print(text, end="")
     name = f"table-{torch.backends.cpu.get_cpu_capability().lower()}.md"
     Path(__file__).with_name(name).write_text(text, encoding="utf-8")

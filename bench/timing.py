@@ -1,51 +1,36 @@
 """Fair timing: every contender in a process of its own, taking turns within one run."""
 
-import multiprocessing
 import resource
 import statistics
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from typing import NamedTuple
+from concurrent.futures import ProcessPoolExecutor
+from contextlib import ExitStack, contextmanager
+from multiprocessing import get_context
 
-import torch
-
-from runtime import console
-from runtime.machine import commit, machine
-from runtime.precision import DTYPES, pick_precision
-
-GEMM_FLOP = 10 * 2 * 2048**3
+_run = None  # of the contender whose process this is
 
 
-class Timing(NamedTuple):
-    """The median of a contender's turns, and the largest resident set of its process."""
-
-    seconds: float
-    peak_memory: int  # bytes
-
-
-def take_turns(contenders: dict[str, Callable], rounds: int, warm_up: int = 1) -> dict[str, Timing]:
-    """Time each contender `rounds` times, in alternation, so that a slow spell hits them all.
+def take_turns(contenders: dict[str, Callable], rounds: int, warm_up: int = 1) -> dict[str, float]:
+    """Seconds of each contender, timed in alternation, so that a slow spell hits them all.
 
     Args:
         contenders: as `started` takes them.
+        rounds: turns, of which the median counts.
         warm_up: turns before the first one that counts.
     """
-    seconds, peaks = {name: [] for name in contenders}, {}
+    seconds = {name: [] for name in contenders}
     with started(contenders) as turn:
-        for name in contenders:
-            for _ in range(warm_up):
-                turn(name)
-        for _ in range(rounds):
+        for i in range(warm_up + rounds):
             for name in contenders:
-                spent, peaks[name], _ = turn(name)
-                seconds[name].append(spent)
-    return {name: Timing(statistics.median(s), peaks[name]) for name, s in seconds.items()}
+                spent, *_ = turn(name)
+                seconds[name] += [spent] * (i >= warm_up)
+    return {name: statistics.median(turns) for name, turns in seconds.items()}
 
 
 @contextmanager
 def started(contenders: dict[str, Callable]) -> Iterator[Callable]:
-    """Start a process for each contender; yields a function that lets one of them take a turn.
+    """A process for each contender; yields a function that lets one of them take a turn.
 
     Args:
         contenders: name -> a picklable function that prepares, and returns the function of no
@@ -53,95 +38,25 @@ def started(contenders: dict[str, Callable]) -> Iterator[Callable]:
             another's allocator, threads or caches. Only one of them works at a time.
 
     Yields `turn(name) -> (seconds, peak memory in bytes, what the timed function returned)`. It
-    raises EOFError if the contender died; the contender's own message is on standard error.
+    raises BrokenProcessPool if the contender died; its own message is on standard error.
     """
-    context = multiprocessing.get_context("spawn")
-    pipes, processes = {}, []
-    for name, prepare in contenders.items():
-        pipes[name], theirs = context.Pipe()
-        processes.append(context.Process(target=_serve, args=(theirs, prepare)))
-        processes[-1].start()
-        theirs.close()  # so that `recv` ends when the contender does
-
-    def turn(name: str) -> tuple:
-        pipes[name].send("go")
-        return pipes[name].recv()
-
-    try:
-        yield turn
-    finally:
-        for pipe in pipes.values():
-            pipe.close()  # ends `_serve`
-        for process in processes:
-            process.join()
-
-
-def _serve(pipe, prepare: Callable) -> None:
-    run = prepare()
-    while True:
-        try:
-            pipe.recv()
-        except EOFError:
-            return
-        start = time.perf_counter()
-        result = run()
-        spent = time.perf_counter() - start
-        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
-        pipe.send((spent, peak, result))
-
-
-def gemm() -> Callable:
-    """Ten 2048 x 2048 x 2048 matrix products in the precision of our training: the upper limit."""
-    dtype = DTYPES[pick_precision("auto", torch.device("cpu"))]
-    a, b = torch.randn(2, 2048, 2048).to(dtype)
-
-    def run() -> None:
-        for _ in range(10):
-            a @ b
-
-    return run
-
-
-class Row(NamedTuple):
-    """A line of the table: `ratio` is how many times better ours is, unless `what` says more."""
-
-    what: str
-    ours: float
-    other: float
-    unit: str
-    ratio: float
-    goal: str = ""
-
-
-def against_ours(
-    what: str,
-    found: dict[str, Timing],
-    images: int = 0,
-    repeats: int = 1,
-    goals: dict | None = None,
-) -> list[Row]:
-    """A row for each contender but ours, in `images` a second or, for 0, milliseconds.
-
-    Args:
-        repeats: of the work in a turn.
-        goals: contender -> its goal.
-    """
-    mine, rows = found["ours"].seconds, []
-    for name, (seconds, _) in found.items():
-        if name != "ours":
-            both = [images / s if images else 1e3 * s / repeats for s in (mine, seconds)]
-            unit = "images/s" if images else "ms"
-            rows.append(
-                Row(f"{what} {name}", *both, unit, seconds / mine, (goals or {}).get(name, ""))
+    with ExitStack() as stack:
+        pools = {
+            name: stack.enter_context(
+                ProcessPoolExecutor(1, get_context("spawn"), _prepare, (prepare,))
             )
-    return rows
+            for name, prepare in contenders.items()
+        }
+        yield lambda name: pools[name].submit(_turn).result()
 
 
-def table(rows: list[Row], notes: list[str]) -> str:
-    """Markdown, with the notes, the machine and the commit below."""
-    cells = [
-        [r.what, f"{r.ours:.3g} {r.unit}", f"{r.other:.3g} {r.unit}", f"{r.ratio:.2f}", r.goal]
-        for r in rows
-    ]
-    lines = console.table(["what", "ours", "the other", "ratio", "goal"], cells)
-    return "\n\n".join([lines, *notes, f"{machine()}, commit {commit()}"])
+def _prepare(prepare: Callable) -> None:
+    global _run
+    _run = prepare()
+
+
+def _turn() -> tuple:
+    start = time.perf_counter()
+    result = _run()
+    spent = time.perf_counter() - start
+    return spent, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024, result

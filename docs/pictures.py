@@ -37,10 +37,6 @@ def half_labelled(image: torch.Tensor, labels: torch.Tensor) -> Image.Image:
     return Image.fromarray(pixels.byte().numpy())
 
 
-def label_map(labels: torch.Tensor) -> Image.Image:
-    return Image.fromarray(colorize(labels).numpy())
-
-
 def legend(classes, present: list[int]) -> Image.Image:
     """Two rows of class names, on nothing, so that it suits light and dark pages."""
     strip = Image.new("RGBA", (WIDTH, 116))
@@ -53,23 +49,16 @@ def legend(classes, present: list[int]) -> Image.Image:
     return strip
 
 
-def banner(scenes: list[Image.Image], maps: list[Image.Image], names: Image.Image) -> Image.Image:
-    """Scenes above, label maps below, then the names."""
-
-    def row(pictures: list[Image.Image]) -> list[Image.Image]:
-        width = (WIDTH - GAP * (len(pictures) - 1)) // len(pictures)
-        return [p.resize((width, p.height * width // p.width), Image.LANCZOS) for p in pictures]
-
-    rows = [row(scenes), row(maps), [names]]
-    height = sum(pictures[0].height + GAP for pictures in rows)
-    sheet, y = Image.new("RGBA", (WIDTH, height)), 0
+def banner(*rows: list[Image.Image]) -> Image.Image:
+    """Rows of pictures, each as wide as the banner."""
+    sheet, y = Image.new("RGBA", (WIDTH, 2000)), 0
     for pictures in rows:
-        x = 0
-        for picture in pictures:
-            sheet.paste(picture, (x, y))
-            x += picture.width + GAP
-        y += pictures[0].height + GAP
-    return sheet
+        width = (WIDTH - GAP * (len(pictures) - 1)) // len(pictures)
+        for i, picture in enumerate(pictures):
+            height = picture.height * width // picture.width
+            sheet.paste(picture.resize((width, height), Image.LANCZOS), (i * (width + GAP), y))
+        y += height + GAP
+    return sheet.crop((0, 0, WIDTH, y))
 
 
 def main() -> None:
@@ -87,9 +76,9 @@ def main() -> None:
     drive = Cityscapes(args.camvid, "val")
     found = [predict(model, drive[i][0]) for i in tqdm(range(len(drive)), desc="drive")]
     present = torch.stack(found).unique().tolist()
-    maps = [label_map(labels) for labels in found]
+    maps = [Image.fromarray(colorize(labels).numpy()) for labels in found]
     names = legend(drive.classes, present)
-    sheet = banner(scenes, [maps[i] for i in FRAMES], names)
+    sheet = banner(scenes, [maps[i] for i in FRAMES], [names])
     sheet.quantize(256, Image.Quantize.FASTOCTREE).save(IMAGES / "banner.png", optimize=True)
     palette = Image.new("P", (1, 1))
     palette.putpalette(np.array(drive.classes.colors, dtype=np.uint8).tobytes())

@@ -7,8 +7,8 @@ data, under PyTorch's memory tracker and FLOP counter. Times follow from the giv
 bandwidth. tests/test_plan.py compares the memory with that of real steps on a CPU.
 """
 
-import sys
 from contextlib import suppress
+from itertools import product
 
 import torch
 from jsonargparse.typing import PositiveFloat, PositiveInt
@@ -20,7 +20,7 @@ from bench.training import Batches
 from engine import Loss, Recipe, Trainer, make_model, train_one_epoch
 from engine.optimizer import make_optimizer
 from engine.recipe import parse_recipe, recipe_parser
-from runtime.console import progress_bar, table
+from runtime.console import errors_shown, progress_bar, table
 from runtime.precision import Autocast
 
 BATCHES = 1, 2, 4, 8  # images per GPU
@@ -38,8 +38,8 @@ CPU = torch.device("cpu")
 def memory(recipe: Recipe, batch: int, size: tuple[int, int], precision: str) -> dict[str, int]:
     """Bytes at the peak of a training step: parameters, gradients, optimizer, activations, peak.
 
-    `activations` is the rest: the feature maps kept for the backward pass, and temporary tensors.
-    Two steps are taken, since the first one finds no gradients and no state of the optimizer.
+    `activations` also counts temporary tensors. Of two steps, since the first one finds no
+    gradients and no state of the optimizer.
 
     Args:
         batch: images.
@@ -84,8 +84,8 @@ def flop(recipe: Recipe, size: tuple[int, int]) -> int:
 def needed(found: dict[str, int]) -> float:
     """Bytes that a GPU must have, under DistributedDataParallel.
 
-    Added to the peak: DDP's buckets, which hold all gradients all the time; 10 % for fragmentation
-    and cuDNN's workspaces; 1 GiB for CUDA itself. The last two are rules of thumb.
+    Added to the peak: DDP's buckets, which hold all gradients; and, as rules of thumb, 10 % for
+    fragmentation and cuDNN's workspaces, and 1 GiB for CUDA itself.
     """
     return 1.1 * (found["peak"] + found["parameters"] - found["gradients"]) + GIB
 
@@ -95,16 +95,15 @@ def epoch(
 ) -> tuple[float, float]:
     """Seconds to train an epoch, and the part of them, 0..1, spent on communication.
 
+    The part is an upper bound: DDP sends gradients while it computes others. A ring all-reduce
+    sends 2 (n - 1) / n of them from each GPU (Patarasuk & Yuan 2009).
+
     Args:
         batch: images per GPU and step.
         flop: of a step on one image.
-        gradients: bytes. A ring all-reduce sends 2 (n - 1) / n of them from each GPU
-            (Patarasuk & Yuan 2009).
+        gradients: bytes.
         rate: FLOP/s that a GPU sustains.
         bandwidth: bytes/s that each GPU sends while the others do.
-
-    No overlap is assumed, so that the part is an upper bound: DDP sends the gradients of one
-    layer while it computes those of the next.
     """
     steps = -(-images // (batch * gpus))
     compute = steps * batch * flop / rate
@@ -145,22 +144,18 @@ def main() -> None:
         "--size", type=tuple[int, int], default=(1024, 2048), help="height and width on disk"
     )
     parser.add_argument("--images", type=PositiveInt, default=2975, help="of the training split")
-    parser.add_argument("--tflops", type=PositiveFloat, help="that a GPU sustains, in 1e12 FLOP/s")
-    parser.add_argument("--bandwidth", type=PositiveFloat, help="that a GPU sends, in 1e9 bytes/s")
-    try:
-        recipe, args = parse_recipe(parser)
-        if (args.tflops is None) != (args.bandwidth is None):
-            raise ValueError("--tflops and --bandwidth go together: give both, or neither")
-    except ValueError as error:
-        sys.exit(f"error: {error}")
-    size = recipe.crop or tuple(side // recipe.downscale for side in args.size)
-    print(
-        f"Computed, not measured: a training step of a U-Net of width {recipe.width} on images "
-        f"of {size[0]}x{size[1]}.\n"
+    parser.add_argument(
+        "--tflops", type=PositiveFloat, default=60.0, help="that a GPU sustains, in 1e12 FLOP/s"
     )
+    parser.add_argument(
+        "--bandwidth", type=PositiveFloat, default=25.0, help="that a GPU sends, in 1e9 bytes/s"
+    )
+    with errors_shown():
+        recipe, args = parse_recipe(parser)
+    size = recipe.crop or tuple(side // recipe.downscale for side in args.size)
     work, rows = flop(recipe, size), []
     with progress_bar(2 * len(BATCHES), "steps on fake tensors", "step") as bar:
-        for precision, batch in ((p, n) for p in ("fp32", "bf16") for n in BATCHES):
+        for precision, batch in product(("fp32", "bf16"), BATCHES):
             found = memory(recipe, batch, size, precision)
             cards = ", ".join(f"{card}" for card in CARDS if needed(found) <= card * GIB)
             gib = [f"{found[k] / GIB:.2f} GiB" for k in ("parameters", "activations", "peak")]
@@ -168,29 +163,13 @@ def main() -> None:
             rows.append([batch, precision, *gib, f"{work / 1e12:.2f}", fits])
             bar.update()
     head = ["images per GPU", "", "parameters", "activations", "peak memory", "TFLOP per image"]
-    print(table([*head, "fits on"], rows, 7))
-    print(
-        "\n`fits on` adds to the peak the gradient buckets of DistributedDataParallel, 10 % for "
-        "fragmentation\nand workspaces, and 1 GiB for CUDA."
-    )
-    if args.tflops is None:
-        return
-    print(
-        f"\nComputed, not measured: the training time of an epoch of {args.images} images, and "
-        "the largest part\nof it that communication can take, with "
-        f"{args.tflops:g} TFLOP/s and {args.bandwidth:g} GB/s per GPU:\n"
-    )
+    memory_table = table([*head, "fits on"], rows, 7)
     rates = found["parameters"], args.tflops * 1e12, args.bandwidth * 1e9
     rows = []
     for gpus in GPUS:
         times = (epoch(args.images, n, gpus, work, *rates) for n in BATCHES)
         rows.append([gpus, *(f"{seconds:.3g} s, {talk:.0%}" for seconds, talk in times)])
-    print(table(["GPUs", *(f"{batch} per GPU" for batch in BATCHES)], rows, len(BATCHES) + 1))
-    print(
-        f"\nComputed, not measured: what each node of {GPUS_PER_NODE} GPUs must read if they wait "
-        f"for nothing\nelse, the evaluation of {VAL} images, and the time between two failures of "
-        "a node at\nwhich restarts take a tenth of all time:\n"
-    )
+    time_table = table(["GPUs", *(f"{n} per GPU" for n in BATCHES)], rows, len(BATCHES) + 1)
     full, rows = tuple(side // recipe.downscale for side in args.size), []
     forward = flop(recipe, full) / 3  # the backward pass takes twice as long
     for gpus in GPUS:
@@ -202,7 +181,25 @@ def main() -> None:
             + [f"{found['evaluation']:.2g} s", f"{found['failures']:.2g} h"]
         )
     head = ["GPUs", "images a node", "from the cache", "from PNG", "evaluation"]
-    print(table([*head, "a node fails once in"], rows, 6))
+    node_table = table([*head, "a node fails once in"], rows, 6)
+    print(f"""Computed, not measured: a training step of a U-Net of width {recipe.width}
+on images of {size[0]}x{size[1]}.
+
+{memory_table}
+
+`fits on` adds to the peak the gradient buckets of DistributedDataParallel, 10 % for fragmentation
+and workspaces, and 1 GiB for CUDA.
+
+Computed, not measured: the training time of an epoch of {args.images} images, and the largest part
+of it that communication can take, with {args.tflops:g} TFLOP/s and {args.bandwidth:g} GB/s per GPU:
+
+{time_table}
+
+Computed, not measured: what each node of {GPUS_PER_NODE} GPUs must read if they wait for nothing else, the
+evaluation of {VAL} images, and the time between two failures of a node at which restarts take a
+tenth of all time:
+
+{node_table}""")
 
 
 if __name__ == "__main__":

@@ -87,7 +87,7 @@ def crop_or_pad(
 
 
 def jitter_colors(image: Image, jitter: float) -> Image:
-    """Change gamma, brightness, contrast and saturation by up to a share, hue by a sixth of it.
+    """Change gamma, brightness, contrast and saturation by up to `jitter`, hue by a sixth of it.
 
     All but gamma are linear in a pixel's colours, and become one matrix: v2.ColorJitter, without
     gamma, takes five times as long. Hue is a rotation about the grey axis.

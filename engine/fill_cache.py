@@ -8,7 +8,7 @@ Takes any field of a recipe, as `train.py` does. If it is interrupted, the same 
 from dataset import Cityscapes
 from engine.loaders import make_loaders
 from engine.recipe import parse_recipe, recipe_parser
-from runtime.console import errors_shown, escape_output, in_threads
+from runtime.console import errors_shown, in_threads
 
 
 def fill(data: Cityscapes) -> None:
@@ -31,7 +31,6 @@ def fill(data: Cityscapes) -> None:
 
 
 def main() -> None:
-    escape_output()
     with errors_shown():
         recipe, _ = parse_recipe(recipe_parser(__doc__))
         for loader in make_loaders(recipe):

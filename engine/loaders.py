@@ -107,17 +107,16 @@ def make_loader(
 
     Args:
         dataset: a `Cityscapes`, or the like.
-        train: shuffle, in another order in each epoch, the same in each run with the data set's
-            seed.
+        train: shuffle, in another order in each epoch, which depends on the data set's seed.
         workers: processes that read ahead; 0 reads in the loop, None as `pick_workers` says.
             Fewer, with a warning, where shared memory has no room for their batches.
         device: where the batches go; None as `pick_device` says.
 
     Under `torchrun`, `batch_size` is that of all processes together, and `workers` that of all on
-    this machine; this process gets its part of each batch (see `DistributedBatchSampler`).
+    this machine; this process gets its part of each batch (see `DistributedBatchSampler`). In
+    evaluation images of several sizes come as lists of batches of one.
 
-    Images of several sizes come as lists of batches of one in evaluation. Raises ValueError in
-    training for more processes than images a batch, and in its loop for images of several sizes.
+    Raises ValueError in training for more processes than images a batch.
     """
     if train and batch_size < world_size():
         raise ValueError(
@@ -158,11 +157,10 @@ def one_size_batches(loader: DataLoader) -> Iterator[tuple[Tensor, Tensor]]:
 
 
 def pick_workers(device: torch.device) -> int:
-    """How many processes of this machine read ahead for `device`, for a loader that is not told.
+    """How many processes of this machine read ahead for `device`, by default.
 
-    GPUs wait for their batches: up to 8 for each, as the cores allow. A CPU is busy with the step
-    itself, which workers only slow down: none, since an image from the cache takes a hundredth
-    of its step, and those that have to be decoded are read by all cores.
+    For a GPU, which waits for its batches, up to 8, as the cores allow. For a CPU none: workers
+    slow its step down, of which an image from the cache takes a hundredth.
     """
     if device.type != "cuda":
         return 0
@@ -182,8 +180,7 @@ def set_epoch(loader: DataLoader, epoch: int) -> None:
 def leave_interrupts(_: int) -> None:
     """In a loader's worker: leave Ctrl-C, which a shell sends to it too, to the main process.
 
-    That process may stop in the middle of taking over a batch. The worker's thread at the other
-    end would print a traceback, though nothing is wrong: the main process reports a lost worker.
+    That may stop while it takes over a batch, of which the worker must print no traceback.
     """
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     shown = sys.excepthook
@@ -204,21 +201,15 @@ def _collate(pairs: list) -> tuple[Tensor, Tensor] | tuple[list[Tensor], list[Te
 
 def _collate_train(pairs: list) -> tuple[Tensor, Tensor]:
     if not pairs:
-        # No image, where a process has no part of a short last batch. Its size costs nothing; it
-        # must be one that all networks take, those with `valid` padding and of any depth too.
+        # No image, where a process has no part of a short last batch. Its size, which costs
+        # nothing, is one that all networks take, also with `valid` padding.
         size = 0, 1 << 14, 1 << 14
         return torch.empty(0, 3, *size[1:], dtype=torch.uint8), torch.empty(size, dtype=torch.uint8)
-    images, labels = _collate(pairs)
-    if isinstance(images, list):
-        sizes = sorted({f"{image.shape[-1]}x{image.shape[-2]}" for image in images})
-        raise ValueError(
-            f"images of {' and '.join(sizes)} make no batch: give a crop, or batch_size 1"
-        )
-    return images, labels
+    return tuple(map(_stack, zip(*pairs, strict=True)))
 
 
 def _stack(tensors: list[Tensor]) -> Tensor:
     stacked = torch.stack(tensors).as_subclass(Tensor)
-    # A worker hands it over in shared memory. If it were moved there only by the queue, as PyTorch
-    # does, and there was no room, the queue would print so and the training wait for ever.
+    # A worker hands it over in shared memory. PyTorch's queue would move it there, too, but where
+    # there is no room it only prints so, and the training would wait for ever.
     return stacked if get_worker_info() is None else stacked.share_memory_()

@@ -155,7 +155,7 @@ def evaluate(
     on_prediction: Callable[[Tensor], None] | None = None,
     description: str = "evaluate",
 ) -> tuple[float, ConfusionMatrix]:
-    """Mean loss over the labelled pixels, and the confusion matrix, of a whole data set.
+    """Mean loss over the labelled pixels, and the confusion matrix, of a data set.
 
     Args:
         model: on the device that is to compute.
@@ -201,14 +201,10 @@ def check_classes(model: UNet, classes: Classes) -> None:
         return
     ours = model.classes.names if model.classes else (f"{model.settings['num_classes']} others",)
     if ours != classes.names:
-        only = [name for name in ours if name not in classes.names]
-        others = [name for name in classes.names if name not in ours]
-        differences = (
-            f"only the network has {', '.join(only[:5]) or 'none'}; only the data has "
-            f"{', '.join(others[:5]) or 'none'}"
-            if only or others
-            else "they are in another order"
-        )
+        one = [
+            name for name in (*ours, *classes.names) if (name in ours) != (name in classes.names)
+        ]
+        differences = f"only one has {', '.join(one[:10])}" if one else "their order differs"
         raise ValueError(
             f"the network's classes are not the data's ({differences}): take a checkpoint that was "
             "trained on these classes, or start from its weights with `init`"

@@ -1,9 +1,8 @@
 """Pixel-averaged cross-entropy, with weights for the classes, and the soft Dice and Lovász losses.
 
-They work on a matrix of logits, a row for each pixel. In the channels-last layout that the network
-gives, this is a view (unless padding was cut off), and a pixel's classes lie side by side: on a CPU
-half the time of PyTorch's cross-entropy over (N, C, H, W), which walks across memory from class to
-class.
+They work on a matrix of logits, a row for each pixel. In channels-last layout this is a view
+(unless padding was cut off), in which a pixel's classes lie side by side: on a CPU that takes half
+the time of PyTorch's cross-entropy over (N, C, H, W).
 """
 
 from collections.abc import Callable, Iterator
@@ -13,7 +12,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from utils import CACHED_PIXELS, IGNORE_INDEX, pick
+from utils import CACHED_PIXELS, IGNORE_INDEX
 
 
 def identity(x: Tensor) -> Tensor:
@@ -28,12 +27,10 @@ class Loss:
         kind: names from `TERMS`, joined by "+", whose losses are added up.
         class_weights: (C,) float32; the cross-entropy is then averaged with the weight of each
             pixel's class.
-        label_smoothing: share of the target that the cross-entropy spreads over all classes
+        label_smoothing: part of the target that the cross-entropy spreads over all classes
             (Szegedy et al. 2015, section 7, https://arxiv.org/abs/1512.00567).
-        reduce: turns a sum over these pixels into that over the whole batch:
+        reduce: turns a sum over these pixels into that over the full batch:
             `distributed.all_reduce_sum` where the batch is divided among processes.
-
-    Raises ValueError for another kind.
     """
 
     kind: str = "cross_entropy"
@@ -41,17 +38,13 @@ class Loss:
     label_smoothing: float = 0.0
     reduce: Callable[[Tensor], Tensor] = identity
 
-    def __post_init__(self):
-        for name in self.kind.split("+"):
-            pick(TERMS, name, "loss")
-
     def __call__(self, logits: Tensor, labels: Tensor, weight: Tensor | None = None) -> Tensor:
         """A scalar, differentiable in `logits`.
 
         Args:
             logits: (N, C, H, W), any floating type; the loss is computed in float32.
             labels: (N, H, W) uint8 or int64, 0..C-1, or `IGNORE_INDEX`.
-            weight: `weight` of the whole batch, where `labels` are a part of it; the parts'
+            weight: `weight` of the full batch, where `labels` are a part of it; the parts'
                 cross-entropies then add up to the batch's.
         """
         logits = logits.permute(0, 2, 3, 1).reshape(-1, logits.shape[1])  # (pixels, C)
@@ -61,7 +54,7 @@ class Loss:
         return sum(TERMS[name](self, logits, labels, weight) for name in self.kind.split("+"))
 
     def weight(self, labels: Tensor) -> Tensor:
-        """What the cross-entropy's sum is divided by, of the whole batch: a scalar.
+        """What the cross-entropy's sum is divided by, of the full batch: a scalar.
 
         The number of the labelled pixels, each times the weight of its class if there are weights.
         """
@@ -99,14 +92,12 @@ def make_class_weights(kind: str, frequencies: Tensor) -> Tensor:
     Args:
         kind: one of `CLASS_WEIGHTS`.
         frequencies: (C,), 0..1, of the labelled pixels. Classes that do not occur get no weight.
-
-    Raises ValueError for another kind.
     """
-    weights = pick(CLASS_WEIGHTS, kind, "class_weights")(frequencies)
+    weights = CLASS_WEIGHTS[kind](frequencies)
     return torch.where(frequencies > 0, weights, 0).float()
 
 
-# The terms: of logits (pixels, C) and labels (pixels,) int64, with the weight of the whole batch.
+# The terms: of logits (pixels, C) and labels (pixels,) int64, with the weight of the full batch.
 
 
 def cross_entropy(loss: Loss, logits: Tensor, labels: Tensor, weight: Tensor) -> Tensor:
@@ -122,8 +113,7 @@ def cross_entropy(loss: Loss, logits: Tensor, labels: Tensor, weight: Tensor) ->
 def _parts(logits: Tensor, labels: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
     """Logits (pixels, C) in float32 and labels (pixels,), on a CPU in parts that its cache holds.
 
-    In bf16 that takes a third off the cross-entropy's time: the float32 copies of all pixels would
-    go to memory and back. A GPU is faster with all at once.
+    In bf16 that takes a third off the cross-entropy's time: float32 copies stay in the cache.
     """
     pixels = CACHED_PIXELS if logits.device.type == "cpu" else max(len(logits), 1)
     for x, y in zip(logits.split(pixels), labels.split(pixels), strict=True):
@@ -147,9 +137,9 @@ def dice(loss: Loss, logits: Tensor, labels: Tensor, weight: Tensor) -> Tensor:
     size = zeros.index_add(0, index, counted)
     predicted = counted @ p  # sums over the labelled pixels
     hits, size, predicted = loss.reduce(torch.stack([hits, size, predicted]))
-    scores = 2 * hits / (predicted + size).clamp(min=1e-6)
+    dice_scores = 2 * hits / (predicted + size).clamp(min=1e-6)
     present = size > 0
-    return 1 - (scores * present).sum() / present.sum().clamp(min=1)
+    return 1 - (dice_scores * present).sum() / present.sum().clamp(min=1)
 
 
 def lovasz(loss: Loss, logits: Tensor, labels: Tensor, weight: Tensor) -> Tensor:
@@ -157,7 +147,7 @@ def lovasz(loss: Loss, logits: Tensor, labels: Tensor, weight: Tensor) -> Tensor
 
     A surrogate of one minus the mean IoU of the classes that `labels` contain: the errors of the
     pixels, sorted from the largest, each times what the IoU loses if the pixels up to there are
-    wrong. It sorts all pixels of a batch, so that its values for parts do not add up.
+    wrong. Its values for the parts of a batch do not add up.
     """
     labelled = labels != IGNORE_INDEX
     # Of each class. Ignored pixels have no error, and so no part in the sums.

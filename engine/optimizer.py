@@ -9,17 +9,12 @@ from torch.optim.lr_scheduler import LambdaLR
 from engine.muon import Muon
 from engine.recipe import Recipe
 from model import UNet
-from utils import pick
 
 
 def make_optimizer(recipe: Recipe, model: UNet, steps_per_epoch: int) -> tuple[Optimizer, LambdaLR]:
-    """The optimizer, and the schedule of its learning rate, to be stepped after each batch.
-
-    Raises ValueError for one that is not in `OPTIMIZERS` or `SCHEDULES`.
-    """
-    optimizer = pick(OPTIMIZERS, recipe.optimizer, "optimizer")(model, recipe)
-    schedule = pick(SCHEDULES, recipe.schedule, "schedule")
-    factor = partial(schedule, recipe=recipe, steps_per_epoch=steps_per_epoch)
+    """The optimizer, and the schedule of its learning rate, to be stepped after each batch."""
+    optimizer = OPTIMIZERS[recipe.optimizer](model, recipe)
+    factor = partial(SCHEDULES[recipe.schedule], recipe=recipe, steps_per_epoch=steps_per_epoch)
     return optimizer, LambdaLR(optimizer, factor)
 
 

@@ -1,6 +1,6 @@
 """Recipes: all settings of a training, from a file and the command line."""
 
-from argparse import Namespace
+from argparse import Namespace, RawDescriptionHelpFormatter
 from dataclasses import dataclass, fields
 from difflib import get_close_matches
 from pathlib import Path
@@ -10,11 +10,10 @@ import torch
 import yaml
 from jsonargparse import ArgumentError, ArgumentParser, DefaultHelpFormatter
 
-from inference import checkpoint_classes
-from model import NetworkSettings, UNet, check_settings
-from runtime.checkpoint import load_checkpoint
+from inference import load_model
+from model import NetworkSettings, UNet, bounded
 from runtime.distributed import is_main
-from utils import CITYSCAPES, Classes, bounded
+from utils import CITYSCAPES, Classes, read_yaml
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,9 +35,9 @@ class Recipe(NetworkSettings):
         crop: height and width of the training crops; null trains on full frames.
         scale: frames are resized by a factor between these before a crop is cut out, and padded
             where they are smaller (see engine/augment.py); null does not resize them.
-        keep_scale: with `scale`, the share of crops that are not resized.
+        keep_scale: with `scale`, the fraction of crops that are not resized.
         flip: probability of a horizontal flip.
-        jitter: gamma, brightness, contrast and saturation vary by this share, hue by a sixth of it.
+        jitter: gamma, brightness, contrast and saturation vary by up to this much, hue by a sixth.
         corrupt: probability of blur, sharpening, noise or JPEG compression.
         hold_out: cities of the training split that are left out, for example to evaluate on them.
         init: a checkpoint whose weights the training starts from; null draws them. With other
@@ -46,7 +45,7 @@ class Recipe(NetworkSettings):
         loss: pixel-averaged cross-entropy, alone or plus the soft Dice or the Lovász-softmax loss
             (see engine/losses.py).
         class_weights: of the cross-entropy, by how frequent the classes are in the training data.
-        label_smoothing: share of the cross-entropy's target that is spread over all classes, so
+        label_smoothing: part of the cross-entropy's target that is spread over all classes, so
             that the network is less sure of every pixel; validation losses are without.
         optimizer: `adam`, or `muon` for the 3x3 convolutions, which learn in fewer steps; see
             engine/muon.py.
@@ -57,7 +56,7 @@ class Recipe(NetworkSettings):
         halve_every: epochs.
         batch_size: images a step, of all processes together.
         accumulate: parts in which a batch passes the network, to save memory. The step is that of
-            the whole batch, but batch norm sees the parts.
+            the full batch, but batch norm sees the parts.
         epochs: passes over the training split.
         seed: of the weights, the order of the images and their augmentation.
         precision: of the network's arithmetic; `auto` takes what the device is fast in (see
@@ -106,27 +105,6 @@ class Recipe(NetworkSettings):
         recipe, and as `Recipe` for their values.
         """
         return cls(**{**_read_fields(path), **changes})
-
-    @staticmethod
-    def updated(old: dict, where: object) -> dict:
-        """Fields of a recipe of an earlier version, as this one has them.
-
-        Raises ValueError, with `where` they are from, if they use a field that is gone.
-        """
-        found = {RENAMED.get(name, name): value for name, value in old.items()}
-        gone = {name: found.pop(name) for name in GONE if name in found}
-        used = [k for k, v in gone.items() if v not in GONE[k]]
-        if gone and not found.get("scale"):
-            if found.get("crop"):  # their only use
-                used = list(gone)
-            if found.get("jitter"):  # which left gamma and hue alone
-                used.append("jitter without scale")
-        if used:
-            raise ValueError(
-                f"{where} uses {' and '.join(used)}, which this version does not have: give `crop` "
-                "and `scale` instead (see recipes/camvid.yaml), and start a run anew"
-            )
-        return found
 
     def extends(self, epochs: int) -> bool:
         """Whether a run of so many epochs may go on with this recipe's, if they are more.
@@ -201,8 +179,6 @@ WRONG = [
         "crop at least {smallest} pixels, or lower depth: {depth}",
     ),
 ]
-RENAMED = {"degrade": "corrupt"}  # fields of earlier versions
-GONE = {"crop_area": ([0.25, 1.0], (0.25, 1.0)), "crop_start": (1.0,)}  # by default
 
 
 def given(**fields) -> dict:
@@ -213,9 +189,7 @@ def given(**fields) -> dict:
 def _read_fields(path: str | Path) -> dict:
     """The fields that a recipe's file names. Nothing in it is made an object of Python's."""
     try:
-        text = Path(path).read_text(encoding="utf-8")
-        content = yaml.safe_load(text)
-        tree = yaml.compose(text, yaml.SafeLoader)
+        content = read_yaml(path, yaml.SafeLoader)
     except OSError as error:
         raise ValueError(f"{path} cannot be read ({error.strerror}): name a recipe") from error
     except Exception as error:  # parsers raise nearly anything
@@ -224,18 +198,14 @@ def _read_fields(path: str | Path) -> dict:
     if not isinstance(content, dict):
         raise ValueError(f"{path} names no field, as in `lr: 0.001`: see recipes/ for some")
     known = [each.name for each in fields(Recipe)]
-    names = [RENAMED.get(key.value, key.value) for key, _ in tree.value]
-    for i, name in enumerate(names):
-        if name not in known and name not in GONE:
+    for name, value in content.items():
+        if name not in known:
             like = "".join(f"{meant}? Or " for meant in get_close_matches(str(name), known, 1))
             raise ValueError(f"{path}: a recipe has no {name}: {like}see `train.py --help`")
-        if name in names[:i]:
-            raise ValueError(f"{path} gives {name} twice: keep one")
-    for name, value in content.items():
         values = value if isinstance(value, list) else [value]
         if not all(isinstance(each, str | int | float | None) for each in values):
             raise ValueError(f"{path}: {name} is neither a value nor a list of values")
-    return Recipe.updated(content, path)
+    return content
 
 
 class _Parser(ArgumentParser):
@@ -249,11 +219,8 @@ class _Parser(ArgumentParser):
         self.exit(2, f"error: {' '.join(message.split())}: {hint}\n")
 
 
-class _Formatter(DefaultHelpFormatter):
+class _Formatter(RawDescriptionHelpFormatter, DefaultHelpFormatter):
     """Keeps the lines of the description as they are written."""
-
-    def _fill_text(self, text: str, width: int, indent: str) -> str:
-        return "".join(indent + line for line in text.splitlines(keepends=True))
 
 
 def recipe_parser(description: str) -> ArgumentParser:
@@ -275,7 +242,7 @@ def parse_recipe(parser: ArgumentParser) -> tuple[Recipe, Namespace]:
 def make_model(recipe: Recipe, classes: Classes = CITYSCAPES) -> UNet:
     """The recipe's U-Net for a data set's classes, its weights drawn with the recipe's seed.
 
-    Or those of the checkpoint `recipe.init`. Raises as `load_checkpoint`, and ValueError for a
+    Or those of the checkpoint `recipe.init`. Raises as `load_model`, and ValueError for a
     checkpoint of another network.
     """
     torch.manual_seed(recipe.seed)
@@ -287,28 +254,16 @@ def make_model(recipe: Recipe, classes: Classes = CITYSCAPES) -> UNet:
 
 
 def _load_weights(model: UNet, path: str) -> None:
-    checkpoint = load_checkpoint(path)
-    check_settings(checkpoint["settings"], path)
-    try:
-        with torch.device("meta"):  # takes no memory, whatever the settings ask for
-            settings = UNet(**checkpoint["settings"]).settings  # with the defaults of today
-    except (OverflowError, RuntimeError, TypeError, ValueError) as error:
-        raise ValueError(f"{path} has settings that make no network ({error})") from error
-    if {**settings, "num_classes": model.settings["num_classes"]} != model.settings:
+    source = load_model(path)
+    if {**source.settings, "num_classes": model.settings["num_classes"]} != model.settings:
         raise ValueError(
-            f"{path} is of a network with {settings}, the recipe's has {model.settings}: make "
-            "them equal, or leave init out"
+            f"{path} is of a network with {source.settings}, the recipe's has {model.settings}: "
+            "make them equal, or leave init out"
         )
-    weights, classes = checkpoint["model"], checkpoint_classes(checkpoint)
-    if classes is None or classes.names != model.classes.names:
+    weights = source.state_dict()
+    if source.classes is None or source.classes.names != model.classes.names:
         last_layer = {n: w for n, w in model.state_dict().items() if n.startswith("conv_1x1")}
         weights = {**weights, **last_layer}
         if is_main():
             print(f"{path} has other classes: the last layer starts from random weights")
-    try:
-        model.load_state_dict(weights)
-    except RuntimeError as error:
-        raise ValueError(
-            f"{path}: its weights do not fit its settings ({error}): restore it from a copy, or "
-            "leave init out"
-        ) from error
+    model.load_state_dict(weights)

@@ -63,8 +63,8 @@ def fit(
     Raises ValueError if `run_dir` holds a run of another recipe or the device cannot do what the
     recipe asks for, BlockingIOError if another process trains there, OSError if it cannot be
     written, ChildProcessError (an OSError) if a loader worker is lost, FloatingPointError if the
-    loss is not finite, Stopped (a KeyboardInterrupt) if it is interrupted; what is in `run_dir` is
-    then still the state after the last good epoch.
+    loss is not finite, Stopped (a KeyboardInterrupt) if it is interrupted. `run_dir` then holds
+    the state after the last good epoch.
     """
     classes = train_loader.dataset.classes
     if model.classes is None and model.settings["num_classes"] == len(classes):
@@ -84,7 +84,7 @@ def fit(
         yield from [{**record, "resumed": True} for record in run.history]
         for epoch in range(len(run.history) + 1, recipe.epochs + 1):
             set_epoch(train_loader, epoch)
-            with told_when_it_ends(epoch, recipe, train_loader, val_loader):
+            with errors_of_epoch(epoch, recipe, train_loader, val_loader):
                 record = train_and_evaluate(run, epoch, train_loader, val_loader)
             run.save(record)
             yield {**record, "resumed": False}
@@ -93,8 +93,7 @@ def fit(
 def make_trainer(recipe: Recipe, model: UNet, loader: DataLoader, precision: str) -> Trainer:
     """What a recipe trains `model` with, which is on the device that is to compute.
 
-    Raises ValueError for a choice of the recipe that is not implemented, or not for several
-    processes.
+    Raises ValueError for a loss that is not for several processes.
     """
     device = device_of(model)
     net = wrap_model(model, precision)
@@ -108,7 +107,7 @@ def make_loss(recipe: Recipe, loader: DataLoader, device: torch.device) -> Loss:
     """The recipe's loss, with the weights that it gives the classes of the training data."""
     if world_size() > 1 and "lovasz" in recipe.loss:
         raise ValueError(
-            "recipe: the Lovász loss sorts the pixels of the whole batch, which processes do not "
+            "recipe: the Lovász loss sorts the pixels of the full batch, which processes do not "
             "see: train with one process, or with cross_entropy+dice"
         )
     weights = None
@@ -120,11 +119,11 @@ def make_loss(recipe: Recipe, loader: DataLoader, device: torch.device) -> Loss:
 
 
 @contextmanager
-def told_when_it_ends(epoch: int, recipe: Recipe, *loaders: DataLoader) -> Iterator[None]:
-    """Within: an epoch, whose early end is told with its number.
+def errors_of_epoch(epoch: int, recipe: Recipe, *loaders: DataLoader) -> Iterator[None]:
+    """Within: an epoch, whose number errors name.
 
-    A notebook's cell that is run again must not be given the rest of this epoch's batches, nor the
-    workers of which one was lost: the loaders forget them.
+    After an error the loaders forget their workers, so that a notebook's cell that is run again is
+    not given the rest of this epoch's batches.
     """
     try:
         yield

@@ -8,7 +8,6 @@ import io
 import os
 import platform
 import sys
-import warnings
 import zipfile
 from dataclasses import asdict, fields
 from pathlib import Path
@@ -29,10 +28,10 @@ MAY_CHANGE = {"data_root", "workers", "cache", "device"}  # fields of a recipe, 
 def load_checkpoint(path: str | Path) -> dict:
     """What `save_checkpoint` wrote: plain data, on the CPU; no code of the file is run.
 
-    Weights saved under `nn.DataParallel` lose its `module.` prefix. Raises FileNotFoundError,
-    OSError if the file cannot be read, or ValueError if it is damaged, no checkpoint of this
-    project, or would take more memory than the file has bytes. A file without a checksum, as older
-    versions wrote, is taken as it is; with a warning if it had one before `torch.save` wrote it.
+    Weights saved under `nn.DataParallel` lose its `module.` prefix. A file without a checksum, as
+    older versions and `torch.save` write it, is taken as it is. Raises FileNotFoundError, OSError
+    if the file cannot be read, or ValueError if it is damaged, no checkpoint of this project, or
+    would take more memory than the file has bytes.
     """
     try:
         content = Path(path).read_bytes()
@@ -42,8 +41,8 @@ def load_checkpoint(path: str | Path) -> dict:
         raise OSError(
             f"{path} cannot be read ({error.strerror}): name a checkpoint that you may read"
         ) from error
-    has_checksum = content[-CHECKSUM_SIZE:].startswith(_checksum(b"")[: 2 + len(CHECKSUM)])
-    if has_checksum and _checksum(content[:-CHECKSUM_SIZE]) != content[-CHECKSUM_SIZE:]:
+    end = content[-CHECKSUM_SIZE:]
+    if end[2:].startswith(CHECKSUM) and end != _checksum(content[:-CHECKSUM_SIZE]):
         raise ValueError(
             f"{path} is damaged (its checksum is another): restore it from a copy, or take another"
         )
@@ -57,24 +56,12 @@ def load_checkpoint(path: str | Path) -> dict:
             "it is damaged, or holds more than plain data"
         ) from error
     parts = {"model": dict, "settings": dict, "recipe": dict, "history": list}
-    whole = isinstance(checkpoint, dict) and all(
+    is_ours = isinstance(checkpoint, dict) and all(
         isinstance(checkpoint.get(name), kind) for name, kind in parts.items()
     )
-    if not whole or not all(_is_weight(*each) for each in checkpoint["model"].items()):
+    if not is_ours or not all(_is_weight(*each) for each in checkpoint["model"].items()):
         raise ValueError(
             f"{path} is no checkpoint of this project: it lacks {', '.join(sorted(parts))}"
-        )
-    if checkpoint.pop("sealed", False) and not has_checksum:
-        ending = content[-22:]  # of an archive without a comment, whose length is 0
-        if not (ending.startswith(b"PK\5\6") and ending.endswith(b"\0\0")):
-            raise ValueError(
-                f"{path} is damaged (its end, the checksum, is cut off): "
-                "restore it from a copy, or take another"
-            )
-        warnings.warn(
-            f"{path} was saved again by torch.save, without the checksum that it had: damage to it "
-            "would not be noticed (`runtime.checkpoint.save_checkpoint` writes one)",
-            stacklevel=2,
         )
     weights = checkpoint["model"].items()
     checkpoint["model"] = {name.removeprefix("module."): value for name, value in weights}
@@ -129,7 +116,6 @@ def save_checkpoint(
         "metrics": history[-1] if history else {},
         "torch": torch.__version__.split("+")[0],
         "versions": versions(),
-        "sealed": True,
         "model": {name: value.cpu() for name, value in model.state_dict().items()},
     }
     if training:
@@ -200,28 +186,29 @@ def resume(
             f"{run_dir / 'last.pt'} holds weights and no state of a training: choose another run "
             "directory, and start from these weights with `init`"
         )
-    ours, theirs = asdict(recipe), recipe.updated(checkpoint["recipe"], run_dir)
+    history = checkpoint["history"]
+    defaults = {field.name: field.default for field in fields(recipe)}
+    # A run from before a field existed had its default.
+    ours, theirs = asdict(recipe), {**defaults, **checkpoint["recipe"]}
     if unknown := sorted(theirs.keys() - ours.keys()):
         raise ValueError(
-            f"{run_dir} needs a newer version: `{'`, `'.join(unknown)}` is not known to this one"
+            f"{run_dir} needs another version: `{'`, `'.join(unknown)}` is not known to this one"
         )
-    # A run from before a field existed had its default.
-    theirs = {**{field.name: field.default for field in fields(recipe)}, **theirs}
-    used = checkpoint["history"][-1].get("precision") if checkpoint["history"] else None
+    used = history[-1].get("precision") if history else None
     may_change = MAY_CHANGE | ({"epochs"} if recipe.extends(theirs["epochs"]) else set())
     may_change |= {"precision"} if used and recipe.precision in ("auto", used) else set()
     differing = [
         f"{name} is {ours[name]!r} here and {theirs[name]!r} there"
-        for name in ours
-        if name not in may_change and ours[name] != theirs[name]
+        for name in ours.keys() - may_change
+        if ours[name] != theirs[name]
     ]
     if checkpoint.get("data", data) != data:
         differing.append(f"{recipe.data_root} has other training images or classes")
     if differing:
         raise ValueError(
-            f"{run_dir} holds a run of another recipe ({'; '.join(differing)}): choose another "
-            f"run directory, or delete that one; `init: {run_dir / 'best.pt'}` starts from its "
-            "weights"
+            f"{run_dir} holds a run of another recipe ({'; '.join(sorted(differing))}): choose "
+            f"another run directory, or delete that one; `init: {run_dir / 'best.pt'}` starts from "
+            "its weights"
         )
     states = checkpoint["training"]
     model.load_state_dict(checkpoint["model"])
@@ -231,4 +218,4 @@ def resume(
     torch.set_rng_state(states["random"]["cpu"])
     if len(states["random"]["cuda"]) == torch.cuda.device_count():
         torch.cuda.set_rng_state_all(states["random"]["cuda"])
-    return checkpoint["history"]
+    return history

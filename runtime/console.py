@@ -8,36 +8,36 @@ from contextlib import contextmanager
 
 from tqdm import tqdm
 
-from runtime.distributed import is_main
+from runtime.distributed import is_distributed, is_main
 
 
 def escape_output() -> None:
-    """Let `print` escape letters that the output's encoding lacks, as errors on stderr do already.
+    """Let `print` escape letters that the output's encoding lacks, as stderr does.
 
-    Else a name in another alphabet would end the program where the output is ASCII or, on
-    Windows, a file.
+    Else a name in another alphabet would end the program, as on Windows with the output in a file.
     """
     if hasattr(sys.stdout, "reconfigure"):
         sys.stdout.reconfigure(errors="backslashreplace")
 
 
-def message(error: Exception) -> str:
-    """An error's text; of one in a loader's worker, whose text has a traceback, the last line."""
-    text = str(error).strip()
-    if "Traceback (most recent call last)" in text:
-        text = text.splitlines()[-1].removeprefix("ValueError: ")
-    return text
-
-
 @contextmanager
-def errors_shown() -> Iterator[None]:
-    """End the program with one line for an error that a user can mend, and for Ctrl-C."""
+def errors_shown(stopped: str = "stopped; run the same command to go on") -> Iterator[None]:
+    """End the program with one line for an error that a user can mend, and for Ctrl-C.
+
+    Under torchrun the error is raised, so that torchrun reports it. Also does `escape_output`.
+    """
+    escape_output()
     try:
         yield
     except (OSError, ValueError, FloatingPointError) as error:
-        sys.exit(f"error: {message(error)}")
+        if is_distributed():
+            raise
+        text = str(error).strip()
+        if "Traceback (most recent call last)" in text:  # of a loader's worker
+            text = text.splitlines()[-1].removeprefix("ValueError: ")
+        sys.exit(f"error: {text}")
     except KeyboardInterrupt:
-        sys.exit("stopped; run the same command to go on")
+        sys.exit(stopped)
 
 
 @contextmanager
@@ -46,12 +46,13 @@ def progress_bar(
 ) -> Iterator[tqdm]:
     """A bar of the main process, in a terminal or a notebook; it leaves nothing behind.
 
-    total: None where it is not known.
-    quiet: show none.
+    Args:
+        total: None where it is not known.
+        quiet: show none.
     """
-    notebook = is_notebook()
-    file, disable = (_CellLine(), False) if notebook else (sys.stderr, None)
-    disable = disable if is_main() and not quiet else True
+    file, disable = (_CellLine(), False) if is_notebook() else (sys.stderr, None)
+    if quiet or not is_main():
+        disable = True
     options = {"ncols": 80, "file": file, "leave": False, "disable": disable}
     with tqdm(total=total, desc=description, unit=unit, **options) as bar:
         yield bar

@@ -23,17 +23,14 @@ def available_cores() -> int:
 def keep_freed_memory() -> None:
     """Tell glibc to keep freed memory for the next step; does nothing where there is no glibc.
 
-    A step's activations are gigabytes. By default they go back to the system, and every page is
-    cleared when it is next used: a third of a step. The process stays as large as its
-    largest step. See mallopt(3).
+    By default a step's gigabytes of activations go back to the system, which clears every page
+    before its next use: a third of a step. The process stays as large as its largest step.
     """
-    if sys.platform == "linux":
-        libc = ctypes.CDLL(None)
-        if hasattr(libc, "mallopt"):
-            M_TRIM_THRESHOLD, M_TOP_PAD, M_MMAP_MAX = -1, -2, -4  # noqa: N806 (malloc.h)
-            libc.mallopt(M_MMAP_MAX, 0)
-            libc.mallopt(M_TRIM_THRESHOLD, 2**31 - 1)
-            libc.mallopt(M_TOP_PAD, 64 << 20)
+    if sys.platform == "linux" and hasattr(libc := ctypes.CDLL(None), "mallopt"):
+        M_TRIM_THRESHOLD, M_TOP_PAD, M_MMAP_MAX = -1, -2, -4  # noqa: N806 (malloc.h, mallopt(3))
+        libc.mallopt(M_MMAP_MAX, 0)
+        libc.mallopt(M_TRIM_THRESHOLD, 2**31 - 1)
+        libc.mallopt(M_TOP_PAD, 64 << 20)
 
 
 def matmul(a: Tensor, b: Tensor) -> Tensor:
@@ -49,14 +46,14 @@ def matmul(a: Tensor, b: Tensor) -> Tensor:
 def convert(module: nn.Module) -> nn.Module:
     """Make a network's convolutions train faster, where oneDNN is slow; what they compute stays.
 
-    On CPUs with AVX2 but without AVX512, and for channels-last tensors, oneDNN takes two to four
-    times as long for a convolution's gradient by its weights as for the convolution, though it
-    multiplies as often. That gradient is a sum over all pixels of (the pixels around) x (the
-    gradient by the output there), so that matrix products give it for all of the kernel.
-    It is also slow, even with AVX512, at an up-convolution's gradient by its bias, a plain sum.
+    With AVX2 alone, and for channels-last tensors, oneDNN takes two to four times as long for a
+    convolution's gradient by its weights as for the convolution, though it multiplies as often.
+    That gradient is a sum over all pixels of (the pixels around) x (the gradient by the output
+    there): matrix products compute it for the full kernel. Even with AVX512, oneDNN is slow at an
+    up-convolution's gradient by its bias, a plain sum.
 
-    Like `nn.SyncBatchNorm.convert_sync_batchnorm`, changes layers of `module`, which keep their
-    parameters and names, and returns it. Layers of other forms than the U-Net's stay as they are.
+    Layers of `module` change in place, and keep their parameters and names; layers of other forms
+    than the U-Net's stay as they are. Returns `module`.
     """
     for layer in module.modules():
         layer.__class__ = _faster_class(layer)
@@ -171,8 +168,8 @@ def _parts(images: Tensor) -> list[slice]:
 def weight_gradient(x: Tensor, grad: Tensor) -> Tensor:
     """(N, C, H + 2, W + 2) and the gradient by its 3x3 convolution, (N, D, H, W) -> (D, C, 3, 3).
 
-    In channels-last layout a pixel and its right and left neighbour are one row of a matrix that
-    is in memory already: every third row of it is a view of `x`. For the lines above and below,
+    In channels-last layout a pixel and its left and right neighbours lie side by side, so that
+    every third row of the matrix of neighbours is a view of `x`. For the lines above and below,
     three copies of `grad`, shifted by a line each, lie side by side.
     """
     h, channels = x.shape[-2], x.shape[1]

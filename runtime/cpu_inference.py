@@ -1,11 +1,10 @@
 """Layers that predict faster on a CPU, since they take fewer passes over memory.
 
-A convolution of the U-Net is as fast in oneDNN as a matrix product. What is left to save lies
-between: at 512x1024 pixels and width 16, every pass over a feature map of the first level reads
-16 MiB in bf16. `folding.fold` puts these layers into a copy of a network. Each computes what
-the layer of PyTorch computes that it replaces, to rounding, and is that layer where its
-own way would not be faster: on a GPU, where gradients are wanted, and under torch.compile, which
-fuses by itself. Only NaN is lost: the ReLU that oneDNN fuses makes 0 of it.
+A convolution of the U-Net is as fast in oneDNN as a matrix product, so that only the passes over
+memory between convolutions can be saved: at 512x1024 and width 16, each reads 16 MiB in bf16.
+`folding.fold` puts these layers into a copy of a network. Each computes what PyTorch's layer
+computes, to rounding, and is that layer where its own way is not faster: on a GPU, with gradients,
+and under torch.compile. Only NaN is lost: the ReLU that oneDNN fuses makes 0 of it.
 """
 
 from weakref import WeakKeyDictionary
@@ -49,8 +48,8 @@ def is_plain_1x1(layer: nn.Module) -> bool:
 class ConvReLU(nn.Conv2d):
     """A convolution of `model.double_conv` and the ReLU after it, which oneDNN does at once.
 
-    Takes a map, or two that are to be concatenated: of these, it adds what each of them gives, and
-    does not copy them first.
+    Takes a map, or two that are to be concatenated: it adds what each of them gives, which saves
+    the copy.
     """
 
     def forward(self, x: Tensor | tuple[Tensor, Tensor]) -> Tensor:
@@ -84,9 +83,9 @@ _kept = WeakKeyDictionary()  # layer -> its weights, what they were packed for, 
 
 
 def _packed(layer: nn.Conv2d, parts: list[Tensor], form: tuple) -> list[Tensor]:
-    """A layer's weights for each of `parts`, in their dtype and as oneDNN lays them out for them.
+    """A layer's weights for each of `parts`, in their dtype and oneDNN's layout.
 
-    Kept for the next image of that size, since both take a few per cent of a prediction.
+    Kept for the next image of that size: that saves a few per cent of a prediction.
     """
     weight = layer.weight
     what = parts[0].dtype, form, [part.shape for part in parts]

@@ -9,8 +9,6 @@ import os
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
-from datetime import timedelta
-from uuid import uuid4
 
 import torch
 import torch.distributed as dist
@@ -39,37 +37,14 @@ def process_group() -> Iterator[None]:
             )
         torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))
     store, rank, size = next(dist.rendezvous("env://"))
+    if local_world_size() == size:
+        # torchrun keeps the store of an attempt that failed, with the addresses of its processes
+        # (as of PyTorch 2.14). For several machines see docs/distributed.md.
+        store = dist.PrefixStore(os.environ["TORCHELASTIC_RESTART_COUNT"], store)
     backend = "nccl" if torch.cuda.is_available() else "gloo"
-    dist.init_process_group(
-        backend, store=_fresh_store(store, rank, size), rank=rank, world_size=size
-    )
+    dist.init_process_group(backend, store=store, rank=rank, world_size=size)
     yield
     dist.destroy_process_group()  # not after an exception: it would wait for the others
-
-
-def _fresh_store(store: dist.Store, rank: int, size: int) -> dist.Store:
-    """A store without the keys of an earlier attempt.
-
-    After a failure torchrun starts all processes again, but (as of PyTorch 2.14) with the same
-    store, which still holds the addresses of the processes that died. So every attempt prefixes
-    its keys with a name that rank 0 draws. The others cannot tell the name of this attempt from
-    that of the last one, until rank 0 answers them under it: a process that died does not answer.
-    """
-    mine = uuid4().hex
-    if rank == 0:
-        store.set("attempt", mine)
-        for other in range(1, size):
-            theirs = store.get(f"{mine}/{other}").decode()
-            store.set(f"{mine}/{other}/{theirs}", "")
-        return dist.PrefixStore(mine, store)
-    while True:
-        attempt = store.get("attempt").decode()
-        store.set(f"{attempt}/{rank}", mine)
-        try:
-            store.wait([f"{attempt}/{rank}/{mine}"], timedelta(seconds=1))
-            return dist.PrefixStore(attempt, store)
-        except dist.DistStoreError:  # no answer in time: read again which attempt this is
-            continue
 
 
 def is_distributed() -> bool:
@@ -117,8 +92,8 @@ def broadcast_from_main(function: Callable, *args):
 def all_reduce_sum(x: Tensor) -> Tensor:
     """The sum of `x` over all processes, the same in each.
 
-    Differentiable: each process gets the gradient by its own `x`. What DistributedDataParallel
-    makes of these, the mean over the processes, times their number is the gradient of the sum.
+    Differentiable: each process gets the gradient by its own `x`. DistributedDataParallel averages
+    these; the average times the number of processes is the gradient of the sum.
     """
     return _AllReduceSum.apply(x) if is_distributed() else x
 
@@ -138,9 +113,9 @@ class _AllReduceSum(torch.autograd.Function):
 class DistributedBatchSampler(BatchSampler):
     """The batches that one process would draw, divided among all processes.
 
-    In training each process gets its part of every batch, which may be empty where the last
-    batch is short. In evaluation it gets every `world_size()`-th batch, whole: each image is
-    evaluated once, and in the same batch as by one process.
+    In training each process gets a part of every batch, which may be empty where the last batch is
+    short. In evaluation it gets every `world_size()`-th batch, so that each image is evaluated
+    once, in the same batch as by one process.
     """
 
     def __init__(self, sampler: Sampler, batch_size: int, train: bool):
@@ -162,10 +137,10 @@ class DistributedBatchSampler(BatchSampler):
 def wrap_model(model: nn.Module, precision: str) -> nn.Module:
     """The network for training: in `precision`, on all processes or all GPUs of this one.
 
-    Processes average their gradients (DistributedDataParallel). On GPUs, batch norm then takes
-    its mean and variance over the whole batch. On CPUs each process has its own, which
-    `average_buffers` averages, and under `nn.DataParallel` each GPU, of which the first's running
-    statistics are kept. The parameters stay those of `model`.
+    Processes average their gradients (DistributedDataParallel), and on GPUs batch norm takes its
+    mean and variance over the batch of all. On CPUs each process has statistics of its own, which
+    `average_buffers` averages; under `nn.DataParallel` those of the first GPU are kept. The
+    parameters stay those of `model`.
 
     Raises ValueError for a network on another device than this process's.
     """

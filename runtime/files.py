@@ -1,4 +1,4 @@
-"""Paths, files that are whole or not there, and one run to a directory."""
+"""Paths, files written atomically, and the lock of a run's directory."""
 
 import errno
 import os
@@ -11,7 +11,7 @@ from typing import TextIO
 
 try:
     import fcntl
-except ImportError:  # Windows, where two runs in one directory are not told apart
+except ImportError:  # Windows, where a second run in a directory is not noticed
     fcntl = None
 
 # Some mounts of Lustre and NFS; ENOTSUP on macOS.
@@ -28,22 +28,17 @@ def expand(path: str | Path, name: str) -> Path:
     """
     if Path(path).exists():
         return Path(path)
-    expanded = os.path.expandvars(path)
-    if "$" in expanded:
+    expanded = os.path.expanduser(os.path.expandvars(path))
+    if "$" in expanded or expanded.startswith("~"):
         raise FileNotFoundError(
-            f"the {name} is {path}, but that variable is not set: "
-            "`export` it, or name the directory itself"
+            f"the {name} is {path}, but that variable or home directory is not known: `export` the "
+            "variable, or name the directory itself"
         )
-    try:
-        return Path(expanded).expanduser()
-    except RuntimeError:  # an unknown user, as in a container that was given a number
-        raise FileNotFoundError(
-            f"the {name} is {path}, but that home directory is not known: name the directory itself"
-        ) from None
+    return Path(expanded)
 
 
 def atomic_write(path: Path, *content: bytes, keep: Path | None = None) -> None:
-    """Write a file whole or not at all: to a temporary name, flushed to the disk, then renamed.
+    """Write a file atomically: to a temporary name, flushed to the disk, then renamed.
 
     What was at `path` is renamed to `keep` first, if given: a kill between the two renames leaves
     it there. Raises OSError, and leaves what was at `path` unharmed, if the disk is full or cannot

@@ -43,8 +43,8 @@ def pick_precision(requested: str, device: torch.device) -> str:
     """`fp32`, `bf16` or `fp16`: what `requested` (one of these, or `auto`) means on `device`.
 
     `auto` is bf16 on CPUs with instructions for it and on GPUs from compute capability 8 on, fp16
-    on GPUs of capability 7 (V100, T4), fp32 elsewhere. It asks what the hardware has and measures
-    nothing, so that it is the same in every run. Raises ValueError for one that `device` lacks.
+    on GPUs of capability 7 (V100, T4), fp32 elsewhere. Nothing is measured, so that it is the same
+    in every run. Raises ValueError for one that `device` lacks.
     """
     supported = ["fp32"]
     if device.type == "cuda":
@@ -81,8 +81,7 @@ def cpu_has_bf16() -> bool:
 def cudnn_benchmark(enabled: bool) -> Iterator[None]:
     """Within: cuDNN times its algorithms for each new size of its input, and keeps the fastest.
 
-    That pays where sizes stay the same. It stays off where results are to be the same in every
-    run (`torch.use_deterministic_algorithms`), since another run may find another one the fastest.
+    Not where the user asked for deterministic algorithms: each run may find another the fastest.
     """
     before = torch.backends.cudnn.benchmark
     repeatable = torch.are_deterministic_algorithms_enabled() or torch.backends.cudnn.deterministic

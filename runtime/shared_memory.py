@@ -64,7 +64,7 @@ def affordable_workers(workers: int, prefetch: int, batch_bytes: int, processes:
 
 @contextmanager
 def lost_workers_named() -> Iterator[None]:
-    """Within, or as a decorator: the death of a loader worker is a ChildProcessError with the cure.
+    """Within, or as a decorator: a loader worker that dies is a ChildProcessError with the cure.
 
     So is a batch or a queue that finds no shared memory.
     """

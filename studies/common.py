@@ -20,6 +20,8 @@ from runtime.files import atomic_write
 from runtime.machine import provenance
 
 RECORDS = Path(__file__).with_name("records")
+RENAMED = {"degrade": "corrupt"}  # fields of recipes of earlier versions
+GONE = {"crop_area": [0.25, 1.0], "crop_start": 1.0}  # by default
 
 
 def read(name: str, folder: Path | None = None) -> list[dict]:
@@ -71,13 +73,15 @@ def identity(recipe: Recipe) -> dict:
 def is_of(recorded: dict, recipe: Recipe) -> bool:
     """Whether a record's `identity` is this recipe's.
 
-    A field that is in one of them alone, since recipes changed, must have had its default.
+    A field that is in one of them alone, since recipes changed, must have had its default. While
+    `crop_area` was a field, `crop` and `jitter` did other things without `scale`.
     """
-    try:
-        recorded = Recipe.updated(recorded, RECORDS)
-    except ValueError:  # of fields that are gone
+    recorded = {RENAMED.get(name, name): value for name, value in recorded.items()}
+    without_scale = not recorded.get("scale") and (recorded.get("crop") or recorded.get("jitter"))
+    if "crop_area" in recorded and without_scale:
         return False
-    return {**identity(Recipe()), **recorded} == identity(recipe)
+    gone = {name: recorded.pop(name, value) for name, value in GONE.items()}
+    return gone == GONE and {**identity(Recipe()), **recorded} == identity(recipe)
 
 
 def digest(recipe: Recipe) -> str:

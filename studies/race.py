@@ -24,9 +24,8 @@ from matplotlib.ticker import PercentFormatter
 from torch import nn
 from torch.nn import functional as F
 
-from bench.peers import LABELS, make
 from bench.timing import started
-from bench.training import our_epoch
+from bench.training import LABELS, make, our_epoch
 from dataset import Cityscapes
 from engine import Recipe, evaluate_split, make_loaders, make_model
 from engine.loaders import set_epoch

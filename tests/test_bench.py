@@ -1,4 +1,4 @@
-"""What measures a GPU, tried without one: the command itself, in a process."""
+"""What measures a training step, tried on a small one: the command itself, in a process."""
 
 import pytest
 
@@ -7,19 +7,23 @@ from tests.processes import python
 pytestmark = pytest.mark.slow
 
 
-def test_the_gpus_benchmark_refuses_clearly_where_there_is_none():
-    done = python("-m", "bench.gpu")
-    assert done.returncode == 1 and "NVIDIA GPU, and PyTorch finds none here" in done.stderr
+def test_a_benchmark_for_a_gpu_refuses_clearly_where_there_is_none():
+    done = python("-m", "bench.training", "--device", "cuda")
+    assert done.returncode == 1 and "there is no device cuda here" in done.stderr
 
 
-def test_the_gpus_benchmark_takes_turns_and_writes_a_row_for_each_mode():
-    done = python("-m", "bench.gpu", "--tiny")
+def test_the_benchmark_of_training_takes_turns_and_writes_a_row_for_each_mode():
+    done = python("-m", "bench.training", "--tiny")
     assert done.returncode == 0, done.stderr
-    assert done.stderr.count("round 1 of 1") == 4  # modes
-    rows = [line.split(" | ") for line in done.stdout.splitlines() if "TFLOP/im" in line]
-    modes = ["fp32, channels-last", "TF32, channels-last", "fp32", "TF32"]
-    assert [row[1] for row in rows] == modes
+    assert done.stderr.count("round 1") == 3  # ours, the baseline, and the baseline tuned
+    rows = [
+        line.strip("| ").split(" | ") for line in done.stdout.splitlines() if "TFLOP/im" in line
+    ]
+    assert [row[0].split(" (")[0] for row in rows] == ["ours", *["baseline PyTorch"] * 2]
     assert len({row[0].split("(")[1] for row in rows}) == 1  # the same work
     flop = float(rows[0][0].split(", ")[1].split(" TFLOP")[0])
+    ours = float(rows[0][2])
     for row in rows:
-        assert float(row[3]) == pytest.approx(float(row[2]) * flop, rel=0.03)  # of two digits
+        speed, ratio, rate = map(float, row[2:5])
+        assert rate == pytest.approx(speed * flop, rel=0.03)  # of two digits
+        assert ratio == pytest.approx(ours / speed, rel=0.03)

@@ -261,16 +261,10 @@ def test_a_run_from_before_a_field_was_there_goes_on(streets, tmp_path):
     state = torch.load(tmp_path / "last.pt", weights_only=True)
     for name in ("label_smoothing", "optimizer", "precision", "device"):
         del state["recipe"][name]
-    state["recipe"]["degrade"] = state["recipe"].pop("corrupt")
-    state["recipe"] |= {"crop_area": (0.25, 1.0), "crop_start": 1.0}
-    del state["sealed"], state["classes"], state["training"]["scaler"]
+    del state["classes"], state["training"]["scaler"]
     del state["history"][0]["precision"], state["history"][0]["category_mIoU"]
     torch.save(state, tmp_path / "last.pt")
     assert [record["epoch"] for record in run(recipe, tmp_path)] == [1, 2]
-    state["recipe"]["crop_start"] = 0.5
-    torch.save(state, tmp_path / "last.pt")
-    with pytest.raises(ValueError, match="uses crop_start, which this version does not have"):
-        run(recipe, tmp_path)
 
 
 def test_a_checkpoint_with_options_of_a_newer_version_says_so(streets, tmp_path):
@@ -278,14 +272,13 @@ def test_a_checkpoint_with_options_of_a_newer_version_says_so(streets, tmp_path)
     run(recipe, tmp_path)
     state = torch.load(path, weights_only=True)
     state["settings"]["residual"] = state["recipe"]["residual"] = True
-    del state["sealed"]
     torch.save(state, path)
     for load in (
         lambda: load_model(path),
         lambda: make_model(dataclasses.replace(recipe, init=str(path))),
         lambda: run(recipe, tmp_path),
     ):
-        with pytest.raises(ValueError, match="needs a newer version: `residual`"):
+        with pytest.raises(ValueError, match="needs .* version: `residual`"):
             load()
 
 
@@ -400,12 +393,12 @@ def test_scenes_are_ranked_from_the_best_to_the_worst_and_drawn_as_they_were_lab
         assert torch.equal(prediction, predict(model, image, tta=True))
 
 
-def test_scenes_without_a_scored_pixel_have_no_rank(streets, monkeypatch):
-    class Unscored(Cityscapes):
+def test_scenes_without_a_labelled_pixel_have_no_rank(streets, monkeypatch):
+    class Unlabelled(Cityscapes):
         def __getitem__(self, index):
             image, truth = super().__getitem__(index)
             return image, truth.fill_(255)
 
-    scenes = Unscored(streets, "val")
+    scenes = Unlabelled(streets, "val")
     assert rank_scenes(untrained(), scenes) == []
     assert best_median_worst(untrained(), scenes) == []

@@ -47,12 +47,12 @@ def test_every_figure_of_results_can_be_drawn(classes, tmp_path):
         assert (tmp_path / f"{i}.png").stat().st_size > 1000
     for figure in figures[:3]:  # the classes that are seen, in the legend
         names = {text.get_text() for text in figure.legends[0].get_texts()}
-        assert names - {"not scored"} <= set(classes.names[:3])
+        assert names - {"ignored"} <= set(classes.names[:3])
         assert {classes.names[0], classes.names[1]} <= names
     assert [t.get_text() for t in figures[5].axes[0].get_yticklabels()] == list(classes.names[:3])
 
 
-def test_labels_get_their_classes_colours_and_what_is_not_scored_is_black():
+def test_labels_get_their_classes_colours_and_what_is_ignored_is_black():
     labels = torch.tensor([[0, 2], [1, 255]], dtype=torch.uint8)
     assert colorize(labels, OWN).tolist() == [
         [[0, 200, 0], [0, 0, 250]],
@@ -60,13 +60,13 @@ def test_labels_get_their_classes_colours_and_what_is_not_scored_is_black():
     ]
 
 
-def test_the_error_map_is_red_where_wrong_and_white_where_not_scored():
+def test_the_error_map_is_red_where_wrong_and_white_where_ignored():
     truth = torch.tensor([[0, 1, 255]])
     figure = plot_predictions([("", None, truth, torch.tensor([[0, 2, 2]]))], OWN)
-    right, wrong, unscored = figure.axes[2].images[0].get_array()[0].tolist()
+    right, wrong, ignored = figure.axes[2].images[0].get_array()[0].tolist()
     assert len(set(right)) == 1
     assert wrong[0] > 2 * max(wrong[1:])
-    assert unscored == [255, 255, 255]
+    assert ignored == [255, 255, 255]
 
 
 def test_iou_bars_are_sorted_and_leave_absent_classes_out():

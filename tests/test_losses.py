@@ -99,7 +99,7 @@ def test_lovasz_loss_and_its_gradient_are_the_extension_of_the_lost_iou():
 
 
 @pytest.mark.parametrize("loss", LOSSES)
-def test_a_batch_without_a_scored_pixel_gives_a_number_and_no_gradient(loss):
+def test_a_batch_without_a_labelled_pixel_gives_a_number_and_no_gradient(loss):
     logits = torch.randn(1, 5, 4, 4, requires_grad=True)
     value = Loss(loss)(logits, torch.full((1, 4, 4), 255))
     value.backward()

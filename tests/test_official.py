@@ -52,7 +52,7 @@ def same(ours: dict[str, float | None], theirs: dict[str, float]) -> None:
         expected = pytest.approx(theirs[name], abs=1e-9, nan_ok=True)
         assert (float("nan") if value is None else value) == expected, name
     left = [value for name, value in theirs.items() if name not in ours]
-    assert np.isnan(left).all()  # void classes, which are not scored
+    assert np.isnan(left).all()  # void classes, which are ignored
 
 
 def same_figures(found: dict, official: dict) -> None:

@@ -68,7 +68,7 @@ def train(recipe: Recipe, run: Path) -> list[dict]:
 def test_a_tree_with_its_own_classes_is_read_by_them(tmp_path):
     scenes = Cityscapes(own(tmp_path), "train")
     assert scenes.classes.names == ("background", "crack")
-    assert scenes[0][1].unique().tolist() == [0, 1, 255]  # 9 is not listed, and so not scored
+    assert scenes[0][1].unique().tolist() == [0, 1, 255]  # 9 is not listed, and so ignored
 
 
 @pytest.mark.slow
@@ -135,15 +135,11 @@ A = "- {name: a, id: 1, color: [0, 0, 0]}"
         ("[]", "1 to 255 classes"),
         ("{a: 1}", "not a list of classes"),
         ("name: a\nid: 1\ncolor: [0, 0, 0]", "dash"),
-        ("- name: a\n  id: 1\n  color: [0, 0, 0]\n  name: b\n  id: 2", "entry 1, 'a',.*dash"),
+        ("- name: a\n  id: 1\n  color: [0, 0, 0]\n  name: b\n  id: 2", "line 1 has name twice"),
         ("- !!python/object/apply:os.system [ls]", "not a list of classes"),
         ("- {name: a, id: 1}", "color"),
         (f"{A}\n- {{name: b, id: 1, color: [0, 0, 1]}}", "id 1"),
         (f"{A}\n- {{name: a, id: 2, color: [0, 0, 1]}}", "name a"),
-        (f"{A}\n- {{name: ~, id: 2, color: [0, 0, 0]}}", "entry 2.*'~'"),
-        (A.replace("a, id", "on, id"), "entry 1.*'on' for bool.*quotes"),
-        (A.replace("a, id", "2024-01-02, id"), "entry 1.*timestamp"),
-        (A.replace("a, id", "0x10, id"), "entry 1.*'0x10' for int"),
         (A.replace("a, id", "'', id"), "entry 1"),
         (A.replace("1", "256"), "0..255"),
         (A.replace("1", "010"), "entry 1.*'010' is no whole number"),
@@ -159,6 +155,12 @@ def test_a_class_table_that_cannot_be_used_is_named(tmp_path, content, message):
     (draw(tmp_path) / "classes.yaml").write_text(content)
     with pytest.raises(ValueError, match=f"(?s)classes.yaml.*{message}"):
         Cityscapes(tmp_path)
+
+
+@pytest.mark.parametrize("name", ["on", "~", "2024-01-02", "0x10", "010", "1.50"])
+def test_the_name_of_a_class_is_taken_as_it_is_written(tmp_path, name):
+    (tmp_path / "classes.yaml").write_text(A.replace("a, id", f"{name}, id"))
+    assert Classes.from_file(tmp_path / "classes.yaml").names == (name,)
 
 
 def test_a_class_that_is_in_one_of_many_images_is_found(tmp_path):
@@ -178,7 +180,7 @@ def test_another_colour_of_a_class_changes_nothing_for_init(tmp_path, capsys):
     assert "last layer" not in capsys.readouterr().out
 
 
-def test_labels_without_a_scored_pixel_stop_before_the_first_step(tmp_path):
+def test_labels_without_a_labelled_pixel_stop_before_the_first_step(tmp_path):
     root = draw(tmp_path / "data", ids=(0, 1, 2, 6))
     with pytest.raises(ValueError, match=r"(?s)no pixel.*labelIds.png.*classes.yaml"):
         train(tiny(root), tmp_path / "run")

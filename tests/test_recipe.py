@@ -148,20 +148,6 @@ def test_a_field_without_effect_is_refused_unless_it_has_its_default(name, value
     assert getattr(Recipe(**others, **{name: default}), name) == default
 
 
-def test_the_fields_of_an_earlier_version_are_read_where_they_were_not_used(tmp_path):
-    path, old = tmp_path / "old.yaml", "degrade: 0.3\ncrop_area: [0.25, 1.0]\ncrop_start: 1.0\n"
-    for text in (old, f"{old}crop: [32, 64]\nscale: [0.5, 2]\n"):
-        path.write_text(text)
-        assert Recipe.from_file(path).corrupt == 0.3
-    for text in ("crop_start: 0.5\n", f"{old}crop: [32, 64]\n", f"{old}jitter: 0.3\n"):
-        path.write_text(text)
-        with pytest.raises(ValueError, match=rf"{path} uses .*`scale`"):
-            Recipe.from_file(path)
-    path.write_text(f"{old}corrupt: 0.4\n")
-    with pytest.raises(ValueError, match="twice"):
-        Recipe.from_file(path)
-
-
 # Files
 
 

@@ -116,7 +116,7 @@ def test_many_classes_are_counted_too():
     assert torch.equal(ours.matrix, MulticlassConfusionMatrix(200)(prediction, target))
 
 
-def test_no_scored_pixel_at_all_gives_nan_rather_than_an_error():
+def test_no_labelled_pixel_at_all_gives_nan_rather_than_an_error():
     confusion = ConfusionMatrix(3)
     confusion.update(torch.full((4, 4), 255), torch.zeros(4, 4, dtype=torch.long))
     assert math.isnan(confusion.pixel_accuracy)

@@ -143,9 +143,7 @@ def checkpoint(sealed: bool, seed: int = 0) -> bytes:
         recipe = Recipe(width=1, depth=1, data_root="x")
         save_checkpoint(path, model, recipe, [{"epoch": 1, "mIoU": 0.5}])
         if not sealed:
-            found = torch.load(path, weights_only=True)
-            del found["sealed"]
-            torch.save(found, path)
+            torch.save(torch.load(path, weights_only=True), path)
         return path.read_bytes()
 
 
