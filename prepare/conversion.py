@@ -34,10 +34,7 @@ class Item(NamedTuple):
     labels: Path
 
     def is_done(self) -> bool:
-        """Whether the files are there, with the times of change of their sources.
-
-        A source may be replaced by an older file, which `mv` or `unzip` leave its time.
-        """
+        """Whether the files are there, as old as their sources, which older ones may replace."""
         files = (self.image, self.pair.image), (self.labels, self.pair.mask)
         try:
             return all(made.stat().st_mtime_ns == src.stat().st_mtime_ns for made, src in files)

@@ -161,17 +161,15 @@ def read_record(dst: Path) -> Meaning | None:
     try:
         record = json.loads((dst / OWN_RECORD).read_text(encoding="utf-8"))
         labels, ids = record["labels"], {int(value): i for value, i in record["ids"].items()}
-        names = {str(name): int(value) for name, value in record.get("names", {}).items()}
-        targets = tuple(map(int, record.get("targets") or ())) or None
-        palette = tuple(map(tuple, record.get("palette", ())))
-        if labels not in LABELS or not {*ids.values(), *names.values()} <= {*range(256)}:
+        form = Form(**record["form"])
+        if labels not in LABELS or not {*ids.values(), *form.names.values()} <= {*range(256)}:
             raise ValueError("its labels or ids are invalid")
     except Exception as error:  # parsers raise nearly anything
         raise ValueError(
             f"{dst / OWN_RECORD} is damaged ({error!r}): restore it, or choose a new directory"
         ) from error
-    names = class_lists.values_of_names(classes) | names if names else {}
-    form = Form(labels == "colors", targets, names, palette)
+    if form.names:
+        form = form._replace(names=class_lists.values_of_names(classes) | form.names)
     return Meaning(labels, classes, ids_of(labels, classes) | ids, "the same as before", form=form)
 
 
@@ -188,5 +186,5 @@ def write_record(dst: Path, meaning: Meaning, pixels: Counter, source: Path) -> 
     text += class_lists.as_yaml(meaning.classes, comments)
     if meaning.classes != CITYSCAPES and not (dst / "classes.yaml").exists():
         atomic_write(dst / "classes.yaml", text.encode())
-    record = {"labels": meaning.labels, "ids": meaning.ids, **meaning.form._asdict()}
+    record = {"labels": meaning.labels, "ids": meaning.ids, "form": meaning.form._asdict()}
     atomic_write(dst / OWN_RECORD, json.dumps(record).encode())

@@ -4,7 +4,7 @@ import base64
 import io
 import json
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
@@ -37,9 +37,9 @@ class Form(NamedTuple):
     """How masks are read."""
 
     colors: bool = False  # as 0xRRGGBB; else as bytes, or the indices of a palette
-    targets: tuple[int, ...] | None = None  # pixels take the nearest colour; None: not from JPEG
+    targets: Collection[int] | None = None  # pixels take the nearest; None: JPEG is refused
     names: dict[str, int] = {}  # noqa: RUF012 the values of labelme's shapes
-    palette: tuple[tuple[int, int, int], ...] = ()  # RGB of each index
+    palette: Collection[int] = ()  # the colour of each index
 
 
 @contextmanager
@@ -118,7 +118,7 @@ def _values_of(image: Image.Image, colors: bool) -> np.ndarray:
     return np.where(hidden, TRANSPARENT, values.astype(np.int32))
 
 
-def _nearest(values: np.ndarray, targets: tuple[int, ...]) -> np.ndarray:
+def _nearest(values: np.ndarray, targets: Collection[int]) -> np.ndarray:
     found, index = np.unique(values, return_inverse=True)
     distances = [((split_rgb(found) - split_rgb(target)) ** 2).sum(-1) for target in targets]
     taken = np.where(found == TRANSPARENT, found, np.array(targets)[np.argmin(distances, 0)])
@@ -134,15 +134,15 @@ def are_colored(masks: list[Path]) -> bool:
             if (visible != (visible & 255) * 0x010101).any() and not palette_of(path):
                 return True
         except (OSError, ValueError):
-            continue
+            pass
     return False
 
 
-def palette_of(path: Path) -> tuple[tuple[int, int, int], ...]:
-    """The colours of a palette image; () for others."""
+def palette_of(path: Path) -> list[int]:
+    """The colours of a palette image, as 0xRRGGBB; [] for others."""
     with open_mask(path) as image:
         flat = image.getpalette("RGB") if image.mode == "P" else []
-    return tuple(zip(flat[::3], flat[1::3], flat[2::3], strict=True))
+    return [*map(pack, zip(flat[::3], flat[1::3], flat[2::3], strict=True))]
 
 
 def sample(items: list, size: int = 20) -> list:

@@ -5,13 +5,11 @@
     python -m prepare.own photos masks data/mine --classes classes.yaml --val val.txt
     python -m prepare.own rgb_anon gt data/acdc --pairs 'X_rgb_anon.png=X_gt_labelIds.png'
 
-IMAGES has images of any format and size, also in subdirectories; MASKS has one for each, of the
-same name, with an ending such as _mask, or as --pairs tells. A mask's pixel is an id (grey, or the
-index of a palette), a train id of Cityscapes, or a colour. Without --labels and --classes, a list
-of classes in the data set counts, or what the masks look like; where that may be several things,
-they are not converted. DST/own-preview.jpg shows what they are taken for. A classes.yaml is written
-for you to edit where the classes are not known. The sources are not changed. The same command again
-goes on where it stopped, and converts what was added or changed. See docs/own-data.md.
+IMAGES has images of any format and size, also in subdirectories. MASKS has one for each, of the
+same name, with an ending such as _mask, or as --pairs tells. A pixel of a mask is an id (grey, or
+the index of a palette), a train id of Cityscapes, or a colour. DST/own-preview.jpg shows what the
+masks are taken for; where that is open, nothing is converted. The sources are not changed. The same
+command goes on where it stopped, and converts what was added or changed. See docs/own-data.md.
 """
 
 import statistics
