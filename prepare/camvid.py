@@ -6,23 +6,21 @@
 CamVid (Brostow et al. 2009) shows the streets of Cambridge in 701 labelled frames. The SegNet
 tutorial publishes them at 480x360 with eleven classes and void. Its splits (`train` and `val`, and
 `test` where it is present) stay as they are, each video sequence becomes a "city", and the labels
-become Cityscapes' label ids. The source is not changed. Frames that are there already are skipped,
-so that a second call continues one that was interrupted.
+become Cityscapes' label ids. The source is not changed. A second call goes on where one was
+interrupted.
 """
 
-import argparse
-import io
-import sys
 from collections import Counter
-from functools import partial
 from pathlib import Path
 
 import numpy as np
-from PIL import Image
 
-from data_io.image_io import open_image
-from runtime.console import escape_output, in_threads
-from runtime.files import atomic_write
+from prepare.conversion import Item, check_all, convert_all
+from prepare.masks import Form, read_values, translate
+from prepare.meaning import Meaning
+from prepare.splits import Pair
+from runtime.console import command_line, errors_shown, escape_output
+from utils import CITYSCAPES
 
 SPLITS = ("train", "val", "test")
 # CamVid's label -> Cityscapes' label id, of the class that is nearest in meaning.
@@ -55,48 +53,19 @@ def frame_name(stem: str) -> str:
 
 
 def read_labels(path: Path) -> np.ndarray:
-    """A label file of CamVid as Cityscapes' label ids: (H, W) uint8.
+    """A label file of CamVid as Cityscapes' label ids: (H, W) uint8. Raises as `convert`."""
+    values = read_values(path, Form())
+    refuse_unknown(path, values.max())
+    return translate(values, IDS)
 
-    Raises FileNotFoundError or ValueError, with the file's name, if it is no such file.
-    """
-    with open_image(path) as image:
-        labels = np.array(image)
-        fit = image.format == "PNG" and image.mode == "L"
-    if not fit or labels.max() > max(IDS):
+
+def refuse_unknown(path: Path, highest: int) -> None:
+    """Raise ValueError for a label file with values that CamVid does not have."""
+    if highest > max(IDS):
         raise ValueError(
             f"{path} is no label image of CamVid (one channel, 0..{max(IDS)}): "
             "take the *annot directories of the SegNet tutorial"
         )
-    table = np.array([IDS[label] for label in sorted(IDS)], dtype=np.uint8)
-    return table[labels]
-
-
-def convert_frame(image: Path, destination: Path) -> None:
-    """Write the two files of a frame, the image last. Raises as `convert`."""
-    split = image.parent.name
-    labels = image.parent.with_name(f"{split}annot") / image.name
-    name = frame_name(image.stem)
-    city = name.split("_")[0]
-    to_image = destination / "leftImg8bit" / split / city / f"{name}_leftImg8bit.png"
-    to_labels = destination / "gtFine" / split / city / f"{name}_gtFine_labelIds.png"
-    if not labels.is_file():
-        raise FileNotFoundError(f"{image} has no labels: {labels} is missing")
-    if to_image.exists():  # then its labels are there, too
-        return
-    with open_image(image) as decoded:
-        decoded.load()
-        width, height = decoded.size
-    ids = read_labels(labels)
-    if ids.shape != (height, width):
-        raise ValueError(
-            f"{labels} is {ids.shape[1]}x{ids.shape[0]} but its image is {width}x{height}: "
-            "clone it again"
-        )
-    png = io.BytesIO()
-    Image.fromarray(ids).save(png, "png")
-    for path, content in ((to_labels, png.getvalue()), (to_image, image.read_bytes())):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        atomic_write(path, content)
 
 
 def find_frames(source: Path) -> list[Path]:
@@ -123,31 +92,40 @@ def find_frames(source: Path) -> list[Path]:
     return frames
 
 
+def target(image: Path, destination: Path) -> Item:
+    """A frame and what it becomes."""
+    split, name = image.parent.name, frame_name(image.stem)
+    labels, city = image.parent.with_name(f"{split}annot") / image.name, name.split("_")[0]
+    return Item(
+        Pair(image, labels, name, ()),
+        split,
+        destination / "leftImg8bit" / split / city / f"{name}_leftImg8bit.png",
+        destination / "gtFine" / split / city / f"{name}_gtFine_labelIds.png",
+    )
+
+
 def convert(source: Path, destination: Path) -> dict[str, int]:
     """Convert all splits of `source`; returns the number of frames in each.
 
     Raises FileNotFoundError or ValueError, with the file's name, for what is not as in the SegNet
     tutorial, and OSError if `destination` cannot be written.
     """
-    frames = find_frames(source)
-    in_threads(partial(convert_frame, destination=destination), frames, str(destination))
-    return dict(Counter(image.parent.name for image in frames))
+    items = [target(image, destination) for image in find_frames(source)]
+    for item, pixels in zip(items, check_all(items, Form()), strict=True):
+        refuse_unknown(item.pair.mask, max(pixels))
+    convert_all(items, Meaning("ids", CITYSCAPES, IDS, "CamVid's"))
+    return dict(Counter(item.split for item in items))
 
 
 def main() -> None:
     escape_output()
-    parser = argparse.ArgumentParser(
-        prog="python -m prepare.camvid",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    parser = command_line(__doc__)
+    parser.prog = "python -m prepare.camvid"
     parser.add_argument("source", type=Path, help="the CamVid directory of the SegNet tutorial")
     parser.add_argument("destination", type=Path, help="where to write, such as data/camvid")
     args = parser.parse_args()
-    try:
+    with errors_shown():
         counts = convert(args.source, args.destination)
-    except (OSError, ValueError) as error:
-        sys.exit(f"error: {error}")
     print(f"{args.destination}: " + ", ".join(f"{n} {split}" for split, n in counts.items()))
 
 

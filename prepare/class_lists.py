@@ -9,51 +9,41 @@ from pathlib import Path
 from prepare.masks import BACKGROUND, IGNORED
 from utils import CITYSCAPES, Classes
 
-VOID = {"void", "unlabeled", "unlabelled", "ignore", "ignored", IGNORED}  # are no classes
+VOID = {"void", "unlabeled", "unlabelled", "ignore", "ignored", IGNORED}  # names of no class
 NAMES = """\
 classes.yaml label_colors.txt labelmap.txt class_names.txt class_dict.csv _classes.csv config.json
 config_v1.2.json config_v2.0.json rs19-config.json class_list.json dataset_meta.json
-""".split()  # files that are taken for the list of the data set that they lie in
-LINE = re.compile(
-    r"""((?P<id>\d+)[\s,]+)?                              # Roboflow
-    ((?P<camvid>\d+[\s,]+\d+[\s,]+\d+)[\s,]+)?
-    (?P<name>[^\d\s:,][^:,]{0,60}?)                    # labelme has nothing else
-    (:(?P<cvat>\d+,\s*\d+,\s*\d+)?:[^:]*:[^:]*)?       # and parts, and actions
-    (\s*,\s*(?P<kaggle>\d+\s*,\s*\d+\s*,\s*\d+))?""",
-    re.VERBOSE,
+""".split()  # files that are taken for the list of the data set in whose directory they lie
+LINE = re.compile(  # an id or a colour, the name, a colour, and what CVAT adds
+    r"(?:([\d\s,]*\d)[\s,]+)?([^\d\s:,][^:,]{0,60}?)\s*(?:[:,]([\d\s,]*)(?::.*)?)?"
 )
-Row = tuple[str, int | None, tuple | None]  # name, id or its place in the list, colour or any
+Row = tuple[str, int | None, tuple | None]  # name, id and colour, as far as they are listed
 
 
 def read_class_list(path: Path) -> Classes:
     """The classes that a file lists.
 
-    That is a `classes.yaml`, or a list of CamVid, CVAT, datumaro, labelme, Kaggle, Roboflow,
-    Mapillary, RailSem19 or A2D2 (see docs/own-data.md). Where it gives no ids, a class's id is its
-    place from 0 on; what is called void or unlabeled is ignored. Raises FileNotFoundError, or
+    The file is a `classes.yaml`, or a list of CamVid, CVAT, datumaro, labelme, Kaggle, Roboflow,
+    Mapillary, RailSem19 or A2D2 (see docs/own-data.md). Without ids, classes are numbered from 0
+    in their order. Classes called void or unlabeled are ignored. Raises FileNotFoundError, or
     ValueError with the file's name.
     """
     if not path.is_file():
         raise FileNotFoundError(f"there is no list of classes {path}: correct the path")
-    suffix = path.suffix.lower()
-    if suffix not in (".txt", ".csv", ".json"):
+    if path.suffix.lower() not in (".txt", ".csv", ".json"):
         return Classes.from_file(path)
     try:
         text = path.read_text(encoding="utf-8-sig")
-        if suffix == ".csv":
-            columns, _, text = text.partition("\n")
-            if not re.search("name|class|label", columns.lower()):
-                raise ValueError("it has no column name")
-        rows = _read_json(text) if suffix == ".json" else _read_lines(text)
-        first = -1 if rows and rows[0][0] == IGNORED else 0  # of labelme, whose ids begin behind it
-        kept = [
-            (name, place if i is None else i, tuple(color or color_of(place)))
-            for place, (name, i, color) in enumerate(rows, first)
+        rows = _read_json(text) if path.suffix.lower() == ".json" else _read_lines(text, path)
+        first = -1 if rows and rows[0][0] == IGNORED else 0  # labelme's ids begin behind it
+        classes = [
+            (name, number if i is None else i, tuple(color or color_of(number)))
+            for number, (name, i, color) in enumerate(rows, first)
             if name.lower() not in VOID
         ]
-        if not kept:
+        if not classes:
             raise ValueError("it lists no class")
-        return Classes(*zip(*kept, strict=True))
+        return Classes(*zip(*classes, strict=True))
     except Exception as error:  # parsers raise nearly anything
         raise ValueError(
             f"{path} is no list of classes that is known ({error}): write a classes.yaml, a line "
@@ -61,36 +51,36 @@ def read_class_list(path: Path) -> Classes:
         ) from error
 
 
-def _read_lines(text: str) -> list[Row]:
+def _read_lines(text: str, path: Path) -> list[Row]:
+    lines = [line.strip() for line in text.splitlines()]
+    if path.suffix.lower() == ".csv" and not re.search("name|class|label", lines.pop(0).lower()):
+        raise ValueError("it has no column name")
     rows = []
-    for line in map(str.strip, text.splitlines()):
+    for line in lines:
         if not line or line.startswith("#"):
             continue
-        row = LINE.fullmatch(line.replace('"', ""))
-        if row is None:
-            raise ValueError(
-                f"a line is `128 64 128 road` or `road:128,64,128::`, not `{line[:60]}`"
-            )
-        color = row["camvid"] or row["cvat"] or row["kaggle"] or ""
-        color = tuple(map(int, re.findall(r"\d+", color)))
-        rows.append((row["name"], int(row["id"]) if row["id"] else None, color or None))
+        found = LINE.fullmatch(line.replace('"', ""))
+        before, name, after = found.groups("") if found else ("", "", "1")
+        numbers = tuple(map(int, re.findall(r"\d+", f"{before} {after}")))
+        if len(numbers) not in (0, 1, 3, 4) or (after.strip() and len(after.split(",")) != 3):
+            raise ValueError(f"a line is `1 2 3 road` or `road:1,2,3::`, not `{line[:60]}`")
+        i = numbers[0] if len(numbers) in (1, 4) else None
+        rows.append((name, i, numbers[-3:] if len(numbers) >= 3 else None))
     if len({color is None for _, _, color in rows}) > 1:
         raise ValueError("some of its classes have a colour and some have none")
     return rows
 
 
 def _read_json(text: str) -> list[Row]:
-    """`labels` of name and color (Mapillary, RailSem19), a name of each colour (A2D2, `#ff0000`),
-    or a name of each id (datumaro)."""
     content = json.loads(text)
-    if "label_map" in content:
-        colors = content.get("segmentation_colors") or [None] * len(content["label_map"])
-        items = zip(content["label_map"].items(), colors, strict=True)
-        return [(name, int(i), color) for (i, name), color in items]
-    if isinstance(content.get("labels"), list):
+    if "label_map" in content:  # datumaro
+        names = content["label_map"]
+        colors = content.get("segmentation_colors") or [None] * len(names)
+        return [(names[i], int(i), color) for i, color in zip(names, colors, strict=True)]
+    if isinstance(content.get("labels"), list):  # Mapillary, RailSem19
         rows = content["labels"]
         return [(r["name"] if r.get("evaluate", True) else "void", None, r["color"]) for r in rows]
-    return [(name, None, tuple(bytes.fromhex(key.lstrip("#")))) for key, name in content.items()]
+    return [(content[key], None, tuple(bytes.fromhex(key[1:]))) for key in content]  # A2D2
 
 
 def find_class_list(directories: Iterable[Path]) -> Path | None:
@@ -103,10 +93,10 @@ def find_class_list(directories: Iterable[Path]) -> Path | None:
         try:
             lists |= {path: read_class_list(path)} if path.is_file() else {}
         except ValueError:
-            if path.suffix != ".json":  # which may be of anything
+            if path.suffix != ".json":  # which may hold anything
                 raise
-    first = next(iter(lists), None)
-    if other := next((path for path in lists if lists[path] != lists[first]), None):
+    first, *others = lists or [None]
+    if other := next((path for path in others if lists[path] != lists[first]), None):
         raise ValueError(f"{first} and {other} list other classes: say which with --classes")
     return first
 
@@ -120,19 +110,19 @@ def color_of(index: int) -> tuple[int, int, int]:
 def as_yaml(classes: Classes, comments: dict[int, str]) -> str:
     """The text of a `classes.yaml`.
 
-    comments: id -> what is said at the end of its line; ids of no class are listed in a comment.
+    comments: id -> the end of its line. Ids of no class are listed in comments.
     """
     lines = []
     for name, i, color in zip(classes.names, classes.ids, classes.colors, strict=True):
         row = f"- {{name: {json.dumps(name, ensure_ascii=False)}, id: {i}, color: {list(color)}}}"
-        lines.append(row + (f"  # {comments[i]}" if i in comments else ""))
-    for i in comments.keys() - set(classes.ids):
+        lines.append(f"{row}  # {comments[i]}" if i in comments else row)
+    for i in comments.keys() - {*classes.ids}:
         lines.append(f"# - {{name: class {i}, id: {i}, color: [0, 0, 0]}}  # {comments[i]}")
     return "\n".join(lines) + "\n"
 
 
 def values_of_names(classes: Classes) -> dict[str, int]:
-    """The values that shapes of these names are drawn with; the rest is `void_of` the classes."""
+    """The value with which labelme's shapes of each name are drawn."""
     values = dict(zip(classes.names, classes.ids, strict=True))
     background = values.get("background", void_of(classes))
     return {BACKGROUND: background, IGNORED: void_of(classes)} | values

@@ -4,8 +4,8 @@ import io
 import os
 import re
 import zlib
-from collections import Counter
-from collections.abc import Callable, Iterable
+from collections import Counter, defaultdict
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import NamedTuple
@@ -34,10 +34,7 @@ class Item(NamedTuple):
     labels: Path
 
     def is_done(self) -> bool:
-        """Whether the files are there, with the times of change of their sources.
-
-        A source may be replaced by an older file, which `mv` or `unzip` leave its time.
-        """
+        """Whether the files are there, as old as their sources, which older ones may replace."""
         files = (self.image, self.pair.image), (self.labels, self.pair.mask)
         try:
             return all(made.stat().st_mtime_ns == src.stat().st_mtime_ns for made, src in files)
@@ -66,22 +63,20 @@ def plan(pairs: list[Pair], splits: list[str], dst: Path) -> tuple[list[Item], l
 
     Raises ValueError where two pairs would become one file, or an image was in another split.
     """
-    items, taken, sources, notes = [], {}, {}, []
+    items, planned, sources, notes = [], {}, defaultdict(list), []
     for pair, split in zip(pairs, splits, strict=True):
         name = target_name(pair.folders, pair.stem)
         image = dst / "leftImg8bit" / split / f"{name}{IMAGE}"
-        if (other := taken.setdefault(str(image).casefold(), pair)) is not pair:
+        if (other := planned.setdefault(str(image).casefold(), pair)) is not pair:
             raise ValueError(f"{other.image} and {pair.image} would both be {image}: rename one")
         labels = dst / "gtFine" / split / f"{name}_gtFine_labelIds.png"
         items.append(Item(pair, split, image, labels))
-        sources.setdefault(name, []).append(pair.image)
-    planned = {item.image for item in items}
-    for split in sorted({*SPLITS.values()}):
+        sources[name].append(pair.image)
+    for split in ("train", "val", "test"):
         folder = dst / "leftImg8bit" / split
-        stems = sorted(list_split(folder, IMAGE).stems)
-        old = {stem: path for stem in stems if (path := folder / f"{stem}{IMAGE}") not in planned}
-        moved = [stem for stem in old if _is_of(old[stem], sources.get(stem, ()))]
-        if moved:
+        old = {stem: folder / f"{stem}{IMAGE}" for stem in list_split(folder, IMAGE).stems}
+        old = {stem: old[stem] for stem in sorted(old) if str(old[stem]).casefold() not in planned}
+        if moved := [stem for stem in old if _is_made_of(old[stem], sources[stem])]:
             raise ValueError(
                 f"{len(moved):,} images were converted before to {folder}, such as {moved[0]}, and "
                 "belong to another split now: choose a new directory"
@@ -91,27 +86,23 @@ def plan(pairs: list[Pair], splits: list[str], dst: Path) -> tuple[list[Item], l
     return items, notes
 
 
-def _is_of(made: Path, sources: Iterable[Path]) -> bool:
+def _is_made_of(made: Path, sources: list[Path]) -> bool:
     """Whether an image of a data set was made of one of these, which has not changed since."""
     alike = [each for each in sources if each.stat().st_mtime_ns == made.stat().st_mtime_ns]
     return any(made.read_bytes() == as_png(each) for each in alike)
 
 
-def check_all(items: list[Item], form: Form, is_said: bool) -> list[Counter]:
-    """The pixels of each value in each mask. Raises ValueError for what is wrong with files.
-
-    is_said: the user says what the values are; else all palettes must be alike.
-    """
-    check = partial(_check, form=form, palette=() if is_said else form.palette)
+def check_all(items: list[Item], form: Form) -> list[Counter]:
+    """The pixels of each value in each mask. Raises ValueError for what is wrong with files."""
+    check = partial(_check, form=form)
     return _for_all(check, items, "checking", "problems, and nothing was written")
 
 
-def _check(item: Item, form: Form, palette: tuple) -> Counter:
-    """The pixels of each value in a mask. Raises ValueError if it or its image cannot be used."""
+def _check(item: Item, form: Form) -> Counter:
     image, mask = item.pair.image, item.pair.mask
     values = masks.read_values(mask, form)
     counts = masks.count(values)
-    both = zip(masks.palette_of(mask) if palette else (), palette, strict=False)
+    both = zip(masks.palette_of(mask) if form.palette else (), form.palette, strict=False)
     if any(mine != other and i in counts for i, (mine, other) in enumerate(both)):
         raise ValueError(
             f"{mask} has other colours for its indices than other masks have: "
@@ -127,10 +118,10 @@ def _check(item: Item, form: Form, palette: tuple) -> Counter:
 
 
 def convert_all(items: list[Item], meaning: Meaning) -> None:
-    """Write the two files of each item, unless they are there; at the end, raise ValueError if
-    some could not be written."""
-    fault = "images could not be converted"
-    _for_all(partial(_convert, meaning=meaning), items, "converting", fault)
+    """Write the files of each item, unless they are there. Raises ValueError, at the end, for
+    those that could not be written."""
+    convert = partial(_convert, meaning=meaning)
+    _for_all(convert, items, "converting", "images could not be converted")
 
 
 def _convert(item: Item, meaning: Meaning) -> None:
@@ -139,8 +130,7 @@ def _convert(item: Item, meaning: Meaning) -> None:
     image, mask = item.pair.image, item.pair.mask
     changed = {path: path.stat().st_mtime_ns for path in (image, mask)}  # before reading
     labels = _png(masks.translate(masks.read_values(mask, meaning.form), meaning.ids))
-    written = (item.labels, labels, mask), (item.image, as_png(image), image)
-    for path, content, source in written:
+    for path, content, source in ((item.labels, labels, mask), (item.image, as_png(image), image)):
         path.parent.mkdir(parents=True, exist_ok=True)
         atomic_write(path, content)
         os.utime(path, ns=(changed[source], changed[source]))  # for `is_done`

@@ -9,13 +9,13 @@ line and in no file. The file gets the cookies of the session, and only its owne
 delete it after the download. packageID: 1 gtFine, 2 gtCoarse, 3 leftImg8bit, 4 its train_extra.
 """
 
-import argparse
 import getpass
-import sys
 import urllib.parse
 import urllib.request
 from http.cookiejar import MozillaCookieJar
 from pathlib import Path
+
+from runtime.console import command_line, errors_shown
 
 PAGE = "https://www.cityscapes-dataset.com/login/"
 
@@ -42,19 +42,12 @@ def save_cookies(cookies: MozillaCookieJar, path: Path) -> None:
 
 
 def main(page: str = PAGE) -> None:
-    parser = argparse.ArgumentParser(
-        prog="python -m prepare.login",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    parser = command_line(__doc__)
+    parser.prog = "python -m prepare.login"
     parser.add_argument("cookies", type=Path, help="file to write, such as cookies.txt")
     args = parser.parse_args()
-    try:
+    with errors_shown():
         save_cookies(log_in(input("user: "), getpass.getpass("password: "), page), args.cookies)
-    except OSError as error:  # urllib's are OSErrors, too
-        sys.exit(f"error: {error}")
-    except (KeyboardInterrupt, EOFError):
-        sys.exit("stopped: nothing was written")
 
 
 if __name__ == "__main__":

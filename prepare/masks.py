@@ -4,7 +4,8 @@ import base64
 import io
 import json
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
@@ -33,21 +34,25 @@ SUFFIXES = {
 
 
 class Form(NamedTuple):
-    """How masks are read.
+    """How masks are read."""
 
-    Attributes:
-        colors: by their colours, as 0xRRGGBB; else by bytes or a palette's indices.
-        lossy: JPEG is taken, too.
-        targets: the colours of which each pixel takes the nearest; none: as they are.
-        names: the values of the labels of labelme's shapes.
-        palette: RGB of each index, of masks with a palette that are read by index.
-    """
+    colors: bool = False  # as 0xRRGGBB; else as bytes, or the indices of a palette
+    targets: Collection[int] | None = None  # pixels take the nearest; None: JPEG is refused
+    names: dict[str, int] = {}  # noqa: RUF012 the values of labelme's shapes
+    palette: Collection[int] = ()  # the colour of each index
 
-    colors: bool = False
-    lossy: bool = False
-    targets: tuple[int, ...] = ()
-    names: dict[str, int] = {}  # noqa: RUF012
-    palette: tuple[tuple[int, int, int], ...] = ()
+
+@contextmanager
+def open_mask(path: Path) -> Iterator[Image.Image]:
+    """Within: a mask that is a picture or an array of numpy. Raises as `open_image`."""
+    if path.suffix.lower() == ".npy":
+        try:
+            yield Image.fromarray(_read_array(path))
+        except UnfitImageError as error:
+            raise ValueError(f"{path} {error}") from None
+    else:
+        with open_image(path) as image:
+            yield image
 
 
 def read_values(path: Path, form: Form) -> np.ndarray:
@@ -57,22 +62,15 @@ def read_values(path: Path, form: Form) -> np.ndarray:
     numpy and labelme's shapes as well. Raises as `open_image`, and ValueError for a JPEG, for
     colours where bytes are expected, for values above 255, and as `to_rgb`.
     """
-    suffix = path.suffix.lower()
-    if suffix == ".json":
+    if path.suffix.lower() == ".json":
         return draw_shapes(path, form.names)
-    if suffix == ".npy":
-        try:
-            values = _values_of(Image.fromarray(_read_array(path)), form)
-        except UnfitImageError as error:
-            raise ValueError(f"{path} {error}") from None
-    else:
-        with open_image(path) as image:
-            if image.format in ("JPEG", "MPO") and not form.lossy:
-                raise UnfitImageError(
-                    "is a JPEG, which changes values: export the masks as PNG, or, if they are in "
-                    "colours, have the nearest colours taken with --nearest-color"
-                )
-            values = _values_of(image, form)
+    with open_mask(path) as image:
+        if image.format in ("JPEG", "MPO") and form.targets is None:
+            raise UnfitImageError(
+                "is a JPEG, which changes values: export the masks as PNG, or, if they are in "
+                "colours, have the nearest colours taken with --nearest-color"
+            )
+        values = _values_of(image, form.colors)
     return _nearest(values, form.targets) if form.targets else values
 
 
@@ -90,47 +88,40 @@ def _read_array(path: Path) -> np.ndarray:
             "class, save its argmax"
         )
     ids = np.where(values == -1, 255, values)
-    fits = ids.dtype.kind in "biuf" and ids.size and (ids == np.clip(ids, 0, 255).round()).all()
-    if not fits:
+    if not (ids.dtype.kind in "biuf" and ids.size and (ids == np.clip(ids, 0, 255).round()).all()):
         raise UnfitImageError(f"holds {values.dtype} that are no ids 0..255: correct it")
     return ids.astype(np.uint8)
 
 
-def _values_of(image: Image.Image, form: Form) -> np.ndarray:
-    upright = ImageOps.exif_transpose
-    if not form.colors and image.mode.startswith("I"):  # 16 bits
+def _values_of(image: Image.Image, colors: bool) -> np.ndarray:
+    upright, tile = ImageOps.exif_transpose, str(getattr(image, "tile", ""))
+    if not colors and image.mode in ("1", "L", "P"):
+        scale = 85 if "L;2" in tile else 17 if "L;4" in tile else 1  # Pillow spreads such grey
+        return np.array(upright(image)).astype(np.uint8) // scale
+    if not colors and image.mode.startswith("I"):  # 16 bits
         values = np.array(upright(image))
         if not 0 <= values.min() <= values.max() <= 255:
             raise UnfitImageError(
                 f"holds values up to {values.max()}: ids are 0..255 (are these instance ids?)"
             )
         return values.astype(np.uint8)
-    if not form.colors and image.mode in ("1", "L", "P"):
-        scale = {"L;2": 85, "L;4": 17}  # of Pillow, which spreads two and four bits to eight
-        raw = next((mode for mode in scale if mode in str(getattr(image, "tile", ""))), None)
-        return np.array(upright(image)).astype(np.uint8) // scale.get(raw, 1)
     rgb = to_rgb(image, opaque=False).numpy()
-    if form.colors:
-        values = pack(rgb.astype(np.int32))
-    elif (rgb == rgb[:1]).all():
-        values = rgb[0]
-    else:
+    if not colors and (rgb != rgb[:1]).any():
         raise UnfitImageError(
             "is in colours, but ids are grey or the indices of a palette: use --labels colors, "
             "or leave only masks of one kind in the directory"
         )
+    values = pack(rgb.astype(np.int32)) if colors else rgb[0]
     if not image.has_transparency_data:
         return values
     hidden = np.array(upright(image).convert("RGBA").getchannel("A")) == 0
     return np.where(hidden, TRANSPARENT, values.astype(np.int32))
 
 
-def _nearest(values: np.ndarray, targets: tuple[int, ...]) -> np.ndarray:
-    """Each colour replaced by the nearest of some, in RGB; what is transparent stays."""
+def _nearest(values: np.ndarray, targets: Collection[int]) -> np.ndarray:
     found, index = np.unique(values, return_inverse=True)
-    known = np.array(targets, np.int32)
-    apart = [((split_rgb(found) - split_rgb(np.array([t]))) ** 2).sum(1) for t in targets]
-    taken = np.where(found == TRANSPARENT, found, known[np.argmin(apart, 0)])
+    distances = [((split_rgb(found) - split_rgb(target)) ** 2).sum(-1) for target in targets]
+    taken = np.where(found == TRANSPARENT, found, np.array(targets)[np.argmin(distances, 0)])
     return taken[index].reshape(values.shape)
 
 
@@ -138,22 +129,20 @@ def are_colored(masks: list[Path]) -> bool:
     """Whether any of some masks is in colours, without a palette. Passes over damaged files."""
     for path in masks:
         try:
-            if path.suffix.lower() != ".json" and not palette_of(path):
-                values = read_values(path, Form(colors=True, lossy=True))
-                if ((values != (values & 255) * 0x010101) & (values != TRANSPARENT)).any():
-                    return True
+            values = read_values(path, Form(colors=True, targets=()))
+            visible = values[values != TRANSPARENT]
+            if (visible != (visible & 255) * 0x010101).any() and not palette_of(path):
+                return True
         except (OSError, ValueError):
-            continue
+            pass
     return False
 
 
-def palette_of(path: Path) -> tuple[tuple[int, int, int], ...]:
-    """The colours of a palette image; () for others."""
-    if path.suffix.lower() in (".npy", ".json"):
-        return ()
-    with open_image(path) as image:
-        flat = image.getpalette("RGB") if image.mode == "P" else None
-    return tuple(zip(*[iter(flat or [])] * 3, strict=True))
+def palette_of(path: Path) -> list[int]:
+    """The colours of a palette image, as 0xRRGGBB; [] for others."""
+    with open_mask(path) as image:
+        flat = image.getpalette("RGB") if image.mode == "P" else []
+    return [*map(pack, zip(flat[::3], flat[1::3], flat[2::3], strict=True))]
 
 
 def sample(items: list, size: int = 20) -> list:
@@ -178,13 +167,13 @@ def read_shapes(path: Path) -> dict:
 
 def what_is(path: Path) -> str:
     """What is wrong with a file that is no mask, by what it is; "" where that is not known."""
-    suffix = path.suffix.lower()
-    if suffix == ".json":
+    if path.suffix.lower() == ".json":
         try:
             read_shapes(path)
         except ValueError as error:
             return str(error)
-    return f"{path} is {SUFFIXES[suffix]}" if suffix in SUFFIXES else ""
+    kind = SUFFIXES.get(path.suffix.lower())
+    return f"{path} is {kind}" if kind else ""
 
 
 def shape_names(path: Path) -> set[str]:
@@ -218,17 +207,15 @@ def _draw(mask: Image.Image, shape: dict, value: int) -> None:
     pen, kind = ImageDraw.Draw(mask), shape.get("shape_type") or "polygon"
     points = [(float(x), float(y)) for x, y in shape["points"]]
     (x, y), (x2, y2) = points[0], points[-1]
+    radius = POINT if kind == "point" else np.hypot(x2 - x, y2 - y)
     if kind == "polygon":
-        pen.polygon(points, fill=value, outline=value)
+        pen.polygon(points, value, value)
     elif kind == "rectangle":
-        box = [min(x, x2), min(y, y2), max(x, x2), max(y, y2)]
-        pen.rectangle(box, fill=value, outline=value)
+        pen.rectangle([min(x, x2), min(y, y2), max(x, x2), max(y, y2)], value, value)
     elif kind in ("circle", "point"):
-        radius = POINT if kind == "point" else np.hypot(x2 - x, y2 - y)
-        box = [x - radius, y - radius, x + radius, y + radius]
-        pen.ellipse(box, fill=value, outline=value)
+        pen.ellipse([x - radius, y - radius, x + radius, y + radius], value, value)
     elif kind in ("line", "linestrip"):
-        pen.line(points, fill=value, width=LINE)
+        pen.line(points, value, LINE)
     elif kind == "mask":
         drawn = Image.open(io.BytesIO(base64.b64decode(shape["mask"])), formats=["PNG"])
         mask.paste(value, (int(x), int(y)), drawn.convert("1"))
@@ -259,18 +246,18 @@ def pack(color: Iterable) -> int:
 
 
 def unpack(value: int) -> tuple[int, int, int]:
-    """0xRRGGBB as RGB."""
+    """0xRRGGBB as RGB: of a value, or of an array."""
     return value >> 16, value >> 8 & 255, value & 255
 
 
-def split_rgb(values: np.ndarray) -> np.ndarray:
-    """0xRRGGBB (n,) as RGB (n, 3) float64."""
-    return np.stack(unpack(values), 1).astype(np.float64)
+def split_rgb(values: Iterable[int]) -> np.ndarray:
+    """0xRRGGBB (...) as RGB (..., 3) float64."""
+    return np.stack(unpack(np.asarray(values)), -1).astype(np.float64)
 
 
 def show(values: Iterable[int], colored: bool) -> str:
     """Up to ten values as text."""
-    values = sorted(values)
-    texts = [str(unpack(value)) if colored else str(value) for value in values[:10]]
-    texts = ["transparent" if v == TRANSPARENT else t for v, t in zip(values, texts, strict=False)]
+    first = sorted(values)[:10]
+    texts = [str(unpack(value) if colored else value) for value in first]
+    texts = ["transparent" if v == TRANSPARENT else t for v, t in zip(first, texts, strict=True)]
     return ", ".join(texts) + (", ..." if len(values) > 10 else "")

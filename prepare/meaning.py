@@ -7,7 +7,7 @@ import numpy as np
 import torchvision
 
 from prepare.class_lists import color_of, void_of
-from prepare.masks import TRANSPARENT, Form, pack, show, split_rgb, translate, unpack
+from prepare.masks import TRANSPARENT, Form, count, pack, show, translate, unpack
 from utils import CITYSCAPES, Classes
 
 LABELS = {
@@ -24,28 +24,18 @@ ABOVE = SKY, 11, 21, 17, 19, 20  # what it begins with: building, vegetation, po
 LIKELY = {"cityscapes": 2, "train-ids": 4, "colors": 2}
 MOST_VALUES = 64  # more are named by nobody
 LARGE = 0.05  # the share of the pixels from which a value cannot be an oversight
-STRONG = 0.002  # the share of the pixels from which a colour is no oversight of a drawing tool
-NEAR, NOISE = 3, 12  # how far blends lie from a line between two colours, JPEG's from one, in RGB
+STRONG = 0.002  # the share of the pixels, inside areas, from which a colour is a class
 
 
 class Meaning(NamedTuple):
-    """What the values of masks stand for.
+    """What the values of masks stand for."""
 
-    Attributes:
-        labels: one of `LABELS`.
-        classes: of the data set.
-        ids: value in a mask -> id in a label file; a value that is not here is a fault.
-        reason: what was assumed, and why: for the user.
-        proposed: the classes are made up from the values, and are to be given names.
-        form: how the masks are read.
-    """
-
-    labels: str
-    classes: Classes
-    ids: dict[int, int]
-    reason: str
-    proposed: bool = False
-    form: Form = Form()
+    labels: str  # one of `LABELS`
+    classes: Classes  # of the data set
+    ids: dict[int, int]  # value in a mask -> id in a label file; any other value is a fault
+    reason: str  # what was assumed, and why: for the user
+    is_proposal: bool = False  # the classes are made up from the values, and need names
+    form: Form = Form()  # how the masks are read
 
 
 def ids_of(labels: str, classes: Classes) -> dict[int, int]:
@@ -87,11 +77,11 @@ def interpret(
     why = f"as --labels {labels} says" if labels else "by the list of them" if classes else why
     if classes is not None:
         kind = "colors" if form.colors else "train-ids" if kind == "train-ids" else "ids"
+        if kind == "colors" and len({*classes.colors}) < len(classes):
+            raise ValueError("two of the classes have the same color: change one")
     elif kind in ("cityscapes", "train-ids"):
         classes = CITYSCAPES
     if classes is not None:
-        if kind == "colors" and len({*classes.colors}) < len(classes):
-            raise ValueError("two of the classes have the same color: change one")
         found = _meaning(kind, classes, why, form)
         return [found], _doubt(pixels, found, labels)
     kind = "colors" if form.colors else kind
@@ -100,7 +90,7 @@ def interpret(
     sure = [each for each in looks if form.colors or look_like_streets(samples, each.ids)]
     if len(sure) == 1:
         return sure, ""
-    own = _meaning(kind or "ids", _propose(pixels, form), why, form, proposed=True)
+    own = _meaning(kind or "ids", _propose(pixels, form), why, form)._replace(is_proposal=True)
     ways = [f"--labels {each.labels}: {LABELS[each.labels]}" for each in [*looks, own]]
     question = (
         "the values of the masks may mean several things, and what they look like does not tell "
@@ -109,17 +99,14 @@ def interpret(
     return [*looks, own], "\n    ".join([question, *ways]) if looks else ""
 
 
-def _meaning(
-    labels: str, classes: Classes, why: str, form: Form, proposed: bool = False
-) -> Meaning:
+def _meaning(labels: str, classes: Classes, why: str, form: Form) -> Meaning:
     whose = "Cityscapes' 19 classes" if classes == CITYSCAPES else f"{len(classes)} classes"
     reason = f"{LABELS[labels]} ({why}): {whose}"
-    return Meaning(labels, classes, ids_of(labels, classes), reason, proposed, form)
+    return Meaning(labels, classes, ids_of(labels, classes), reason, form=form)
 
 
 def _propose(pixels: Counter, form: Form) -> Classes:
     """A class for each value. Raises ValueError for values that are no classes, or too many."""
-    refuse_smoothed(pixels, form.colors)
     if len(pixels) > MOST_VALUES:
         raise ValueError(
             f"the masks hold {len(pixels):,} different values: list the classes with --classes, "
@@ -134,7 +121,7 @@ def _propose(pixels: Counter, form: Form) -> Classes:
         names = tuple(f"color {' '.join(map(str, color))}" for color in colors)
         return Classes(names, tuple(range(len(found))), colors)
     ids = sorted(i for i in found if i != 255 or len(found) == 2)  # of 0 and 255 both are classes
-    palette = dict(enumerate(form.palette))
+    palette = dict(enumerate(map(unpack, form.palette)))
     colors = tuple(palette.get(i) or color_of(i) for i in ids)
     return Classes(tuple(f"class {i}" for i in ids), tuple(ids), colors)
 
@@ -190,47 +177,29 @@ def look_like_streets(masks: list[np.ndarray], ids: dict[int, int]) -> bool:
 # What smoothed edges and JPEG leave
 
 
-def strong_values(pixels: Counter, colored: bool) -> list[int]:
-    """The values of at least `STRONG` of the pixels that no smoothing or JPEG explains."""
-    strong, total = [], pixels.total()
-    for value, number in pixels.most_common(256):
-        stronger = [other for other in strong if pixels[other] >= 4 * number]
-        if value != TRANSPARENT and number >= STRONG * total:
-            strong += [] if stronger and _are_blends([value], stronger, colored)[0] else [value]
-    return strong
+def strong_values(samples: list[np.ndarray]) -> tuple[list[int], Counter]:
+    """The values that fill areas, and the pixels of each whose four neighbours have it, too.
 
-
-def refuse_smoothed(pixels: Counter, colored: bool) -> None:
-    """Raise ValueError where most values are blends of a few.
-
-    Ids lie between each other as well: of bytes, only the edges of two or three far ones count.
+    Blends, as smoothing and JPEG leave them, lie along edges.
     """
-    strong = strong_values(pixels, colored)
-    others = [*pixels.keys() - {*strong, TRANSPARENT}][:300]
-    if not strong or len(others) < max(5, len(strong)):
-        return
-    if not colored and (len(strong) > 3 or max(strong) - min(strong) < 64):
-        return
+    inside = Counter()
+    for values in samples:
+        middle = values[1:-1, 1:-1]
+        beside = values[:-2, 1:-1], values[2:, 1:-1], values[1:-1, :-2], values[1:-1, 2:]
+        inside += count(middle[np.all([middle == each for each in beside], 0)])
+    least = STRONG * sum(values.size for values in samples)
+    return [v for v, n in inside.most_common() if n >= least and v != TRANSPARENT], inside
+
+
+def refuse_smoothed(samples: list[np.ndarray], colored: bool) -> None:
+    """Raise ValueError where most values of some masks are blends of a few, along edges."""
+    pixels, (strong, inside) = sum(map(count, samples), Counter()), strong_values(samples)
+    blends = [value for value in pixels if 10 * inside[value] < pixels[value]]
     share = sum(pixels[value] for value in strong) / pixels.total()
-    if share > 0.5 and _are_blends(others, strong, colored).mean() > 0.5:
+    if share > 0.5 and len(blends) > max(4, len(pixels) / 2):
         raise ValueError(
             f"the masks hold {len(pixels):,} values, of which {len(strong)} make up {share:.1%} "
             f"({show(strong, colored)}); the others are blends, as smoothed edges and JPEG leave "
             "them: export the masks without smoothing, or have each pixel take the nearest of "
             "these, or of the colours of --classes, with --nearest-color"
         )
-
-
-def _are_blends(values: list[int], strong: list[int], colored: bool) -> np.ndarray:
-    """Whether each value lies between two of the strong ones, or beside one: (values,) bool.
-
-    Smoothed edges leave hundreds of values between, JPEG hundreds beside.
-    """
-    scale = 1 if colored else 0x010101  # a byte is grey
-    colors = split_rgb(np.array(values) * scale)[:, None, None]
-    ends = split_rgb(np.array(strong) * scale)
-    start, step = ends[:, None], ends[None] - ends[:, None]
-    along = ((colors - start) * step).sum(-1) / np.maximum((step**2).sum(-1), 1)
-    nearest = start + along.clip(0, 1)[..., None] * step
-    apart = np.linalg.norm(nearest - colors, axis=-1)  # (values, strong, strong)
-    return (apart.min((1, 2)) <= NEAR) | (apart.diagonal(0, 1, 2).min(1) <= NOISE)

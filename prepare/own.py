@@ -5,13 +5,11 @@
     python -m prepare.own photos masks data/mine --classes classes.yaml --val val.txt
     python -m prepare.own rgb_anon gt data/acdc --pairs 'X_rgb_anon.png=X_gt_labelIds.png'
 
-IMAGES has images of any format and size, also in subdirectories; MASKS has one for each, of the
-same name, with an ending such as _mask, or as --pairs tells. A mask's pixel is an id (grey, or the
-index of a palette), a train id of Cityscapes, or a colour. Without --labels and --classes, a list
-of classes in the data set counts, or what the masks look like; where that may be several things,
-they are not converted. DST/own-preview.jpg shows what they are taken for. A classes.yaml is written
-for you to edit where the classes are not known. The sources are not changed. The same command again
-goes on where it stopped, and converts what was added or changed. See docs/own-data.md.
+IMAGES has images of any format and size, also in subdirectories. MASKS has one for each, of the
+same name, with an ending such as _mask, or as --pairs tells. A pixel of a mask is an id (grey, or
+the index of a palette), a train id of Cityscapes, or a colour. DST/own-preview.jpg shows what the
+masks are taken for; where that is open, nothing is converted. The sources are not changed. The same
+command goes on where it stopped, and converts what was added or changed. See docs/own-data.md.
 """
 
 import statistics
@@ -43,15 +41,10 @@ def prepare(
 ) -> dict[str, int]:
     """Convert all images and masks; returns the number of images in each split.
 
-    `pairs` finds the mask of each image, and `splits` what to validate on. `decisions` takes from
-    an earlier call, the user, the data set or its looks: the classes (read by `class_lists`), the
-    form in which masks are read (by `masks`) and what their values mean (by `meaning`); it shows
-    that in a picture and keeps it. `conversion` names the files, reads everything once and writes.
-
     Args:
         images, masks, dst: directories of images, of masks, and to write to.
         val: see `splits.assign_splits`.
-        labels: one of `meaning.LABELS`; None: as the masks look.
+        labels: one of `meaning.LABELS`; None: by the names, the list of classes or the looks.
         classes: a file that `class_lists.read_class_list` reads; None: the data set's own list,
             Cityscapes' classes or new ones.
         say: called with each line for the user.
@@ -70,22 +63,23 @@ def prepare(
     if nearest and labels not in (None, "colors"):
         raise ValueError(f"--nearest-color reads colours: leave --labels {labels} out")
     labels, before = "colors" if nearest else labels, decisions.read_record(dst)
-    if before and (labels not in (None, before.labels) or nearest > before.form.lossy):
+    if before and (labels not in (None, before.labels) or nearest > bool(before.form.targets)):
         raise ValueError(f"{dst} was made with --labels {before.labels}: choose a new directory")
     pairs, notes = find_pairs(images, masks, labels or (before and before.labels), pattern)
     splits, how = assign_splits(pairs, val)
     items, gone = plan(pairs, splits, dst)
-    kind = labels or pairs[0].hint
+    kind, some = labels or pairs[0].hint, [pair.mask for pair in sample(pairs)]
     listed, whose = decisions.find_classes(classes, dst, pairs, [images, masks], kind)
-    form = before.form if before else decisions.choose_form(pairs, kind, listed, nearest)
-    results = check_all(items, form, is_said=labels is not None)
-    meaning = before or decisions.find_meaning(pairs, results, labels, listed, form, dst)
+    form = before.form if before else decisions.choose_form(some, kind, listed, nearest)
+    results = check_all(items, form if labels is None else form._replace(palette=()))
+    pixels = sum(results, Counter())
+    meaning = before or decisions.find_meaning(pairs, pixels, labels, listed, form, dst)
     decisions.refuse_unknown(items, results, meaning, dst)
     for line in [*notes, *gone, *whose, f"masks: {meaning.reason}", f"splits: {how}"]:
         say(line)
     if before is None:
         say(f"see {dst / decisions.PREVIEW}: what the labels are taken for")
-        decisions.write_record(dst, meaning, results, masks)
+        decisions.write_record(dst, meaning, pixels, masks)
     convert_all(items, meaning)
     summarise(dst, items, results, meaning, say)
     return dict(Counter(splits))
@@ -98,24 +92,22 @@ def summarise(
     meaning: Meaning,
     say: Callable[[str], None],
 ) -> None:
-    """Say how much of each class is in each split, and what comes next."""
-    images = Counter(item.split for item in items)
+    """Say how many of the pixels are of each class in each split, and what comes next."""
+    images, ignored = Counter(item.split for item in items), set()
     pixels = {split: Counter() for split in ("train", "val", "test") if images[split]}
     names = dict(zip(meaning.classes.ids, meaning.classes.names, strict=True))
-    ignored = set()
     for item, result in zip(items, results, strict=True):
         for value, number in result.items():
-            name = names.get(meaning.ids[value], "(ignored)")
-            pixels[item.split][name] += number
-            ignored |= {value} if name == "(ignored)" else set()
+            pixels[item.split][names.get(meaning.ids[value])] += number
+        ignored |= {value for value in result if meaning.ids[value] not in names}
     say(f"{dst}: " + ", ".join(f"{images[split]:,} {split}" for split in pixels))
     say(f"{'share of the pixels':24}" + "".join(f"{split:>9}" for split in pixels))
-    for name in [*names.values(), *["(ignored)"] * bool(ignored)]:
+    for name in [*names.values(), None][: len(names) + bool(ignored)]:
         shares = [counts[name] / counts.total() for counts in pixels.values()]
-        say(f"{name:24}" + "".join(f"{share:9.2%}" for share in shares))
+        say(f"{name or '(ignored)':24}" + "".join(f"{share:9.2%}" for share in shares))
     if ignored:
         say(f"ignored: {show(ignored, meaning.form.colors)}")
-    if meaning.proposed:
+    if meaning.is_proposal:
         say(f"the classes are a proposal: give them their names in {dst / 'classes.yaml'}")
     sizes = [image_size(item.image) or (0, 0) for item in sample(items)]
     downscale = max(1, int(statistics.median(map(max, sizes))) // 800)

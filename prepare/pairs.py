@@ -29,8 +29,7 @@ SIDE_BY_SIDE = "_label"  # endings that begin so are of one tool, which writes s
 GROUND_TRUTH = re.compile(r"_gt(Fine|Coarse)?$")
 INSTANCES = re.compile(r"_(instance|panoptic)\w*ids$", re.IGNORECASE)  # are no classes
 EXAMPLES = 10  # files named per kind of fault
-Key = tuple  # (directory or None, stem), or the common parts of --pairs
-Found = tuple[dict[Key, list[Path]], dict[Key, list[tuple[Path, str]]], list[str]]
+Groups = dict[tuple, list[Path]]  # (directory or None, stem), or the common parts -> files
 
 
 def find_pairs(
@@ -38,7 +37,7 @@ def find_pairs(
 ) -> tuple[list[Pair], list[str]]:
     """The images with their masks, and notes on what is left out.
 
-    The names pair them, if each is there once; else the paths below the two directories.
+    Names pair them where each occurs once, else the paths below the two directories.
 
     Args:
         images, masks: the directories; one may lie in the other, or be it.
@@ -48,8 +47,10 @@ def find_pairs(
     Raises OSError or ValueError, with up to ten files, for an image without a mask, for images of
     one name, for several masks of which none is known to be meant, and for masks of several kinds.
     """
-    found = _by_pattern(images, masks, pattern) if pattern else _by_names(images, masks)
-    of_images, of_masks, notes = found
+    if pattern:
+        of_images, of_masks, notes = _by_pattern(images, masks, pattern)
+    else:
+        of_images, of_masks, notes = _by_names(images, masks)
     pairs, without, above = [], [], split_above(images)
     for key, (path, *twins) in of_images.items():
         if twins:
@@ -60,9 +61,9 @@ def find_pairs(
         folders = path.relative_to(images).parent.parts
         split = split_of(folders) or above
         if key in of_masks:
-            mask, ending = _only(of_masks[key], str(key[-1]), wanted)
+            mask, hint = _only(of_masks[key], str(key[-1]), wanted)
             split = split or split_of(mask.relative_to(masks).parent.parts)
-            pairs.append(Pair(path, mask, _stem(path), folders, ENDINGS[ending], split))
+            pairs.append(Pair(path, mask, _stem(path), folders, hint, split))
         else:
             without.append((path, split))
     if lacking := [path for path, split in without if split != "test"]:
@@ -78,12 +79,47 @@ def find_pairs(
         )
     if without:
         notes.append(f"note: images of test without a mask, which are left out: {len(without)}")
-    if lone := [files[0][0] for key, files in of_masks.items() if key not in of_images]:
+    if lone := [paths[0] for key, paths in of_masks.items() if key not in of_images]:
         notes.append("warning: " + listing("masks without an image, which are left out", lone))
     return official_splits(pairs, above, [images, images.parent, masks.parent]), notes
 
 
-# The files of the two directories
+def _only(paths: list[Path], stem: str, wanted: str | None) -> tuple[Path, str | None]:
+    """The mask of an image, and its kind by its name. Raises ValueError where it is not known."""
+    endings = {path: _ending(path, stem) for path in paths}
+    paths = [path for path in paths if wanted and ENDINGS[endings[path]] == wanted] or paths
+    paths = [path for path in paths if ENDINGS[endings[path]] != "colors"] or paths
+    names = [endings[path] for path in paths]
+    known = len({*names}) == len(names) and all(name.startswith(SIDE_BY_SIDE) for name in names)
+    if len(paths) > 1 and not known:
+        raise ValueError(
+            listing(
+                f"masks of one image, {stem}, of which it is not known which is meant: tell with "
+                f"--pairs, such as --pairs 'X.jpg={paths[0].name.replace(stem, 'X')}', or move the "
+                "others elsewhere",
+                paths,
+            )
+        )
+    best = min(paths, key=lambda path: [*ENDINGS].index(endings[path]))
+    return best, ENDINGS[endings[best]]
+
+
+def _stem(path: Path) -> str:
+    return path.stem.removesuffix(Path(IMAGE).stem)
+
+
+def _ending(path: Path, stem: str = "") -> str:
+    """How a mask's name ends behind that of its image, one of `ENDINGS`."""
+    return "" if path.stem == stem else max(filter(path.stem.endswith, ENDINGS), key=len)
+
+
+def listing(fault: str, files: list) -> str:
+    """A text that counts the files of a fault, and names the first ten."""
+    more = [f"and {len(files) - EXAMPLES:,} more"] if len(files) > EXAMPLES else []
+    return "\n    ".join([f"{len(files):,} {fault}", *map(str, files[:EXAMPLES]), *more])
+
+
+# By names
 
 
 def images_in(directory: Path, without: Path) -> tuple[list[Path], list[Path]]:
@@ -104,28 +140,23 @@ def _masks_in(directory: Path, images: Path) -> list[Path]:
     Beside their images, pictures are masks by the endings of their names. Raises ValueError, by
     what is there, if there is no mask.
     """
-    of_suffix = defaultdict(list)
+    beside, of_suffix = images.resolve() == directory.resolve(), defaultdict(list)
     for path in walk(directory, images):
-        suffix = path.suffix.lower()
-        if not INSTANCES.search(path.stem):
-            of_suffix["" if suffix in IMAGE_SUFFIXES else suffix].append(path)
-    if images.resolve() == directory.resolve():
-        of_suffix[""] = [path for path in of_suffix[""] if split_name(path, set())[1]]
+        is_picture = path.suffix.lower() in IMAGE_SUFFIXES
+        if not INSTANCES.search(path.stem) and (_ending(path) or not (is_picture and beside)):
+            of_suffix["" if is_picture else path.suffix.lower()].append(path)
     for suffix in ("", ".npy", ".json"):
         if of_suffix[suffix] and not what_is(of_suffix[suffix][0]):
             return of_suffix[suffix]
-    others = [path for suffix, paths in of_suffix.items() if suffix for path in paths]
+    others = sum(of_suffix.values(), [])
     there = f", but {kinds_of(others)}" if others else ""
     known = [what_is(paths[0]) for paths in of_suffix.values() if paths]
     cure = "; ".join(filter(None, known)) or "correct the path"
     raise ValueError(f"{directory} holds no mask of a form that is read{there}: {cure}")
 
 
-# By names
-
-
-def _by_names(images: Path, masks: Path) -> Found:
-    """The images of each key, the masks with the endings of their names, and notes."""
+def _by_names(images: Path, masks: Path) -> tuple[Groups, Groups, list[str]]:
+    """The images and the masks of each directory and stem, and notes on what is left out."""
     files, others = images_in(images, masks)
     mask_files = _masks_in(masks, images)
     if images.resolve() == masks.resolve():  # with annotations, which are no images
@@ -135,99 +166,69 @@ def _by_names(images: Path, masks: Path) -> Found:
     for path in files:
         of_images[path.parent.relative_to(images), _stem(path)].append(path)
     for path in mask_files:
-        stem, ending = split_name(path, stems)
-        of_masks[path.parent.relative_to(masks), stem].append((path, ending))
-    if all(len({stem for _, stem in found}) == len(found) for found in (of_images, of_masks)):
+        of_masks[path.parent.relative_to(masks), _image_stem(path, stems)].append(path)
+    if all(len({stem for _, stem in groups}) == len(groups) for groups in (of_images, of_masks)):
         of_images = {(None, stem): paths for (_, stem), paths in of_images.items()}
         of_masks = {(None, stem): paths for (_, stem), paths in of_masks.items()}
     why = why_unread(others, "Pillow does not read them")
     return of_images, of_masks, left_out(images, others, why)
 
 
-def _stem(path: Path) -> str:
-    return path.stem.removesuffix(Path(IMAGE).stem)
-
-
-def split_name(path: Path, stems: set[str]) -> tuple[str, str]:
-    """The stem of a mask's image, and the ending of the mask's name, one of `ENDINGS`.
-
-    stems: of the images; a mask whose name is one of them has no ending.
-    """
+def _image_stem(path: Path, stems: set[str]) -> str:
+    """The stem of the image of a mask, one of some stems if it can be."""
     name = Path(path.stem)
     if name.suffix.lower() in IMAGE_SUFFIXES and name.stem in stems:  # street.jpg.png
-        return name.stem, ""
+        return name.stem
     if path.stem in stems:
-        return path.stem, ""
-    ending = max(filter(path.stem.endswith, ENDINGS), key=len)
-    return GROUND_TRUTH.sub("", path.stem.removesuffix(ending)), ending
+        return path.stem
+    return GROUND_TRUTH.sub("", path.stem.removesuffix(_ending(path)))
 
 
-def _names_of(path: Path, of_masks: dict[Key, list]) -> str:
+def _names_of(path: Path, of_masks: Groups) -> str:
     """What an image's mask may be called."""
     stem, often = _stem(path), Counter(name for _, name in of_masks)
-    twins = [files[0][0] for (_, name), files in of_masks.items() if often[name] > 1][:2]
-    where = (
-        " (in the same subdirectory, as {} and {} have one name)".format(*twins) if twins else ""
-    )
+    twins = [paths[0] for (_, name), paths in of_masks.items() if often[name] > 1][:2]
+    where = " (in the same subdirectory, as {} and {} have one name)" if twins else ""
     return (
-        f"is called{where} {stem}, {stem}_mask or with another known ending "
+        f"is called{where.format(*twins)} {stem}, {stem}_mask or with another known ending "
         f"({', '.join(filter(None, ENDINGS))}); other names can be told with --pairs, such as "
         f"--pairs 'X{path.suffix}=X_gt.png'"
     )
 
 
-def _only(files: list[tuple[Path, str]], stem: str, wanted: str | None) -> tuple[Path, str]:
-    """The mask that is meant of an image's. Raises ValueError where that is not known."""
-    files = [each for each in files if wanted and ENDINGS[each[1]] == wanted] or files
-    files = [each for each in files if ENDINGS[each[1]] != "colors"] or files
-    endings = [ending for _, ending in files]
-    known = len({*endings}) == len(endings) and all(e.startswith(SIDE_BY_SIDE) for e in endings)
-    if len(files) > 1 and not known:
-        example = files[0][0].name.replace(stem, "X")
-        fault = (
-            f"masks of one image, {stem}, of which it is not known which is meant: tell with "
-            f"--pairs, such as --pairs 'X.jpg={example}', or move the others elsewhere"
-        )
-        raise ValueError(listing(fault, [path for path, _ in files]))
-    return min(files, key=lambda each: [*ENDINGS].index(each[1]))
-
-
 # By --pairs
 
 
-def _by_pattern(images: Path, masks: Path, pattern: str) -> Found:
-    """As `_by_names`, the keys being the common parts of the paths that fit the two sides."""
-    found, unfit = [], []
-    kinds = IMAGE_SUFFIXES, {*IMAGE_SUFFIXES, ".npy", ".json"}
-    for directory, side, suffixes in zip(
-        (images, masks), parse_pattern(pattern), kinds, strict=True
-    ):
-        of_key, others = defaultdict(list), []
-        for path in walk(directory):
-            if path.suffix.lower() in suffixes:
-                match = side.fullmatch(path.relative_to(directory).as_posix())
-                (of_key[match.groups()] if match else others).append(path)
-        if not of_key:
-            example = f", it holds such as {others[0].relative_to(directory)}" if others else ""
-            raise ValueError(f"nothing in {directory} fits --pairs '{pattern}'{example}")
-        found.append(of_key)
-        unfit.append(others)
-    of_images, of_masks = found
-    of_masks = {
-        key: [(path, split_name(path, set())[1]) for path in paths]
-        for key, paths in of_masks.items()
-    }
-    unfit = {*unfit[0]} - {path for paths in found[1].values() for path in paths}
-    return of_images, of_masks, left_out(images, unfit, f"they do not fit --pairs '{pattern}'")
+def _by_pattern(images: Path, masks: Path, pattern: str) -> tuple[Groups, Groups, list[str]]:
+    """As `_by_names`; the keys are the common parts of the paths."""
+    image_side, mask_side = parse_pattern(pattern)
+    of_images, others = _fitting(images, image_side, IMAGE_SUFFIXES, pattern)
+    of_masks, _ = _fitting(masks, mask_side, {*IMAGE_SUFFIXES, ".npy", ".json"}, pattern)
+    others = {*others}.difference(*of_masks.values())
+    return of_images, of_masks, left_out(images, others, f"they do not fit --pairs '{pattern}'")
+
+
+def _fitting(
+    directory: Path, side: re.Pattern, suffixes: set[str], pattern: str
+) -> tuple[Groups, list[Path]]:
+    """The files of each common part, and those of the suffixes that do not fit."""
+    groups, others = defaultdict(list), []
+    for path in walk(directory):
+        if path.suffix.lower() in suffixes:
+            match = side.fullmatch(path.relative_to(directory).as_posix())
+            (groups[match.groups()] if match else others).append(path)
+    if not groups:
+        example = f", it holds such as {others[0].relative_to(directory)}" if others else ""
+        raise ValueError(f"nothing in {directory} fits --pairs '{pattern}'{example}")
+    return groups, others
 
 
 def parse_pattern(text: str) -> tuple[re.Pattern, re.Pattern]:
     """Of `X_rgb.png=X_gt.png`, how an image's and a mask's path look below their directories.
 
     X stands for the common part, which may hold directories; each `*` for a further one, in which
-    there is no slash, the first of the one side for the first of the other, and so on. Before
-    that, both paths may have the same directories. Where a side has no suffix, any will do.
-    Raises ValueError for anything else.
+    there is no slash. Before that, both paths may have the same directories. Where a side has no
+    suffix, any will do. Raises ValueError for anything else.
     """
     sides = text.replace("\\", "/").split("=")
     holes = [re.findall(r"[X*]", side) for side in sides]
@@ -242,9 +243,3 @@ def parse_pattern(text: str) -> tuple[re.Pattern, re.Pattern]:
         parts = re.escape(side.strip("/ ")).replace("X", "(.+)").replace(r"\*", "([^/]*)")
         found.append(re.compile(rf"((?:.*?/)??){parts}{suffix}"))
     return found[0], found[1]
-
-
-def listing(fault: str, files: list) -> str:
-    """A text that counts the files of a fault, and names the first ten."""
-    more = [f"and {len(files) - EXAMPLES:,} more"] if len(files) > EXAMPLES else []
-    return "\n    ".join([f"{len(files):,} {fault}", *map(str, files[:EXAMPLES]), *more])

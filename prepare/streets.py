@@ -1,10 +1,15 @@
-"""The command line of Streets: `python -m prepare.streets --help`."""
+"""Draw Streets: driving scenes with exact and coarse labels of all 19 Cityscapes classes.
+
+    python -m prepare.streets data/streets --train 600 --val 100 --size 512x256
+
+The directory is in Cityscapes' format. The same seed gives the same pixels. A second call continues
+a drawing that was interrupted, and does nothing once it is complete.
+"""
 
 import argparse
 import re
-import sys
 
-from runtime.console import escape_output
+from runtime.console import command_line, errors_shown, escape_output
 from streets import draw_tree
 
 
@@ -16,53 +21,22 @@ def parse_size(text: str) -> tuple[int, int]:
     return int(match[1]), int(match[2])
 
 
-def main(argv: list[str] | None = None) -> int:
-    """Draw Streets as the command line says; returns the exit code."""
+def main(argv: list[str] | None = None) -> None:
     escape_output()
-    parser = argparse.ArgumentParser(
-        prog="python -m prepare.streets",
-        description="Draw Streets: driving scenes with exact and coarse labels of all 19\n"
-        "Cityscapes classes, as a directory in Cityscapes' format. The same seed gives\n"
-        "the same pixels. A second call continues a drawing that was interrupted, and\n"
-        "does nothing once it is complete.",
-        epilog="example:\n"
-        "  python -m prepare.streets data/streets --train 600 --val 100 --size 512x256",
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    parser.add_argument(
-        "dst",
-        nargs="?",
-        default="data/streets",
-        metavar="DST",
-        help="directory to draw into (default: data/streets)",
-    )
-    for name, count, what in (("train", 600, "training"), ("val", 100, "validation")):
-        parser.add_argument(
-            f"--{name}", type=int, default=count, metavar="N", help=f"{what} scenes ({count})"
-        )
-    parser.add_argument(
-        "--size",
-        type=parse_size,
-        default=(512, 256),
-        metavar="WxH",
-        help="width and height in pixels, even (512x256)",
-    )
-    parser.add_argument("--seed", type=int, default=0, metavar="N", help="of all scenes (0)")
-    parser.add_argument(
-        "--workers", type=int, default=None, metavar="N", help="processes (default: one per core)"
-    )
+    parser = command_line(__doc__)
+    parser.prog, add = "python -m prepare.streets", parser.add_argument
+    add("dst", nargs="?", default="data/streets", metavar="DST", help="(default: data/streets)")
+    add("--train", type=int, default=600, metavar="N", help="training scenes (600)")
+    add("--val", type=int, default=100, metavar="N", help="validation scenes (100)")
+    size = "width and height in pixels, even (512x256)"
+    add("--size", type=parse_size, default=(512, 256), metavar="WxH", help=size)
+    add("--seed", type=int, default=0, metavar="N", help="of all scenes (0)")
+    add("--workers", type=int, metavar="N", help="processes (default: one per core)")
     args = parser.parse_args(argv)
-    try:
+    with errors_shown():
         drawn = draw_tree(args.dst, args.train, args.val, args.size, args.seed, args.workers)
-    except (ValueError, OSError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    except KeyboardInterrupt:
-        print("stopped: the same command continues", file=sys.stderr)
-        return 130
     print(f"{args.dst}: {args.train + args.val} scenes" + ("" if drawn else ", already drawn"))
-    return 0
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()

@@ -86,7 +86,7 @@ def test_the_command_runs_as_a_module_and_says_what_it_wrote(source, tmp_path, m
 @pytest.mark.parametrize(
     ("spoil", "message"),
     [
-        (lambda root: (root / "trainannot" / "0001TP_006690.png").unlink(), "has no labels"),
+        (lambda root: (root / "trainannot" / "0001TP_006690.png").unlink(), "no image at .*annot"),
         (
             lambda root: write_frame(root, "train", "0001TP_1.png", np.full((4, 4), 12, np.uint8)),
             "is no label image of CamVid",
@@ -105,7 +105,7 @@ def test_the_command_runs_as_a_module_and_says_what_it_wrote(source, tmp_path, m
         ),
         (
             lambda root: Image.new("RGB", (5, 5)).save(root / "train" / "0001TP_006690.png"),
-            r"annot.0001TP_006690.png is 24x12 .*clone",
+            r"annot.0001TP_006690.png is 24x12, but",
         ),
         (lambda root: (root / "val" / "0016E5_08640.png").unlink(), "val holds no .*clone"),
         (

@@ -368,7 +368,7 @@ def test_a_proposal_has_each_values_share_and_palette_colour_and_leaves_255_out(
     images, masks = flat(tmp_path, values=[0, 0, 0, 3, 3, 255, 255, 255], mode="P")
     scenes, said = convert(images, masks, tmp_path / "out")
     text = (tmp_path / "out" / "classes.yaml").read_text()
-    assert '- {name: "class 0", id: 0, ' in text and "# 37.50% of the pixels, in 5 of 5" in text
+    assert '- {name: "class 0", id: 0, ' in text and "# 37.50% of the pixels" in text
     assert "\n# - {name: class 255, id: 255" in text
     assert scenes.classes.ids == (0, 3)
     assert scenes.classes.colors == ((0, 255, 0), (3, 252, 1))
@@ -692,8 +692,8 @@ REFUSED = [
         labels="colors",
     ),
     case(r"--nearest-color reads", labels="ids", nearest=True),
-    case(r"nowhere is neither a share", val="nowhere"),
-    case(r"--val 20: a share is between 0 and 1", val="20"),
+    case(r"nowhere is neither a probability", val="nowhere"),
+    case(r"--val 20: a probability is between 0 and 1", val="20"),
     case(r"names zebra, which is none of the", write("val.txt", "a1\nzebra\n"), val="val.txt"),
     case(
         r"images holds no image of a format that Pillow reads, but 5 \*.dng",
