@@ -195,9 +195,9 @@ of it that communication can take, with {args.tflops:g} TFLOP/s and {args.bandwi
 
 {time_table}
 
-Computed, not measured: what each node of {GPUS_PER_NODE} GPUs must read if they wait for nothing else, the
-evaluation of {VAL} images, and the time between two failures of a node at which restarts take a
-tenth of all time:
+Computed, not measured: what each node of {GPUS_PER_NODE} GPUs must read if they wait for nothing
+else, the evaluation of {VAL} images, and the time between two failures of a node at which restarts
+take a tenth of all time:
 
 {node_table}""")
 
