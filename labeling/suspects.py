@@ -1,16 +1,19 @@
-"""Find places where the labels of a data set contradict a network that never saw them.
+"""Find regions where the labels of a data set contradict a network that never saw them.
 
     python -m labeling.suspects data/mine
     python -m labeling.suspects data/mine --parts 4 --epochs 20 --recipe recipes/camvid.yaml
 
-Trains on all parts of `train` but one, predicts that one, and so on (confident learning, Northcutt
-et al. 2021, https://arxiv.org/abs/1911.00068): a pixel is suspect if another class than its label's
-is more probable there than that class is, on average, where the labels have it. Connected ones make
-a place; the surest and largest come first. ROOT/suspects.json keeps them, and `label.ipynb` opens
-them for correction (`suspects` in its settings). A run that was stopped goes on, in --runs.
+Splits `train` into parts, trains on all but one, and predicts that one, for each part in turn
+(confident learning, Northcutt et al. 2021, https://arxiv.org/abs/1911.00068). A pixel is suspect if
+another class than its label's is more probable there than that class is, on average, where the
+labels have it. Connected suspect pixels make a region. ROOT/suspects.json lists the regions, the
+most suspect first (see `rank`); `label.ipynb` opens them for correction (`suspects` in its
+settings). A run that was stopped goes on, in --runs.
 """
 
 import json
+import math
+from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -31,15 +34,11 @@ from runtime.console import errors_shown, progress_bar
 from runtime.files import atomic_write
 from utils import IGNORE_INDEX
 
-LEAST = 40  # pixels of a place, at the size that the network sees
+MIN_AREA = 40  # pixels of a region, at the size that the network sees
 
 
-class Place(NamedTuple):
-    """Where labels contradict the network: a box in pixels of the image, and what stands there.
-
-    `score` is the surplus of the predicted class's probability over the label's, summed over the
-    pixels; so it grows with the size of a place, and with how sure the network is.
-    """
+class Suspect(NamedTuple):
+    """A region where the labels contradict the network: its box, in pixels of the image."""
 
     image: str  # <split>/<city>/<stem>
     box: tuple[int, int, int, int]  # left, top, right, bottom
@@ -49,43 +48,37 @@ class Place(NamedTuple):
 
 
 def train_without(recipe: Recipe, part: int, parts: int, run: Path) -> tuple[nn.Module, list[int]]:
-    """A network that never saw a part of `train`, and the places of that part in it.
+    """A network that never saw a part of `train`, and the indices of that part's images.
 
-    Image i is in part i % parts.
+    Image i is in part i % parts. Raises ValueError for fewer than two images a part.
     """
-    scenes = [
-        Cityscapes(
-            *(recipe.data_root, "train", "fine", make_transforms(recipe)),
-            *(recipe.seed, recipe.downscale),
-        ),
-        Cityscapes(recipe.data_root, downscale=recipe.downscale),
-    ]
-    count = len(scenes[0])
+    options = {"seed": recipe.seed, "downscale": recipe.downscale}
+    train = Cityscapes(recipe.data_root, transforms=make_transforms(recipe), **options)
+    val, count = Cityscapes(recipe.data_root, **options), len(train)
     if count < 2 * parts:
         raise ValueError(f"{count} images are too few for {parts} parts: give --parts 2")
-    part_of = [i for i in range(count) if i % parts == part]
-    few = part_of[:: max(len(part_of) // 10, 1)]  # for the loss that is shown
-    for each, kept in zip(scenes, (set(range(count)) - set(part_of), few), strict=True):
-        each.images, each.targets = (
-            [all_[i] for i in kept] for all_ in (each.images, each.targets)
+    held_out = list(range(part, count, parts))
+    few = held_out[:: max(len(held_out) // 10, 1)]  # for the loss that is shown
+    for scenes, kept in (train, sorted({*range(count)} - {*held_out})), (val, few):
+        scenes.images, scenes.targets = (
+            [paths[i] for i in kept] for paths in (scenes.images, scenes.targets)
         )
-    loaders = [make_loader(each, recipe.batch_size, each is scenes[0], 0) for each in scenes]
-    model = make_model(recipe, scenes[0].classes)
+    loaders = [
+        make_loader(scenes, recipe.batch_size, scenes is train, 0) for scenes in (train, val)
+    ]
+    model = make_model(recipe, train.classes)
     for record in fit(model, *loaders, recipe, run):
-        print(
-            f"part {part + 1} of {parts}: epoch {record['epoch']} of {recipe.epochs}, "
-            f"loss {record['train_loss']:.3f}, {record['seconds']:.0f} s",
-            flush=True,
-        )
-    return inference_net(model, recipe.precision), part_of
+        epoch = f"epoch {record['epoch']} of {recipe.epochs}, loss {record['train_loss']:.3f}"
+        print(f"part {part + 1} of {parts}: {epoch}, {record['seconds']:.0f} s", flush=True)
+    return inference_net(model, recipe.precision), held_out
 
 
 @torch.inference_mode()
 def predict_all(
-    net: nn.Module, scenes: Cityscapes, indices: list[int], what: str
+    net: nn.Module, scenes: Cityscapes, indices: list[int], description: str
 ) -> Iterator[tuple[int, Tensor, Tensor]]:
     """Each index with its labels (h, w) uint8 train ids and probabilities (classes, h, w)."""
-    with progress_bar(len(indices), what) as bar:
+    with progress_bar(len(indices), description) as bar:
         for i in indices:
             image, labels = scenes[i]
             logits = torch.cat([*predict_rows(net, image, 1.0, None)], 1)
@@ -94,60 +87,82 @@ def predict_all(
 
 
 def thresholds(found: Iterable[tuple[int, Tensor, Tensor]], classes: int) -> Tensor:
-    """How probable each class is, on average, where the labels have it: (classes,) float32.
+    """The mean probability of each class where the labels have it: (classes,) float32.
 
     1 for a class that no label has.
     """
     total, count = torch.zeros(2, classes + 1, dtype=torch.float64)
     for _, labels, probabilities in found:
-        labels = labels.long().clamp(max=classes).flatten()
-        padded = torch.cat([probabilities.flatten(1), torch.zeros(1, labels.numel())]).double()
-        total.index_add_(0, labels, padded.gather(0, labels[None])[0])
-        count.index_add_(0, labels, torch.ones(labels.numel(), dtype=torch.float64))
+        index = labels.long().clamp(max=classes).flatten()  # what is not labelled comes last
+        padded = torch.cat([probabilities.flatten(1), torch.zeros(1, len(index))])
+        total.index_add_(0, index, padded.gather(0, index[None])[0].double())
+        count += torch.bincount(index, minlength=classes + 1)
     return torch.where(count > 0, total / count.clamp(min=1), 1.0)[:classes].float()
 
 
-def suspect_places(
+def suspect_regions(
     labels: Tensor, probabilities: Tensor, limits: Tensor
 ) -> Iterator[tuple[tuple[int, int, int, int], int, int, float]]:
-    """The places of an image: box, label, predicted class (train ids) and score."""
-    chosen = probabilities.float().where(probabilities >= limits[:, None, None], 0)
-    sure, predicted = chosen.max(0)
-    labels = labels.long()
-    given = probabilities.gather(0, labels.clamp(max=len(limits) - 1)[None])[0].float()
-    wrong = (labels != IGNORE_INDEX) & (sure > 0) & (predicted != labels)
-    surplus = ((sure - given) * wrong).numpy()
-    kinds = torch.where(wrong, labels * len(limits) + predicted + 1, 0).numpy()
-    for place in regionprops(connected(kinds, background=0, connectivity=1), surplus):
-        if place.area >= LEAST:
-            top, left, bottom, right = place.bbox
-            label, other = divmod(int(kinds[tuple(place.coords[0])]) - 1, len(limits))
-            score = float(place.area * place.intensity_mean)
-            yield (left, top, right, bottom), label, other, score
+    """The suspect regions of an image: box, label, predicted class (train ids) and strength.
+
+    The margin of a pixel is the probability of the predicted class less that of the label. A
+    region's strength is the square of its mean margin times the root of its area: a small region
+    of which the network is sure comes before a large one of which it is not.
+    """
+    classes, labels = len(limits), labels.long()
+    confidence, predicted = torch.where(
+        probabilities >= limits[:, None, None], probabilities, 0
+    ).max(0)
+    given = probabilities.gather(0, labels.clamp(max=classes - 1)[None])[0]
+    wrong = (labels != IGNORE_INDEX) & (confidence > 0) & (predicted != labels)
+    pairs = torch.where(wrong, labels * classes + predicted + 1, 0).numpy()
+    regions = connected(pairs, background=0, connectivity=1)
+    for region in regionprops(regions, (confidence - given).numpy()):
+        if region.area >= MIN_AREA and region.intensity_mean > 0:
+            top, left, bottom, right = region.bbox
+            label, other = divmod(int(pairs[tuple(region.coords[0])]) - 1, classes)
+            strength = region.intensity_mean**2 * math.sqrt(region.area)
+            yield (left, top, right, bottom), label, other, float(strength)
 
 
-def find_suspects(recipe: Recipe, parts: int, runs: Path) -> list[Place]:
-    """All places of a data set's `train`, the most suspect first. Raises as `fit`."""
+def rank(suspects: list[Suspect]) -> list[Suspect]:
+    """Divide each score by the number of images with the same confusion, and sort by the result.
+
+    A class that the network takes for another one in most images is the network's own weakness; a
+    confusion that few images have is likely to be an error of their labels.
+    """
+    images = defaultdict(set)
+    for each in suspects:
+        images[each.label, each.predicted].add(each.image)
+    scored = [
+        each._replace(score=each.score / len(images[each.label, each.predicted]))
+        for each in suspects
+    ]
+    return sorted(scored, key=lambda each: -each.score)
+
+
+def find_suspects(recipe: Recipe, parts: int, runs: Path) -> list[Suspect]:
+    """All suspect regions of a data set's `train`, the most suspect first. Raises as `fit`."""
     scenes = Cityscapes(recipe.data_root, downscale=recipe.downscale)
-    names, places = scenes.classes.names, []
+    names, suspects = scenes.classes.names, []
     for part in range(parts):
         net, indices = train_without(recipe, part, parts, runs / str(part))
         limits = thresholds(predict_all(net, scenes, indices, "predict"), len(names))
         for i, labels, probabilities in predict_all(net, scenes, indices, "compare"):
             path = Path(scenes.images[i]).relative_to(scenes.root / "leftImg8bit")
-            name = path.as_posix().removesuffix(IMAGE)
-            for box, label, predicted, score in suspect_places(labels, probabilities, limits):
+            image = path.as_posix().removesuffix(IMAGE)
+            for box, label, other, strength in suspect_regions(labels, probabilities, limits):
                 box = tuple(recipe.downscale * n for n in box)
-                places.append(Place(name, box, names[label], names[predicted], round(score, 1)))
-    return sorted(places, key=lambda place: -place.score)
+                suspects.append(Suspect(image, box, names[label], names[other], strength))
+    return rank(suspects)
 
 
-def read_places(path: str | Path, most: int = 100) -> dict[str, list[tuple]]:
-    """Image -> the boxes to look at, each with a text, of the first places that were found."""
-    places = {}
-    for image, box, label, predicted, _ in json.loads(Path(path).read_text())["places"][:most]:
-        places.setdefault(image, []).append((*box, f"{label}: {predicted}?"))
-    return places
+def read_suspects(path: str | Path, most: int = 100) -> dict[str, list[tuple]]:
+    """Image -> the boxes to look at, each with a text, of the most suspect regions."""
+    boxes = defaultdict(list)
+    for image, box, label, predicted, _ in json.loads(Path(path).read_text())["suspects"][:most]:
+        boxes[image].append((*box, f"{label}: {predicted}?"))
+    return dict(boxes)
 
 
 def main() -> None:
@@ -157,13 +172,12 @@ def main() -> None:
     parser.add_argument("--runs", type=Path, default=Path("runs/suspects"), help="of checkpoints")
     with errors_shown():
         recipe, args = parse_recipe(parser)
-        recipe = replace(recipe, data_root=args.root)
-        places = find_suspects(recipe, args.parts, args.runs)
+        suspects = find_suspects(replace(recipe, data_root=args.root), args.parts, args.runs)
         path = Path(args.root) / "suspects.json"
-        atomic_write(path, json.dumps({"places": places}, indent=1).encode())
-    for place in places[:20]:
-        print(f"{place.score:8.0f}  {place.image}  {place.label}, or {place.predicted}?")
-    print(f"{len(places)} places: {path}; label.ipynb opens them (suspects = {str(path)!r})")
+        atomic_write(path, json.dumps({"suspects": suspects}, indent=1).encode())
+    for each in suspects[:20]:
+        print(f"{each.score:8.3f}  {each.image}  {each.label}, or {each.predicted}?")
+    print(f"{len(suspects)} regions: {path}; label.ipynb opens them (suspects = {str(path)!r})")
 
 
 if __name__ == "__main__":

@@ -416,7 +416,7 @@ class Labeler {
     context.strokeStyle = "#f33";
     context.fillStyle = "#f33";
     context.font = `${13 * pixel}px sans-serif`;
-    for (const [x0, y0, x1, y1, text] of photo.places) {
+    for (const [x0, y0, x1, y1, text] of photo.boxes) {
       context.strokeRect(x0, y0, x1 - x0, y1 - y0);
       context.fillText(text ?? "", x0, y0 - 4 * pixel);
     }

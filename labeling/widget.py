@@ -34,7 +34,7 @@ class LabelWidget(anywidget.AnyWidget):
     Args:
         session: of `open_session` or `open_data_set`.
         model: proposes labels; None for segments alone.
-        places: name -> boxes (left, top, right, bottom) in pixels to look at, with a text.
+        boxes: name -> (left, top, right, bottom, text) of what to look at, in pixels.
     """
 
     _esm = HERE / "widget.js"
@@ -46,12 +46,12 @@ class LabelWidget(anywidget.AnyWidget):
         self,
         session: Session,
         model: UNet | None = None,
-        places: dict[str, list[tuple]] | None = None,
+        boxes: dict[str, list[tuple]] | None = None,
         **options,
     ):
         journal = hashlib.sha256(str(session.root.resolve()).encode()).hexdigest()[:16]
         super().__init__(journal=journal, **options)
-        self.session, self.model, self.places = session, model, places
+        self.session, self.model, self.boxes = session, model, boxes
         self._lock, self._worker = RLock(), ThreadPoolExecutor(1)
         self._ready: dict[str, Future] = {}  # segments and proposals, also of the next photograph
         self.on_msg(lambda _, content, buffers: self._answer(content, buffers))
@@ -108,7 +108,7 @@ class LabelWidget(anywidget.AnyWidget):
             {
                 "type": "photo", "photo": name, "width": width, "height": height, "kind": kind,
                 "void": session.void, "classes": classes, "done": name in session.done,
-                "places": (self.places or {}).get(name, []), "model": self._about_model(),
+                "boxes": (self.boxes or {}).get(name, []), "model": self._about_model(),
                 "sure": round(100 * SURE),
             },
             [content, zlib.compress(mask, 1)],

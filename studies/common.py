@@ -13,11 +13,13 @@ from torch import nn
 from torch.utils.data import DataLoader
 
 from dataset import Cityscapes
-from engine import Recipe, fit, make_loader
+from engine import Recipe, evaluate, fit, make_loader, make_model
 from figures import percent
+from model import UNet
 from runtime.checkpoint import MAY_CHANGE
 from runtime.files import atomic_write
 from runtime.machine import provenance
+from utils import metrics
 
 RECORDS = Path(__file__).with_name("records")
 RENAMED = {"degrade": "corrupt"}  # fields of recipes of earlier versions
@@ -53,6 +55,22 @@ def train(
         epoch, seconds = f"epoch {record['epoch']} of {recipe.epochs}", f"{record['seconds']:.0f} s"
         print(f"{name}: {epoch}, mIoU {percent(record['mIoU'])}, {seconds}", flush=True)
         yield record
+
+
+def train_and_evaluate(
+    recipe: Recipe, loaders: tuple[DataLoader, ...], full: DataLoader, run: Path, name: str
+) -> tuple[UNet, dict]:
+    """A trained network (see `train`), and what `metrics` gives of its last epoch on `full`.
+
+    With the `seconds` of all epochs, and the `precision`.
+    """
+    model = make_model(recipe, full.dataset.classes)
+    records = list(train(model, loaders, recipe, run, name))
+    precision = records[-1]["precision"]
+    _, confusion = evaluate(model, full, precision=precision)
+    seconds = sum(record["seconds"] for record in records)
+    found = metrics(confusion, full.dataset.classes)
+    return model, {**found, "seconds": seconds, "precision": precision}
 
 
 def held_out(recipe: Recipe, city: str, every: int = 1) -> DataLoader:

@@ -57,8 +57,7 @@ def draw_classes(axes: list[Axes], study: str, runs: list[dict], data: str) -> N
     frequencies = next(iter(counted(runs, data, there[0]).values()))["frequencies"]
     names = sorted((name for name, part in frequencies.items() if part), key=frequencies.get)
     for i, arm in enumerate(there):
-        mine = list(counted(runs, data, arm).values())
-        points = []
+        mine, points = list(counted(runs, data, arm).values()), []
         for x, name in enumerate(names):
             known = [v for run in mine if (v := metric("iou")(run).get(name)) is not None]
             if known:  # the arms side by side
@@ -88,17 +87,14 @@ def draw_overfitting(axes: list[Axes], study: str, runs: list[dict], data: str) 
 
 def draw_miou(ax: Axes, runs: list[dict], study: str, data: str) -> None:
     """A bar for each arm: mIoU of the last epoch on val and, if one was held out, the video."""
-    there = arms(runs, study, data)
-    shown = []
+    there, shift = arms(runs, study, data), 0.0
     for measure, name, color in ((MIOU, "val", "0.75"), (UNSEEN, "unseen video", "0.4")):
         found = [list(values(runs, data, arm, measure).values()) for arm in there]
-        if any(found):
-            shown.append((found, name, color))
-    for i, (found, name, color) in enumerate(shown):
-        bars = [(x + 0.4 * i, *spread(v)) for x, v in enumerate(found) if v]
-        x, means, errors = zip(*bars, strict=True)
-        ax.bar(x, means, 0.38, yerr=errors, color=color, label=name, capsize=3)
-    middles = [x + 0.2 * (len(shown) - 1) for x in range(len(there))]
+        if bars := [(x + shift, *spread(each)) for x, each in enumerate(found) if each]:
+            x, means, errors = zip(*bars, strict=True)
+            ax.bar(x, means, 0.38, yerr=errors, color=color, label=name, capsize=3)
+            shift += 0.4
+    middles = [x + (shift - 0.4) / 2 for x in range(len(there))]
     ax.set_xticks(middles, there, rotation=20, ha="right", fontsize=8)
     ax.set(title=f"{NAMES[data]}: last epoch, ± std. dev.", ylabel="mIoU")
     ax.yaxis.set_major_formatter(PercentFormatter(1))

@@ -32,7 +32,7 @@ from torch.utils.data import DataLoader
 
 from data_io.image_io import read_grey, read_image
 from dataset import Cityscapes
-from engine import Recipe, evaluate, make_loader, make_model
+from engine import Recipe, make_loader
 from engine.augment import make_transforms
 from inference import load_model
 from labeling.oracle import accept, fills_needed
@@ -41,9 +41,9 @@ from model import UNet
 from runtime.console import command_line, errors_shown, progress_bar
 from runtime.console import table as markdown
 from runtime.machine import ROOT
-from studies.common import add, find, held_out, identity, read, train
+from studies.common import add, find, held_out, identity, read, train_and_evaluate
 from studies.report import spread
-from utils import CITYSCAPES, metrics
+from utils import CITYSCAPES
 
 UNSEEN = "0006r0"
 COUNTS = 5, 10, 20, 50, 100, None  # all
@@ -154,18 +154,13 @@ def perform(run: Run, unseen: Cityscapes, streets: Path, folder: Path) -> dict:
     changes = {"data_root": str(unseen.root), "init": init, "seed": run.seed, "epochs": EPOCHS}
     recipe = Recipe.from_file(ROOT / "recipes" / "own.yaml", **changes)
     loaders = make_loaders(run, recipe, streets, folder)
-    model = make_model(recipe, unseen.classes)
-    records = list(train(model, loaders, recipe, folder, folder.name))
     full = held_out(recipe, UNSEEN)
-    _, confusion = evaluate(model, full, precision=recipe.precision)
-    found = metrics(confusion, CITYSCAPES)
+    model, found = train_and_evaluate(recipe, loaders, full, folder, folder.name)
     return {
-        "mIoU": found["mIoU"],
+        **{name: found[name] for name in ("mIoU", "iou", "precision")},
         "accuracy": found["val_accuracy"],
-        "iou": found["iou"],
         "fills": count_fills(model, unseen) if init else None,
-        "seconds": round(sum(record["seconds"] for record in records)),
-        "precision": records[-1]["precision"],
+        "seconds": round(found["seconds"]),
         "recipe": identity(recipe),
     }
 
@@ -178,17 +173,16 @@ def of(runs: list[dict], figure: str, **wanted) -> list[float]:
 
 def table(runs: list[dict]) -> str:
     """What is on record, as Markdown: the mean over the seeds, of mIoU ± standard deviation."""
-    rows = []
-    arms = [{name: run[name] for name in Run._fields if name != "seed"} for run in runs]
-    for arm in (arm for i, arm in enumerate(arms) if arm not in arms[:i]):
-        mious, accuracies, fills = (of(runs, name, **arm) for name in ("mIoU", "accuracy", "fills"))
+    arms, rows = {}, []
+    for run in runs:
+        arm = tuple("all" if run[name] is None else run[name] for name in Run._fields[:-1])
+        arms.setdefault(arm, []).append(run)
+    for arm, own in arms.items():
+        mious, accuracies, fills = (of(own, name) for name in ("mIoU", "accuracy", "fills"))
         middle, deviation = spread(100 * miou for miou in mious or [0])
-        rows.append(
-            [*("all" if value is None else value for value in arm.values()), len(mious)]
-            + [f"{middle:.1f} ± {deviation:.1f}" if mious else ""]
-            + [f"{100 * mean(accuracies):.1f}" if mious else ""]
-            + [f"{mean(fills):.0f}" if fills else ""]
-        )
+        figures = f"{middle:.1f} ± {deviation:.1f}", f"{100 * mean(accuracies or [0]):.1f}"
+        shown = figures if mious else ("", "")
+        rows.append([*arm, len(mious), *shown, f"{mean(fills):.0f}" if fills else ""])
     head = ["images", "weights", "chosen", "pixels", "seeds", "mIoU", "accuracy", "fills to 95 %"]
     return markdown(head, rows, 3)
 

@@ -13,13 +13,13 @@ recipe, as train.py does.
 import sys
 from dataclasses import replace
 from pathlib import Path
+from statistics import mean
 
 from dataset import Cityscapes
-from engine import Recipe, evaluate, make_loaders, make_model
+from engine import Recipe, make_loaders
 from engine.recipe import parse_recipe, recipe_parser
 from runtime.console import errors_shown
-from studies.common import add, digest, held_out, identity, is_of, read, train
-from utils import metrics
+from studies.common import add, digest, held_out, identity, is_of, read, train_and_evaluate
 
 
 def differences(recipe: Recipe, path: str | None) -> dict:
@@ -35,27 +35,20 @@ def run_fold(recipe: Recipe, city: str) -> dict:
     train_loader, _ = make_loaders(recipe)
     # `fit` wants a validation after every epoch: a tenth of the frames, for the curve.
     few, full = held_out(recipe, city, every=10), held_out(recipe, city)
-    model = make_model(recipe, full.dataset.classes)
-    records = list(train(model, (train_loader, few), recipe, run, city))
-    precision = records[-1]["precision"]
-    _, confusion = evaluate(model, full, precision=precision)
-    seconds = sum(record["seconds"] for record in records)
-    found = metrics(confusion, full.dataset.classes)
-    return {**found, "seconds": seconds, "precision": precision}
+    return train_and_evaluate(recipe, (train_loader, few), full, run, city)[1]
 
 
 def summary(folds: dict[str, dict]) -> dict:
     """Figures of each city, the mean of their mIoUs, and the minutes, for the record."""
-    mious = [fold["mIoU"] for fold in folds.values()]
-    known = {
-        city: {name: round(v, 3) for name, v in fold["iou"].items() if v is not None}
-        for city, fold in folds.items()
-    }
+
+    def known(iou: dict) -> dict:
+        return {name: round(value, 3) for name, value in iou.items() if value is not None}
+
     return {
-        "mean": round(sum(mious) / len(mious), 4),
+        "mean": round(mean(fold["mIoU"] for fold in folds.values()), 4),
         "mIoU": {city: round(fold["mIoU"], 4) for city, fold in folds.items()},
         "accuracy": {city: round(fold["val_accuracy"], 4) for city, fold in folds.items()},
-        "iou": known,
+        "iou": {city: known(fold["iou"]) for city, fold in folds.items()},
         "minutes": round(sum(fold["seconds"] for fold in folds.values()) / 60, 1),
         "precision": sorted({fold["precision"] for fold in folds.values()}),
     }

@@ -11,15 +11,15 @@ the differences.
 
 from pathlib import Path
 
-import numpy as np
 import torch
 
 from engine import Recipe, evaluate_split, make_loaders, make_model
 from runtime.console import command_line, errors_shown, table
 from runtime.precision import pick_precision
 from studies.common import add, find, read, train
+from studies.report import spread
 
-RECIPE = "recipes/camvid-quick.yaml"
+RECIPE, PRECISIONS = "recipes/camvid-quick.yaml", ("fp32", "bf16")
 
 
 def perform(precision: str, seed: int) -> dict:
@@ -33,15 +33,17 @@ def perform(precision: str, seed: int) -> dict:
 
 
 def report(runs: list[dict]) -> str:
-    """Mean and standard deviation of each precision, and of bf16 minus fp32, in per cent."""
+    """Mean ± standard deviation of each precision, and of bf16 less fp32, in per cent."""
     rows = []
     for name in ("mIoU", "val_accuracy"):
         found = {(run["precision"], run["seed"]): 100 * run[name] for run in runs}
-        seeds = sorted(s for precision, s in found if precision == "bf16" and ("fp32", s) in found)
-        fp32, bf16 = (np.array([found[p, s] for s in seeds]) for p in ("fp32", "bf16"))
-        for what, values in (("fp32", fp32), ("bf16", bf16), ("bf16 - fp32", bf16 - fp32)):
-            spread = values.std(ddof=1) if len(seeds) > 1 else 0
-            rows.append([name, what, f"{values.mean():.1f} ± {spread:.1f}", len(seeds)])
+        seeds = [
+            seed for precision, seed in found if precision == "bf16" and ("fp32", seed) in found
+        ]
+        fp32, bf16 = ([found[precision, seed] for seed in seeds] for precision in PRECISIONS)
+        less = [b - a for a, b in zip(fp32, bf16, strict=True)]
+        for what, values in (("fp32", fp32), ("bf16", bf16), ("bf16 - fp32", less)):
+            rows.append([name, what, "{:.1f} ± {:.1f}".format(*spread(values)), len(seeds)])
     return table(["", "precision", "per cent", "seeds"], rows, 2)
 
 
@@ -51,7 +53,7 @@ def main() -> None:
     seeds = parser.parse_args().seeds
     with errors_shown():
         pick_precision("bf16", torch.device("cpu"))
-        for precision, seed in ((p, s) for s in seeds for p in ("fp32", "bf16")):
+        for precision, seed in ((p, s) for s in seeds for p in PRECISIONS):
             if find("precision", precision=precision, seed=seed) is None:
                 add("precision", "precision", perform(precision, seed))
     print(report(read("precision")))

@@ -44,12 +44,11 @@ GOAL = 0.4  # mIoU
 
 def contender(name: str, data_root: str, seed: int) -> Callable:
     """For `started`: a function that returns the next (seconds of training, mIoU), or None."""
+    fields = {"data_root": data_root, "seed": seed}
     if name == "ours":
-        turns = train_ours(Recipe.from_file(RECIPE, data_root=data_root, seed=seed))
-    else:  # full frames, flip, batches of 8
-        plain = Recipe(data_root=data_root, downscale=1, seed=seed)
-        turns = train_peer(make(name, seed=seed), plain)
-    return partial(next, turns, None)
+        return partial(next, train_ours(Recipe.from_file(RECIPE, **fields)), None)
+    plain = Recipe(downscale=1, **fields)  # full frames, flip, batches of 8
+    return partial(next, train_peer(make(name, seed=seed), plain), None)
 
 
 def train_ours(recipe: Recipe) -> Iterator[tuple[float, float]]:
@@ -103,19 +102,17 @@ def evaluate_peer(model: nn.Module, val_loader) -> float:
 
 def race(contenders: dict[str, Callable], seconds: float) -> dict[str, list]:
     """Let each contender train for `seconds`: name -> [[minutes, mIoU], ...]."""
-    curves = {name: [] for name in contenders}
-    spent = dict.fromkeys(contenders, 0.0)
-    running = list(contenders)
+    curves, spent = {name: [] for name in contenders}, dict.fromkeys(contenders, 0.0)
     with started(contenders) as turn:
-        while running:
-            name = min(running, key=spent.get)  # whoever is behind
+        while spent:
+            name = min(spent, key=spent.get)  # whoever is behind
             _, _, result = turn(name)
             if result is not None:
                 spent[name] += result[0]
                 curves[name].append([spent[name] / 60, result[1]])
                 print(f"{name:6} {spent[name] / 60:5.1f} min  mIoU {result[1]:.1%}", flush=True)
             if result is None or spent[name] >= seconds:
-                running.remove(name)
+                del spent[name]
     return curves
 
 
@@ -141,6 +138,19 @@ def plot(runs: list[dict]) -> Figure:
     return figure
 
 
+def report(runs: dict[int, dict]) -> str:
+    """A table of the runs, by their seed."""
+    rows = []
+    for seed, run in sorted(runs.items()):
+        for name, curve in run["curves"].items():
+            points = curve[-1], max(curve, key=lambda point: point[1])
+            texts = [f"{miou:.1%} after {minutes:.1f} min" for minutes, miou in points]
+            when = reached(curve)
+            rows.append([seed, LABELS[name], *texts, f"{when:.1f} min" if when else "not reached"])
+    head = ["seed", "network", "mIoU at the end", "highest mIoU", f"{GOAL:.0%} after"]
+    return table(head, rows, 2)
+
+
 def main() -> None:
     parser = command_line(__doc__)
     parser.add_argument("--data_root", default="data/camvid", help="made by prepare.camvid")
@@ -152,20 +162,12 @@ def main() -> None:
         Cityscapes(args.data_root, "val")
     contenders = {name: partial(contender, name, args.data_root, args.seed) for name in args.only}
     curves = race(contenders, args.minutes * 60)
-    times = {name: reached(curve) for name, curve in curves.items()}
-    run = {"minutes": args.minutes, "seed": args.seed, f"minutes to {GOAL:.0%} mIoU": times}
-    add("race", "race", {**run, "curves": curves})
+    run = {"minutes": args.minutes, "seed": args.seed, "curves": curves}
+    run[f"minutes to {GOAL:.0%} mIoU"] = {name: reached(curves[name]) for name in curves}
+    add("race", "race", run)
     runs = {each["seed"]: each for each in read("race") if each["minutes"] == args.minutes}
     plot([runs[seed] for seed in sorted(runs)]).savefig(ROOT / "images/race.png", dpi=120)
-    rows = []
-    for seed, run in sorted(runs.items()):
-        for name, curve in run["curves"].items():
-            points = curve[-1], max(curve, key=lambda point: point[1])
-            texts = [f"{miou:.1%} after {minutes:.1f} min" for minutes, miou in points]
-            when = reached(curve)
-            rows.append([seed, LABELS[name], *texts, f"{when:.1f} min" if when else "not reached"])
-    head = ["seed", "network", "mIoU at the end", "highest mIoU", f"{GOAL:.0%} after"]
-    print(table(head, rows, 2))
+    print(report(runs))
 
 
 if __name__ == "__main__":

@@ -52,42 +52,24 @@ def lowest_loss_epoch(run: dict) -> float:
     return min(run["history"], key=lambda record: record["val_loss"])["epoch"]
 
 
-def last(name: str) -> Callable:
-    """A number of the last epoch's record."""
-    return lambda run: run["history"][-1][name]
-
-
 MIOU, ACCURACY = Measure("mIoU", metric("mIoU")), Measure("accuracy", metric("val_accuracy"))
 UNSEEN = Measure("mIoU, unseen video", metric("mIoU", "unseen"))
+UNSEEN_ACCURACY = Measure("accuracy, unseen video", metric("val_accuracy", "unseen"))
+INNER_ACCURACY = Measure("accuracy, inner pixels", metric("val_accuracy", pixels="inner"))
+INNER_MIOU = Measure("mIoU, inner pixels", metric("mIoU", pixels="inner"))
+SMALL = Measure("mIoU, classes below 2 %", group_miou(True))
+OTHERS = Measure("mIoU, the others", group_miou(False))
+LOSSES = (
+    Measure("loss in training", lambda run: run["history"][-1]["train_loss"], 1, 3),
+    Measure("loss", lambda run: run["history"][-1]["val_loss"], 1, 3),
+    Measure("loss, unseen video", metric("loss", "unseen"), 1, 3),
+    Measure("epoch of the lowest loss", lowest_loss_epoch, 1, 1),
+)
 MEASURES = {  # of val, where nothing else is said
-    "padding": [
-        ACCURACY,
-        MIOU,
-        UNSEEN,
-        Measure("accuracy, inner pixels", metric("val_accuracy", pixels="inner")),
-        Measure("mIoU, inner pixels", metric("mIoU", pixels="inner")),
-    ],
-    "batchnorm": [
-        ACCURACY,
-        MIOU,
-        UNSEEN,
-        Measure("accuracy, unseen video", metric("val_accuracy", "unseen")),
-    ],
-    "loss": [
-        MIOU,
-        ACCURACY,
-        Measure("mIoU, classes below 2 %", group_miou(True)),
-        Measure("mIoU, the others", group_miou(False)),
-        UNSEEN,
-    ],
-    "augmentation": [
-        UNSEEN,
-        MIOU,
-        Measure("loss in training", last("train_loss"), 1, 3),
-        Measure("loss", last("val_loss"), 1, 3),
-        Measure("loss, unseen video", metric("loss", "unseen"), 1, 3),
-        Measure("epoch of the lowest loss", lowest_loss_epoch, 1, 1),
-    ],
+    "padding": [ACCURACY, MIOU, UNSEEN, INNER_ACCURACY, INNER_MIOU],
+    "batchnorm": [ACCURACY, MIOU, UNSEEN, UNSEEN_ACCURACY],
+    "loss": [MIOU, ACCURACY, SMALL, OTHERS, UNSEEN],
+    "augmentation": [UNSEEN, MIOU, *LOSSES],
 }
 
 
@@ -131,10 +113,11 @@ def difference(one: dict, other: dict) -> tuple[float, float, float] | None:
     found = [other[key] - one[key] for key in one if key in other]
     if not found:
         return None
-    half = math.inf
-    if (n := len(found)) > 1:
-        half = T975[min(n - 1, len(T975)) - 1] * stdev(found) / math.sqrt(n)
-    return mean(found), mean(found) - half, mean(found) + half
+    middle, deviation = spread(found)
+    n, half = len(found), math.inf
+    if n > 1:
+        half = T975[min(n - 1, len(T975)) - 1] * deviation / math.sqrt(n)
+    return middle, middle - half, middle + half
 
 
 def cell(first: dict, own: dict, measure: Measure) -> str:
@@ -157,18 +140,16 @@ def table(study: str, data: str, runs: list[dict]) -> str:
     difference from the first arm with its 95 % interval, bold where that is without zero; ""
     without runs.
     """
-    there = arms(runs, study, data)
-    found = {
-        m: {arm: values(runs, data, arm, m) for arm in STUDIES[study]} for m in MEASURES[study]
-    }
-    columns = [measure for measure in found if any(found[measure].values())]
-    first = next(iter(STUDIES[study]))
-    rows = [
-        [arm, " ".join(map(str, sorted(counted(runs, data, arm))))]
-        + [cell(found[measure][first], found[measure][arm], measure) for measure in columns]
-        for arm in there
-    ]
-    return markdown([NAMES[data], "seeds", *(m.name for m in columns)], rows, 2) if rows else ""
+    columns, first, rows = [], next(iter(STUDIES[study])), []
+    for measure in MEASURES[study]:
+        found = {arm: values(runs, data, arm, measure) for arm in STUDIES[study]}
+        if any(found.values()):
+            columns.append((measure, found))
+    for arm in arms(runs, study, data):
+        cells = [cell(found[first], found[arm], measure) for measure, found in columns]
+        rows.append([arm, " ".join(map(str, sorted(counted(runs, data, arm)))), *cells])
+    head = [NAMES[data], "seeds", *(measure.name for measure, _ in columns)]
+    return markdown(head, rows, 2) if rows else ""
 
 
 def tables(study: str, runs: list[dict]) -> str:

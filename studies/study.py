@@ -9,9 +9,9 @@ study has run with the same recipe is not trained again. Seed 0 of all arms come
 1. A run that ends is added at once to studies/records/<study>.jsonl. One that was stopped goes on
 from its last epoch, in runs/studies/, with the same command.
 
-The setting is the reference recipe's at a size that two cores can afford. It was chosen before any
-result was known, by its time: on two cores with AVX512 a run takes some 5 minutes on CamVid in bf16
-and 3.5 on Streets, and half as long again in fp32.
+The setting is the reference recipe's at a size that two cores can afford, chosen by its time before
+any result was known: on two cores with AVX512 a run takes some 5 minutes on CamVid in bf16 and 3.5
+on Streets, and half as long again in fp32.
 
 - Width 16. Depth 3, since at depth 4 `valid` padding sees nothing of a frame of 180x240 without
   reflection, and at 3 the inner 92x148.
@@ -120,10 +120,8 @@ def changes(run: Run) -> dict:
     fields = {**BASE, **DATA[run.data], **STUDIES[run.study][run.arm], "seed": run.seed}
     if "scale" in fields:
         fields["crop"] = CROPS[run.data]
-    if run.tried is not None:
-        fields["lr"] = run.tried
-    elif run.study in LEARNING_RATES:
-        fields["lr"] = chosen_lr(run.study, run.data, run.arm)
+    if run.study in LEARNING_RATES:
+        fields["lr"] = run.tried or chosen_lr(run.study, run.data, run.arm)
     return fields
 
 
@@ -132,7 +130,7 @@ def perform(recipe: Recipe, run_dir: Path, name: str) -> dict:
 
     `name` is what to print of the run. Returns
 
-    - frequencies: class name -> its part of the labelled pixels that were trained on, 0..1,
+    - frequencies: class name -> its part of the labelled training pixels, 0..1,
     - history: of each epoch what `KEPT` names,
     - seconds: of all epochs,
     - scores: `score` on `val`, and, if the recipe holds out cities, on these as `unseen`; None if
@@ -141,24 +139,23 @@ def perform(recipe: Recipe, run_dir: Path, name: str) -> dict:
     """
     loaders = make_loaders(recipe)
     data, val = (loader.dataset for loader in loaders)
-    model, records, scores, diverged = make_model(recipe, data.classes), [], None, {}
+    model, records, result = make_model(recipe, data.classes), [], {"scores": None}
     try:
         for record in train(model, loaders, recipe, run_dir, name):
             records.append(record)
-        scores = {"val": score(model, val, recipe)}
+        result["scores"] = {"val": score(model, val, recipe)}
         if recipe.hold_out:
             read_as = {"downscale": recipe.downscale, "cache": recipe.cache}
             unseen = Cityscapes(recipe.data_root, "train", cities=recipe.hold_out, **read_as)
-            scores["unseen"] = score(model, unseen, recipe)
+            result["scores"]["unseen"] = score(model, unseen, recipe)
     except FloatingPointError as error:
-        diverged = {"diverged": str(error)}
-    frequencies = zip(data.classes.names, class_frequencies(data).tolist(), strict=True)
+        result["diverged"] = str(error)
+    frequencies = class_frequencies(data).tolist()
     return {
-        "frequencies": dict(frequencies),
+        "frequencies": dict(zip(data.classes.names, frequencies, strict=True)),
         "history": [{name: record[name] for name in KEPT} for record in records],
         "seconds": round(sum(record["seconds"] for record in records)),
-        "scores": scores,
-        **diverged,
+        **result,
     }
 
 
@@ -178,12 +175,9 @@ def score(model: UNet, scenes: Cityscapes, recipe: Recipe) -> dict[str, dict]:
         inner.update(next(truths)[rows, columns], prediction[rows, columns])
 
     loader = make_loader(scenes, recipe.batch_size, train=False, workers=recipe.workers)
-    options = {"precision": recipe.precision, "description": "evaluate", "on_prediction": count}
-    loss, confusion = evaluate(model, loader, **options)
-    return {
-        "all": {"loss": loss, **metrics(confusion, scenes.classes)},
-        "inner": metrics(inner, scenes.classes),
-    }
+    loss, confusion = evaluate(model, loader, precision=recipe.precision, on_prediction=count)
+    every = {"loss": loss, **metrics(confusion, scenes.classes)}
+    return {"all": every, "inner": metrics(inner, scenes.classes)}
 
 
 def carry_out(run: Run, data_root: str, folder: Path, name: str) -> None:
@@ -216,12 +210,11 @@ def main() -> None:
         for run in runs:
             if recorded(run) is not None:
                 continue
-            seconds = [each["seconds"] for study in STUDIES for each in read(study)]
             left = sum(recorded(each) is None for each in runs)
-            if seconds:
+            if seconds := [each["seconds"] for study in STUDIES for each in read(study)]:
                 print(f"at most {left * mean(seconds) / 3600:.1f} h left, if as fast as before")
-            number = f"{len(runs) - left + 1}/{len(runs)}"
-            carry_out(run, roots[run.data], args.runs, f"{number}: {run}")
+            name = f"{len(runs) - left + 1}/{len(runs)}: {run}"
+            carry_out(run, roots[run.data], args.runs, name)
     print(f"all {len(runs)} runs are on record; now: python -m studies.figures")
 
 

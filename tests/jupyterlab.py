@@ -64,7 +64,7 @@ def jupyterlab(folder: Path) -> Iterator[str]:
         yield f"http://127.0.0.1:{found[1]}"
     finally:
         server.terminate()
-        server.wait(20)
+        server.wait(60)  # on a busy machine
         log.close()
 
 

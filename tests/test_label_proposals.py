@@ -24,7 +24,8 @@ from labeling.proposals import (
 )
 from labeling.rounds import next_round
 from labeling.session import open_data_set, open_session
-from labeling.suspects import read_places, suspect_places, thresholds
+from labeling.suspects import Suspect, read_suspects, suspect_regions, thresholds
+from labeling.suspects import rank as rank_suspects
 from tests.processes import python
 from utils import CITYSCAPES, Classes
 
@@ -150,7 +151,7 @@ def test_a_round_of_labelling_training_and_labelling_with_the_new_network(street
     session.close()
 
 
-def test_a_place_is_where_a_sure_network_contradicts_the_labels():
+def test_a_suspect_region_is_where_a_sure_network_contradicts_the_labels():
     labels = torch.zeros(40, 60, dtype=torch.uint8)
     labels[:, 30:] = 1
     right = torch.nn.functional.one_hot(labels.long(), 3).permute(2, 0, 1) * 0.8 + 0.1
@@ -158,10 +159,18 @@ def test_a_place_is_where_a_sure_network_contradicts_the_labels():
     assert limits.tolist() == pytest.approx([0.9, 0.9, 1.0])
     wrong = labels.clone()
     wrong[5:15, 10:25], wrong[30:, :] = 1, 255  # an error, and what is not labelled
-    (place,) = suspect_places(wrong, right, limits)
-    assert place[:3] == ((10, 5, 25, 15), 1, 0)
-    assert place[3] == pytest.approx(150 * 0.8)
-    assert not list(suspect_places(labels, right, limits))
+    (region,) = suspect_regions(wrong, right, limits)
+    assert region[:3] == ((10, 5, 25, 15), 1, 0)
+    assert region[3] == pytest.approx(0.8**2 * 150**0.5)
+    assert not list(suspect_regions(labels, right, limits))
+
+
+def test_a_confusion_that_many_images_have_is_less_suspect_than_one_of_a_single_image():
+    common = [Suspect(name, (0, 0, 9, 9), "road", "sidewalk", 3.0) for name in "abcd"]
+    rare = Suspect("b", (5, 5, 9, 9), "car", "sky", 1.0)
+    first, *others = rank_suspects([*common, rare, common[0]])
+    assert first == rare
+    assert [each.score for each in others] == [0.75] * 5
 
 
 @pytest.mark.slow
@@ -175,9 +184,9 @@ def test_the_command_finds_an_error_and_the_notebook_opens_it(streets, tmp_path)
     command += ["--batch_size", "2", "--runs", tmp_path / "runs", "--data_root", "elsewhere"]
     done = python(*command)
     assert done.returncode == 0, done.stderr[-2000:]
-    places, name = read_places(root / "suspects.json", 10), "train/lindenau/lindenau_000001_000019"
-    box = next(box for *box, text in places[name] if text == "sky: road?")
-    session = open_data_set(root, list(places))
+    boxes, name = read_suspects(root / "suspects.json", 10), "train/lindenau/lindenau_000001_000019"
+    box = next(box for *box, text in boxes[name] if text == "sky: road?")
+    session = open_data_set(root, list(boxes))
     assert (session.mask(name)[box[1] : box[3], box[0] : box[2]] == 23).any()
     session.close()
 
