@@ -311,6 +311,8 @@ def test_an_overlay_is_tagged_as_bt709_and_has_these_colours(tmp_path):
         ("a.ts", "aac", "aac"),
         ("a.mkv", "libopus", "opus"),
         ("a.avi", "pcm_s16le", "aac"),
+        ("a.avi", "libmp3lame", "aac"),
+        ("a.flv", "libmp3lame", "aac"),
         ("a.mov", "pcm_s16le", "aac"),
         ("a.ts", "mp2", "aac"),
     ],
@@ -318,7 +320,7 @@ def test_an_overlay_is_tagged_as_bt709_and_has_these_colours(tmp_path):
 def test_sound_is_kept_and_in_time(tmp_path, name, codec, kept):
     source = tmp_path / name
     with av.open(str(source), "w") as file:
-        stream = add(file, "mpeg4" if name == "a.avi" else "libx264")
+        stream = add(file, {"a.avi": "mpeg4", "a.flv": "flv"}.get(name, "libx264"))
         sound = file.add_stream(codec, rate=48000)
         encode(file, stream, [flat(RED)] * 50)
         beep(file, sound, 2)
