@@ -152,7 +152,7 @@ class Labeller:
                 try:
                     label = self.label_video if each.kind == "video" else self.label_image
                     label(each.path, each.target)
-                except ValueError as error:
+                except (FileNotFoundError, ValueError) as error:  # a broken link is not found
                     self.failed.append(str(error))
                 bar.update()
 

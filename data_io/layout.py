@@ -12,20 +12,18 @@ import shlex
 import shutil
 import warnings
 import zipfile
-from collections import Counter
 from pathlib import Path
 from typing import NamedTuple
 
 import torchvision
+
+from data_io.walk import but, is_visible
 
 IMAGE = "_leftImg8bit.png"
 SPLITS = {
     "fine": ("train", "val", "test", "trainval"),
     "coarse": ("train", "val", "trainval", "train_extra"),
 }
-# Of Windows, of macOS, and the previews that network drives and cameras keep.
-SYSTEM_FILES = {"Thumbs.db", "desktop.ini", "@eaDir", "__MACOSX", "#recycle", "$RECYCLE.BIN"}
-SYSTEM_FILES |= {"System Volume Information", "lost+found"}
 CHECK = "`python -m prepare.cityscapes {}` says what is wrong and how to mend it"
 OWN = "`python -m prepare.own --help` tells how to convert other data"
 OWN_RECORD = "own.json"  # of `prepare.own`, in the directory of the data set that it wrote
@@ -61,7 +59,7 @@ def list_split(directory: Path, suffix: str) -> Listing:
         except OSError as error:
             listing.closed.append((folder, error.strerror))
             return []
-        return [name for name in names if not name.startswith(".") and name not in SYSTEM_FILES]
+        return list(filter(is_visible, names))
 
     for name in visible(directory):
         if (directory / name).is_symlink() and not (directory / name).exists():
@@ -109,7 +107,7 @@ def find_pairs(root: Path, split: str, mode: str) -> list[tuple[str, str]]:
         raise OSError(f"{path} cannot be opened ({reason}): {check}")
     if not images.stems:
         raise ValueError(
-            f"{of_images} holds no <city>/*{IMAGE}{_summary(images.others)}: {check}; {OWN}"
+            f"{of_images} holds no <city>/*{IMAGE}{but(images.others, _ending)}: {check}; {OWN}"
         )
     missing = sorted(images.stems - labels.stems)
     if missing:
@@ -117,7 +115,7 @@ def find_pairs(root: Path, split: str, mode: str) -> list[tuple[str, str]]:
         like = sorted(path.parent.glob(f"{Path(missing[0]).name}_{kind}_*.png"))
         raise FileNotFoundError(
             f"{len(missing)} of {len(images.stems)} images have no labels, the first {path}"
-            f"{_summary(like)}: {check}; {OWN}"
+            f"{but(like, _ending)}: {check}; {OWN}"
         )
     lone = [of_labels / f"{stem}{suffix}" for stem in sorted(labels.stems - images.stems)]
     for files, what in ((lone, "labels have no image"), (images.others, "files are no images")):
@@ -166,9 +164,8 @@ def _unpack(root: Path, split: str, mode: str, check: str) -> None:
     try:
         size, free = sum(map(unpacked_size, paths)), shutil.disk_usage(root).free
         if size > free:
-            raise OSError(
-                errno.ENOSPC, f"{size:,} bytes would be unpacked, {free:,} are free", root
-            )
+            short = f"{size:,} bytes would be unpacked, {free:,} are free"
+            raise OSError(errno.ENOSPC, short, root)
         torchvision.datasets.Cityscapes(root, split, mode, target_type="semantic")
     except FileNotFoundError as error:  # the archives hold other splits
         raise FileNotFoundError(f"{missing}: {check}; {OWN}") from error
@@ -181,12 +178,6 @@ def _unpack(root: Path, split: str, mode: str, check: str) -> None:
         raise ValueError(f"an archive in {root} is damaged ({error}): {check}") from error
 
 
-def _summary(paths: list[Path]) -> str:
-    """The commonest endings of names, such as ", but 12 *.jpg"; "" if there are none."""
-
-    def ending(path: Path) -> str:
-        parts = path.name.split("_")  # <city>_<seq>_<frame>_<ending>
-        return "_".join(["*", *parts[3:]]) if len(parts) > 3 else f"*{path.suffix}"
-
-    found = Counter(map(ending, paths)).most_common(3)
-    return ", but " + " and ".join(f"{n} {name}" for name, n in found) if found else ""
+def _ending(path: Path) -> str:
+    parts = path.name.split("_")  # <city>_<seq>_<frame>_<ending>
+    return "_".join(["*", *parts[3:]]) if len(parts) > 3 else f"*{path.suffix}"

@@ -1,5 +1,6 @@
 """Video files, read by PyAV, which is optional: `pip install av`."""
 
+import struct
 from collections.abc import Iterator
 from fractions import Fraction
 from pathlib import Path
@@ -78,10 +79,14 @@ class VideoReader:
         try:
             file, stream = open_video(path)
         except (load_av(path).error.FFmpegError, OSError, ValueError) as error:
-            raise ValueError(
-                f"{path} cannot be read as a video ({error}): restore it; if the camera stopped "
-                "before it wrote the file's index, a tool such as `untrunc` may rebuild that"
-            ) from error
+            cause = f"cannot be read as a video ({error}): restore it from where it came"
+            if _lacks_index(path):
+                cause = (
+                    "lacks the index of its frames (moov), which a camera or a download writes at "
+                    "the end: restore it, or have a tool such as `untrunc` rebuild the index from "
+                    "another recording of that camera"
+                )
+            raise ValueError(f"{path} {cause}") from error
         with file:
             self.frame_rate = stream.average_rate or stream.guessed_rate or Fraction(25)
             self.time_base, self.frames = stream.time_base, stream.frames or None
@@ -94,7 +99,7 @@ class VideoReader:
         What cannot be decoded is passed over, and counted in `damage`. Raises ValueError if no
         frame can be read.
         """
-        self._errors, self._end, self.damage, times = 0, Fraction(0), "", []
+        self._errors, self._end, self._read, self.damage, times = 0, Fraction(0), 0, "", []
         file, stream = open_video(self.path)
         with file:
             starts = [s.start_time * s.time_base for s in file.streams if s.start_time is not None]
@@ -124,6 +129,7 @@ class VideoReader:
                 if packet.pts is not None:
                     end = (packet.pts + (packet.duration or 0)) * packet.time_base - start
                     self._end = max(self._end, end)
+                self._read = max(self._read, (packet.pos or 0) + packet.size)
                 if packet.stream_index != stream.index:
                     continue
                 self._errors += packet.is_corrupt
@@ -145,7 +151,7 @@ class VideoReader:
         if not times:
             raise ValueError(f"{self.path} holds no frame that can be read: restore it")
         name, size = file.format.name.split(",")[0], self.path.stat().st_size
-        length, is_cut = self._end, False
+        length, is_cut, unread = self._end, False, 0
         in_parts = name == "mov" and not self.frames  # a fragmented MP4 knows those that are there
         if name in LENGTH_IN_HEADER and file.duration and not in_parts:
             length = max(Fraction(file.duration, 10**6), self._end)
@@ -153,17 +159,34 @@ class VideoReader:
         elif name == "mpegts":
             is_cut = all(size % packet for packet in MPEGTS_PACKETS)
         else:
-            is_cut = name in ALWAYS_OF_LENGTH or (in_parts and self._errors > 0)
+            unread = in_parts * (1 - self._read / size)  # where a part's header is damaged
+            is_cut = name in ALWAYS_OF_LENGTH or unread > 0.05 or (in_parts and self._errors > 0)
         is_cut = is_cut or (self._ends_badly and length == self._end)
         expected = self.frames or round(length * self.frame_rate)
         missing = expected - len(times)
         if is_cut and length == self._end and not self.frames:
-            self.damage = "its end is cut off, and it does not say how much is missing"
+            how_much = f"the last {unread:.0%} of it" if unread > 0.05 else "its end"
+            self.damage = f"{how_much} cannot be read, and it does not say how much is missing"
         elif missing > 0 and (is_cut or self._errors or _has_gaps(times)):
             seconds = float(missing / self.frame_rate)
             self.damage = f"{missing:,} of {expected:,} frames ({seconds:.1f} s) are missing"
         elif self._errors:
             self.damage = f"{self._errors:,} of its packets are damaged, whose frames may look odd"
+
+
+def _lacks_index(path: Path) -> bool:
+    """Whether a file is an MP4 or MOV that was not written to its end, by its boxes."""
+    kinds, start, size = [], 0, path.stat().st_size
+    with open(path, "rb") as file:
+        while len(head := file.read(16)) >= 8:
+            length, kind = struct.unpack(">I4s", head[:8])
+            length = int.from_bytes(head[8:]) if length == 1 else length
+            kinds.append(kind if start + length <= size else b"")
+            if length < 8:  # 0: to the end
+                break
+            start += length
+            file.seek(start)
+    return kinds[:1] == [b"ftyp"] and b"moov" not in kinds
 
 
 def _has_gaps(times: list[Fraction]) -> bool:

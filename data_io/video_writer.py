@@ -10,7 +10,7 @@ from torch import Tensor
 from data_io.video import BT709, load_av, open_video
 
 LIMITED_RANGE = 1
-COPIED_SOUND = "aac", "mp3", "ac3", "eac3", "opus", "alac", "flac"  # what players take in an MP4
+COPIED_SOUND = "aac", "ac3", "eac3", "opus", "alac", "flac"  # what players take in an MP4
 
 
 class VideoWriter:
@@ -114,16 +114,18 @@ class _Sound:
                 self._packets = iter(())
 
     def _encode(self, packet) -> None:
-        shift = round(self._start / packet.time_base)
         if self._is_copied:
             if packet.dts is not None:
+                shift = round(self._start / packet.time_base)
                 packet.pts, packet.dts = packet.pts - shift, packet.dts - shift
                 packet.stream = self._stream
                 self._target.mux(packet)
             return
         is_last = packet.dts is None
         for frame in packet.decode():
-            frame.pts = None if frame.pts is None else frame.pts - shift
+            if frame.pts is not None:  # in samples, as AVI counts packets, which is too coarse
+                time = frame.pts * frame.time_base - self._start
+                frame.pts, frame.time_base = round(time * frame.rate), Fraction(1, frame.rate)
             self._target.mux(self._stream.encode(frame))
         if is_last:
             self._target.mux(self._stream.encode(None))

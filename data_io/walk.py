@@ -2,10 +2,12 @@
 
 import os
 from collections import Counter
-from collections.abc import Collection, Iterable
+from collections.abc import Callable, Collection, Iterable
 from pathlib import Path
 
-from data_io.layout import SYSTEM_FILES
+# Of Windows, of macOS, and the previews that network drives and cameras keep.
+SYSTEM_FILES = {"Thumbs.db", "desktop.ini", "@eaDir", "__MACOSX", "#recycle", "$RECYCLE.BIN"}
+SYSTEM_FILES |= {"System Volume Information", "lost+found"}
 
 
 def walk(directory: Path, without: Path | None = None) -> list[Path]:
@@ -44,13 +46,23 @@ def is_visible(name: str) -> bool:
     return not name.startswith(".") and name not in SYSTEM_FILES
 
 
-def kinds_of(files: Iterable[Path]) -> str:
-    """The commonest suffixes of files, as "7 *.heic and 1 *.txt"; "" for no file."""
-    kinds = Counter(f"*{path.suffix}" if path.suffix else path.name for path in files)
+def suffix_of(path: Path) -> str:
+    """`*.heic`, or the name of a file without a suffix."""
+    return f"*{path.suffix}" if path.suffix else path.name
+
+
+def kinds_of(files: Iterable[Path], kind_of: Callable[[Path], str] = suffix_of) -> str:
+    """The commonest kinds of files, as "7 *.heic and 1 *.txt"; "" for no file."""
+    kinds = Counter(map(kind_of, files))
     texts = [f"{number:,} {kind}" for kind, number in kinds.most_common(3)]
-    if rest := sum(kinds.values()) - sum(number for _, number in kinds.most_common(3)):
+    if rest := kinds.total() - sum(number for _, number in kinds.most_common(3)):
         texts.append(f"{rest:,} others")
     return " and ".join(texts)
+
+
+def but(files: Collection[Path], kind_of: Callable[[Path], str] = suffix_of) -> str:
+    """What there is in place of what is missing: ", but 12 *.jpg", or "" for no file."""
+    return f", but {kinds_of(files, kind_of)}" if files else ""
 
 
 def left_out(directory: Path, files: Collection[Path], why: str) -> list[str]:

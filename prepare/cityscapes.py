@@ -10,7 +10,6 @@ and ROOT/classes.yaml if the classes are not Cityscapes'. Every image is decoded
 Exit code 0: training can start. 1: the output names what is missing or damaged, and the cure.
 """
 
-import argparse
 import os
 import sys
 from collections import Counter, defaultdict
@@ -22,7 +21,7 @@ from data_io.layout import IMAGE, Listing, archive, list_split
 from dataset import find_root, read_classes
 from prepare.archives import cure, read_archives, zip_state
 from prepare.inspection import TRAIN_IDS, UNSCORED, Fault, inspect_all, size_text
-from runtime.console import escape_output
+from runtime.console import command_line, escape_output
 from utils import Classes
 
 COUNTS = {"train": 2975, "val": 500, "test": 1525, "train_extra": 19998}
@@ -63,15 +62,15 @@ def compare(
     expected: number of images; None: any above 0. BLACK is counted, but need not be there.
     """
     of_images, of_labels = root / "leftImg8bit" / split, root / kind / split
-    faults, renamed, missing = [], set(), images.stems - labels.stems
+    faults, missing = [], images.stems - labels.stems
     for path in labels.others:
         stem, _, ending = path.relative_to(of_labels).as_posix().partition(f"_{kind}_label")
         if stem in missing and ending.endswith(".png"):
             faults.append(Fault(OTHER_LABELS, path, "there is no *_labelIds.png"))
-            renamed.add(stem)
+            missing.remove(stem)
     faults += [
         Fault("images without labels", of_labels / f"{stem}_{kind}_labelIds.png", "missing")
-        for stem in sorted(missing - renamed)
+        for stem in sorted(missing)
     ]
     faults += [Fault(LEFT_OUT, path, "another name") for path in images.others]
     others = {path.relative_to(of_images).as_posix() for path in images.others}
@@ -229,24 +228,13 @@ def report(root: Path, faults: list[Fault], states: dict[str, str], official: bo
 def main() -> int:
     """Print the summary and the problems; returns the exit code, 0 or 1."""
     escape_output()
-    parser = argparse.ArgumentParser(
-        prog="python -m prepare.cityscapes",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    parser.add_argument(
-        "root",
-        nargs="?",
-        default=os.environ.get("CITYSCAPES_DATASET"),
-        help="directory of leftImg8bit and gtFine; default: $CITYSCAPES_DATASET",
-    )
-    parser.add_argument("--coarse", action="store_true", help="need gtCoarse and train_extra")
-    parser.add_argument(
-        "--counts",
-        choices=("cityscapes", "any"),
-        default="cityscapes",
-        help="any: another data set in this format",
-    )
+    parser = command_line(__doc__)
+    parser.prog, add = "python -m prepare.cityscapes", parser.add_argument
+    place = "directory of leftImg8bit and gtFine; default: $CITYSCAPES_DATASET"
+    add("root", nargs="?", default=os.environ.get("CITYSCAPES_DATASET"), help=place)
+    add("--coarse", action="store_true", help="need gtCoarse and train_extra")
+    another = "any: another data set in this format"
+    add("--counts", choices=("cityscapes", "any"), default="cityscapes", help=another)
     args = parser.parse_args()
     if not args.root:
         parser.error("give ROOT or set CITYSCAPES_DATASET")

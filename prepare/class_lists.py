@@ -15,7 +15,10 @@ classes.yaml label_colors.txt labelmap.txt class_names.txt class_dict.csv _class
 config_v1.2.json config_v2.0.json rs19-config.json class_list.json dataset_meta.json
 """.split()  # files that are taken for the list of the data set in whose directory they lie
 LINE = re.compile(  # an id or a colour, the name, a colour, and what CVAT adds
-    r"(?:([\d\s,]*\d)[\s,]+)?([^\d\s:,][^:,]{0,60}?)\s*(?:[:,]([\d\s,]*)(?::.*)?)?"
+    r"(?:([\d\s,]*\d)[\s,]+)?"
+    r"([^\d\s:,][^:,]{0,60}?)"
+    r"(?:[\s:,]+(\d+[\s,]+\d+[\s,]+\d+))?"
+    r"\s*(?::?(?::[^:]*){2})?"
 )
 Row = tuple[str, int | None, tuple | None]  # name, id and colour, as far as they are listed
 
@@ -52,17 +55,19 @@ def read_class_list(path: Path) -> Classes:
 
 
 def _read_lines(text: str, path: Path) -> list[Row]:
-    lines = [line.strip() for line in text.splitlines()]
-    if path.suffix.lower() == ".csv" and not re.search("name|class|label", lines.pop(0).lower()):
-        raise ValueError("it has no column name")
+    lines = [line.strip() for line in text.replace('"', "").replace(";", ",").splitlines()]
+    if path.suffix.lower() == ".csv":
+        columns, *lines = lines or [""]
+        if not re.search("name|class|label", columns.lower()):
+            raise ValueError("it has no column name")
     rows = []
     for line in lines:
         if not line or line.startswith("#"):
             continue
-        found = LINE.fullmatch(line.replace('"', ""))
-        before, name, after = found.groups("") if found else ("", "", "1")
+        found = LINE.fullmatch(line)
+        before, name, after = found.groups("") if found else ("1 2", "", "")
         numbers = tuple(map(int, re.findall(r"\d+", f"{before} {after}")))
-        if len(numbers) not in (0, 1, 3, 4) or (after.strip() and len(after.split(",")) != 3):
+        if len(numbers) not in (0, 1, 3, 4):
             raise ValueError(f"a line is `1 2 3 road` or `road:1,2,3::`, not `{line[:60]}`")
         i = numbers[0] if len(numbers) in (1, 4) else None
         rows.append((name, i, numbers[-3:] if len(numbers) >= 3 else None))

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from data_io.image_io import IMAGE_SUFFIXES, why_unread
 from data_io.layout import IMAGE
-from data_io.walk import kinds_of, left_out, walk
+from data_io.walk import but, left_out, walk
 from prepare.masks import what_is
 from prepare.splits import Pair, official_splits, split_above, split_of
 
@@ -129,8 +129,8 @@ def images_in(directory: Path, without: Path) -> tuple[list[Path], list[Path]]:
     others = [path for path in files if path.suffix.lower() not in IMAGE_SUFFIXES]
     if not images:
         cure = why_unread(others, "correct the path, or convert them to PNG")
-        there = f", but {kinds_of(others)}" if others else ""
-        raise ValueError(f"{directory} holds no image of a format that Pillow reads{there}: {cure}")
+        read = f"{directory} holds no image of a format that Pillow reads"
+        raise ValueError(f"{read}{but(others)}: {cure}")
     return images, others
 
 
@@ -149,10 +149,9 @@ def _masks_in(directory: Path, images: Path) -> list[Path]:
         if of_suffix[suffix] and not what_is(of_suffix[suffix][0]):
             return of_suffix[suffix]
     others = sum(of_suffix.values(), [])
-    there = f", but {kinds_of(others)}" if others else ""
     known = [what_is(paths[0]) for paths in of_suffix.values() if paths]
     cure = "; ".join(filter(None, known)) or "correct the path"
-    raise ValueError(f"{directory} holds no mask of a form that is read{there}: {cure}")
+    raise ValueError(f"{directory} holds no mask of a form that is read{but(others)}: {cure}")
 
 
 def _by_names(images: Path, masks: Path) -> tuple[Groups, Groups, list[str]]:

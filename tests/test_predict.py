@@ -160,7 +160,10 @@ def test_an_image_that_cannot_be_read_is_named_at_the_end_and_the_others_are_lab
 ):
     shutil.copy(photo, tmp_path / "b.png")
     (tmp_path / "a.png").write_bytes(photo.read_bytes()[:500])
-    with pytest.raises(SystemExit, match=r"(?s)1 of 2.*a\.png cannot be read"):
+    (tmp_path / "a_link.png").symlink_to(tmp_path / "gone.png")
+    with pytest.raises(
+        SystemExit, match=r"(?s)2 of 3.*a\.png cannot be read.*no image at .*a_link"
+    ):
         label(tmp_path, "--out", tmp_path / "out")
     assert (tmp_path / "out" / tmp_path.name / "b_labels.png").is_file()
 

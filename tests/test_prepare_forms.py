@@ -200,6 +200,8 @@ LISTS = {
     "class_dict.csv": "name,r,g,b\nroad,128,64,128\nsky,70,130,180\n",
     "classes.csv": "name, red, green, blue\nroad, 128, 64, 128\nsky, 70, 130, 180\n",
     "_classes.csv": "Pixel Value, Class\n0, road\n1, sky\n",
+    "excel.csv": "name;r;g;b\nroad;128;64;128\nsky;70;130;180\n",
+    "RUGD_annotation-colormap.txt": "0 road 128 64 128\n1 sky 70 130 180\n",
     "config.json": json.dumps(
         {"labels": [LABEL, LABEL | {"name": "sky", "color": SKY}, LABEL | {"evaluate": False}]}
     ),

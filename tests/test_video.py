@@ -153,7 +153,7 @@ def test_of_a_file_that_is_cut_off_what_is_there_is_read(tmp_path, name, codec, 
     assert 40 <= read <= 70
     said = f"{100 - read} of 100 frames ({(100 - read) / 25:.1f} s) are missing"
     assert reader.damage == (
-        said if tells else "its end is cut off, and it does not say how much is missing"
+        said if tells else "its end cannot be read, and it does not say how much is missing"
     )
 
 
@@ -173,6 +173,29 @@ def test_after_a_damaged_part_reading_goes_on_and_says_so(tmp_path, name, codec)
     assert "missing" in reader.damage or "damaged" in reader.damage
     if "missing" in reader.damage:
         assert reader.damage.startswith(f"{200 - len(times)} of 200 frames")
+
+
+def test_a_recording_in_parts_with_a_damaged_header_says_how_much_cannot_be_read(tmp_path):
+    path = write(tmp_path / "dashcam.mp4", frames=noise(100), movflags="frag_keyframe+empty_moov")
+    content = bytearray(path.read_bytes())
+    part = content.index(b"moof", len(content) // 2)
+    content[part : part + 4] = b"none"
+    content[part - 4 : part] = bytes([0, 0, 0, 2])
+    path.write_bytes(content)
+    reader = VideoReader(path)
+    assert 40 <= len(list(reader)) <= 60
+    share = 1 - part / len(content)
+    assert reader.damage.startswith(f"the last {share:.0%} of it cannot be read")
+
+
+@pytest.mark.parametrize("name", ["a.mp4", "a.MOV", "a.3gp"])
+def test_a_recording_that_was_not_finished_is_told_from_other_damage(tmp_path, name):
+    content = write(tmp_path / name).read_bytes()
+    index = content.rindex(b"moov") - 4  # behind the frames
+    for length in (index, index * 2 // 3, index + 60):
+        (tmp_path / name).write_bytes(content[:length])
+        with pytest.raises(ValueError, match=rf"{name} lacks the index of its frames"):
+            VideoReader(tmp_path / name)
 
 
 @pytest.mark.parametrize("content", [b"", b"no video at all" * 100])
@@ -288,6 +311,8 @@ def test_an_overlay_is_tagged_as_bt709_and_has_these_colours(tmp_path):
         ("a.ts", "aac", "aac"),
         ("a.mkv", "libopus", "opus"),
         ("a.avi", "pcm_s16le", "aac"),
+        ("a.avi", "libmp3lame", "aac"),
+        ("a.flv", "libmp3lame", "aac"),
         ("a.mov", "pcm_s16le", "aac"),
         ("a.ts", "mp2", "aac"),
     ],
@@ -295,7 +320,7 @@ def test_an_overlay_is_tagged_as_bt709_and_has_these_colours(tmp_path):
 def test_sound_is_kept_and_in_time(tmp_path, name, codec, kept):
     source = tmp_path / name
     with av.open(str(source), "w") as file:
-        stream = add(file, "mpeg4" if name == "a.avi" else "libx264")
+        stream = add(file, {"a.avi": "mpeg4", "a.flv": "flv"}.get(name, "libx264"))
         sound = file.add_stream(codec, rate=48000)
         encode(file, stream, [flat(RED)] * 50)
         beep(file, sound, 2)
