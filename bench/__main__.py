@@ -1,4 +1,4 @@
-"""Loading, training and prediction, each against what one would use instead.
+"""Loading, training, prediction and their inner loops, each against what one would use instead.
 
     pip install --requirement bench/requirements.txt
     python -m bench
@@ -12,13 +12,13 @@ from pathlib import Path
 
 import torch
 
-from bench import loading, prediction, training
+from bench import kernels, loading, prediction, training
 from runtime.machine import commit, machine
 
 
 def main() -> None:
     start, texts = time.perf_counter(), []
-    for part in (loading, training, prediction):
+    for part in (loading, training, prediction, kernels):
         print(f"{part.__name__}: {part.__doc__.splitlines()[0]}", flush=True)
         texts.append(part.measure())
     minutes = (time.perf_counter() - start) / 60
