@@ -1,6 +1,6 @@
 """What a user of Cityscapes waits for, and the memory it takes, as the data set grows to its size.
 
-    python -m prepare.streets data/big --train 2975 --val 500 --size 2048x1024
+    python -m prepare.streets data/big --train 240 --val 60 --size 2048x1024
     python -m bench.scale data/big
 
 Makes data sets of 100 to 2,975 images out of the drawn ones, as hard links of other names, with val
