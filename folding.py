@@ -12,13 +12,12 @@ import warnings
 from weakref import WeakKeyDictionary
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 from torch.nn import functional as F
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
-from model import Up
 from runtime.cpu import Conv3x3, is_plain_3x3
-from runtime.cpu_inference import Conv1x1, ConvReLU, MaxPool2x2, is_plain_1x1, is_plain_pooling
+from runtime.cpu_inference import Conv1x1, ConvReLU, is_plain_1x1
 from runtime.precision import DTYPES, Autocast, Evaluation
 
 # Largest error of the logits, relative to their standard deviation. Rounding stays below it;
@@ -72,7 +71,8 @@ def fold(model: nn.Module) -> nn.Module:
             _fold_block(module)
     for module in list(model.modules()):
         for name, child in list(module.named_children()):
-            setattr(module, name, _faster(child))
+            if is_plain_1x1(child):
+                setattr(module, name, _as(Conv1x1, child))
     return model
 
 
@@ -97,21 +97,6 @@ def _has_constants(layer: nn.Module) -> bool:
     return is_batch_norm and not layer.training and layer.running_mean is not None
 
 
-def _faster(layer: nn.Module) -> nn.Module:
-    """The layer of `runtime.cpu_inference` in place of this one, or this one."""
-    if is_plain_pooling(layer):
-        return _as(MaxPool2x2, layer)
-    if is_plain_1x1(layer):
-        return _as(Conv1x1, layer)
-    if (
-        type(layer) is Up
-        and type(layer.convs) is nn.Sequential
-        and type(layer.convs[0]) is ConvReLU
-    ):
-        return _as(UpFolded, layer)
-    return layer
-
-
 def is_untouched(layer: nn.Module) -> bool:
     """Whether a layer computes what its class says: no hooks, and no forward pass of its own."""
     return not (layer._forward_hooks or layer._forward_pre_hooks or "forward" in vars(layer))
@@ -122,13 +107,6 @@ def _as(kind: type, layer: nn.Module) -> nn.Module:
     layer = copy.copy(layer)
     layer.__class__ = kind
     return layer
-
-
-class UpFolded(Up):
-    """An `Up` whose first layer is a `ConvReLU`, which takes two maps as they are."""
-
-    def join(self, skip: Tensor, x: Tensor) -> tuple[Tensor, Tensor]:
-        return skip, x
 
 
 @torch.inference_mode()

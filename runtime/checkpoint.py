@@ -195,8 +195,11 @@ def resume(
             f"{run_dir} needs another version: `{'`, `'.join(unknown)}` is not known to this one"
         )
     used = history[-1].get("precision") if history else None
-    may_change = MAY_CHANGE | ({"epochs"} if recipe.extends(theirs["epochs"]) else set())
-    may_change |= {"precision"} if used and recipe.precision in ("auto", used) else set()
+    may_change = set(MAY_CHANGE)
+    if recipe.schedule == "halve" and recipe.epochs >= theirs["epochs"]:
+        may_change.add("epochs")  # on which the learning rate does not depend
+    if used and recipe.precision in ("auto", used):
+        may_change.add("precision")
     differing = [
         f"{name} is {ours[name]!r} here and {theirs[name]!r} there"
         for name in ours.keys() - may_change

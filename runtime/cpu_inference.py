@@ -27,13 +27,6 @@ def _is_faster(x: Tensor) -> bool:
     )
 
 
-def is_plain_pooling(layer: nn.Module) -> bool:
-    """Whether a layer is the U-Net's pooling, `nn.MaxPool2d(2)`."""
-    if type(layer) is not nn.MaxPool2d or layer.ceil_mode:
-        return False
-    return (layer.kernel_size, layer.stride, layer.padding, layer.dilation) == (2, 2, 0, 1)
-
-
 def is_plain_1x1(layer: nn.Module) -> bool:
     """Whether a layer is a convolution of the form of the U-Net's last one."""
     return (
@@ -46,65 +39,40 @@ def is_plain_1x1(layer: nn.Module) -> bool:
 
 
 class ConvReLU(nn.Conv2d):
-    """A convolution of `model.double_conv` and the ReLU after it, which oneDNN does at once.
+    """A convolution of `model.double_conv` and the ReLU after it, which oneDNN does at once."""
 
-    Takes a map, or two that are to be concatenated: it adds what each of them gives, which saves
-    the copy.
-    """
-
-    def forward(self, x: Tensor | tuple[Tensor, Tensor]) -> Tensor:
-        """(N, C, H, W), or two whose channels are C in all -> (N, D, H, W), 0 and above.
-
-        2 less in height and width with `valid` padding.
-        """
-        parts = x if isinstance(x, tuple) else (x,)
-        dtype = computing_dtype(self, parts[0])
-        fused = _is_faster(parts[0]) and _onednn_computes_in(dtype)
-        if len(parts) > 1 and not (fused and self.out_channels > 1 and all(map(_adds_up, parts))):
-            parts = (torch.cat(parts, 1),)
-        if not fused:
-            return F.relu_(super().forward(parts[0]))
-        first, *others = [part.to(dtype) for part in parts]
-        p = int(self.padding == "same")
+    def forward(self, x: Tensor) -> Tensor:
+        """(N, C, H, W) -> (N, D, H, W), 0 and above; 2 less in H and W with `valid` padding."""
+        dtype = computing_dtype(self, x)
+        if not (_is_faster(x) and _onednn_computes_in(dtype)):
+            return F.relu_(super().forward(x))
+        x, p = x.to(dtype), int(self.padding == "same")
         form = [p, p], [1, 1], [1, 1], 1  # padding, stride, dilation, groups
-        weight, *weights = _packed(self, [first, *others], form)
         bias = None if self.bias is None else self.bias.to(dtype)
-        conv, conv_and_add = (
-            torch.ops.mkldnn._convolution_pointwise,
-            torch.ops.mkldnn._convolution_pointwise_.binary,
-        )
-        out = conv(first, weight, bias, *form, "none" if others else "relu", [], None)
-        for other, weight in zip(others, weights, strict=True):
-            out = conv_and_add(out, other, weight, None, *form, "add", 1.0, "relu", [], None)
-        return out
+        weight = _packed(self, x, form)
+        conv = torch.ops.mkldnn._convolution_pointwise
+        return conv(x, weight, bias, *form, "relu", [], None)
 
 
 _kept = WeakKeyDictionary()  # layer -> its weights, what they were packed for, and packed
 
 
-def _packed(layer: nn.Conv2d, parts: list[Tensor], form: tuple) -> list[Tensor]:
-    """A layer's weights for each of `parts`, in their dtype and oneDNN's layout.
+def _packed(layer: nn.Conv2d, x: Tensor, form: tuple) -> Tensor:
+    """A layer's weights in the dtype of `x` and oneDNN's layout for its shape.
 
-    Kept for the next image of that size: that saves a few per cent of a prediction.
+    Kept for the next image of that size: that saves 2 % of a prediction.
     """
     weight = layer.weight
-    what = parts[0].dtype, form, [part.shape for part in parts]
-    if not weight.is_inference():  # which do not count their changes
-        what += (weight._version,)
-        known = _kept.get(layer)
-        if known and known[0] is weight and known[1] == what:
-            return known[2]
-    split = weight.to(parts[0].dtype).split([part.shape[1] for part in parts], dim=1)
+    counts_changes = not weight.is_inference()
+    what = x.dtype, form, x.shape, counts_changes and weight._version
+    known = _kept.get(layer)
+    if counts_changes and known and known[0] is weight and known[1] == what:
+        return known[2]
     reorder = torch.ops.mkldnn._reorder_convolution_weight
-    packed = [reorder(w, *form, list(x.shape)) for w, x in zip(split, parts, strict=True)]
-    if not weight.is_inference():
+    packed = reorder(weight.to(x.dtype), *form, list(x.shape))
+    if counts_changes:
         _kept[layer] = weight, what, packed
     return packed
-
-
-def _adds_up(x: Tensor) -> bool:
-    """Whether oneDNN adds a convolution of `x` to another: only in channels-last layout."""
-    return x.is_contiguous(memory_format=torch.channels_last) and not x.is_contiguous()
 
 
 def _onednn_computes_in(dtype: torch.dtype | None) -> bool:
@@ -113,17 +81,6 @@ def _onednn_computes_in(dtype: torch.dtype | None) -> bool:
     if dtype == torch.bfloat16:
         return torch.ops.mkldnn._is_mkldnn_bf16_supported()
     return dtype == torch.float32
-
-
-class MaxPool2x2(nn.MaxPool2d):
-    """`nn.MaxPool2d(2)` without the indices of the maxima, which only training wants."""
-
-    def forward(self, x: Tensor) -> Tensor:
-        """(N, C, 2h, 2w) -> (N, C, h, w)."""
-        if not _is_faster(x) or x.shape[-2] % 2 or x.shape[-1] % 2:
-            return super().forward(x)
-        rows = torch.maximum(x[:, :, ::2], x[:, :, 1::2])
-        return torch.maximum(rows[..., ::2], rows[..., 1::2])
 
 
 class Conv1x1(nn.Conv2d):
