@@ -1,4 +1,4 @@
-"""The layers that a folded network predicts with on a CPU, against those of PyTorch."""
+"""The layer that a folded network predicts with on a CPU, against those of PyTorch."""
 
 import copy
 
@@ -6,9 +6,8 @@ import pytest
 import torch
 from torch import nn
 
-from runtime.cpu_inference import Conv1x1, ConvReLU
+from folding import ConvReLU
 from runtime.precision import cpu_has_bf16
-from utils import label_map
 
 pytestmark = pytest.mark.processor
 
@@ -100,23 +99,3 @@ def test_a_cpu_computes_convolution_and_relu_at_once_in_inference_alone():
     with torch.no_grad():
         fused = operators(layer, x)
     assert "aten::relu_" not in fused and "mkldnn::_convolution_pointwise" in fused
-
-
-# The last convolution
-
-
-@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
-@pytest.mark.parametrize("n", [0, 1, 3])
-def test_the_last_convolution_gives_the_logits_of_torch_a_class_side_by_side(dtype, n):
-    torch.manual_seed(0)
-    layer = nn.Conv2d(5, 7, 1)
-    x = torch.randn(n, 5, 6, 9).to(memory_format=torch.channels_last)
-    with torch.inference_mode(), torch.autocast("cpu", dtype, enabled=dtype == torch.bfloat16):
-        expected = layer(x)
-        layer.__class__ = Conv1x1
-        found = layer(x)
-    assert found.dtype == expected.dtype and found.shape == expected.shape
-    torch.testing.assert_close(found, expected, rtol=0.02, atol=0.02)
-    if dtype == torch.bfloat16 and n:
-        assert found[0, 0].is_contiguous()
-    assert (label_map(found) == label_map(expected)).float().mean() >= 0.95 or not n

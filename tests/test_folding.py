@@ -13,11 +13,10 @@ import folding
 import model as model_module
 from engine import Recipe, fit, make_loaders, make_model
 from export_onnx import agreement, export, noise
-from folding import fold, for_prediction
+from folding import ConvReLU, fold, for_prediction
 from inference import load_model, predict
 from model import UNet, Up
 from runtime.cpu import convert
-from runtime.cpu_inference import ConvReLU
 from runtime.precision import Evaluation, cpu_has_bf16
 from utils import CITYSCAPES
 
