@@ -25,10 +25,7 @@ DRAWN = {
 
 
 def not_drawn(model: nn.Module) -> list[str]:
-    """The layers that `plot_unet` does not know, such as "expansive.0.gate: Conv2d".
-
-    Of a module that it does not know, the layers inside are left out.
-    """
+    """The layers that `plot_unet` does not know, such as "expansive.0.gate: Conv2d"."""
     unknown = []
     for name, module in model.named_modules():
         kinds = next((v for k, v in DRAWN.items() if re.fullmatch(k, name)), ())
@@ -39,10 +36,10 @@ def not_drawn(model: nn.Module) -> list[str]:
 
 
 def trace_sizes(model: nn.Module, height: int, width: int) -> dict[str, tuple[int, int, int]]:
-    """(C, H, W) of the output of each of a U-Net's convolutions, for an image of that size.
+    """(C, H, W) of the output of each convolution and each `up`, for an image of that size.
 
-    And of what takes the place of its up-convolutions. By the layer's name, in the order of the
-    network. Nothing is computed: shapes run through a copy on the `meta` device.
+    By the layer's name, in the network's order. Nothing is computed: shapes run through a copy on
+    the `meta` device.
     """
     shapes = {}
     meta_model = copy.deepcopy(model).to("meta").eval()

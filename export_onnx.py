@@ -6,16 +6,14 @@
 
 The file takes `images`, uint8 (N, 3, H, W) RGB with any N, and with H and W of at least 2^depth,
 and gives `labels`, uint8 (N, H, W) train ids, or with --logits `logits`, float32 (N, num_classes,
-H, W). Normalisation and the padding to multiples of 2^depth are inside; --size fixes H and W, and N
-at 1, for programs that need it. Its metadata has the classes (name, id and colour of each train
-id), the normalisation, the sizes that it takes, the precision, and `downscale`: by how much images
-are to be downscaled first.
+H, W). Normalisation and padding are inside; --size fixes H and W, and N at 1. Its metadata has the
+classes (name, id and colour of each train id), the normalisation, the sizes that it takes, the
+precision, and `downscale`: by how much images are to be downscaled first.
 
---precision fp16 halves the file, for GPUs and for downloads; int8 quarters it and is faster on most
-processors (`quantize.py`). Ranges for int8 are those on --calibrate, or on drawn scenes. After
-writing, the file is run with ONNX Runtime on images of three sizes, or of the one, and must give
-what PyTorch gives in fp32 in at least 99.99 % of the pixels (fp16: 99.5 %; int8: 95 %, of the
-images that gave the ranges).
+--precision fp16 halves the file, for GPUs and downloads; int8 quarters it and is faster on most
+processors (`quantize.py`), with ranges from --calibrate or from drawn scenes. The file is then run
+with ONNX Runtime on images of three sizes, or of the one, and must give what PyTorch gives in fp32
+in at least 99.99 % of the pixels (fp16: 99.5 %; int8: 95 %, of the images that gave the ranges).
 """
 
 import copy

@@ -75,9 +75,8 @@ def submit(args: argparse.Namespace, out: Path) -> str:
     from runtime.precision import pick_device, pick_precision
 
     device = pick_device(args.device)
-    precision = pick_precision(args.precision, device)
+    how = args.batch_size, args.workers, args.tta, pick_precision(args.precision, device)
     model = load_model(args.checkpoint, device)
-    how = args.batch_size, args.workers, args.tta, precision
     done = write_submission(model, args.submission, args.split, out, args.zip, *how)
     return f"predictions: {done}"
 

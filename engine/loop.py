@@ -46,8 +46,7 @@ class Trainer:
 
     Args:
         net: a `UNet`, or what `wrap_model` makes of one.
-        loss: called with logits and labels.
-        optimizer, scheduler: the scheduler is stepped after each batch.
+        scheduler: stepped after each batch.
         scaler: for fp16.
         accumulate: parts in which a batch passes the network, to save memory. The step is that of
             the whole batch, but batch norm sees the parts.

@@ -106,13 +106,6 @@ class Recipe(NetworkSettings):
         """
         return cls(**{**_read_fields(path), **changes})
 
-    def extends(self, epochs: int) -> bool:
-        """Whether a run of so many epochs may go on with this recipe's, if they are more.
-
-        Not if the learning rate depends on the number of epochs.
-        """
-        return self.epochs >= epochs and self.schedule == "halve"
-
     def __post_init__(self):
         try:
             self._parse()

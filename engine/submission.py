@@ -76,21 +76,15 @@ def write_submission(
 
     Args:
         model: as `load_model` returns it, on the device that is to compute.
-        data_root: directory of the data set.
-        split: of the data set, `test` too.
-        out: made if need be.
-        pack: also zip them into `<out>.zip`, whole or not at all.
-        batch_size: rounding depends on it: a pixel in a million may differ from those of an
-            evaluation in other batches.
+        data_root, split: the data set, and its split, `test` too.
+        pack: also zip them into `<out>.zip`, atomically.
+        batch_size: rounding depends on it: a pixel in a million may differ between two.
         workers: processes that decode ahead.
         tta, precision: as in `inference.predict`.
 
-    Returns what to hand in: the zip, or `out`.
-
-    Raises:
-        FileNotFoundError: no such images.
-        ValueError: an image that cannot be read or whose name the benchmark would not know, or a
-            model of other classes.
+    Returns what to hand in: the zip, or `out`. Raises FileNotFoundError for a split without images,
+    ValueError for an image that cannot be read or whose name the benchmark would not know, or for
+    a model of other classes.
     """
     if model.classes is None or model.classes.ids != CITYSCAPES.ids:
         raise ValueError(

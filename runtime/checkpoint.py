@@ -1,4 +1,4 @@
-"""Checkpoints: plain data on disk, written whole or not at all, read without running code.
+"""Checkpoints: plain data on disk, written atomically, read without running code.
 
 A file is what `torch.save` writes, a zip archive, whose comment is the SHA-256 of all before it.
 """
@@ -115,7 +115,10 @@ def save_checkpoint(
         "history": history,
         "metrics": history[-1] if history else {},
         "torch": torch.__version__.split("+")[0],
-        "versions": versions(),
+        "versions": {  # that a result depends on, bit for bit
+            **{each.__name__: str(each.__version__) for each in (torch, torchvision, numpy)},
+            "python": platform.python_version(),
+        },
         "model": {name: value.cpu() for name, value in model.state_dict().items()},
     }
     if training:
@@ -136,21 +139,12 @@ def _checksum(content: bytes) -> bytes:
     return len(comment).to_bytes(2, "little") + comment
 
 
-def versions() -> dict[str, str]:
-    """Of the libraries that a result depends on, bit for bit."""
-    modules = {"torch": torch, "torchvision": torchvision, "numpy": numpy}
-    return {
-        **{name: str(module.__version__) for name, module in modules.items()},
-        "python": platform.python_version(),
-    }
-
-
 def load_last(run_dir: Path) -> dict | None:
     """The state from which the run in `run_dir` goes on; None if there is none.
 
-    That is `last.pt`, or, with a message, `previous.pt` where `last.pt` is damaged or missing (as
-    after a kill between the two renames of `atomic_write`). A damaged one is kept as
-    `damaged.pt`. Raises ValueError if `previous.pt` cannot be read either.
+    That is `last.pt`, or, with a message, `previous.pt` where `last.pt` is missing (after a kill
+    between two renames) or damaged, and is then kept as `damaged.pt`. Raises ValueError if
+    `previous.pt` cannot be read either.
     """
     last, previous = run_dir / "last.pt", run_dir / "previous.pt"
     if not last.exists() and not previous.exists():
@@ -195,8 +189,11 @@ def resume(
             f"{run_dir} needs another version: `{'`, `'.join(unknown)}` is not known to this one"
         )
     used = history[-1].get("precision") if history else None
-    may_change = MAY_CHANGE | ({"epochs"} if recipe.extends(theirs["epochs"]) else set())
-    may_change |= {"precision"} if used and recipe.precision in ("auto", used) else set()
+    may_change = set(MAY_CHANGE)
+    if recipe.schedule == "halve" and recipe.epochs >= theirs["epochs"]:
+        may_change.add("epochs")  # on which the learning rate does not depend
+    if used and recipe.precision in ("auto", used):
+        may_change.add("precision")
     differing = [
         f"{name} is {ours[name]!r} here and {theirs[name]!r} there"
         for name in ours.keys() - may_change

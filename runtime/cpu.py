@@ -196,18 +196,9 @@ class _UpConv2x2(torch.autograd.Function):
     @staticmethod
     def backward(ctx, grad: Tensor) -> tuple:
         x, weight = ctx.saved_tensors
-        product = weight.dtype == torch.float32 and len(weight) >= 32 and _has_slow_gradients()
-        wanted = [ctx.needs_input_grad[0], not product, False]
+        wanted = [ctx.needs_input_grad[0], True, False]
         grad_x, grad_weight, _ = torch.ops.aten.convolution_backward(
             grad, x, weight, None, [2, 2], [0, 0], [1, 1], True, [0, 0], 1, wanted
         )
-        if product:
-            x = x.permute(0, 2, 3, 1)
-            n, h, w, channels = x.shape
-            # Each pixel of `x` has 2 x 2 of the output, which become a row.
-            blocks = grad.permute(0, 2, 3, 1).reshape(n, h, 2, w, -1).transpose(2, 3)
-            blocks = blocks.reshape(n * h * w, -1)
-            grad_weight = x.reshape(-1, channels).t() @ blocks
-            grad_weight = grad_weight.view(channels, 2, 2, -1).permute(0, 3, 1, 2)
         # In two steps: `grad` is a slice of the channels, over which one sum is slow.
         return grad_x, grad_weight, grad.permute(0, 2, 3, 1).sum(2).sum((0, 1))

@@ -166,7 +166,7 @@ def wrap_model(model: nn.Module, precision: str) -> nn.Module:
 
 
 def reduced_after(net: nn.Module, last: bool) -> AbstractContextManager:
-    """Within: a part of a step, whose gradients travel between processes after the `last` alone."""
+    """Within: a part of a step; gradients are reduced after the `last` part alone."""
     distributed = isinstance(net, DistributedDataParallel)
     return net.no_sync() if distributed and not last else nullcontext()
 

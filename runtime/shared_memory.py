@@ -39,8 +39,8 @@ def free_shared_memory() -> int | None:
 def affordable_workers(workers: int, prefetch: int, batch_bytes: int, processes: int = 1) -> int:
     """As many of the loader `workers` of each process as shared memory has room for.
 
-    Warns, with the cure, if that is not all of them. The loaders of a process take turns, and
-    leave nothing behind, so that each may count on all that is free.
+    Warns, with the cure, if that is not all of them. The loaders of a process take turns, so that
+    each may count on all that is free.
 
     Args:
         prefetch: batches that a worker reads ahead.
