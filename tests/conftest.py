@@ -1,6 +1,8 @@
 """Small real data for the tests: a Streets tree, and CamVid where it is at hand."""
 
 import os
+import runpy
+import sys
 from pathlib import Path
 
 # Tiny networks gain nothing from threads, and lose much where the cores are busy.
@@ -23,6 +25,20 @@ def gpu_for_its_tests_only(request):
             for kind in (torch.cuda, torch.backends.mps):
                 patch.setattr(kind, "is_available", lambda: False)
         yield
+
+
+@pytest.fixture
+def command(monkeypatch):
+    """Runs a `main`, or a module by its name, with a command line in this process."""
+
+    def command(main, *args):
+        monkeypatch.setattr(sys, "argv", ["command", *map(str, args)])
+        if isinstance(main, str):
+            monkeypatch.delitem(sys.modules, main, raising=False)
+            return runpy.run_module(main, run_name="__main__")
+        return main()
+
+    return command
 
 
 @pytest.fixture(scope="session")

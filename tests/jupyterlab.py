@@ -11,9 +11,12 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import nbformat
+import numpy as np
 import pytest
+from PIL import Image
 
-ROOT = Path(__file__).resolve().parent.parent
+from tests.processes import ROOT, wait_for
+
 CHROMIUM = next(
     filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None
 )
@@ -50,22 +53,16 @@ def jupyterlab(folder: Path) -> Iterator[str]:
         "--LabApp.news_url=None",
         "--LabApp.check_for_updates_class=jupyterlab.NeverCheckForUpdate",
     ]
-    log = open(folder / "server.log", "w+")
-    server = subprocess.Popen(command, env=env, cwd=folder, stdout=log, stderr=log)
+    said, address = folder / "server.log", r"http://(?:localhost|127\.0\.0\.1):(\d+)/"
+    with open(said, "w") as log:
+        server = subprocess.Popen(command, env=env, cwd=folder, stdout=log, stderr=log)
     try:
-        for _ in range(300):
-            found = re.search(
-                r"http://(?:localhost|127\.0\.0\.1):(\d+)/", (folder / "server.log").read_text()
-            )
-            if found:
-                break
-            assert server.poll() is None, (folder / "server.log").read_text()[-2000:]
-            time.sleep(0.1)
-        yield f"http://127.0.0.1:{found[1]}"
+        wait_for(lambda: server.poll() or re.search(address, said.read_text()), what=said)
+        assert server.poll() is None, said.read_text()[-2000:]
+        yield f"http://127.0.0.1:{re.search(address, said.read_text())[1]}"
     finally:
         server.terminate()
         server.wait(60)  # on a busy machine
-        log.close()
 
 
 def write_notebook(path: Path, *cells: str) -> None:
@@ -94,9 +91,46 @@ def run_all(page) -> None:
     page.locator(".lm-Menu-item[data-command='runmenu:run-all']").click()
 
 
-def wait_for(condition, seconds: float = 30, what: str = "") -> None:
-    """Raise AssertionError unless a condition comes true in time."""
-    end = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < end, f"waited {seconds} s for {what or condition}"
-        time.sleep(0.05)
+class Labeler:
+    """The labelling widget on a page, and the data set that it writes."""
+
+    def __init__(self, page, root: Path):
+        self.page, self.root = page, root
+        self.widget = page.locator(".labeler").last
+        self.canvas = self.widget.locator("canvas")
+
+    def ready(self, name: str) -> None:
+        wait_for(lambda: self.state("photo") == name and self.state("ready") == "true", 60, name)
+
+    def state(self, name: str) -> str:
+        return self.widget.get_attribute(f"data-{name}")
+
+    def keys(self, *keys: str) -> None:
+        for key in keys:
+            self.page.keyboard.press(key)
+
+    def view(self) -> tuple[float, float, float]:
+        time.sleep(0.2)  # the next frame
+        return tuple(map(float, self.canvas.get_attribute("data-view").split()))
+
+    def drag(self, *places: tuple[float, float], saved: bool = True) -> list[tuple[float, float]]:
+        """Press at the first place of the photograph and move over the others; the real places."""
+        scale, x, y = self.view()
+        box = self.canvas.bounding_box()
+        points = [(box["x"] + x + px * scale, box["y"] + y + py * scale) for px, py in places]
+        points = [(round(px), round(py)) for px, py in points]
+        self.page.mouse.move(*points[0])
+        self.page.mouse.down()
+        for point in points[1:]:
+            self.page.mouse.move(*point)
+        self.page.mouse.up()
+        if saved:
+            self.saved()
+        return [((px - box["x"] - x) / scale, (py - box["y"] - y) / scale) for px, py in points]
+
+    def saved(self) -> None:
+        wait_for(lambda: self.state("saved") == "true", 30, "the stroke on disk")
+
+    def mask(self, name: str) -> np.ndarray:
+        (path,) = self.root.glob(f"gtFine/*/*/*_{name}_gtFine_labelIds.png")
+        return np.array(Image.open(path))

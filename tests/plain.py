@@ -11,14 +11,11 @@ from torch.nn import functional as F
 
 def double_conv(in_channels: int, out_channels: int) -> nn.Module:
     """Two 3x3 convolutions, each with batch norm and ReLU: (N, in, H, W) -> (N, out, H, W)."""
-    return nn.Sequential(
-        nn.Conv2d(in_channels, out_channels, 3, padding=1, bias=False),
-        nn.BatchNorm2d(out_channels),
-        nn.ReLU(inplace=True),
-        nn.Conv2d(out_channels, out_channels, 3, padding=1, bias=False),
-        nn.BatchNorm2d(out_channels),
-        nn.ReLU(inplace=True),
-    )
+    layers = []
+    for channels in (in_channels, out_channels):
+        layers.append(nn.Conv2d(channels, out_channels, 3, padding=1, bias=False))
+        layers += [nn.BatchNorm2d(out_channels), nn.ReLU(inplace=True)]
+    return nn.Sequential(*layers)
 
 
 class PlainUNet(nn.Module):
@@ -69,16 +66,12 @@ def plain_step(
     labels: Tensor,
     dtype: torch.dtype = torch.float32,
 ) -> Tensor:
-    """One training step; returns its loss.
+    """One training step with uint8 (N, 3, H, W) and int64 (N, H, W); returns its loss.
 
-    Args:
-        images: uint8 (N, 3, H, W), made float here as the loaders of tutorials do.
-        labels: int64 (N, H, W).
-        dtype: of autocast; float32 is none.
+    dtype: of autocast; float32 is none.
     """
     optimizer.zero_grad()
-    enabled = dtype != torch.float32
-    with torch.autocast(images.device.type, dtype if enabled else None, enabled=enabled):
+    with torch.autocast(images.device.type, dtype, enabled=dtype != torch.float32):
         logits = model(plain_input(images))
         loss = F.cross_entropy(logits, labels, ignore_index=255)
     loss.backward()

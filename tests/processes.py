@@ -4,6 +4,8 @@ import os
 import shutil
 import subprocess
 import sys
+import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -23,6 +25,14 @@ def python(*args, through=(), **environment) -> subprocess.CompletedProcess:
         timeout=500,
         cwd=ROOT,
     )
+
+
+def wait_for(condition: Callable[[], bool], seconds: float = 120, what: str = "") -> None:
+    """Raise AssertionError unless a condition comes true in time: a busy machine is slow."""
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end, f"waited {seconds} s for {what or condition}"
+        time.sleep(0.01)
 
 
 def options(**fields) -> list[str]:

@@ -13,12 +13,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
-from test_bad_input import cut, without_rights_of_root
+from test_bad_input import without_rights_of_root
 from torch.utils.data import DataLoader
 
 import data_io.cache
 from data_io.cache import Cache
 from dataset import Cityscapes
+from engine.fill_cache import fill
+from tests.samples import cut, first
 
 METHODS = multiprocessing.get_all_start_methods()
 FORK = multiprocessing.get_context("fork" if "fork" in METHODS else None)
@@ -37,8 +39,7 @@ def open_tree(root: Path, cache=".cache", **options) -> Cityscapes:
 
 
 def content(scenes: Cityscapes) -> list:
-    """All items as plain data, to be compared bit for bit."""
-    return [[(part.shape, part.numpy().tobytes()) for part in scenes[i]] for i in range(12)]
+    return [[(part.shape, part.numpy().tobytes()) for part in pair] for pair in scenes]
 
 
 def decoded(root: Path, **options) -> list:
@@ -114,14 +115,7 @@ def test_a_source_that_vanished_is_an_error_whatever_the_cache_holds(tree, state
         scenes[3]
 
 
-def test_a_data_set_that_is_moved_takes_its_cache_along(tree, no_warnings):
-    truth = content(open_tree(tree))
-    scenes = open_tree(tree.rename(tree.with_name("moved")))
-    blank_sources(scenes)
-    assert content(scenes) == truth
-
-
-def test_two_data_sets_may_share_a_folder(tree, tmp_path, no_warnings):
+def test_a_data_set_may_move_and_two_may_share_a_folder(tree, tmp_path, no_warnings):
     other = Path(shutil.copytree(tree, tmp_path / "other"))  # with the same names and times
     first, second = open_tree(other).images[:2]
     shutil.copy(second, first)
@@ -129,22 +123,30 @@ def test_two_data_sets_may_share_a_folder(tree, tmp_path, no_warnings):
         assert content(open_tree(root, cache=tmp_path / "cache")) == decoded(root)
     assert len(cached_files(tmp_path / "cache")) == 24
     assert (tmp_path / "cache" / ".gitignore").read_text() == "*\n"
+    truth = content(open_tree(tree))
+    scenes = open_tree(tree.rename(tree.with_name("moved")))
+    blank_sources(scenes)
+    assert content(scenes) == truth
 
 
 # Several processes and threads
+
+
+def test_the_workers_of_a_loader_fill_it(tree, no_warnings):
+    scenes = open_tree(tree)
+    truth = decoded(tree)
+    loaded = list(DataLoader(scenes, None, num_workers=2))
+    blank_sources(scenes)
+    assert content(scenes) == content(loaded) == truth
 
 
 @needs_fork
 def test_several_processes_may_fill_it_at_once(tree, no_warnings):
     truth = decoded(tree)
     results = FORK.SimpleQueue()
-    readers = [
-        FORK.Process(target=lambda: results.put(content(open_tree(tree)) == truth))
-        for _ in range(4)
-    ]
-    for reader in readers:
-        reader.start()
-    assert [results.get() for _ in readers] == [True] * 4
+    for _ in range(4):
+        FORK.Process(target=lambda: results.put(content(open_tree(tree)) == truth)).start()
+    assert [results.get() for _ in range(4)] == [True] * 4
     scenes = open_tree(tree)
     blank_sources(scenes)
     assert content(scenes) == truth
@@ -163,9 +165,6 @@ def test_threads_may_read_one_item_at_once(tmp_path, no_warnings):
         for pair in threads.map(decode_and_read, range(60)):
             assert equal(pair, truth)
     assert cache.writable
-
-
-# Damage
 
 
 def small_cache(folder: Path, side: int = 3) -> tuple[Cache, tuple[np.ndarray, np.ndarray]]:
@@ -233,16 +232,11 @@ def test_what_a_killed_process_leaves_is_not_served(tmp_path, monkeypatch):
     assert equal(cache.read(0, lambda _: new), new)
 
 
-# Places that cannot be written; test_places.py and test_file_systems.py have real ones
-
-
 @pytest.mark.parametrize(
     ("place", "cause"),
     [("nearly full", "left on the disk"), ("a file", "Not a directory|File exists")],
 )
-def test_a_cache_that_cannot_be_written_warns_once_and_decodes(
-    tree, tmp_path, monkeypatch, place, cause
-):
+def test_a_cache_that_cannot_be_written_warns_once(tree, tmp_path, monkeypatch, place, cause):
     folder = tmp_path / "cache"
     if place == "a file":
         folder.touch()
@@ -269,3 +263,29 @@ def test_a_full_cache_that_may_only_be_read_is_read(tree, no_warnings):
     with without_rights_of_root():
         assert content(scenes) == truth
     (tree / ".cache").chmod(0o755)
+
+
+FILL = "engine.fill_cache", "--recipe=recipes/streets.yaml", "--downscale=2"
+
+
+def test_the_command_leaves_nothing_to_decode_in_either_split(tree, command, no_warnings):
+    command(*FILL, f"--data_root={tree}")
+    for split in ("train", "val"):
+        data = Cityscapes(tree, split, downscale=2, cache=".cache")
+        found = [data.cache.path(i).stat().st_size for i in range(len(data))]
+        assert data.cache_size() == pytest.approx(sum(found), rel=0.01)
+        blank_sources(data)
+        assert len(content(data)) == len(found)
+
+
+def test_a_cache_that_cannot_be_filled_is_named(tree, command):
+    with pytest.raises(SystemExit, match="has no cache to fill: name a directory as `cache`"):
+        command(*FILL, f"--data_root={tree}", "--cache=null")
+    (tree / "file").touch()
+    data = Cityscapes(tree, "val", cache="file/below")
+    with pytest.warns(UserWarning), pytest.raises(OSError, match="file/below could not be filled"):
+        fill(data)
+    path = cut(first(tree, split="val"), -30)
+    with pytest.raises(SystemExit, match=f"^error: {path} cannot be read") as stop:
+        command(*FILL, f"--data_root={tree}")
+    assert "\n" not in stop.value.code

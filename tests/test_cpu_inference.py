@@ -1,6 +1,7 @@
 """The layer that a folded network predicts with on a CPU, against those of PyTorch."""
 
 import copy
+from unittest.mock import Mock
 
 import pytest
 import torch
@@ -10,9 +11,6 @@ from folding import ConvReLU
 from runtime.precision import cpu_has_bf16
 
 pytestmark = pytest.mark.processor
-
-# Convolution and ReLU in one
-
 
 CONVOLUTIONS = [
     nn.Conv2d(3, 8, 3, padding="same"),
@@ -46,35 +44,29 @@ def test_a_fused_convolution_computes_what_convolution_and_relu_do(layer, dtype,
 @pytest.mark.parametrize("dtype", [torch.float32, bf16])
 def test_weights_are_packed_once_and_again_when_they_or_the_image_change(dtype, monkeypatch):
     torch.manual_seed(0)
-    layer = ConvReLU(16, 16, 3, padding="same")
-    packed, pack = [], torch.ops.mkldnn._reorder_convolution_weight
+    layer, pack = ConvReLU(16, 16, 3, padding="same"), torch.ops.mkldnn._reorder_convolution_weight
+    packed = Mock(side_effect=pack)
+    monkeypatch.setattr(torch.ops.mkldnn, "_reorder_convolution_weight", packed)
 
-    def count(*args):
-        packed.append(args)
-        return pack(*args)
-
-    monkeypatch.setattr(torch.ops.mkldnn, "_reorder_convolution_weight", count)
-
-    def run(size):
-        x = torch.rand(1, 16, *size).to(memory_format=torch.channels_last)
+    def run(side: int = 8) -> int:
+        x = torch.rand(1, 16, side, side).to(memory_format=torch.channels_last)
         with torch.inference_mode(), torch.autocast("cpu", dtype, enabled=dtype == torch.bfloat16):
             found = layer(x)
             torch.testing.assert_close(found, nn.Conv2d.forward(layer, x).relu())
-        return len(packed)
+        return packed.call_count
 
-    assert [run((24, 32)), run((24, 32)), run((8, 8))] == [1, 1, 2]
+    assert [run(24), run(24), run()] == [1, 1, 2]
     with torch.no_grad():
         layer.weight.mul_(2)
-    assert run((8, 8)) == 3
+    assert run() == 3
     layer.weight = nn.Parameter(torch.rand_like(layer.weight))
-    assert run((8, 8)) == 4
+    assert run() == 4
     with torch.inference_mode():
         layer.weight = nn.Parameter(torch.rand_like(layer.weight), requires_grad=False)
-        layer.weight.mul_(2)
-    assert run((8, 8)) == 5
-    with torch.inference_mode():
-        layer.weight.mul_(2)  # of such weights nobody counts the changes
-    assert run((8, 8)) == 6
+    for calls in (5, 6):  # of such weights nobody counts the changes
+        with torch.inference_mode():
+            layer.weight.mul_(2)
+        assert run() == calls
 
 
 def operators(layer: nn.Module, x) -> set[str]:

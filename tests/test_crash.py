@@ -1,14 +1,12 @@
 """Runs that are killed, interrupted, damaged, starved of disk: nothing is lost, no bit differs."""
 
 import contextlib
-import multiprocessing
 import os
 import random
 import shutil
 import signal
-import subprocess
 import sys
-import time
+from functools import partial
 from itertools import count
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -21,12 +19,17 @@ import yaml
 from jupyter_client.manager import start_new_kernel
 from papermill.iorw import load_notebook_node
 from papermill.parameterize import parameterize_notebook
-from test_bad_input import without_rights_of_root
+from test_bad_input import flip_bit, without_rights_of_root
 
 from engine import Loss, Recipe, Stopped, fit, make_loaders, make_model
 from engine.loaders import leave_interrupts
 from runtime.checkpoint import load_checkpoint
-from tests.stress.kill_test import FIELDS, ROOT, differences, finish, kill_to_the_end, start
+from tests.processes import wait_for
+from tests.samples import cut
+from tests.stress import soak
+from tests.stress.kill_test import FIELDS, ROOT, finish, kill_to_the_end, start
+from tests.training import differences
+from tests.training import run as train
 
 resource = pytest.importorskip("resource")  # not on Windows
 pytestmark = pytest.mark.slow
@@ -51,35 +54,20 @@ def steps(recipe: Recipe, run: Path):
     return fit(make_model(recipe), *make_loaders(recipe), recipe, run)
 
 
-def train(recipe: Recipe, run: Path, epochs: int | None = None) -> None:
-    for record in steps(recipe, run):
-        if record["epoch"] == epochs:
-            break
-
-
 @pytest.fixture(scope="module")
 def whole(recipe, tmp_path_factory) -> Path:
     """A run that nobody disturbed."""
-    run = tmp_path_factory.mktemp("runs") / "whole"
-    train(recipe, run)
-    return run
+    folder = tmp_path_factory.mktemp("whole")
+    train(recipe, folder)
+    return folder
 
 
 @pytest.fixture(scope="module")
 def half(recipe, tmp_path_factory) -> Path:
     """The same run, stopped after two epochs: copy it."""
-    run = tmp_path_factory.mktemp("runs") / "half"
-    train(recipe, run, epochs=2)
-    return run
-
-
-def wait_for(path: Path, process: subprocess.Popen) -> None:
-    while not path.exists():
-        assert process.poll() is None, path.with_suffix(".log")
-        time.sleep(0.01)
-
-
-# Killed
+    folder = tmp_path_factory.mktemp("half")
+    train(recipe, folder, 2)
+    return folder
 
 
 def test_a_run_killed_at_random_instants_ends_as_if_it_had_not_been(streets, whole, tmp_path):
@@ -114,27 +102,24 @@ def test_a_kill_between_two_files_is_mended(recipe, whole, half, tmp_path):
 # Damaged
 
 
-@pytest.mark.parametrize("damage", ["one byte", "one byte less", "half", "empty"])
-def test_a_damaged_last_state_is_reported_and_the_one_before_it_used(
-    recipe, whole, half, tmp_path, capsys, damage
-):
+@pytest.mark.parametrize(
+    "damage", [flip_bit, partial(cut, keep=-1), partial(cut, keep=0.5), partial(cut, keep=0)]
+)
+def test_of_a_damaged_state_the_one_before_is_used(recipe, whole, half, tmp_path, capsys, damage):
     shutil.copytree(half, tmp_path, dirs_exist_ok=True)
-    content = bytearray((tmp_path / "last.pt").read_bytes())
-    content[len(content) // 2] ^= damage == "one byte"
-    size = {"one byte less": len(content) - 1, "half": len(content) // 2, "empty": 0}
-    (tmp_path / "last.pt").write_bytes(content[: size.get(damage)])
+    damage(tmp_path / "last.pt")
+    damaged = (tmp_path / "last.pt").read_bytes()
     train(recipe, tmp_path)
     said = capsys.readouterr().err
     assert str(tmp_path / "last.pt") in said and str(tmp_path / "previous.pt") in said
-    assert (tmp_path / "damaged.pt").read_bytes() == content[: size.get(damage)]
+    assert (tmp_path / "damaged.pt").read_bytes() == damaged
     assert not differences(whole, tmp_path)
 
 
 def test_a_run_whose_states_are_all_damaged_does_not_start_again_by_itself(recipe, half, tmp_path):
     shutil.copytree(half, tmp_path, dirs_exist_ok=True)
     for name in ("last.pt", "previous.pt"):
-        content = (tmp_path / name).read_bytes()
-        (tmp_path / name).write_bytes(content[:-9] + b"\0" + content[-8:])
+        flip_bit(tmp_path / name)
     with pytest.raises(ValueError, match=r"last\.pt.*previous\.pt.*delete"):
         train(recipe, tmp_path)
     assert (tmp_path / "last.pt").exists()
@@ -146,12 +131,8 @@ def test_a_checkpoint_without_a_checksum_is_accepted(half, tmp_path):
     assert load_checkpoint(tmp_path / "again.pt")["history"] == content["history"]
 
 
-# The disk
-
-
 @contextlib.contextmanager
 def limited_files(_: Path):
-    """No file grows beyond 1000 bytes."""
     limits = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (1000, limits[1]))
     try:
@@ -162,7 +143,6 @@ def limited_files(_: Path):
 
 @contextlib.contextmanager
 def read_only(run: Path):
-    """A directory without the permission to write."""
     run.chmod(0o555)
     try:
         with without_rights_of_root():
@@ -191,50 +171,37 @@ def test_what_cannot_be_written_leaves_the_old_state_and_says_so(recipe, whole, 
 # Interrupted
 
 
-def interrupt_step(patch: pytest.MonkeyPatch, calls: int) -> None:
-    """Ctrl-C when the loss is computed for the `calls`-th time."""
-    compute, counter = Loss.__call__, count(1)
-
-    def interrupted(*args, **options):
-        if next(counter) == calls:
-            raise KeyboardInterrupt
-        return compute(*args, **options)
-
-    patch.setattr(Loss, "__call__", interrupted)
-
-
-def interrupt_message(patch: pytest.MonkeyPatch, calls: int) -> None:
-    """Ctrl-C when the `calls`-th read from a worker has read a part."""
-    receive, counter, main = Connection._recv, count(1), os.getpid()
-
-    def interrupted(self, size, *args):
-        if os.getpid() == main and next(counter) == calls:
-            receive(self, size // 2)
-            raise KeyboardInterrupt
-        return receive(self, size, *args)
-
-    patch.setattr(Connection, "_recv", interrupted)
+STEP, MESSAGE = (Loss, "__call__"), (Connection, "_recv")
 
 
 @pytest.mark.parametrize(
-    ("workers", "interrupt", "calls"),
+    ("workers", "where", "calls"),
     [
-        pytest.param(0, interrupt_step, 3, id="a step"),
-        pytest.param(2, interrupt_step, 3, id="a step, with workers"),
-        pytest.param(2, interrupt_step, 8, id="validation"),
-        pytest.param(2, interrupt_message, 5, id="a worker's message"),
-        pytest.param(2, interrupt_message, 9, id="a worker's handing over of a batch"),
+        pytest.param(0, STEP, 3, id="a step"),
+        pytest.param(2, STEP, 3, id="a step, with workers"),
+        pytest.param(2, STEP, 8, id="validation"),
+        pytest.param(2, MESSAGE, 5, id="a worker's message"),
+        pytest.param(2, MESSAGE, 9, id="a worker's handing over of a batch"),
     ],
 )
-def test_an_interrupted_fit_goes_on_in_the_same_process(
-    recipe, whole, tmp_path, monkeypatch, capfd, workers, interrupt, calls
+def test_an_interrupted_fit_goes_on(
+    recipe, whole, tmp_path, monkeypatch, capfd, workers, where, calls
 ):
+    call, counter, main = getattr(*where), count(1), os.getpid()
+
+    def interrupted(self, first, *args, **options):
+        if os.getpid() != main or next(counter) != calls:
+            return call(self, first, *args, **options)
+        if where == MESSAGE:
+            call(self, first // 2, *args)  # of its bytes
+        raise KeyboardInterrupt
+
     recipe = Recipe(**{**vars(recipe), "workers": workers})
     model, loaders = make_model(recipe), make_loaders(recipe)
     running = fit(model, *loaders, recipe, tmp_path)
     next(running)
     with monkeypatch.context() as patch:
-        interrupt(patch, calls)
+        patch.setattr(*where, interrupted)
         with pytest.raises(Stopped, match="stopped after epoch 1 of"):
             next(running)
     assert "Traceback" not in capfd.readouterr().err  # of a worker
@@ -260,7 +227,7 @@ def test_a_loader_worker_is_silent_of_a_lost_connection_alone(capsys, monkeypatc
 def test_ctrl_c_in_the_shell_stops_the_run_and_the_same_command_goes_on(streets, whole, tmp_path):
     run = tmp_path / "run"
     process = start(streets, run)
-    wait_for(run / "history.json", process)
+    wait_for((run / "history.json").exists)
     os.killpg(process.pid, signal.SIGINT)  # as a terminal does: the loader workers get it too
     assert process.wait() != 0
     said = run.with_suffix(".log").read_text()
@@ -289,9 +256,7 @@ def test_an_interrupted_cell_of_the_notebook_goes_on_when_it_is_run_again(recipe
             if cell.cell_type == "code":
                 assert answer(client.execute(cell.source))["status"] == "ok", cell.source
         request = client.execute(cell.source)
-        while not (run / "history.json").exists():
-            assert manager.is_alive()
-            time.sleep(0.01)
+        wait_for((run / "history.json").exists)
         manager.interrupt_kernel()
         told = answer(request)
         assert told["ename"] in ("Stopped", "KeyboardInterrupt")  # the latter while it draws
@@ -305,42 +270,22 @@ def test_an_interrupted_cell_of_the_notebook_goes_on_when_it_is_run_again(recipe
     assert not differences(whole, run)
 
 
-def test_a_loader_worker_ignores_ctrl_c(recipe):
-    loader = make_loaders(Recipe(**{**vars(recipe), "workers": 1}))[0]
-    batches = iter(loader)
-    next(batches)
-    for worker in multiprocessing.active_children():
-        os.kill(worker.pid, signal.SIGINT)
-    assert len(list(batches)) == len(loader) - 1
-
-
-# Two runs in one directory
-
-
-def test_the_second_run_in_a_directory_is_refused_until_the_first_is_dead(
-    streets, recipe, tmp_path
-):
+def test_a_second_run_in_a_directory_is_refused_until_the_first_is_dead(streets, recipe, tmp_path):
     run = tmp_path / "run"
     process = start(streets, run, epochs=1000)
-    wait_for(run / "history.json", process)
+    wait_for((run / "history.json").exists)
     with pytest.raises(BlockingIOError, match=rf"{run} .*process {process.pid} on"):
         train(recipe, run)
     process.kill()
     process.wait()
     with pytest.raises(ValueError, match="another recipe"):
         train(recipe, run)  # not for the lock any more, although loader workers may still live
-
-
-def test_the_second_run_in_one_process_is_refused_too(recipe, tmp_path):
-    first = steps(recipe, tmp_path)
+    first = steps(recipe, tmp_path / "in one process")
     next(first)
     with pytest.raises(BlockingIOError, match=f"process {os.getpid()} on"):
-        next(steps(recipe, tmp_path))
+        next(steps(recipe, tmp_path / "in one process"))
     first.close()
-    next(steps(recipe, tmp_path))
-
-
-# The same bits
+    next(steps(recipe, tmp_path / "in one process"))
 
 
 def test_every_checkpoint_holds_seed_recipe_and_versions(whole):
@@ -353,3 +298,11 @@ def test_every_checkpoint_holds_seed_recipe_and_versions(whole):
             ("numpy", numpy.__version__),
             ("python", sys.version.split()[0]),
         }
+
+
+def test_a_soak_counts_steps_and_sees_the_workers_and_the_cache(tmp_path):
+    found = soak.soak(tmp_path, steps=6, scenes=4)
+    assert (found["steps"], found["epochs"]) == (6, 3)
+    # At least its own four: other tests of this process may have left workers.
+    assert len(found["MB of its workers"]) >= 4 and len(found["handles"]) >= 5
+    assert found["files in the cache"] == 14 and found["cache unchanged"]

@@ -12,7 +12,6 @@ from pathlib import Path
 import pytest
 import torch
 from test_distributed import history, launch, train
-from test_engine import run, same_state
 from torch import nn
 from torch.amp import GradScaler
 from torch.nn import functional as F
@@ -28,6 +27,7 @@ from runtime.checkpoint import load_checkpoint
 from runtime.distributed import wrap_model
 from runtime.precision import DTYPES, Autocast, pick_device, pick_precision
 from tests.processes import ROOT, python
+from tests.training import differences, run
 
 CPU, GPU = torch.device("cpu"), torch.device("cuda")
 GPUS = torch.cuda.device_count()
@@ -83,7 +83,6 @@ def gradient(device: torch.device, precision: str) -> tuple[float, torch.Tensor]
 
 
 def vector(tensors: Iterable[torch.Tensor]) -> torch.Tensor:
-    """A copy of their values, on the CPU."""
     return torch.cat([value.detach().cpu().reshape(-1) for value in tensors])
 
 
@@ -190,7 +189,7 @@ def test_with_deterministic_algorithms_a_resumed_run_has_the_same_bits(
         args = tmp_path / "resumed.py", streets, tmp_path / name, optimizer, epochs
         start(*args, CUBLAS_WORKSPACE_CONFIG=":4096:8")  # see PyTorch's docs
     assert len(history(tmp_path / "parts")) == 2
-    same_state(tmp_path / "whole", tmp_path / "parts")
+    assert not differences(tmp_path / "whole", tmp_path / "parts")
 
 
 @pytest.mark.parametrize("optimizer", ["adam", "muon"])
@@ -206,9 +205,6 @@ def test_a_run_moves_from_the_gpu_to_the_cpu_and_back(optimizer, streets, tmp_pa
     expected = run(on_cpu, tmp_path / "cpu", 3)
     losses = [record["train_loss"] for record in records]
     assert losses == pytest.approx([record["train_loss"] for record in expected], rel=0.05)
-
-
-# Evaluation and prediction
 
 
 def evaluated(model: UNet, streets: Path, precision: str) -> tuple[float, torch.Tensor]:
@@ -239,9 +235,6 @@ def test_a_prediction_is_the_cpus(options, streets):
     ours, expected = (predict(trained(d), image, precision="fp32", **options) for d in (GPU, CPU))
     assert ours.device == CPU and ours.dtype == torch.uint8
     assert (ours == expected).float().mean() > 0.999
-
-
-# Memory
 
 
 def test_a_step_of_the_reference_recipe_takes_the_memory_that_was_computed(precision):

@@ -1,7 +1,6 @@
-"""The data set in Cityscapes' format, its paired transforms, and the batches made of it."""
+"""The data set in Cityscapes' format, its transforms and augmentation, and its batches."""
 
 import zipfile
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -13,45 +12,32 @@ from torchvision.transforms.v2.functional import pil_to_tensor, to_pil_image
 
 from dataset import Cityscapes, downscale, paired_transforms, read_labels
 from engine import Recipe, make_loader
-from engine.augment import make_transforms
+from engine.augment import corrupt, jitter_colors, make_transforms
 from engine.loaders import one_size_batches, set_epoch
-
-
-def write_png(path: Path, pixels: np.ndarray) -> Path:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    Image.fromarray(pixels).save(path)
-    return path
-
-
-def first(tree: Path, kind: str = "leftImg8bit", split: str = "train") -> Path:
-    return sorted((tree / kind / split).rglob("*.png"))[0]
-
-
-# Reading
+from tests.samples import first, save
+from tests.training import noise
+from utils import IGNORE_INDEX
 
 
 def test_an_item_is_an_image_and_a_mask_of_train_ids(streets):
-    image, mask = Cityscapes(streets, "val")[0]
+    scenes = Cityscapes(streets, "val")
+    assert scenes.images == sorted(scenes.images) and len(scenes) == 5
+    for image, target in zip(scenes.images, scenes.targets, strict=True):
+        assert image.replace("leftImg8bit", "gtFine") == target.replace("_labelIds", "")
+    image, mask = scenes[0]
     assert isinstance(image, tv_tensors.Image)
     assert isinstance(mask, tv_tensors.Mask)
     assert (image.shape, image.dtype) == ((3, 64, 128), torch.uint8)
     assert (mask.shape, mask.dtype) == ((64, 128), torch.uint8)
     assert set(mask.unique().tolist()) <= {*range(19), 255}
-    with Image.open(sorted((streets / "leftImg8bit" / "val").rglob("*.png"))[0]) as opened:
+    with Image.open(first(streets, split="val")) as opened:
         assert np.array_equal(image.permute(1, 2, 0).numpy(), np.array(opened))
     with Image.open(first(streets, "gtFine", "val")) as opened:
         ids = np.array(opened).flatten().tolist()
     labels = [id2label[i] for i in ids]  # of the official scripts
     expected = [255 if label.ignoreInEval else label.trainId for label in labels]
     assert mask.flatten().tolist() == expected
-
-
-def test_files_come_in_sorted_order_with_their_own_labels(streets):
-    scenes = Cityscapes(streets, "train")
-    assert scenes.images == sorted(scenes.images)
-    assert len(scenes) == 12
-    for image, target in zip(scenes.images, scenes.targets, strict=True):
-        assert Path(image).name.replace("_leftImg8bit", "_gtFine_labelIds") == Path(target).name
+    assert torch.equal(read_labels(first(streets, "gtFine", "val")), mask)
 
 
 def test_coarse_labels_and_train_extra_are_read_too(tree):
@@ -65,28 +51,16 @@ def test_coarse_labels_and_train_extra_are_read_too(tree):
         Cityscapes(tree, "train_extra")
 
 
-def test_zips_as_downloaded_are_unpacked(streets, tmp_path):
-    root = tmp_path / "zips"
-    root.mkdir()
-    for name, kind in (
-        ("leftImg8bit_trainvaltest", "leftImg8bit"),
-        ("gtFine_trainvaltest", "gtFine"),
-    ):
-        with zipfile.ZipFile(root / f"{name}.zip", "w") as archive:
+def test_zips_are_unpacked_where_a_variable_of_the_environment_says(streets, tmp_path, monkeypatch):
+    for kind in ("leftImg8bit", "gtFine"):
+        with zipfile.ZipFile(tmp_path / f"{kind}_trainvaltest.zip", "w") as archive:
             for path in sorted((streets / kind).rglob("*.png")):
                 archive.write(path, path.relative_to(streets))
-    ours, theirs = Cityscapes(root, "val"), Cityscapes(streets, "val")
+    monkeypatch.setenv("CITYSCAPES_DATASET", str(tmp_path))
+    ours, theirs = Cityscapes("$CITYSCAPES_DATASET", "val"), Cityscapes(streets, "val")
     assert len(ours) == len(theirs) == 5
     assert torch.equal(ours[3][0], theirs[3][0])
     assert torch.equal(ours[3][1], theirs[3][1])
-
-
-def test_the_root_may_name_a_variable_of_the_environment(streets, monkeypatch):
-    monkeypatch.setenv("CITYSCAPES_DATASET", str(streets))
-    assert len(Cityscapes("$CITYSCAPES_DATASET", "val")) == 5
-
-
-# Paired transforms
 
 
 def coordinates(height: int, width: int) -> tuple[tv_tensors.Image, tv_tensors.Mask]:
@@ -112,7 +86,7 @@ def test_a_flip_hits_image_and_mask_alike_and_half_of_the_time(seed):
 @pytest.mark.parametrize("size", [(64, 128), (65, 127), (2, 3), (1, 1)])
 @pytest.mark.parametrize("factor", [1, 2, 3, 4])
 def test_downscaling_is_that_of_pytorch_and_of_pillow(size, factor):
-    image = tv_tensors.Image(torch.randint(0, 256, (3, *size), dtype=torch.uint8))
+    image = tv_tensors.Image(noise(3, *size))
     mask = tv_tensors.Mask(torch.randint(0, 19, size, dtype=torch.uint8))
     small, labels = downscale(image, factor), downscale(mask, factor)
     expected = tuple(max(n // factor, 1) for n in size)
@@ -128,24 +102,6 @@ def test_downscaling_is_that_of_pytorch_and_of_pillow(size, factor):
     assert torch.equal(labels.float(), nearest[0, 0].flip(0, 1))
 
 
-@pytest.mark.parametrize("factor", [2, 3, 4, 5, 8])
-def test_a_downscaled_mask_lies_on_its_image(factor):
-    column = torch.arange(120, dtype=torch.uint8).expand(120, 120)
-    image, mask = tv_tensors.Image(2 * column.expand(3, -1, -1)), tv_tensors.Mask(column)
-    small, labels = downscale(image, factor)[0], downscale(mask, factor)
-    inner = slice(2, -2)  # without what antialiasing mirrors at the border
-    assert (small.float() / 2 - labels.float())[:, inner].abs().max() <= 0.75  # source pixels
-    assert torch.equal(downscale(tv_tensors.Mask(column.T), factor), labels.T)
-
-
-def test_labels_can_stay_at_full_resolution(streets):
-    image, mask = Cityscapes(streets, "val", downscale=2, downscale_labels=False)[0]
-    assert (image.shape, mask.shape) == ((3, 32, 64), (64, 128))
-
-
-# Batches
-
-
 def batches(streets, workers: int, epoch: int) -> torch.Tensor:
     recipe = Recipe(crop=(32, 48), scale=(0.5, 2), jitter=0.2, corrupt=0.5)
     transforms = make_transforms(recipe)
@@ -158,31 +114,22 @@ def batches(streets, workers: int, epoch: int) -> torch.Tensor:
     return torch.cat([images for images, _ in pairs])
 
 
-def test_order_and_augmentation_do_not_depend_on_the_number_of_workers(streets):
-    one = batches(streets, 0, epoch=1)
-    torch.rand(7)  # what else is drawn meanwhile must not matter
-    assert torch.equal(one, batches(streets, 2, epoch=1))
-    assert torch.equal(one, batches(streets, 3, epoch=1))
-
-
-def test_order_and_augmentation_do_not_depend_on_the_number_of_threads(streets):
+def test_order_and_augmentation_depend_on_the_epoch_and_not_on_workers_and_threads(streets):
     threads = torch.get_num_threads()
+    one = batches(streets, 0, epoch=1)
     try:
-        torch.set_num_threads(1)
-        one = batches(streets, 0, epoch=1)
         torch.set_num_threads(4)
-        assert torch.equal(one, batches(streets, 0, epoch=1))
+        torch.rand(7)  # what else is drawn meanwhile must not matter
+        for workers in (0, 2, 3):
+            assert torch.equal(one, batches(streets, workers, epoch=1))
     finally:
         torch.set_num_threads(threads)
-
-
-def test_each_epoch_draws_anew(streets):
-    assert not torch.equal(batches(streets, 0, epoch=1), batches(streets, 0, epoch=2))
+    assert not torch.equal(one, batches(streets, 0, epoch=2))
 
 
 def test_images_of_several_sizes_make_no_batch_in_training_and_batches_of_one_else(tree):
-    write_png(first(tree), np.zeros((60, 128, 3), np.uint8))
-    write_png(first(tree, "gtFine"), np.zeros((60, 128), np.uint8))
+    save(first(tree), np.zeros((60, 128, 3), np.uint8))
+    save(first(tree, "gtFine"), np.zeros((60, 128), np.uint8))
     scenes = Cityscapes(tree, "train")
     with pytest.raises(ValueError, match="128x60 and 128x64 .*crop"):
         next(iter(make_loader(scenes, 12, train=True, workers=0)))
@@ -192,5 +139,73 @@ def test_images_of_several_sizes_make_no_batch_in_training_and_batches_of_one_el
         assert torch.equal(images, image[None]) and torch.equal(labels, mask[None])
 
 
-def test_labels_are_read_alone_too(streets):
-    assert read_labels(first(streets, "gtFine")).shape == (64, 128)
+# Augmentation
+
+
+def pair(height=90, width=120):
+    """A image whose red channel is its mask times ten."""
+    mask = torch.randint(0, 19, (height // 10, width // 10), dtype=torch.uint8)
+    mask = mask.repeat_interleave(10, 0).repeat_interleave(10, 1)
+    return tv_tensors.Image(torch.stack([mask * 10, mask, mask])), tv_tensors.Mask(mask)
+
+
+ALL = {"scale": (0.2, 3), "jitter": 0.3, "corrupt": 0.6}
+
+
+def augment(image, mask, crop, **fields):
+    return make_transforms(Recipe(crop=crop, batch_norm=False, **fields))(image, mask)
+
+
+@pytest.mark.parametrize("size", [(90, 120), (30, 40), (20, 400), (7, 5)])
+@pytest.mark.parametrize("crop", [(48, 64), (90, 120), (200, 100)])
+def test_any_frame_gives_a_crop_of_the_size_asked_for(size, crop):
+    for seed in range(20):
+        torch.manual_seed(seed)
+        image, mask = augment(*pair(*size), crop, **ALL)
+        assert type(image) is tv_tensors.Image and type(mask) is tv_tensors.Mask
+        assert image.shape == (3, *crop) and mask.shape == crop
+        assert image.dtype == mask.dtype == torch.uint8
+
+
+@pytest.mark.parametrize("along", [0, 1])
+@pytest.mark.parametrize("scale", [0.5, 1.0, 1.7, 3.0])
+def test_image_and_mask_stay_together(along, scale):
+    position = torch.arange(95).view([-1, 1] if along == 0 else [1, -1]).expand(95, 95)
+    image = tv_tensors.Image((2 * position).to(torch.uint8).expand(3, 95, 95).clone())
+    mask = tv_tensors.Mask((position // 5).to(torch.uint8).clone())
+    off = []
+    for seed in range(30):
+        torch.manual_seed(seed)
+        got, labels = augment(image, mask, (40, 40), scale=(scale, scale))
+        values, labels = got[0].as_subclass(torch.Tensor) / 10, labels.as_subclass(torch.Tensor)
+        off.append((values - labels - 0.4)[labels != IGNORE_INDEX])
+    off = torch.cat(off)
+    assert off.abs().max() < 0.85
+    assert off.mean().abs() * 5 * scale < 0.3  # pixels of the crop
+
+
+def test_what_lies_outside_the_frame_is_ignored_wherever_the_frame_is():
+    places = set()
+    for seed in range(30):
+        torch.manual_seed(seed)
+        image, mask = augment(*pair(30, 40), (60, 80), flip=float(seed % 2))
+        inside = mask != IGNORE_INDEX
+        assert inside.sum() == 30 * 40
+        assert torch.equal(image[0][inside], 10 * mask[inside])  # the pixels as they were
+        assert (image[:, ~inside] == 127).all()
+        places.add(tuple(inside.nonzero()[0].tolist()))
+    assert len(places) > 20
+
+
+def test_corruption_and_colour_jitter_keep_form_and_mask_and_change_the_bytes():
+    image = tv_tensors.Image(torch.randint(60, 180, (3, 40, 50), dtype=torch.uint8))
+    torch.manual_seed(0)
+    for change in (corrupt, lambda image: jitter_colors(image, 0.3)):
+        got = [change(image) for _ in range(20)]
+        assert all(x.shape == image.shape and x.dtype == torch.uint8 for x in got)
+        assert sum(not torch.equal(x, image) for x in got) > 17
+    calm = jitter_colors(image, 1e-6).int() - image.int()
+    assert calm.abs().max() <= 1
+    image, mask = pair()
+    got, labels = augment(image, mask, (90, 120), flip=0, jitter=0.5, corrupt=1)
+    assert torch.equal(labels, mask) and not torch.equal(got, image)

@@ -11,35 +11,19 @@ from torchmetrics.classification import MulticlassAccuracy
 
 import folding
 import model as model_module
-from engine import Recipe, fit, make_loaders, make_model
-from export_onnx import agreement, export, noise
+from engine import fit, make_loaders, make_model
+from export_onnx import agreement, export
+from export_onnx import noise as noise_for
 from folding import ConvReLU, fold, for_prediction
 from inference import load_model, predict
 from model import UNet, Up
 from runtime.cpu import convert
 from runtime.precision import Evaluation, cpu_has_bf16
-from utils import CITYSCAPES
+from tests.training import network, noise, tiny
 
 pytestmark = pytest.mark.processor
 
-IMAGES = torch.randint(
-    0, 256, (2, 3, 44, 60), dtype=torch.uint8, generator=torch.Generator().manual_seed(0)
-)
-
-
-def network(seed: int = 0, **settings) -> UNet:
-    """A U-Net whose batch norms have seen data, so that folding them changes something."""
-    torch.manual_seed(seed)
-    model = UNet(**{"width": 4, "depth": 2, **settings})
-    model.classes = CITYSCAPES
-    for module in model.modules():
-        if isinstance(module, nn.BatchNorm2d):
-            nn.init.uniform_(module.weight, 0.5, 2)
-            nn.init.normal_(module.bias)
-    with torch.no_grad():
-        for _ in range(3):
-            model(IMAGES)
-    return model
+IMAGES = noise(2, 3, 44, 60)
 
 
 def kinds(net: nn.Module) -> set[type]:
@@ -50,10 +34,7 @@ def assert_predicts_as_itself(model: nn.Module, precision: str = "fp32") -> nn.M
     """Compare what predicts with `model` in evaluation mode; returns what predicts."""
     net = for_prediction(model, precision)
     with torch.inference_mode():
-        found, expected = (
-            net(IMAGES, full_image=True),
-            copy.copy(Evaluation(model))(IMAGES, full_image=True),
-        )
+        found, expected = (each(IMAGES, full_image=True) for each in (net, Evaluation(model)))
     torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-4 * expected.abs().max().item())
     return net
 
@@ -88,23 +69,18 @@ def test_every_batch_norm_and_relu_is_folded_and_no_logit_changes(settings, chan
     assert assert_predicts_as_itself(model.double()) is not net
 
 
-def test_a_network_in_training_stays_as_it_was(no_warning):
+def test_a_network_in_training_stays_as_it_was_also_after_an_error(no_warning):
     model = network().train()
     model.contracting[0].eval()  # as somebody who freezes a part of it
     modes = [module.training for module in model.modules()]
     before = {name: value.clone() for name, value in model.state_dict().items()}
     labels = predict(model, IMAGES[0], precision="fp32")
+    with pytest.raises(RuntimeError):
+        Evaluation(model)(torch.zeros(1, 5, 8, 8))
     assert [module.training for module in model.modules()] == modes
     assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
     plain = copy.deepcopy(model).eval()(IMAGES[:1])[0].argmax(0)
     assert (labels == plain).float().mean() > 0.999
-
-
-def test_an_error_inside_leaves_a_network_in_its_mode():
-    model = network().train()
-    with pytest.raises(RuntimeError):
-        Evaluation(model)(torch.zeros(1, 5, 8, 8))
-    assert model.training and all(module.training for module in model.modules())
 
 
 @pytest.mark.skipif(not cpu_has_bf16(), reason="the CPU has no bf16")
@@ -112,36 +88,30 @@ def test_in_bf16_a_network_is_folded_too(no_warning):
     assert ConvReLU in kinds(for_prediction(network(), "bf16"))
 
 
-@pytest.mark.parametrize("kind", ["half", "bfloat16", "double"])
-def test_a_network_of_another_dtype_is_folded_and_predicts_as_in_fp32(kind, no_warning):
+@pytest.mark.parametrize(
+    "change", [nn.Module.half, nn.Module.bfloat16, nn.Module.double, nn.DataParallel]
+)
+def test_a_network_of_another_dtype_or_of_replicas_is_folded_too(change, no_warning):
     model = network()
-    expected = predict(model, IMAGES[0], precision="fp32")
-    found = predict(getattr(copy.deepcopy(model), kind)(), IMAGES[0])
-    assert (found == expected).float().mean() > 0.95
+    found = predict(change(copy.deepcopy(model)), IMAGES[0])
+    assert (found == predict(model, IMAGES[0], precision="fp32")).float().mean() > 0.95
 
 
-def test_a_network_under_dataparallel_predicts_as_it_does_without(no_warning):
-    model = network()
-    assert torch.equal(predict(nn.DataParallel(model), IMAGES[0]), predict(model, IMAGES[0]))
-
-
-def test_a_compiled_network_is_used_as_it_is():
+@pytest.mark.parametrize("in_place", [False, True])
+def test_a_compiled_network_is_used_as_it_is(in_place):
     model, seen = network(), []
 
     def backend(graph, _):
         seen.append(graph)
         return graph.forward
 
+    torch.compiler.reset()  # or a graph of another test serves this one, too
     expected = predict(model, IMAGES[0], precision="fp32")
-    compiled = torch.compile(copy.deepcopy(model), backend=backend)
+    if in_place:
+        model.compile(backend=backend)
+    compiled = model if in_place else torch.compile(model, backend=backend)
     assert for_prediction(compiled).module is compiled
     assert (predict(compiled, IMAGES[0], precision="fp32") == expected).float().mean() > 0.999
-    assert seen
-    seen.clear()
-    torch.compiler.reset()  # or the graph serves this one, too
-    model.compile(backend=backend)
-    assert for_prediction(model).module is model
-    assert (predict(model, IMAGES[0], precision="fp32") == expected).float().mean() > 0.999
     assert seen
 
 
@@ -156,21 +126,11 @@ def test_a_folded_network_is_one_graph_to_torch_compile():
 
 
 def leaky(model: UNet) -> None:
-    for block in [*model.contracting, *(up.convs for up in model.expansive)]:
-        for i, layer in enumerate(block):
-            if isinstance(layer, nn.ReLU):
-                block[i] = nn.LeakyReLU(0.1)
+    model.contracting[0][2] = model.expansive[0].convs[-1] = nn.LeakyReLU(0.1)
 
 
 def reflecting(model: UNet) -> None:
-    for module in model.modules():
-        if isinstance(module, nn.Conv2d) and module.kernel_size == (3, 3):
-            module.padding_mode = "reflect"
-
-
-def dropping(model: UNet) -> None:
-    for up in model.expansive:
-        up.convs.insert(0, nn.Dropout2d())
+    model.contracting[1][0].padding_mode = model.contracting[2][0].padding_mode = "reflect"
 
 
 def hooked(model: UNet) -> None:
@@ -199,7 +159,7 @@ def without_statistics(model: UNet) -> None:
 CHANGES = {
     "leaky": leaky,
     "reflecting": reflecting,
-    "dropping": dropping,
+    "dropping": lambda model: model.expansive[0].convs.insert(0, nn.Dropout2d()),
     "averaging": lambda model: setattr(model, "pool", nn.AvgPool2d(2)),
     "without bias": lambda model: setattr(model, "conv_1x1", nn.Conv2d(4, 19, 1, bias=False)),
     "with 3x3": lambda model: setattr(model, "conv_1x1", nn.Conv2d(4, 19, 3, padding=1)),
@@ -227,6 +187,9 @@ def test_hooks_of_the_old_weight_norm_do_not_stop_a_prediction():
         assert_predicts_as_itself(model)
 
 
+TWICE = nn.Conv2d(3, 3, 3, padding="same")
+
+
 @pytest.mark.parametrize(
     "block",
     [
@@ -237,6 +200,7 @@ def test_hooks_of_the_old_weight_norm_do_not_stop_a_prediction():
         [nn.Conv2d(3, 4, (2, 4), padding="same"), nn.ReLU()],
         [nn.ReLU(), nn.BatchNorm2d(3), nn.Conv2d(3, 4, 1), nn.BatchNorm2d(4), nn.LeakyReLU()],
         [nn.Conv2d(3, 4, 3), nn.GroupNorm(2, 4), nn.ReLU()],
+        [TWICE, nn.ReLU(), TWICE],
     ],
 )
 def test_folding_computes_the_same_whatever_the_order_of_the_layers(block):
@@ -252,14 +216,6 @@ def test_folding_computes_the_same_whatever_the_order_of_the_layers(block):
         torch.testing.assert_close(fold(block)(images), expected)
 
 
-def test_a_layer_that_is_used_elsewhere_is_not_changed_there():
-    conv = nn.Conv2d(3, 3, 3, padding="same")
-    block = nn.Sequential(conv, nn.ReLU(), conv)
-    images = torch.randn(1, 3, 8, 8)
-    with torch.inference_mode():
-        torch.testing.assert_close(fold(block)(images), block(images))
-
-
 # A network that somebody wrote anew: what cloning this repository is for
 
 
@@ -267,14 +223,9 @@ class Residual(nn.Sequential):
     """Adds what the first convolution gives to what the second gives, before the last ReLU."""
 
     def forward(self, x):
-        *layers, relu = self
-        half = len(self) // 2
-        for layer in layers[:half]:
-            x = layer(x)
-        y = x
-        for layer in layers[half:]:
-            y = layer(y)
-        return relu(x + y)
+        half, forward = len(self) // 2, nn.Sequential.forward
+        x = forward(self[:half], x)
+        return self[-1](x + forward(self[half:-1], x))
 
 
 class Standardised(nn.Conv2d):
@@ -286,19 +237,12 @@ class Standardised(nn.Conv2d):
 
 
 def rewritten_block(patch, rewrite) -> None:
-    """Have every two convolutions made by `rewrite`, of the layers and the numbers of channels."""
     plain = model_module.double_conv
-    patch.setattr(
-        model_module, "double_conv", lambda *args: rewrite(plain(*args), args[0], args[1])
-    )
+    patch.setattr(model_module, "double_conv", lambda *args: rewrite(plain(*args)))
 
 
 def residual(patch):
-    rewritten_block(patch, lambda layers, *_: Residual(*layers))
-
-
-def residual_contracting_path(patch):
-    rewritten_block(patch, lambda layers, i, o: Residual(*layers) if o > i else layers)
+    rewritten_block(patch, lambda layers: Residual(*layers))
 
 
 def gated(patch):
@@ -318,7 +262,7 @@ def gated(patch):
 
 
 def standardised(patch):
-    def block(layers, *_):
+    def block(layers):
         for layer in layers:
             if type(layer) is nn.Conv2d:
                 layer.__class__ = Standardised
@@ -327,7 +271,7 @@ def standardised(patch):
     rewritten_block(patch, block)
 
 
-ANEW = [residual, residual_contracting_path, gated, standardised]
+ANEW = [residual, gated, standardised]
 
 
 @pytest.mark.parametrize("rewrite", ANEW)
@@ -365,16 +309,10 @@ OPTIONS = [{}, {"padding": "valid"}, {"batch_norm": False, "depth": 3, "width": 
     ("rewrite", "options"),
     [(None, options) for options in OPTIONS] + [(rewrite, {}) for rewrite in ANEW],
 )
-def test_training_reports_and_saves_the_figures_of_the_network_that_was_trained(
-    rewrite, options, streets, tmp_path, monkeypatch
-):
+def test_figures_are_those_of_the_trained_network(rewrite, options, streets, tmp_path, monkeypatch):
     if rewrite:
         rewrite(monkeypatch)
-    recipe = Recipe(
-        data_root=str(streets),
-        **{"width": 4, "depth": 2, "epochs": 2, "batch_size": 4, "lr": 0.02, **options},
-        precision="fp32",
-    )
+    recipe = tiny(streets, **{"epochs": 2, "lr": 0.02, "precision": "fp32", **options})
     train, val = make_loaders(recipe)
     model = make_model(recipe)
     first, record = fit(model, train, val, recipe, tmp_path)
@@ -406,10 +344,7 @@ def test_an_onnx_file_is_compared_with_the_network_itself(rewrite, tmp_path, mon
     monkeypatch.setattr(folding, "for_prediction", lambda *_: 1 / 0)  # it has no part in this
     assert export(model, path) > 0.999
     other = network(seed=1).eval()
-    assert agreement(other, path, False, noise(other, None)) < 0.9
-
-
-# The copy that is kept
+    assert agreement(other, path, False, noise_for(other, None)) < 0.9
 
 
 def test_the_copy_is_made_once_and_anew_when_the_network_changes(monkeypatch):

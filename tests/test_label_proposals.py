@@ -66,17 +66,12 @@ def test_a_network_knows_what_was_in_its_validation(known, expected):
     assert known_classes(network, mine) == expected
 
 
-def test_segments_keep_areas_apart_and_cover_all(scene):
+def test_a_proposal_is_that_of_whole_segments_in_the_ids_of_the_users_classes(scene):
     image, areas = scene
+    mine = Classes(("Road", "car"), (5, 9), ((1, 2, 3), (4, 5, 6)))  # and no sky
     found = segments(image)
     assert set(np.unique(found)) == set(range(found.max() + 1))
     assert all(len(np.unique(areas[found == i])) == 1 for i in range(found.max() + 1))
-
-
-def test_a_proposal_is_that_of_whole_segments_in_the_ids_of_the_users_classes(scene):
-    image, _ = scene
-    mine = Classes(("Road", "car"), (5, 9), ((1, 2, 3), (4, 5, 6)))  # and no sky
-    found = segments(image)
     proposal = propose(Painter(), image, found, mine, 255)
     assert set(proposal.ids[:30].ravel().tolist()) == {255}
     assert set(proposal.ids[50:].ravel().tolist()) == {5}
@@ -191,6 +186,6 @@ def test_the_command_finds_an_error_and_the_notebook_opens_it(streets, tmp_path)
     session.close()
 
 
-def test_views_have_at_most_the_longest_side():
-    assert view_of(torch.zeros(3, 300, 4000, dtype=torch.uint8)).shape == (3, 75, 1000)
-    assert view_of(torch.zeros(3, 20, 40, dtype=torch.uint8)).shape == (3, 20, 40)
+@pytest.mark.parametrize(("size", "seen"), [((300, 4000), (75, 1000)), ((20, 40), (20, 40))])
+def test_views_have_at_most_the_longest_side(size, seen):
+    assert view_of(torch.zeros(3, *size, dtype=torch.uint8)).shape == (3, *seen)

@@ -9,13 +9,15 @@ import time
 
 import numpy as np
 import pytest
-from jupyterlab import chromium, jupyterlab, open_notebook, run_all, wait_for, write_notebook
+from jupyterlab import Labeler, chromium, jupyterlab, open_notebook, run_all, write_notebook
 from matplotlib.path import Path as Outline
 from PIL import Image
 
 from data_io.image_io import read_image
 from labeling.proposals import segments, view_of
 from streets import draw_tree, scene_paths
+from tests.processes import wait_for
+from tests.samples import turned
 
 pytestmark = [pytest.mark.browser, pytest.mark.slow]
 NAMES = ["road", "car", "sky", *(f"class {i}" for i in range(4, 13))]
@@ -29,49 +31,6 @@ LabelWidget(session)
 """
 
 
-class Bench:
-    """The widget on a page, and the data set that it writes."""
-
-    def __init__(self, page, folder):
-        self.page, self.folder = page, folder
-        self.widget, self.canvas = page.locator(".labeler"), page.locator(".labeler canvas")
-
-    def ready(self, name: str) -> None:
-        wait_for(lambda: self.state("photo") == name and self.state("ready") == "true", 60, name)
-
-    def state(self, name: str) -> str:
-        return self.widget.get_attribute(f"data-{name}")
-
-    def keys(self, *keys: str) -> None:
-        for key in keys:
-            self.page.keyboard.press(key)
-
-    def view(self) -> tuple[float, float, float]:
-        time.sleep(0.2)  # the next frame
-        return tuple(map(float, self.canvas.get_attribute("data-view").split()))
-
-    def drag(self, *places: tuple[float, float]) -> list[tuple[float, float]]:
-        """Press at the first place of the photograph and move over the others; the real places."""
-        scale, x, y = self.view()
-        box = self.canvas.bounding_box()
-        points = [(box["x"] + x + px * scale, box["y"] + y + py * scale) for px, py in places]
-        points = [(round(px), round(py)) for px, py in points]
-        self.page.mouse.move(*points[0])
-        self.page.mouse.down()
-        for point in points[1:]:
-            self.page.mouse.move(*point)
-        self.page.mouse.up()
-        self.saved()
-        return [((px - box["x"] - x) / scale, (py - box["y"] - y) / scale) for px, py in points]
-
-    def saved(self) -> None:
-        wait_for(lambda: self.state("saved") == "true", 30, "the stroke on disk")
-
-    def mask(self, name: str) -> np.ndarray:
-        (path,) = self.folder.glob(f"set/gtFine/*/*/*_{name}_gtFine_labelIds.png")
-        return np.array(Image.open(path))
-
-
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
     """A drawn photograph, a turned one, and one of twelve megapixels."""
@@ -81,9 +40,7 @@ def folder(tmp_path_factory):
     drawn, *_ = scene_paths(folder / "streets", "train", 0)
     image = Image.open(drawn)
     image.save(folder / "photos" / "a.png")
-    turned = Image.Exif()
-    turned[0x0112] = 6
-    image.crop((0, 0, 401, 255)).save(folder / "photos" / "b.jpg", exif=turned)
+    image.crop((0, 0, 401, 255)).save(folder / "photos" / "b.jpg", exif=turned())
     image.resize((4000, 3000)).save(folder / "photos" / "c.jpg")
     write_notebook(folder / "n.ipynb", START, "import time; time.sleep(0)")
     return folder
@@ -92,7 +49,7 @@ def folder(tmp_path_factory):
 @pytest.fixture(scope="module")
 def bench(folder):
     with jupyterlab(folder) as address, chromium() as browser:
-        bench = Bench(open_notebook(browser, address, "n.ipynb"), folder)
+        bench = Labeler(open_notebook(browser, address, "n.ipynb"), folder / "set")
         bench.widget.wait_for()
         yield bench
 
@@ -120,23 +77,15 @@ def brushed(shape: tuple[int, int], points: list, radius: float) -> np.ndarray:
     return inside
 
 
-def test_the_brush_and_the_eraser_change_the_pixels_under_them_and_no_other(bench):
+def test_brush_eraser_undo_and_redo_change_the_pixels_under_them_on_disk(bench):
     bench.keys("2", "b")
     points = bench.drag((100, 50), (180, 90), (90, 150))
-    expected = np.where(brushed((256, 512), points, 8), 1, 255)
-    assert (bench.mask("a") == expected).all()
+    one = np.where(brushed((256, 512), points, 8), 1, 255)
+    assert (bench.mask("a") == one).all()
     bench.keys("e", "[", "[")
     points = bench.drag((140, 60), (140, 120))
-    expected[brushed((256, 512), points, 4)] = 255
-    assert (bench.mask("a") == expected).all()
-
-
-def test_undo_and_redo_are_on_disk_too(bench):
-    bench.keys("1", "b")
-    bench.drag((50, 50), (80, 50))
-    one = bench.mask("a")
-    bench.drag((50, 80), (80, 80))
-    two = bench.mask("a")
+    two = np.where(brushed((256, 512), points, 4), 255, one)
+    assert (bench.mask("a") == two).all()
     for key, expected in (("z", one), ("y", two), ("z", one), ("Shift+Z", two)):
         bench.keys(f"Control+{key}")
         wait_for(lambda expected=expected: (bench.mask("a") == expected).all(), what=key)
@@ -161,7 +110,7 @@ def test_a_polygon_zoomed_to_the_pixel_has_the_pixels_whose_centre_is_inside(ben
 
 
 def test_a_fill_dragged_over_several_segments_sets_these(bench):
-    found = segments(view_of(read_image(bench.folder / "photos" / "a.png")))
+    found = segments(view_of(read_image(bench.root.parent / "photos" / "a.png")))
     bench.keys("2", "f")
     points = bench.drag((256, 200), (256, 100))
     mask = bench.mask("a") == 1
@@ -200,8 +149,8 @@ def test_a_turned_photograph_is_labelled_upright(bench):
     bench.keys("1", "b")
     points = bench.drag((100, 300), (200, 350))
     assert (bench.mask("b") == np.where(brushed((401, 255), points, 8), 0, 255)).all()
-    wait_for(lambda: [*bench.folder.glob("set/leftImg8bit/*/*/*_b_*.png")], what="its copy")
-    assert Image.open(*bench.folder.glob("set/leftImg8bit/*/*/*_b_*.png")).size == (255, 401)
+    wait_for(lambda: [*bench.root.glob("leftImg8bit/*/*/*_b_*.png")], what="its copy")
+    assert Image.open(*bench.root.glob("leftImg8bit/*/*/*_b_*.png")).size == (255, 401)
 
 
 def test_two_fingers_zoom_and_leave_no_stroke(bench):
@@ -258,25 +207,20 @@ def test_while_a_cell_runs_strokes_go_on_to_the_disk_within_a_second(bench):
 def test_a_stroke_that_a_killed_kernel_never_saw_is_saved_by_the_next(bench):
     bench.keys("3", "b")
     points = bench.drag((60, 60), (90, 60))
-    pid = int((bench.folder / "pid").read_text())
+    pid = int((bench.root.parent / "pid").read_text())
     os.kill(pid, signal.SIGSTOP)
-    scale, x, y = bench.view()
-    box = bench.canvas.bounding_box()
-    bench.page.mouse.move(box["x"] + x + round(200 * scale), box["y"] + y + round(60 * scale))
-    bench.page.mouse.down()
-    bench.page.mouse.up()
+    lost = bench.drag((200, 60), saved=False)
     time.sleep(0.5)
     assert bench.state("saved") == "false"
     os.kill(pid, signal.SIGKILL)
     bench.page.reload()
     bench.page.locator(".jp-NotebookPanel-toolbar >> text=Python 3").first.wait_for()
-    wait_for(lambda: int((bench.folder / "pid").read_text()) == pid)
+    wait_for(lambda: int((bench.root.parent / "pid").read_text()) == pid)
     time.sleep(5)  # until JupyterLab has started the kernel again
     run_all(bench.page)
     bench.ready("a.png")
     bench.saved()
-    one = round(200 * scale) / scale, round(60 * scale) / scale
-    expected = brushed((256, 512), points, 8) | brushed((256, 512), [one, one], 8)
+    expected = brushed((256, 512), points, 8) | brushed((256, 512), lost * 2, 8)
     assert (bench.mask("a") == np.where(expected, 2, 255)).all()
 
 

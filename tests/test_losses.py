@@ -121,21 +121,3 @@ def test_layout_half_precision_and_bytes_change_neither_loss_nor_gradient(loss, 
     assert first.dtype == torch.float32
     torch.testing.assert_close(first, second)
     torch.testing.assert_close(plain.grad, ours.grad.to(dtype))
-
-
-@pytest.mark.parametrize("loss", LOSSES[:2])  # Lovász sorts the whole batch
-def test_sums_over_two_parts_of_a_batch_give_the_loss_of_the_whole(loss):
-    torch.manual_seed(0)
-    logits = torch.randn(3, 5, 8, 9)
-    labels = torch.randint(0, 3, (3, 8, 9))
-    labels[0, :3] = 255
-    sums = []  # of the second part, which the first one then adds to its own
-
-    def record(x):
-        sums.append(x)
-        return x
-
-    Loss(loss, reduce=record)(logits[1:], labels[1:])
-    value = Loss(loss, reduce=lambda x: x + sums.pop(0))(logits[:1], labels[:1])
-    torch.testing.assert_close(value, Loss(loss)(logits, labels))
-    assert not sums

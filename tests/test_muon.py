@@ -1,7 +1,5 @@
 """Muon against torch's, which takes matrices only, and against what defines it."""
 
-import copy
-
 import pytest
 import torch
 from torch import nn
@@ -10,6 +8,7 @@ from torch.amp import GradScaler
 from engine import Loss
 from engine.muon import Muon, orthogonal
 from model import UNet
+from tests.training import noise
 
 
 @pytest.mark.parametrize("shape", [(16, 144), (64, 64), (90, 20)])
@@ -54,32 +53,27 @@ def test_a_convolution_moves_as_its_matrix_does_under_torchs_muon():
 
 @pytest.fixture
 def batch() -> tuple[torch.Tensor, torch.Tensor]:
-    torch.manual_seed(1)
-    images = torch.randint(0, 256, (2, 3, 32, 32), dtype=torch.uint8)
+    images = noise(2, 3, 32, 32)
     return images, images[:, 0] // 16
 
 
-def test_all_parameters_move_and_the_last_layer_and_norms_as_by_adamw(batch):
+def optimized() -> tuple[UNet, Muon]:
     torch.manual_seed(0)
     model = UNet(width=4, depth=1)
-    plain = copy.deepcopy(model)
-    before = [p.detach().clone() for p in model.parameters()]
-    images, labels = batch
-    for net, optimizer in (
-        (model, Muon(model, 0.01, 0.1)),
-        (plain, torch.optim.AdamW(plain.parameters(), 0.01, weight_decay=0.1)),
-    ):
-        Loss()(net(images), labels).backward()
+    return model, Muon(model, 0.01, 0.1)
+
+
+def test_all_parameters_move_and_the_last_layer_and_norms_as_by_adamw(batch):
+    (model, muon), (plain, _), (before, _) = optimized(), optimized(), optimized()
+    adam = torch.optim.AdamW(plain.parameters(), 0.01, weight_decay=0.1)
+    for net, optimizer in ((model, muon), (plain, adam)):
+        Loss()(net(batch[0]), batch[1]).backward()
         optimizer.step()
-    for (name, p), old, other in zip(
-        model.named_parameters(), before, plain.parameters(), strict=True
-    ):
+    weights = before.parameters(), plain.parameters()
+    for (name, p), old, other in zip(model.named_parameters(), *weights, strict=True):
         assert not torch.equal(p, old), name
         is_conv = p.ndim == 4 and p.shape[-1] == 3
         assert torch.allclose(p, other, atol=1e-6) != is_conv, name
-
-
-# With a GradScaler, as in fp16
 
 
 def scaled_step(model, optimizer, scaler, batch, spoil=False, unscale=False) -> None:
@@ -94,23 +88,16 @@ def scaled_step(model, optimizer, scaler, batch, spoil=False, unscale=False) -> 
 
 
 def snapshot(model, optimizer) -> list[torch.Tensor]:
-    """A copy of all weights, and of the optimizer's state."""
     states = optimizer.state_dict()["state"]
     values = [*model.parameters(), *(v for _, s in sorted(states.items()) for v in s.values())]
     return [value.detach().clone() for value in values]
-
-
-def network() -> tuple[UNet, Muon]:
-    torch.manual_seed(0)
-    model = UNet(width=4, depth=1)
-    return model, Muon(model, 0.01, 0.1)
 
 
 @pytest.mark.parametrize("unscale", [False, True])
 def test_scaled_steps_equal_unscaled_ones(batch, unscale):
     found = []
     for enabled in (False, True):
-        model, optimizer = network()
+        model, optimizer = optimized()
         scaler = GradScaler("cpu", init_scale=2.0**10, enabled=enabled)
         for _ in range(4):
             scaled_step(model, optimizer, scaler, batch, unscale=unscale)
@@ -121,7 +108,7 @@ def test_scaled_steps_equal_unscaled_ones(batch, unscale):
 
 @pytest.mark.parametrize("steps_before", [0, 2])
 def test_an_overflow_changes_neither_weights_nor_momentum_and_lowers_the_scale(batch, steps_before):
-    model, optimizer = network()
+    model, optimizer = optimized()
     scaler = GradScaler("cpu", init_scale=2.0**10)
     for _ in range(steps_before):
         scaled_step(model, optimizer, scaler, batch)

@@ -19,21 +19,12 @@ SMALL = {
 }
 
 
-def papermill(notebook: str, executed: Path, /, *args, **parameters) -> nbformat.NotebookNode:
+def papermill(name: str, folder: Path, /, status: int = 0, **parameters) -> nbformat.NotebookNode:
+    """Run a notebook with parameters; it is kept in the folder."""
     given = [part for name, value in parameters.items() for part in ("-p", name, value)]
-    command = "-m", "papermill", "--no-progress-bar", notebook, executed
-    done = python(*command, *args, *given)
-    assert done.returncode == 0, done.stderr[-3000:]
-    return nbformat.read(executed, as_version=4)
-
-
-@pytest.mark.parametrize("name", ["trainer", "test", "studies", "label"])
-def test_a_notebook_is_kept_as_jupyterlab_saves_it(name):
-    found = nbformat.read(f"{name}.ipynb", as_version=4).metadata
-    assert found.kernelspec.display_name == "Python 3 (ipykernel)"  # else opening it is a change
-    # By these nbconvert knows that it makes a script.
-    language = found.language_info
-    assert language.file_extension == ".py" and language.nbconvert_exporter == "python"
+    done = python("-m", "papermill", "--no-progress-bar", name, folder / name, *given)
+    assert done.returncode == status, done.stderr[-3000:]
+    return nbformat.read(folder / name, as_version=4)
 
 
 def outputs(notebook: nbformat.NotebookNode) -> str:
@@ -46,9 +37,24 @@ def trained(streets, tmp_path_factory) -> tuple[Path, nbformat.NotebookNode]:
     folder = tmp_path_factory.mktemp("runs")
     recipe = folder / "small.yaml"
     recipe.write_text(yaml.safe_dump({**SMALL, "data_root": "no/such/root"}))
-    run = folder / "small"
-    out = folder / "trainer.ipynb"
-    return run, papermill("trainer.ipynb", out, recipe=recipe, run=run, data_root=streets, lr=0.002)
+    options = {"recipe": recipe, "run": folder / "small", "data_root": streets, "lr": 0.002}
+    return folder / "small", papermill("trainer.ipynb", folder, **options)
+
+
+@pytest.mark.parametrize(
+    ("name", "parameters", "said"),
+    [
+        ("trainer", {"data_root": "no/such/root"}, "no/such/root"),
+        ("trainer", {"recipe": "none.yaml"}, "none.yaml"),
+        ("test", {"checkpoint": "none.pt"}, "none.pt"),
+    ],
+)
+def test_bad_input_ends_a_notebook_with_one_clear_error(tmp_path, name, parameters, said):
+    notebook = papermill(f"{name}.ipynb", tmp_path, status=1, **parameters)
+    outputs = [output for cell in notebook.cells for output in cell.get("outputs", [])]
+    (error,) = (output for output in outputs if output.output_type == "error")
+    assert error.ename in ("ValueError", "FileNotFoundError") and said in error.evalue
+    assert outputs[-1] is error
 
 
 def test_all_progress_bars_of_a_cell_leave_one_empty_line_in_a_saved_notebook(trained):
@@ -69,9 +75,7 @@ def test_the_trainer_leaves_checkpoints_history_and_figures(trained):
     assert outputs(notebook).count("image/png") >= 5
 
 
-def test_the_trainer_takes_its_recipe_from_the_file_and_its_settings_from_the_parameters(
-    trained, streets
-):
+def test_the_trainer_takes_its_recipe_from_file_and_parameters(trained, streets):
     recipe = load_checkpoint(trained[0] / "last.pt")["recipe"]
     assert {name: recipe[name] for name in SMALL} == SMALL
     assert (recipe["data_root"], recipe["lr"]) == (str(streets), 0.002)
@@ -80,14 +84,8 @@ def test_the_trainer_takes_its_recipe_from_the_file_and_its_settings_from_the_pa
 
 def test_the_test_notebook_evaluates_what_the_trainer_trained(trained, tmp_path):
     run, _ = trained
-    notebook = papermill(
-        "test.ipynb",
-        tmp_path / "test.ipynb",
-        checkpoint=run / "best.pt",
-        out=tmp_path / "out",
-        workers=0,
-        submission="val",
-    )
+    options = {"checkpoint": run / "best.pt", "out": tmp_path / "out", "submission": "val"}
+    notebook = papermill("test.ipynb", tmp_path, workers=0, **options)
     found = json.loads((tmp_path / "out" / "metrics.json").read_text())
     best = max(record["mIoU"] for record in json.loads((run / "history.json").read_text()))
     assert found["training resolution"]["mIoU"] == pytest.approx(best)
@@ -113,7 +111,7 @@ def test_the_labelling_notebook_labels_trains_and_looks_at_the_rest(tmp_path):
     recipe.write_text(yaml.safe_dump({**SMALL, "crop": [64, 64]}))
     notebook = papermill(
         "label.ipynb",
-        tmp_path / "label.ipynb",
+        tmp_path,
         data_root=tmp_path / "set",
         runs=tmp_path / "runs",
         recipe=recipe,
@@ -126,31 +124,25 @@ def test_the_labelling_notebook_labels_trains_and_looks_at_the_rest(tmp_path):
     assert len(list((tmp_path / "set").rglob("*_labelIds.png"))) == 5
 
 
-@pytest.mark.parametrize("name", ["trainer.ipynb", "test.ipynb", "studies.ipynb", "label.ipynb"])
-def test_the_committed_notebook_was_run_from_top_to_bottom_and_names_no_machine(name):
-    notebook = nbformat.read(name, as_version=4)
+def assigned(cell: nbformat.NotebookNode) -> set[str]:
+    nodes = ast.walk(ast.parse(cell.source.replace("%matplotlib inline", "")))
+    names = (node for node in nodes if isinstance(node, ast.Name))
+    return {node.id for node in names if isinstance(node.ctx, ast.Store)}
+
+
+@pytest.mark.parametrize("name", ["trainer", "test", "studies", "label"])
+def test_a_committed_notebook_was_run_as_it_is_and_names_no_machine(name):
+    notebook = nbformat.read(f"{name}.ipynb", as_version=4)
     code = [cell for cell in notebook.cells if cell.cell_type == "code"]
     assert [cell.execution_count for cell in code] == list(range(1, len(code) + 1))
     text = json.dumps(notebook)
-    assert str(Path.cwd()) not in text
-    assert "/home/" not in text
-    assert "/root/" not in text
-    assert '"output_type": "error"' not in text
-
-
-@pytest.mark.parametrize("name", ["trainer.ipynb", "test.ipynb", "studies.ipynb", "label.ipynb"])
-def test_no_cell_assigns_to_a_setting(name):
-    cells = [c for c in nbformat.read(name, as_version=4).cells if c.cell_type == "code"]
-    (first,) = (c for c in cells if "parameters" in c.metadata.get("tags", []))
-    assigned = [
-        {
-            node.id
-            for node in ast.walk(ast.parse(cell.source.replace("%matplotlib inline", "")))
-            if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store)
-        }
-        for cell in cells
-    ]
-    settings = assigned[cells.index(first)]
-    assert settings and not settings & set().union(
-        *(names for cell, names in zip(cells, assigned, strict=True) if cell is not first)
-    )
+    for other in (str(Path.cwd()), "/home/", "/root/", '"output_type": "error"'):
+        assert other not in text
+    (first,) = (cell for cell in code if "parameters" in cell.metadata.get("tags", []))
+    for cell in code:  # none assigns to a setting
+        assert cell is first or not assigned(cell) & assigned(first)
+    found = notebook.metadata
+    assert found.kernelspec.display_name == "Python 3 (ipykernel)"  # else opening it is a change
+    # By these nbconvert knows that it makes a script.
+    language = found.language_info
+    assert language.file_extension == ".py" and language.nbconvert_exporter == "python"

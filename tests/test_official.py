@@ -7,14 +7,15 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
 from PIL import Image
 
 from engine import evaluate_split
-from engine.submission import UnlabelledImages, write_submission
+from engine.submission import write_submission
 from inference import load_model, predict
 from model import UNet
 from tests.processes import python
+from tests.samples import NOISE, cut, save
+from tests.training import network
 from utils import CITYSCAPES
 
 # Without the instances: neither Streets nor CamVid has them, and its code for them needs an old
@@ -64,9 +65,7 @@ def same_figures(found: dict, official: dict) -> None:
 
 @pytest.mark.parametrize("name", ["streets", "camvid"])
 @pytest.mark.slow
-def test_evaluation_reports_what_the_official_evaluator_finds_in_the_submission(
-    name, request, tmp_path
-):
+def test_evaluation_reports_what_the_official_evaluator_finds(name, request, tmp_path):
     root = few(request.getfixturevalue(name), tmp_path / "few")
     model = load_model(f"checkpoints/{name}.pt")
     out = write_submission(model, root, "val", tmp_path / "out", batch_size=4)
@@ -76,45 +75,31 @@ def test_evaluation_reports_what_the_official_evaluator_finds_in_the_submission(
     assert sum(value is not None for value in found["iou"].values()) >= 11
 
 
-# The files
-
-
 @pytest.fixture
 def model() -> UNet:
-    torch.manual_seed(0)
-    model = UNet(width=4, depth=2).eval()
-    model.classes, model.downscale = CITYSCAPES, 2
+    model = network().eval()
+    model.downscale = 2
     return model
 
 
 @pytest.fixture
 def without_labels(streets, tmp_path) -> Path:
     """Five scenes as a `test` split, and one of an odd size; no gtFine."""
-    root = tmp_path / "data"
-    city = root / "leftImg8bit" / "test" / "berlin"
-    city.mkdir(parents=True)
+    city = tmp_path / "data" / "leftImg8bit" / "test" / "berlin"
+    save(city / "berlin_000001_000000_leftImg8bit.png", NOISE[:37, :53])
     for place, source in enumerate(sorted((streets / "leftImg8bit" / "val").rglob("*.png"))):
         os.link(source, city / f"berlin_000000_{place:06d}_leftImg8bit.png")
-    image = np.random.default_rng(0).integers(0, 256, (37, 53, 3), np.uint8)
-    Image.fromarray(image).save(city / "berlin_000001_000000_leftImg8bit.png")
-    return root
+    return tmp_path / "data"
 
 
-def test_a_submitted_file_is_what_predict_gives_as_label_ids_at_the_original_size(
-    model, without_labels, tmp_path
-):
+def test_a_submission_is_what_predict_gives_in_label_ids(model, without_labels, tmp_path):
     out = write_submission(model, without_labels, "test", tmp_path / "out")
-    names = sorted(path.name for path in out.iterdir())
-    assert names == [f"berlin_000000_{i:06d}_pred.png" for i in range(5)] + [
-        "berlin_000001_000000_pred.png"
-    ]
-    for name in names:
-        labels = Image.open(out / name)
+    sources = [*without_labels.rglob("*.png")]
+    assert len(sources) == len([*out.iterdir()]) == 6
+    for source in sources:
+        labels = Image.open(out / source.name.replace("leftImg8bit", "pred"))
         assert labels.mode == "L"
-        source = name.replace("pred", "leftImg8bit")
-        train_ids = predict(model, without_labels / "leftImg8bit/test/berlin" / source)
-        assert np.array_equal(labels, CITYSCAPES.label_ids[train_ids.int()])
-    assert Image.open(out / names[-1]).size == (53, 37)
+        assert np.array_equal(labels, CITYSCAPES.label_ids[predict(model, source).int()])
 
 
 @pytest.mark.slow
@@ -132,22 +117,17 @@ def test_the_shell_writes_a_zip_of_the_test_split_for_the_server(without_labels,
     assert not list(tmp_path.glob("*.part"))
 
 
-def test_predictions_of_an_earlier_model_do_not_mix_with_those_of_an_interrupted_one(
-    model, without_labels, tmp_path
-):
+def test_an_interrupted_submission_keeps_no_earlier_one(model, without_labels, tmp_path):
     out = tmp_path / "out"
     write_submission(model, without_labels, "test", out, pack=True)
-    last = max(Path(image) for image in UnlabelledImages(without_labels, "test", 1).images)
-    last.write_bytes(last.read_bytes()[:100])
+    last = cut(max(without_labels.rglob("*.png")), 0.1)
     with pytest.raises(ValueError, match=str(last)):
         write_submission(model, without_labels, "test", out, pack=True)
     assert len(list(out.iterdir())) == 5
     assert not (tmp_path / "out.zip").exists()
 
 
-def test_what_the_benchmark_would_not_know_is_refused_before_anything_is_written(
-    model, without_labels, tmp_path
-):
+def test_what_the_benchmark_would_not_know_is_refused(model, without_labels, tmp_path):
     out = tmp_path / "out"
     with pytest.raises(ValueError, match="classes"):
         write_submission(UNet(num_classes=2, width=4, depth=1), without_labels, "test", out)

@@ -3,7 +3,9 @@
 import json
 import os
 import re
+import runpy
 import shutil
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -13,10 +15,12 @@ import yaml
 from PIL import Image
 
 from dataset import Cityscapes, find_root
-from engine import Recipe, evaluate_split, fit, make_loaders, make_model, write_submission
+from engine import Recipe, evaluate_split, make_loaders, make_model, write_submission
 from inference import load_model, predict
 from runtime.checkpoint import load_checkpoint
-from tests.processes import python
+from tests import training
+from tests.samples import first, save, turned
+from tests.training import run as train
 from utils import Classes
 
 CLASSES = [
@@ -31,19 +35,10 @@ def draw(root: Path, ids=(0, 7, 9), sizes=((48, 64),), train: int = 6, val: int 
     for split, count in (("train", train), ("val", val)):
         for i in range(count):
             labels = generator.choice(ids, sizes[i % len(sizes)]).astype(np.uint8)
-            image = np.stack([labels * 20] * 3, -1)
-            for kind, end, pixels in (
-                ("leftImg8bit", "leftImg8bit", image),
-                ("gtFine", "gtFine_labelIds", labels),
-            ):
-                path = root / kind / split / "town" / f"town_000000_{i:06d}_{end}.png"
-                path.parent.mkdir(parents=True, exist_ok=True)
-                Image.fromarray(pixels).save(path)
+            name = f"{split}/town/town_000000_{i:06d}"
+            save(root / f"leftImg8bit/{name}_leftImg8bit.png", np.stack([labels * 20] * 3, -1))
+            save(root / f"gtFine/{name}_gtFine_labelIds.png", labels)
     return root
-
-
-def own(root: Path, classes: list = CLASSES, **options) -> Path:
-    return list_classes(draw(root, **options), classes)
 
 
 def list_classes(root: Path, classes: list) -> Path:
@@ -51,15 +46,11 @@ def list_classes(root: Path, classes: list) -> Path:
     return root
 
 
-def tiny(root: Path, **fields) -> Recipe:
-    settings = {"downscale": 1, "width": 4, "depth": 2, "batch_size": 2, "epochs": 1, "workers": 0}
-    return Recipe(**{"data_root": str(root), **settings, **fields})
+def own(root: Path, **options) -> Path:
+    return list_classes(draw(root, **options), CLASSES)
 
 
-def train(recipe: Recipe, run: Path) -> list[dict]:
-    loaders = make_loaders(recipe)
-    model = make_model(recipe, loaders[0].dataset.classes)
-    return list(fit(model, *loaders, recipe, run))
+tiny = partial(training.tiny, downscale=1, batch_size=2, epochs=1)
 
 
 # Classes
@@ -72,39 +63,28 @@ def test_a_tree_with_its_own_classes_is_read_by_them(tmp_path):
 
 
 @pytest.mark.slow
-def test_network_metrics_checkpoint_and_prediction_follow_the_classes(tmp_path):
-    recipe = tiny(own(tmp_path / "data"), epochs=30, lr=0.01, precision="fp32")
-    history = train(recipe, tmp_path / "run")
+def test_metrics_checkpoint_and_commands_follow_the_classes(tmp_path, command):
+    root, run = own(tmp_path / "data"), tmp_path / "run"
+    history = train(tiny(root, epochs=30, lr=0.01, precision="fp32"), run)
     assert set(history[-1]["iou"]) == {"background", "crack"}
     assert "category_mIoU" not in history[-1]
     assert history[-1]["mIoU"] > 0.9  # a class is a brightness
-    model = load_model(tmp_path / "run" / "best.pt")
-    assert model.classes == Classes.from_file(tmp_path / "data" / "classes.yaml")
+    model = load_model(run / "best.pt")
+    assert model.classes == Classes.from_file(root / "classes.yaml")
     dark = torch.zeros(3, 20, 30, dtype=torch.uint8)
     assert predict(model, dark, precision="fp32").unique().tolist() == [0]
     best = max(record["mIoU"] for record in history)
-    _, figures = evaluate_split(model, tmp_path / "data")
+    _, figures = evaluate_split(model, root)
     assert figures["mIoU"] == pytest.approx(best, rel=2e-3)  # may be bf16
-
-
-@pytest.mark.slow
-def test_the_shell_trains_evaluates_and_predicts_with_own_classes(tmp_path):
-    root, run = own(tmp_path / "data"), tmp_path / "run"
-    fields = ["--epochs=1", "--width=4", "--depth=2", "--downscale=1"]
-    photo = next((root / "leftImg8bit" / "val").rglob("*.png"))
-    for command in (
-        ["train.py", f"--data_root={root}", f"--run={run}", *fields],
-        ["evaluate.py", run / "best.pt", root, "--out", tmp_path / "evaluation"],
-        ["predict.py", run / "best.pt", photo, "--out", tmp_path / "predictions"],
-    ):
-        done = python(*map(str, command))
-        assert done.returncode == 0, done.stderr
-    found = json.loads((tmp_path / "evaluation" / "metrics.json").read_text())
+    for name, of in (("evaluate", root), ("predict", first(root, split="val"))):
+        script = partial(runpy.run_path, f"{name}.py", run_name="__main__")
+        command(script, run / "best.pt", of, "--out", tmp_path / name)
+    found = json.loads((tmp_path / "evaluate" / "metrics.json").read_text())
     assert set(found["full resolution"]["iou"]) == {"background", "crack"}
-    (labels,) = (tmp_path / "predictions").glob("*_labels.png")
+    (labels,) = (tmp_path / "predict").glob("*_labels.png")
     assert set(np.unique(Image.open(labels))) <= {0, 7}  # ids of the label files, not train ids
     with pytest.raises(ValueError, match="Cityscapes"):
-        write_submission(load_model(run / "best.pt"), root, "val", tmp_path / "submission")
+        write_submission(model, root, "val", tmp_path / "submission")
 
 
 def test_a_checkpoint_of_other_classes_is_neither_evaluated_nor_gone_on_with(tmp_path, streets):
@@ -171,15 +151,6 @@ def test_a_class_that_is_in_one_of_many_images_is_found(tmp_path):
     assert make_loaders(tiny(root))
 
 
-def test_another_colour_of_a_class_changes_nothing_for_init(tmp_path, capsys):
-    root = own(tmp_path / "data")
-    train(tiny(root), tmp_path / "run")
-    list_classes(root, [CLASSES[0], CLASSES[1] | {"color": [1, 2, 3]}])
-    recipe = tiny(root, init=str(tmp_path / "run" / "best.pt"))
-    make_model(recipe, Cityscapes(root).classes)
-    assert "last layer" not in capsys.readouterr().out
-
-
 def test_labels_without_a_labelled_pixel_stop_before_the_first_step(tmp_path):
     root = draw(tmp_path / "data", ids=(0, 1, 2, 6))
     with pytest.raises(ValueError, match=r"(?s)no pixel.*labelIds.png.*classes.yaml"):
@@ -191,38 +162,28 @@ def test_labels_without_a_labelled_pixel_stop_before_the_first_step(tmp_path):
 
 
 @pytest.mark.slow
-def test_several_sizes_train_with_a_crop_and_validate_in_any_batch_size(tmp_path):
+def test_several_sizes_train_with_a_crop_or_one_by_one(tmp_path):
     root = own(tmp_path / "data", sizes=((48, 64), (50, 70), (33, 47)))
-    fields = {"crop": (32, 32), "batch_size": 3}
-    one = train(tiny(root, **fields), tmp_path / "one")
-    assert one[-1]["mIoU"] is not None
-    assert len(list((root / ".cache").glob("*.cache"))) == 9
-    model = load_model(tmp_path / "one" / "best.pt")
-    by_ones, by_threes = (evaluate_split(model, root, batch_size=n)[1] for n in (1, 3))
-    assert by_ones == by_threes
-
-
-def test_several_sizes_without_a_crop_are_refused_before_the_first_step(tmp_path):
-    root = own(tmp_path / "data", sizes=((48, 64), (50, 70)))
     with pytest.raises(ValueError, match="(?s)different sizes.*crop"):
         train(tiny(root), tmp_path / "run")
-    assert train(tiny(root, batch_size=1), tmp_path / "run")  # the cure
+    assert not (tmp_path / "run").exists()
+    assert train(tiny(root, batch_size=1), tmp_path / "ones")
+    (record,) = train(tiny(root, crop=(32, 32), batch_size=3), tmp_path / "crops")
+    assert record["mIoU"] is not None
+    assert len(list((root / ".cache").glob("*.cache"))) == 9
+    model = load_model(tmp_path / "crops" / "best.pt")
+    by_ones, by_threes = (evaluate_split(model, root, batch_size=n)[1] for n in (1, 3))
+    assert by_ones == by_threes
 
 
 def test_an_image_that_lies_on_its_side_is_of_another_size(tmp_path):
     root = own(tmp_path)
     path = Path(Cityscapes(root, "train").images[0])
-    exif = Image.Exif()
-    exif[0x0112] = 6
-    Image.open(path).save(path, exif=exif)
+    Image.open(path).save(path, exif=turned())
     with pytest.raises(ValueError, match="different sizes"):
         make_loaders(tiny(root))
     with pytest.raises(ValueError, match="(?s)64x48.*48x64.*EXIF"):
         Cityscapes(root, "train")[0]
-
-
-def test_one_validation_image_is_enough(tmp_path):
-    assert train(tiny(own(tmp_path / "data", val=1)), tmp_path / "run")
 
 
 # Weights to start from
@@ -231,6 +192,7 @@ def test_one_validation_image_is_enough(tmp_path):
 def test_init_takes_the_weights_and_with_other_classes_all_but_the_last_layer(tmp_path, capsys):
     root, checkpoint = own(tmp_path / "data"), tmp_path / "run" / "best.pt"
     train(tiny(root), tmp_path / "run")
+    list_classes(root, [CLASSES[0], CLASSES[1] | {"color": [1, 2, 3]}])  # which counts nothing
     others = Recipe.from_file("recipes/streets.yaml", init="checkpoints/streets.pt")
     for recipe, kept in ((tiny(root, init=str(checkpoint)), ()), (others, ("conv_1x1",))):
         capsys.readouterr()
@@ -282,49 +244,6 @@ def test_training_on_train_and_val_keeps_the_last_epoch(tmp_path):
     assert all(record["trained_on_val"] for record in history)
 
 
-# Trees that are nearly in the format
-
-
-def test_files_of_the_system_beside_the_cities_are_passed_over(tmp_path, recwarn):
-    root = own(tmp_path)
-    for name in (".DS_Store", "Thumbs.db", "desktop.ini"):
-        for kind in ("leftImg8bit", "gtFine"):
-            (root / kind / "train" / name).touch()
-            (root / kind / "train" / "town" / name).touch()
-    (root / "leftImg8bit" / "train" / "@eaDir").mkdir()
-    assert len(Cityscapes(root, "train")) == 6
-    assert not recwarn.list
-
-
-def test_a_flat_tree_without_cities_is_read_as_it_is(tmp_path):
-    root = own(tmp_path)
-    expected = [item[1] for item in Cityscapes(root, "train")]
-    for kind in ("leftImg8bit", "gtFine"):
-        for path in (root / kind / "train" / "town").iterdir():
-            shutil.move(path, path.parent.parent)
-        (root / kind / "train" / "town").rmdir()
-    assert all(map(torch.equal, expected, (item[1] for item in Cityscapes(root, "train"))))
-
-
-@pytest.mark.parametrize(
-    ("old", "new", "said"),
-    [
-        ("leftImg8bit/train/town/*", (".png", ".jpg"), r"6 \*_leftImg8bit.jpg"),
-        ("leftImg8bit/train/town/*", (".png", "_foggy_beta_0.02.png"), "foggy_beta"),
-        ("gtFine/train/town/*", ("_labelIds", "_labelTrainIds"), "labelTrainIds"),
-        ("gtFine/train/town/*", ("_labelIds", "_labelcsIds"), "labelcsIds"),
-    ],
-)
-def test_files_of_other_names_are_named_with_the_command_that_converts_them(
-    tmp_path, old, new, said
-):
-    root = draw(tmp_path)
-    for path in root.glob(old):
-        path.rename(path.with_name(path.name.replace(*new)))
-    with pytest.raises((ValueError, FileNotFoundError), match=f"(?s){said}.*prepare.own"):
-        Cityscapes(root, "train")
-
-
 def test_a_directory_with_a_dollar_in_its_name_is_used_as_it_stands(tmp_path):
     root = own(tmp_path / "cheap $tuff")
     assert len(Cityscapes(root, "train")) == 6
@@ -347,7 +266,7 @@ def test_a_test_split_without_labels_has_no_figures_and_can_still_be_drawn(tmp_p
 def test_a_crop_whose_deepest_map_is_one_pixel_is_refused_with_one_that_works(tmp_path):
     with pytest.raises(ValueError, match="crop at least 5"):
         tiny(tmp_path, crop=(4, 4))
-    root = own(tmp_path / "data", train=5)  # the last batch has one image
+    root = own(tmp_path / "data", train=5, val=1)  # the last batches have one image
     assert train(tiny(root, crop=(4, 8)), tmp_path / "run")
 
 

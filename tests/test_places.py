@@ -1,8 +1,12 @@
-"""Odd places: other starts of processes, read-only disks, users without a home, locales."""
+"""Odd places: other starts of processes, users without a home, locales, disks and file systems."""
 
+import errno
+import io
 import json
 import multiprocessing
+import os
 import re
+import stat
 import subprocess
 import sys
 from pathlib import Path
@@ -10,14 +14,15 @@ from pathlib import Path
 import pytest
 import torch
 
+import data_io.cache
 from dataset import Cityscapes
 from engine import Recipe, fit, make_loader, make_loaders, make_model
 from engine.augment import make_transforms
 from engine.loaders import set_epoch
-from runtime.files import expand
+from runtime import files
+from runtime.files import atomic_write, expand, lock
 from tests.processes import ROOT, STREETS, TINY, copy_of, namespace, options, python
-
-# Windows and macOS, as far as Linux can stand for them
+from tests.training import run, tiny
 
 
 @pytest.mark.slow
@@ -50,9 +55,6 @@ def test_workers_that_are_not_forked_read_the_same_batches(streets, method):
         assert all(torch.equal(one, other) for one, other in pairs)
 
 
-# Read-only disks, users without a name or a home, locales
-
-
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows guesses where it would be")
 def test_a_home_that_is_not_known_is_named():
     with pytest.raises(FileNotFoundError, match="data root is ~nobody-of-that-name/data.*name"):
@@ -60,8 +62,6 @@ def test_a_home_that_is_not_known_is_named():
 
 
 JOURNEY = """
-import json, runpy, sys
-
 for name, *args in json.loads(sys.argv[1]):  # one process, since the imports take the longest
     sys.argv = [name, *args]
     run = runpy.run_path if name.endswith(".py") else runpy.run_module
@@ -69,21 +69,22 @@ for name, *args in json.loads(sys.argv[1]):  # one process, since the imports ta
 """
 
 
-def journey(root: Path, out: Path, *first: list, recipe: Path = STREETS) -> list[str]:
-    """Python's arguments: train, evaluate with figures, and predict, after other commands."""
-    best, image = f"{out}/run/best.pt", next((root / "leftImg8bit" / "val").rglob("*.png"))
+def journey(root: Path, out: Path, *first: str, check: str = "", recipe: Path = STREETS, **how):
+    """After a check and other commands train, evaluate and predict; returns what was said."""
+    best, image = f"{out}/run/best.pt", min((root / "leftImg8bit" / "val").rglob("*.png"))
     fields = [f"--recipe={recipe}", *options(data_root=root)]
     commands = [
-        *([*command, *fields] for command in first),
+        *([command, *fields] for command in first),
         ["train.py", *fields, f"--run={out}/run"],
         ["evaluate.py", best, f"--out={out}/figures", "--workers=0"],
         ["predict.py", best, str(image), f"--out={out}/labels"],
     ]
-    return ["-c", JOURNEY, json.dumps(commands, ensure_ascii=False)]
-
-
-def results(out: Path) -> set[str]:
-    return {path.suffix for folder in ("figures", "labels") for path in (out / folder).iterdir()}
+    code = f"import json, os, runpy, sys\n{check}\n{JOURNEY}"
+    done = python("-c", code, json.dumps(commands, ensure_ascii=False), **how)
+    assert done.returncode == 0, done.stdout + done.stderr
+    made = {path.suffix for folder in ("figures", "labels") for path in (out / folder).iterdir()}
+    assert made == {".png", ".json", ".jpg"}
+    return done.stdout + done.stderr
 
 
 @pytest.mark.slow
@@ -96,30 +97,23 @@ def test_a_read_only_place_is_enough_to_train_evaluate_and_predict(streets, tmp_
         mount -o remount,bind,ro {folder} {folder}
         ! touch {folder}/x 2> /dev/null
         cd {ROOT}"""
-    done = python(*journey(root, tmp_path / "out"), through=namespace(script))
-    assert done.returncode == 0, done.stderr
-    assert results(tmp_path / "out") == {".png", ".json", ".jpg"}
-    warned = "cannot be filled further (Read-only file system)" in done.stderr
+    said = journey(root, tmp_path / "out", through=namespace(script))
+    warned = "cannot be filled further (Read-only file system)" in said
     assert warned == (place == "data")
 
 
 @pytest.mark.slow
 def test_a_user_without_name_and_home_can_train_evaluate_and_predict(streets, tmp_path):
-    root = copy_of(streets, tmp_path / "tree")
-    code, *args = journey(root, tmp_path / "out")[1:]
-    check = "import os, pwd\nassert os.getuid() not in {user.pw_uid for user in pwd.getpwall()}\n"
+    check = "import pwd; assert os.getuid() not in {user.pw_uid for user in pwd.getpwall()}"
     unknown = [*namespace(""), "unshare", "--user", "--map-user=54321"]
     if subprocess.call([*unknown, "true"]):
         pytest.skip("another user's number is not allowed here")
-    done = python("-c", check + code, *args, through=unknown, HOME="/nowhere")
-    assert done.returncode == 0, done.stderr
-    assert results(tmp_path / "out") == {".png", ".json", ".jpg"}
+    root = copy_of(streets, tmp_path / "tree")
+    journey(root, tmp_path / "out", check=check, through=unknown, HOME="/nowhere")
 
 
 @pytest.mark.slow
-def test_in_a_locale_of_ascii_other_letters_do_no_harm_and_a_log_holds_no_progress_bars(
-    streets, tmp_path
-):
+def test_other_letters_do_no_harm_in_a_locale_of_ascii_and_logs_hold_no_bars(streets, tmp_path):
     place = tmp_path / "Straße 街"
     place.mkdir()
     root, recipe = copy_of(streets, place / "tree"), place / "recipe.yaml"
@@ -127,13 +121,12 @@ def test_in_a_locale_of_ascii_other_letters_do_no_harm_and_a_log_holds_no_progre
     for city in root.glob("*/train/ahornau"):
         city.rename(city.with_name("Köln"))
     recipe.write_text("# für die Straße 街\n" + STREETS.read_text(), encoding="utf-8")
-    code, *args = journey(root, place / "out", ["engine.fill_cache"], recipe=recipe)[1:]
-    check = "import sys\nassert sys.getfilesystemencoding() == 'ascii'\n"
+    check = "assert sys.getfilesystemencoding() == 'ascii'"
     ascii_only = {"LC_ALL": "C", "LANG": "C", "PYTHONUTF8": 0, "PYTHONCOERCECLOCALE": 0}
-    done = python("-c", check + code, *args, **ascii_only, PYTHONIOENCODING="ascii:strict")
-    log = done.stdout + done.stderr
-    assert done.returncode == 0, log
-    assert results(place / "out") == {".png", ".json", ".jpg"}
+    ascii_only |= {"PYTHONIOENCODING": "ascii:strict"}
+    log = journey(
+        root, place / "out", "engine.fill_cache", check=check, recipe=recipe, **ascii_only
+    )
     assert "\r" not in log
     assert not re.search(r"\d+%\||img/s|image/s", log)
     recipe = Recipe.from_file(recipe, **TINY, data_root=str(root))  # and in this locale it goes on
@@ -144,3 +137,100 @@ def test_what_the_output_cannot_hold_is_printed_escaped():
     code = "from runtime.console import escape_output\nescape_output()\nprint('Straße 街')"
     done = python("-c", code, PYTHONIOENCODING="ascii:strict")
     assert done.stdout.strip() == r"Stra\xdfe \u8857", done.stderr
+
+
+# File systems that lack calls: these fail as on network shares, for all that Python does
+
+
+@pytest.fixture
+def fails(monkeypatch):
+    """Lets a call fail: flock, replace, fsync of files, or fsync of directories."""
+    fcntl = pytest.importorskip("fcntl")  # not on Windows
+
+    def fails(call: str, code: int) -> None:
+        name, module = call.split()[0], fcntl if call == "flock" else os
+        real = getattr(module, name)
+
+        def refuse(file, *args):
+            other = name == "fsync" and stat.S_ISDIR(os.fstat(file).st_mode) != (
+                "directory" in call
+            )
+            if other:
+                return real(file, *args)
+            raise OSError(code, os.strerror(code))
+
+        monkeypatch.setattr(module, name, refuse)
+
+    return fails
+
+
+@pytest.mark.parametrize("code", [errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP])
+def test_a_run_on_a_file_system_without_locks_starts_and_says_so(fails, tmp_path, code):
+    fails("flock", code)
+    with (
+        pytest.warns(
+            UserWarning, match=f"{tmp_path}/run/lock: this file system has no locks.*a second run"
+        ),
+        lock(tmp_path / "run"),
+    ):
+        pass
+
+
+def test_the_lock_does_nothing_where_there_is_no_fcntl(monkeypatch, tmp_path, recwarn):
+    monkeypatch.setattr(files, "fcntl", None)
+    with lock(tmp_path), lock(tmp_path):
+        assert not recwarn
+
+
+@pytest.mark.parametrize(
+    ("call", "code", "said"),
+    [
+        ("fsync of a directory", errno.EINVAL, None),
+        ("fsync of a directory", errno.EIO, "Input/output error.*free some space"),
+        ("fsync of a file", errno.EINVAL, "Invalid argument.*unharmed"),
+        ("replace", errno.EACCES, "Permission denied.*unharmed.*close the program that has it"),
+    ],
+)
+def test_a_directory_that_cannot_be_flushed_keeps_no_file_back(fails, tmp_path, call, code, said):
+    path = tmp_path / "file"
+    path.write_bytes(b"old")
+    fails(call, code)
+    if said:
+        with pytest.raises(OSError, match=f"{path}.*{said}"):
+            atomic_write(path, b"new")
+    else:
+        atomic_write(path, b"new")
+    assert path.read_bytes() == (b"new" if call == "fsync of a directory" else b"old")
+    assert os.listdir(tmp_path) == ["file"]
+
+
+class Quota(io.FileIO):
+    """A file of a user who may write 100,000 bytes in all."""
+
+    left = 100_000
+
+    def write(self, data) -> int:
+        size = min(len(data), Quota.left)
+        Quota.left -= super().write(bytes(data)[:size])
+        if size < len(data):
+            raise OSError(errno.EDQUOT, os.strerror(errno.EDQUOT))
+        return size
+
+
+@pytest.mark.slow
+def test_a_share_without_locks_and_with_a_quota_trains_too(fails, streets, tmp_path, monkeypatch):
+    fields = {"downscale": 1, "epochs": 1}
+    (expected,) = run(tiny(streets, cache=None, **fields), tmp_path / "expected")
+    fails("flock", errno.ENOLCK)
+    fails("fsync of a directory", errno.EINVAL)
+    monkeypatch.setattr(data_io.cache, "open", Quota, raising=False)
+    root = copy_of(streets, tmp_path / "tree")
+    with pytest.warns(UserWarning) as caught:
+        (found,) = run(tiny(root, **fields), tmp_path / "found")
+    assert (found["train_loss"], found["mIoU"]) == (expected["train_loss"], expected["mIoU"])
+    said = [str(warning.message) for warning in caught]
+    assert sum("has no locks" in text for text in said) == 1
+    full = "cannot be filled further (Disk quota exceeded)"
+    assert any(full in text for text in said)
+    assert len(list((root / ".cache").glob("*.cache"))) == 3  # of 128 x 64 x 4 bytes each
+    assert not list((root / ".cache").glob("*.part"))

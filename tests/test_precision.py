@@ -11,7 +11,6 @@ from pathlib import Path
 
 import pytest
 import torch
-from test_engine import run
 from torch import nn
 
 import engine.run
@@ -23,6 +22,9 @@ from model import UNet
 from runtime import distributed, precision
 from runtime.checkpoint import load_checkpoint
 from runtime.precision import DTYPES, Autocast, cpu_has_bf16, pick_device, pick_precision
+from tests import training
+from tests.samples import contents
+from tests.training import differences, noise, run, tiny
 
 pytestmark = pytest.mark.processor
 
@@ -45,12 +47,8 @@ def capability(monkeypatch):
 @pytest.fixture
 def bf16_cpu(monkeypatch):
     """Pretend that the CPU has bf16, or, called with False, that it has not."""
-
-    def pretend(has=True):
-        monkeypatch.setattr(precision, "cpu_has_bf16", lambda: has)
-
-    pretend()
-    return pretend
+    monkeypatch.setattr(precision, "cpu_has_bf16", lambda: True)
+    return lambda has: monkeypatch.setattr(precision, "cpu_has_bf16", lambda: has)
 
 
 # What is picked
@@ -84,24 +82,22 @@ def test_a_device_computes_in_what_it_is_fast_in(device, hardware, has, bf16_cpu
 
 
 @pytest.mark.parametrize(
-    ("machine", "avx512_bf16", "amx", "onednn", "expected"),
+    ("machine", "has", "expected"),
     [
-        ("x86_64", True, False, True, True),
-        ("x86_64", False, True, True, True),
-        ("x86_64", True, False, False, False),  # as with ONEDNN_MAX_CPU_ISA=AVX2
-        ("AMD64", False, False, True, False),
-        ("aarch64", False, False, True, True),
-        ("arm64", False, False, True, True),
-        ("aarch64", True, True, False, False),
+        ("x86_64", {"avx512_bf16", "onednn"}, True),
+        ("x86_64", {"amx_tile", "onednn"}, True),
+        ("x86_64", {"avx512_bf16"}, False),  # as with ONEDNN_MAX_CPU_ISA=AVX2
+        ("AMD64", {"onednn"}, False),
+        ("aarch64", {"onednn"}, True),
+        ("arm64", {"onednn"}, True),
+        ("aarch64", {"avx512_bf16", "amx_tile"}, False),
     ],
 )
-def test_any_kind_of_bf16_instructions_counts(
-    machine, avx512_bf16, amx, onednn, expected, monkeypatch
-):
+def test_any_kind_of_bf16_instructions_counts(machine, has, expected, monkeypatch):
     monkeypatch.setattr(platform, "machine", lambda: machine)
-    monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: avx512_bf16)
-    monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda: amx)
-    monkeypatch.setattr(torch.ops.mkldnn, "_is_mkldnn_bf16_supported", lambda: onednn)
+    for name in ("avx512_bf16", "amx_tile"):
+        monkeypatch.setattr(torch.cpu, f"_is_{name}_supported", lambda name=name: name in has)
+    monkeypatch.setattr(torch.ops.mkldnn, "_is_mkldnn_bf16_supported", lambda: "onednn" in has)
     assert cpu_has_bf16() == expected
 
 
@@ -153,18 +149,14 @@ def test_a_device_that_is_not_there_is_refused_by_name(name):
 # The arithmetic
 
 
-def network(**settings) -> UNet:
-    torch.manual_seed(0)
-    return UNet(**{"width": 4, "depth": 1, **settings})
+def network() -> UNet:
+    return training.network(depth=1)
 
 
-IMAGES = torch.randint(
-    0, 256, (2, 3, 16, 24), dtype=torch.uint8, generator=torch.Generator().manual_seed(0)
-)
+IMAGES = noise(2, 3, 16, 24)
 
 
 def in_thread(function):
-    """What `function` returns in a thread that was just started."""
     with ThreadPoolExecutor(1) as pool:
         return pool.submit(function).result()
 
@@ -218,50 +210,37 @@ def test_prediction_and_evaluation_compute_in_the_precision_that_is_asked_for(bf
     assert losses["auto"] == losses["bf16"]
 
 
-def test_prediction_refuses_a_precision_that_the_device_lacks(bf16_cpu):
-    bf16_cpu(False)
-    with pytest.raises(ValueError, match="bf16"):
-        predict(network(), IMAGES[0], precision="bf16")
-
-
 # A run
 
 
 @pytest.fixture
 def recipe(streets) -> Recipe:
-    settings = {"downscale": 4, "width": 4, "depth": 1, "batch_size": 6, "epochs": 2}
-    return Recipe(data_root=str(streets), workers=0, **settings)
+    return tiny(streets, downscale=4, depth=1, batch_size=6, epochs=2)
 
 
 @pytest.mark.parametrize("asked", ["auto", "bf16", "fp32"])
-def test_a_record_holds_the_precision_and_the_weights_stay_float32(
+def test_a_run_computes_in_its_precision_and_weights_stay_float32(
     asked, recipe, bf16_cpu, tmp_path
 ):
-    used = "fp32" if asked == "fp32" else "bf16"
-    recipe = dataclasses.replace(recipe, precision=asked)
-    assert [record["precision"] for record in run(recipe, tmp_path)] == [used, used]
-    checkpoint = load_checkpoint(tmp_path / "best.pt")
-    assert checkpoint["metrics"]["precision"] == used
-    assert checkpoint["recipe"]["precision"] == asked
-    kinds = {v.dtype for v in checkpoint["model"].values() if v.is_floating_point()}
-    assert kinds == {torch.float32}
-    assert not load_checkpoint(tmp_path / "last.pt")["training"]["scaler"]
-
-
-def test_a_run_trains_and_validates_in_its_precision(recipe, bf16_cpu, tmp_path):
-    seen = set()
+    used, seen = "fp32" if asked == "fp32" else "bf16", set()
 
     def note(layer, _, output) -> None:
         if isinstance(layer, nn.Conv2d):
             seen.add((layer.training, output.dtype))
 
     hook = torch.nn.modules.module.register_module_forward_hook(note)
-    try:
-        run(recipe, tmp_path, stop_after=1)
-    finally:
-        hook.remove()
+    recipe = dataclasses.replace(recipe, precision=asked)
+    assert [record["precision"] for record in run(recipe, tmp_path)] == [used, used]
+    hook.remove()
     # Prediction is compared with the network itself, in fp32 too.
-    assert seen - {(False, torch.float32)} == {(True, torch.bfloat16), (False, torch.bfloat16)}
+    other = {(False, torch.float32)}
+    assert seen | other == {(mode, DTYPES[used]) for mode in (True, False)} | other
+    checkpoint = load_checkpoint(tmp_path / "best.pt")
+    assert checkpoint["metrics"]["precision"] == used
+    assert checkpoint["recipe"]["precision"] == asked
+    kinds = {v.dtype for v in checkpoint["model"].values() if v.is_floating_point()}
+    assert kinds == {torch.float32}
+    assert not load_checkpoint(tmp_path / "last.pt")["training"]["scaler"]
 
 
 @pytest.mark.parametrize(
@@ -273,7 +252,7 @@ def test_a_run_trains_and_validates_in_its_precision(recipe, bf16_cpu, tmp_path)
         ({}, True, False),
     ],
 )
-def test_cudnn_times_its_algorithms_where_sizes_stay_and_results_may_differ(
+def test_cudnn_times_algorithms_where_sizes_stay(
     fields, expected, repeatable, recipe, tmp_path, monkeypatch
 ):
     seen = []
@@ -310,18 +289,19 @@ def test_a_run_goes_on_in_what_another_machine_has_with_a_warning_or_keeps_its_p
     assert all(re.search(rf"\b{first}\b.*\b{then}\b", text) for text in told)
 
 
-def test_an_explicit_precision_that_is_lacking_is_refused_before_anything_is_written(
+def test_a_precision_that_is_lacking_is_refused_before_anything_is_written(
     recipe, bf16_cpu, tmp_path
 ):
     recipe = dataclasses.replace(recipe, precision="bf16")
     run(recipe, tmp_path / "begun", stop_after=1)
-    before = {path: path.read_bytes() for path in (tmp_path / "begun").iterdir()}
+    before = contents(tmp_path)
     bf16_cpu(False)
     for name in ("begun", "new"):
         with pytest.raises(ValueError, match="bf16"):
             run(recipe, tmp_path / name)
-    assert {path: path.read_bytes() for path in (tmp_path / "begun").iterdir()} == before
-    assert not (tmp_path / "new").exists()
+    with pytest.raises(ValueError, match="bf16"):
+        predict(network(), IMAGES[0], precision="bf16")
+    assert contents(tmp_path) == before and not (tmp_path / "new").exists()
 
 
 @pytest.mark.slow
@@ -334,10 +314,8 @@ def test_the_scalers_state_is_saved_and_restored(optimizer, recipe, tmp_path, mo
     run(recipe, tmp_path / "parts", stop_after=1)
     middle = load_checkpoint(tmp_path / "parts" / "last.pt")["training"]["scaler"]
     run(recipe, tmp_path / "parts")
-    whole, parts = (load_checkpoint(tmp_path / name / "last.pt") for name in ("whole", "parts"))
+    whole = load_checkpoint(tmp_path / "whole" / "last.pt")
     state = whole["training"]["scaler"]
-    assert state["scale"] > 0
-    assert state == parts["training"]["scaler"] != middle
-    for name, value in whole["model"].items():
-        assert torch.equal(value, parts["model"][name])
-        assert value.isfinite().all()
+    assert state["scale"] > 0 and state != middle
+    assert all(value.isfinite().all() for value in whole["model"].values())
+    assert not differences(tmp_path / "whole", tmp_path / "parts")

@@ -1,5 +1,3 @@
-import runpy
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -8,17 +6,16 @@ from cityscapesscripts.helpers.labels import name2label
 from PIL import Image
 
 from dataset import Cityscapes
-from prepare.camvid import IDS, convert, frame_name, main
+from prepare.camvid import IDS, convert, frame_name
+from tests.samples import contents, cut, save, times
 from utils import CITYSCAPES
+
+FRAME, EMPTY = "0001TP_006690.png", np.zeros((4, 4), np.uint8)
 
 
 def write_frame(root: Path, split: str, name: str, labels: np.ndarray) -> None:
-    for folder, pixels in (
-        (split, np.full((*labels.shape, 3), 90, np.uint8)),
-        (f"{split}annot", labels),
-    ):
-        (root / folder).mkdir(parents=True, exist_ok=True)
-        Image.fromarray(pixels).save(root / folder / name)
+    save(root / split / name, np.full((*labels.shape, 3), 90, np.uint8))
+    save(root / f"{split}annot" / name, labels)
 
 
 @pytest.fixture
@@ -32,10 +29,12 @@ def source(tmp_path):
     return root
 
 
-def test_each_label_becomes_the_cityscapes_class_of_its_name():
+def test_each_label_becomes_the_cityscapes_class_of_its_name_and_each_sequence_a_city():
     classes = ["sky", "building", "pole", "road", "sidewalk", "vegetation", "traffic sign", "fence"]
     classes += ["car", "person", "rider", "unlabeled"]
     assert IDS == {i: name2label[name].id for i, name in enumerate(classes)}
+    assert frame_name("0001TP_006690") == "0001tp_000000_006690"
+    assert frame_name("Seq05VD_f00000") == "seq05vd_000000_000000"
 
 
 def test_the_tree_reads_back_exactly_the_test_split_too(source, tmp_path):
@@ -54,64 +53,29 @@ def test_the_tree_reads_back_exactly_the_test_split_too(source, tmp_path):
             assert np.array_equal(image.permute(1, 2, 0).numpy(), pixels)
 
 
-def test_sequences_become_cities():
-    assert frame_name("0001TP_006690") == "0001tp_000000_006690"
-    assert frame_name("Seq05VD_f00000") == "seq05vd_000000_000000"
-
-
-def test_a_second_call_writes_nothing(source, tmp_path):
+def test_a_second_call_writes_nothing_but_what_is_missing(source, tmp_path):
     convert(source, tmp_path / "out")
-    before = {p: p.stat().st_mtime_ns for p in (tmp_path / "out").rglob("*")}
+    before, whole = times(tmp_path / "out"), contents(tmp_path / "out")
     convert(source, tmp_path / "out")
-    assert {p: p.stat().st_mtime_ns for p in (tmp_path / "out").rglob("*")} == before
+    assert times(tmp_path / "out") == before
     assert sum(p.suffix == ".png" for p in before) == 8
-
-
-def test_a_conversion_that_was_interrupted_is_completed(source, tmp_path):
-    convert(source, tmp_path / "out")
-    whole = {p: p.read_bytes() for p in (tmp_path / "out").rglob("*.png")}
     image, *_ = (tmp_path / "out" / "leftImg8bit").rglob("*.png")
     image.rename(image.with_name(image.name + ".part"))  # as if killed while it was written
     convert(source, tmp_path / "out")
-    assert {p: p.read_bytes() for p in (tmp_path / "out").rglob("*.*") if p.is_file()} == whole
-
-
-def test_the_command_runs_as_a_module_and_says_what_it_wrote(source, tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr(sys, "argv", ["camvid", str(source), str(tmp_path / "out")])
-    monkeypatch.delitem(sys.modules, "prepare.camvid")
-    runpy.run_module("prepare.camvid", run_name="__main__")
-    assert "2 train, 1 val, 1 test" in capsys.readouterr().out
+    assert contents(tmp_path / "out") == whole
 
 
 @pytest.mark.parametrize(
     ("spoil", "message"),
     [
-        (lambda root: (root / "trainannot" / "0001TP_006690.png").unlink(), "no image at .*annot"),
-        (
-            lambda root: write_frame(root, "train", "0001TP_1.png", np.full((4, 4), 12, np.uint8)),
-            "is no label image of CamVid",
-        ),
-        (
-            lambda root: write_frame(root, "val", "holiday.png", np.zeros((4, 4), np.uint8)),
-            "is no CamVid frame",
-        ),
-        (
-            lambda root: (root / "valannot" / "0016E5_08640.png").write_bytes(b"half"),
-            r"valannot.0016E5_08640.png",
-        ),
-        (
-            lambda root: (root / "train" / "0001TP_006690.png").write_bytes(b"half"),
-            r"train.0001TP_006690.png .*restore",
-        ),
-        (
-            lambda root: Image.new("RGB", (5, 5)).save(root / "train" / "0001TP_006690.png"),
-            r"annot.0001TP_006690.png is 24x12, but",
-        ),
+        (lambda root: (root / "trainannot" / FRAME).unlink(), "no image at .*annot"),
+        (lambda root: write_frame(root, "train", "0001TP_1.png", EMPTY + 12), "is no label image"),
+        (lambda root: write_frame(root, "val", "holiday.png", EMPTY), "is no CamVid frame"),
+        (lambda root: cut(root / "trainannot" / FRAME, 0.5), f"trainannot.{FRAME}"),
+        (lambda root: cut(root / "train" / FRAME, 0.5), f"train.{FRAME} .*restore"),
+        (lambda root: save(root / "train" / FRAME, EMPTY, "RGB"), f"{FRAME} is 24x12, but"),
         (lambda root: (root / "val" / "0016E5_08640.png").unlink(), "val holds no .*clone"),
-        (
-            lambda root: write_frame(root, "train", "0001TP_6690.png", np.zeros((4, 4), np.uint8)),
-            "0001TP_.* the same frame .*move",
-        ),
+        (lambda root: write_frame(root, "train", "0001TP_6690.png", EMPTY), "same frame .*move"),
     ],
 )
 def test_a_bad_source_is_named_with_its_fault(source, tmp_path, spoil, message):
@@ -120,10 +84,11 @@ def test_a_bad_source_is_named_with_its_fault(source, tmp_path, spoil, message):
         convert(source, tmp_path / "out")
 
 
-def test_a_directory_that_is_not_camvid_is_refused_with_the_cure(tmp_path, monkeypatch):
-    monkeypatch.setattr(sys, "argv", ["camvid", str(tmp_path), str(tmp_path / "out")])
+def test_the_command_says_what_it_wrote_or_what_it_wants(source, tmp_path, command, capsys):
+    command("prepare.camvid", source, tmp_path / "out")
+    assert "2 train, 1 val, 1 test" in capsys.readouterr().out
     with pytest.raises(SystemExit, match="give the CamVid directory"):
-        main()
+        command("prepare.camvid", tmp_path, tmp_path / "out")
 
 
 @pytest.mark.slow

@@ -1,20 +1,20 @@
 """The check of a data set in Cityscapes' format, on real images and archives."""
 
 import os
-import runpy
-import sys
+import re
 import warnings
 import zipfile
 from contextlib import nullcontext
 from pathlib import Path
 
+import numpy as np
 import pytest
-from PIL import Image
 
 from dataset import Cityscapes
 from prepare import cityscapes
 from prepare.cityscapes import BLACK, check
 from prepare.own import prepare
+from tests.samples import NOISE, cut, save, times
 
 COUNTS = {"train": 3, "val": 2, "test": 1, "train_extra": 2}
 IDS = (7, 11, 23, 26)  # road, building, sky, car
@@ -33,17 +33,12 @@ def label_path(root, split, frame, kind="gtFine"):
     return root / kind / split / f"{stem_of(frame)}_{kind}_labelIds.png"
 
 
-def draw_image(path, size=(16, 8), mode="RGB"):
-    path.parent.mkdir(parents=True, exist_ok=True)
-    image = Image.new(mode, size) if mode != "RGB" else Image.effect_noise(size, 50).convert("RGB")
-    image.save(path)
+def draw_image(path, size=(16, 8)):
+    save(path, NOISE[: size[1], : size[0]])
 
 
 def draw_label(path, ids=IDS, size=(16, 8), mode="L"):
-    path.parent.mkdir(parents=True, exist_ok=True)
-    image = Image.new("L", size)
-    image.putdata([ids[i % len(ids)] for i in range(size[0] * size[1])])
-    image.convert(mode).save(path)
+    save(path, np.resize(np.uint8(ids), size[::-1]), mode)
 
 
 def draw_split(root, split, number, kind="gtFine", **options):
@@ -75,15 +70,9 @@ def summary(root, counts=COUNTS):
 
 
 @pytest.fixture
-def run(monkeypatch, capsys):
+def run(command, capsys):
     """The command line, in this process: exit code and output."""
-
-    def run(*args) -> tuple[int, str]:
-        monkeypatch.setattr(sys, "argv", ["cityscapes", *map(str, args)])
-        code = cityscapes.main()
-        return code, capsys.readouterr().out
-
-    return run
+    return lambda *args: (command(cityscapes.main, *args), capsys.readouterr().out)
 
 
 def pack(root, keep=1.0):
@@ -92,15 +81,7 @@ def pack(root, keep=1.0):
         with zipfile.ZipFile(root / name, "w") as file:
             for path in sorted((root / name.partition("_")[0]).rglob("*.png")):
                 file.write(path, path.relative_to(root))
-    data = (root / GTFINE).read_bytes()
-    (root / GTFINE).write_bytes(data[: int(len(data) * keep)])
-
-
-def flip_a_bit(path):
-    """Damage the pixels of the first image in an archive."""
-    data = bytearray(path.read_bytes())
-    data[data.index(b"IDAT") + 8] ^= 1
-    path.write_bytes(data)
+    cut(root / GTFINE, keep)
 
 
 def hide(root, *folders):
@@ -112,24 +93,17 @@ def hide(root, *folders):
 
 
 def test_a_good_tree_has_no_problems_its_summary_counts_it_and_nothing_is_changed(root):
-    def state():
-        return {p: (p.stat().st_mtime_ns, p.stat().st_size) for p in root.rglob("*")}
-
-    before = state()
+    before = times(root)
     found = [line.split() for line in summary(root)]
     assert "gtFine train 1 3 3 16x8".split() in found
     assert "gtFine val 1 2 2 16x8".split() in found
     check(root, coarse=True)
-    assert state() == before
+    assert times(root) == before
 
 
-def test_the_command_runs_as_a_module_and_names_no_archive_of_another_data_set(
-    root, monkeypatch, capsys
-):
-    monkeypatch.setattr(sys, "argv", ["cityscapes", str(root), "--counts", "any"])
-    monkeypatch.delitem(sys.modules, "prepare.cityscapes")
+def test_the_command_runs_and_names_no_archive_of_another_data_set(root, command, capsys):
     with pytest.raises(SystemExit) as stop:
-        runpy.run_module("prepare.cityscapes", run_name="__main__")
+        command("prepare.cityscapes", root, "--counts", "any")
     assert stop.value.code == 0
     output = capsys.readouterr().out
     assert "ready" in output and "zip" not in output
@@ -178,7 +152,9 @@ def test_two_whole_zips_will_be_unpacked_and_are_no_problem(root, run):
 def damaged_archive(root):
     pack(root)
     hide(root, "gtFine", "leftImg8bit")
-    flip_a_bit(root / LEFT)
+    data = bytearray((root / LEFT).read_bytes())
+    data[data.index(b"IDAT") + 8] ^= 1  # a bit of the first image's pixels
+    (root / LEFT).write_bytes(data)
 
 
 def half_an_archive(root):
@@ -202,16 +178,9 @@ def too_deep(root):
     (root / "gtFine").rename(root / "gtFine_trainvaltest" / "gtFine")
 
 
-def truncate(path):
-    path.write_bytes(path.read_bytes()[:-30])
-
-
 def link(path, to):
-    """A link in place of what is there."""
     if path.is_dir():
         hide(path.parent, path.name)
-    else:
-        path.unlink(missing_ok=True)
     path.symlink_to(to)
 
 
@@ -224,7 +193,7 @@ IMAGES, LABELS = "leftImg8bit/train/aachen", "gtFine/train/aachen"
 IMAGE = f"{IMAGES}/aachen_000000_000001_leftImg8bit.png"
 LABEL = f"{LABELS}/aachen_000000_000001_gtFine_labelIds.png"
 STRAY = ["rename them", "prepare.own", "move them elsewhere", "!delete", "!rm ", "!zip"]
-# Other bad images and labels: see test_bad_input, which asks the check, too.
+# Bad images and labels: see test_bad_input, which asks the check, too.
 FAULTS = {  # what is done, what is said, and with ! what is not
     "labels are missing": (
         lambda root: hide(root, "gtFine"),
@@ -251,40 +220,15 @@ FAULTS = {  # what is done, what is said, and with ! what is not
         lambda root: (root / IMAGE).unlink(),
         ["labels without image: 1", f"{IMAGE}: missing", f"{LEFT} (packageID 3)"],
     ),
-    "a truncated image": (
-        lambda root: truncate(root / IMAGE),
-        ["cannot be used: 1", IMAGE, "(packageID 3)"],
-    ),
-    "a dangling label": (lambda root: link(root / LABEL, "gone"), [f"{LABEL}: there is no image"]),
-    "a label of another size": (
-        lambda root: draw_label(root / LABEL, size=(8, 4)),
-        [f"{LABEL}: 8x4, the image is 16x8"],
-    ),
+    "a truncated image": (lambda root: cut(root / IMAGE, -30), [IMAGE, "(packageID 3)"]),
     "a pair of another size": (smaller, [f"{IMAGE}: 8x4, most are 16x8"]),
-    "an id that is not -1": (
-        lambda root: draw_label(root / LABEL, (*IDS, 254)),
-        ["outside 0..33", f"{LABEL}: 254\n"],
-    ),
-    "255 and nothing above 18": (
-        lambda root: draw_label(root / LABEL, (0, 2, 255)),
-        ["train ids", LABEL],
-    ),
-    "too many images": (
-        lambda root: draw_split(root, "train", 5),
-        ["leftImg8bit/train: 5, expected 3"],
-    ),
+    "an id": (lambda root: draw_label(root / LABEL, (*IDS, 254)), [f"0..33.*{LABEL}: 254\n"]),
+    "too many images": (lambda root: draw_split(root, "train", 5), ["train: 5, expected 3"]),
     "an image among the cities": (
         lambda root: (root / IMAGES / "../holiday.png").touch(),
         ["leftImg8bit/train/holiday.png: ", *STRAY],
     ),
-    "a text among the images": (
-        lambda root: (root / IMAGES / "notes.txt").touch(),
-        [f"{IMAGES}/notes.txt: ", *STRAY],
-    ),
-    "a loop of links": (
-        lambda root: link(root / IMAGES, "aachen"),
-        ["cannot be opened: 1", f"{IMAGES}: "],
-    ),
+    "a loop of links": (lambda root: link(root / IMAGES, "aachen"), [f"opened: 1.*{IMAGES}: "]),
     "links back to the root": (
         lambda root: [link(root / IMAGES / name, root) for name in ("up", "../back")],
         [f"{IMAGES}/up", "leftImg8bit/train/back/gtFine"],
@@ -303,7 +247,8 @@ def test_a_fault_is_named_with_its_cure_and_the_data_set_refuses_it(root, fault)
     spoil(root)
     text = only_problem(root)
     for part in (part.replace("{root}", str(root)) for part in said):
-        assert part in text if part[0] != "!" else part[1:] not in text
+        words = [re.escape(word) for word in part.strip("!").split(".*")]
+        assert bool(re.search("(?s:.*)".join(words), text)) != part.startswith("!"), part
     cure = "python -m prepare.cityscapes" if "archive" in fault or "login" in fault else ""
     refuses = pytest.raises((OSError, ValueError, UserWarning), match=cure)
     with warnings.catch_warnings(), nullcontext() if fault in TRAINS else refuses:
@@ -311,22 +256,16 @@ def test_a_fault_is_named_with_its_cure_and_the_data_set_refuses_it(root, fault)
         list(Cityscapes(root, "train"))
 
 
-def test_images_that_are_a_file_are_named(root):
-    hide(root, "leftImg8bit")
-    (root / "leftImg8bit").touch()
-    assert "leftImg8bit/train: Not a directory" in "\n".join(check(root, counts=COUNTS))
-
-
-def test_an_empty_split_is_a_problem_for_any_counts(root):
-    for path in root.glob("*/val/*/*"):
-        path.unlink()
-    assert "leftImg8bit/val: 0, expected some" in only_problem(root, counts=None)
-
-
-def test_ids_0_to_33_and_the_byte_of_minus_1_are_in_range(root):
+def test_ids_0_to_33_and_the_byte_of_minus_1_are_in_range_and_an_empty_split_a_problem(root):
     draw_label(label_path(root, "val", 0), ids=(*range(34), 255))
     draw_label(label_path(root, "train", 0), ids=(0, 1))  # no pixel that counts
     assert check(root, counts=COUNTS) == []
+    for path in root.glob("*/val/*/*"):
+        path.unlink()
+    assert "leftImg8bit/val: 0, expected some" in only_problem(root, counts=None)
+    hide(root, "leftImg8bit")
+    (root / "leftImg8bit").touch()
+    assert "leftImg8bit/train: Not a directory" in "\n".join(check(root, counts=None))
 
 
 def test_a_whole_split_of_train_ids_is_recognised(root):
@@ -356,7 +295,8 @@ def test_hidden_and_system_files_that_training_passes_over_are_no_problem(root):
     draw_image(root / "leftImg8bit/train/@eaDir/x_leftImg8bit.png")
     (root / LABELS / "._x_gtFine_labelIds.png").write_bytes(b"x")
     assert check(root, counts=COUNTS) == []
-    assert len(Cityscapes(root, "train")) == COUNTS["train"]
+    with warnings.catch_warnings(action="error"):
+        assert len(Cityscapes(root, "train")) == COUNTS["train"]
 
 
 @pytest.mark.parametrize("closed", ["leftImg8bit", "leftImg8bit/train", "gtFine/val/aachen"])
@@ -404,11 +344,11 @@ def test_coarse_labels_that_are_present_are_checked_unasked(root):
     for split in ("train", "val", "train_extra"):
         draw_split(root, split, COUNTS[split], "gtCoarse")
     assert check(root, coarse=True, counts=COUNTS) == []
-    truncate(image_path(root, "train", 2))
+    cut(image_path(root, "train", 2), -30)
     assert "cannot be used: 1" in only_problem(root)  # not again for its coarse label
     draw_image(image_path(root, "train", 2))
     label_path(root, "train", 0, "gtCoarse").unlink()
-    truncate(image_path(root, "train_extra", 1))
+    cut(image_path(root, "train_extra", 1), -30)
     text = "\n".join(check(root, counts=COUNTS))
     assert "gtCoarse.zip (packageID 2)" in text
     assert "train_extra/aachen/aachen_000000_000001_leftImg8bit.png" in text
@@ -459,7 +399,7 @@ def test_a_flat_tree_is_checked_as_one_city(tmp_path):
         path.rmdir()
     found = [line.split() for line in summary(tmp_path, None)]
     assert "gtFine train 1 3 3 16x8".split() in found
-    assert len(Cityscapes(tmp_path, "train")) == 3
+    assert len(list(Cityscapes(tmp_path, "train"))) == 3
 
 
 def test_what_is_a_fault_of_cityscapes_may_be_none_of_another_data_set(root):
@@ -478,6 +418,8 @@ def test_labels_of_other_names_are_named_with_the_command_that_converts_them(roo
     assert check(root, counts=COUNTS) == []  # beside the right ones they are no problem
     for path in [*root.rglob("*_labelIds.png")]:
         path.rename(path.with_name(path.name.replace("labelIds", ending)))
+    with pytest.raises(FileNotFoundError, match=f"(?s){ending}.*prepare.own"):
+        Cityscapes(root, "train")
     text = only_problem(root, counts=None)
     assert "labels under other names than *_labelIds.png" in text and ": 5\n" in text
     assert f"{LABELS}/aachen_000000_000000_gtFine_{ending}.png" in text
@@ -489,6 +431,8 @@ def test_labels_of_other_names_are_named_with_the_command_that_converts_them(roo
 def test_images_of_other_names_are_named_and_their_labels_are_not_alone(root, ending):
     for path in [*root.rglob("*_leftImg8bit.png")]:
         path.rename(path.with_name(path.name.replace(".png", ending)))
+    with pytest.raises(ValueError, match=f"(?s){ending}.*prepare.own"):
+        Cityscapes(root, "train")
     text = only_problem(root, counts=None)
     assert f"aachen_000000_000000_leftImg8bit{ending}: another name" in text
     assert "prepare.own" in text and "delete" not in text

@@ -28,11 +28,6 @@ TREES = {  # paths of images and masks below their directories, and the rule of 
         "2018{i}/label/cam_front_center/2018{i}_label_frontcenter_{i:06d}.png",
         "X/camera/*/*_camera_*.png=X/label/*/*_label_*.png",
     ),
-    "ApolloScape": (
-        "Record001/Camera 5/17090_{i:06d}_Camera_5.jpg",
-        "Record001/Camera 5/17090_{i:06d}_Camera_5_bin.png",
-        "X.jpg=X_bin.png",
-    ),
     "SHIFT": (
         "{split}/front/img/0{i}-ab/{i:06d}_img_front.jpg",
         "{split}/front/semseg/0{i}-ab/{i:06d}_semseg_front.png",
@@ -50,7 +45,6 @@ TREES = {  # paths of images and masks below their directories, and the rule of 
         "{split}/v1.2/labels/{i}.png",
         "images/X=v1.2/labels/X",
     ),
-    "Supervisely": ("ds{i}/img/{i}.jpeg", "ds{i}/masks_machine/{i}.png", "img/X=masks_machine/X"),
 }
 
 
@@ -257,11 +251,10 @@ def test_a_file_that_is_no_list_of_classes_is_refused(tmp_path, name, text):
 # Masks that are no pictures
 
 
-def shapes(path: Path, *found: tuple[str, str, list], size=(20, 16)) -> None:
-    """A file as labelme writes it."""
+def shapes(path: Path, *found: tuple[str, str, list]) -> None:
     rows = [{"label": a, "shape_type": b, "points": c, "flags": {}} for a, b, c in found]
     content = {"version": "5.4.1", "shapes": rows, "imagePath": path.stem + ".jpg"}
-    content |= {"imageData": None, "imageHeight": size[0], "imageWidth": size[1]}
+    content |= {"imageData": None, "imageHeight": 20, "imageWidth": 16}
     path.write_text(json.dumps(content))
 
 

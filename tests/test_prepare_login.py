@@ -4,7 +4,6 @@ import getpass
 import shutil
 import stat
 import subprocess
-import sys
 import threading
 from contextlib import suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -65,12 +64,17 @@ def site(monkeypatch) -> str:
     server.server_close()
 
 
-def log_in(monkeypatch, site: str, path: Path, password: str = PASSWORD) -> None:
-    """`python -m prepare.login path`, with these answers to its prompts."""
-    monkeypatch.setattr("builtins.input", lambda prompt: USER)
-    monkeypatch.setattr(getpass, "getpass", lambda prompt: password)  # shows nothing
-    monkeypatch.setattr(sys, "argv", ["login", str(path)])
-    login.main(f"{site}/login/")
+@pytest.fixture
+def log_in(site, command, monkeypatch, tmp_path):
+    """Runs `python -m prepare.login` with answers to its prompts; returns the file of cookies."""
+
+    def log_in(password: str = PASSWORD, site: str = site) -> Path:
+        monkeypatch.setattr("builtins.input", lambda prompt: USER)
+        monkeypatch.setattr(getpass, "getpass", lambda prompt: password)  # shows nothing
+        command(lambda: login.main(f"{site}/login/"), tmp_path / "cookies.txt")
+        return tmp_path / "cookies.txt"
+
+    return log_in
 
 
 def leaks(folder: Path) -> list[Path]:
@@ -86,44 +90,37 @@ def leaks(folder: Path) -> list[Path]:
     return found
 
 
-def test_the_session_is_saved_for_its_owner_alone_and_the_password_nowhere(
-    site, tmp_path, monkeypatch, capfd
-):
-    log_in(monkeypatch, site, tmp_path / "cookies.txt")
-    (path,) = tmp_path.iterdir()
+@pytest.mark.parametrize("old", [False, True])
+def test_the_session_is_its_owners_and_the_password_nowhere(log_in, tmp_path, capfd, old):
+    if old:  # and open to all
+        (tmp_path / "cookies.txt").write_text("old")
+        (tmp_path / "cookies.txt").chmod(0o644)
+    path = log_in()
+    assert [*tmp_path.iterdir()] == [path]
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
-    assert "PHPSESSID\ts3" in path.read_text()
+    assert "PHPSESSID\ts3" in path.read_text() and "old" not in path.read_text()
     assert leaks(tmp_path) == []
     assert PASSWORD not in "".join(capfd.readouterr())
     assert set(Site.agents) == {"Wget"}  # the session is bound to it
 
 
-def test_a_file_of_cookies_that_was_open_to_all_is_closed(site, tmp_path, monkeypatch):
-    path = tmp_path / "cookies.txt"
-    path.write_text("old")
-    path.chmod(0o644)
-    log_in(monkeypatch, site, path)
-    assert stat.S_IMODE(path.stat().st_mode) == 0o600
-    assert "old" not in path.read_text()
-
-
 @pytest.mark.skipif(shutil.which("wget") is None, reason="no wget here")
-def test_wget_downloads_with_the_session(site, tmp_path, monkeypatch):
-    log_in(monkeypatch, site, tmp_path / "cookies.txt")
+def test_wget_downloads_with_the_session(site, log_in, tmp_path):
+    log_in()
     command = ["wget", "-c", "--load-cookies", "cookies.txt", "--content-disposition"]
     command.append(f"{site}/file-handling/?packageID=1")
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=60)
     assert (tmp_path / "gtFine.zip").read_bytes() == b"zip", done.stderr
 
 
-def test_a_wrong_password_is_said_and_nothing_written(site, tmp_path, monkeypatch):
-    with pytest.raises(SystemExit, match="login failed: wrong user or password"):
-        log_in(monkeypatch, site, tmp_path / "cookies.txt", "guess")
-    assert list(tmp_path.iterdir()) == []
-
-
-def test_a_site_that_cannot_be_reached_is_an_error_without_traceback(tmp_path, monkeypatch):
-    monkeypatch.setenv("no_proxy", "*")
-    with pytest.raises(SystemExit, match="error: .*refused"):
-        log_in(monkeypatch, "http://127.0.0.1:9", tmp_path / "cookies.txt")
+@pytest.mark.parametrize(
+    ("options", "error"),
+    [
+        ({"password": "guess"}, "login failed: wrong user or password"),
+        ({"site": "http://127.0.0.1:9"}, "error: .*refused"),
+    ],
+)
+def test_a_login_that_fails_is_said_and_nothing_written(log_in, tmp_path, options, error):
+    with pytest.raises(SystemExit, match=error):
+        log_in(**options)
     assert list(tmp_path.iterdir()) == []

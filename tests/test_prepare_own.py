@@ -2,9 +2,6 @@
 
 import json
 import os
-import runpy
-import sys
-import zlib
 from pathlib import Path
 
 import numpy as np
@@ -19,6 +16,7 @@ from prepare.meaning import look_like_streets
 from prepare.own import prepare
 from prepare.pairs import find_pairs
 from prepare.splits import assign_splits
+from tests.samples import contents, cut, png, save, times, turned
 from utils import CITYSCAPES
 
 SIZE = (20, 16)  # height and width
@@ -40,11 +38,9 @@ def street(ids, size=SIZE) -> np.ndarray:
     return np.tile(rows[:, None], (1, size[1]))
 
 
-def save(path: Path, pixels: np.ndarray, mode: str | None = None, **options) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
+def paletted(path: Path, pixels: np.ndarray, **options) -> None:
     image = Image.fromarray(pixels)
-    if mode == "P":
-        image.putpalette([i for n in range(256) for i in (n, 255 - n, n // 2)])
+    image.putpalette([i for n in range(256) for i in (n, 255 - n, n // 2)])
     image.save(path, **options)
 
 
@@ -53,11 +49,11 @@ def photo(path: Path, size=SIZE, **options) -> None:
     save(path, np.random.default_rng(seed).integers(0, 256, (*size, 3), np.uint8), **options)
 
 
-def flat(root: Path, number=5, values=(0, 1), size=SIZE, draw=pattern, **how) -> tuple[Path, Path]:
+def flat(root: Path, number=5, values=(0, 1), size=SIZE, draw=pattern) -> tuple[Path, Path]:
     """`number` images a0.png, a1.png, ... and their masks, in two directories."""
     for i in range(number):
         photo(root / "images" / f"a{i}.png", size)
-        save(root / "masks" / f"a{i}.png", draw(values, size), **how)
+        save(root / "masks" / f"a{i}.png", draw(values, size))
     return root / "images", root / "masks"
 
 
@@ -78,14 +74,9 @@ def of_cityscapes(ids: np.ndarray) -> np.ndarray:
 
 
 def four_bits(path: Path, values: np.ndarray) -> None:
-    """Saves grey of four bits, which Pillow does not write: a palette's PNG of another type."""
-    save(path, values, "P", bits=4)
-    data = path.read_bytes()
-    plte = data.index(b"PLTE") - 4
-    length = int.from_bytes(data[plte : plte + 4], "big") + 12
-    header = data[12:25] + b"\0" + data[26:29]
-    crc = zlib.crc32(header).to_bytes(4, "big")
-    path.write_bytes(data[:12] + header + crc + data[33:plte] + data[plte + length :])
+    """Saves grey of four bits, which Pillow does not write."""
+    rows = b"".join(b"\0" + bytes(row[::2] * 16 + row[1::2]) for row in values)
+    path.write_bytes(png(*values.shape[::-1], rows, bits=4, color=0))
     assert "L;4" in str(Image.open(path).tile)
 
 
@@ -99,7 +90,9 @@ ON_BLACK = pattern([1, 0])
 HIDDEN = pattern([0, 1, 255])
 READ = {  # masks, how they are saved, options, ids of the classes or Cityscapes', train ids
     "KITTI": (street(STREET), {}, {}, None, of_cityscapes(street(STREET))),
-    "GTA5": (street([*STREET, 34]), {"mode": "P"}, {}, None, of_cityscapes(street([*STREET, 34]))),
+    "GTA5": (
+        street([*STREET, 34]), {"writer": paletted}, {}, None, of_cityscapes(street([*STREET, 34]))
+    ),
     "BDD": (street(TRAIN_IDS), {}, {}, None, street(TRAIN_IDS)),
     "BDD's names": (ZERO_ONE, {"ending": "_train_id"}, {}, None, ZERO_ONE),
     "few train ids": (
@@ -130,7 +123,7 @@ READ = {  # masks, how they are saved, options, ids of the classes or Cityscapes
     "4 bits": (ZERO_ONE, {"writer": four_bits}, {}, (0, 1), ZERO_ONE),
     "16 bits": (ZERO_ONE.astype(np.uint16), {}, {}, (0, 1), ZERO_ONE),
     "grey as RGB": (np.stack([ZERO_ONE] * 3, -1), {}, {}, (0, 1), ZERO_ONE),
-    "palette": (ZERO_ONE, {"mode": "P", "bits": 1}, {}, (0, 1), ZERO_ONE),
+    "palette": (ZERO_ONE, {"writer": paletted, "bits": 1}, {}, (0, 1), ZERO_ONE),
 }  # fmt: skip
 
 
@@ -255,9 +248,7 @@ CARLA = [13, 13, 1, 9, 5, 10, 11, 21, 8, 7, 7, 7, 7, 7, 7]  # road is 7 there, t
         (STREET[::-1], street, "cityscapes"),  # upside down
     ],
 )
-def test_values_that_only_fit_are_refused_with_what_they_may_be_and_a_picture(
-    tmp_path, values, draw, candidate
-):
+def test_values_that_only_fit_are_refused_with_a_picture(tmp_path, values, draw, candidate):
     images, masks = flat(tmp_path, values=values, draw=draw, size=(60, 80))
     with pytest.raises(ValueError, match=f"(?s)--labels {candidate}:.*--labels ids:.*preview"):
         prepare(images, masks, tmp_path / "out")
@@ -301,9 +292,7 @@ def test_streets_have_connected_areas_and_nothing_but_their_sides_above():
 
 
 @pytest.mark.parametrize(("value", "listed"), [(255, 1), (128, 1), (2, 7)])
-def test_a_class_without_a_pixel_beside_a_large_unknown_value_is_asked_about(
-    tmp_path, value, listed
-):
+def test_a_class_without_a_pixel_beside_an_unknown_value_is_asked_about(tmp_path, value, listed):
     images, masks = flat(tmp_path, values=(0, value))
     classes, dst, lines = tmp_path / "c.yaml", tmp_path / "out", []
     classes.write_text(BINARY.format(listed))
@@ -335,9 +324,7 @@ def blend(path: Path, colors, smooth: int = 3, **options) -> np.ndarray:
         ([ROAD, SKY, (255, 255, 0)], ".jpg", 0, True),
     ],
 )
-def test_smoothed_edges_are_named_and_the_nearest_colour_cures_them(
-    tmp_path, colors, suffix, smooth, listed
-):
+def test_the_nearest_colour_cures_smoothed_edges(tmp_path, colors, suffix, smooth, listed):
     images, masks, options = tmp_path / "images", tmp_path / "masks", {}
     areas = {}
     for i in range(4):
@@ -365,7 +352,9 @@ def test_smoothed_edges_are_named_and_the_nearest_colour_cures_them(
 
 
 def test_a_proposal_has_each_values_share_and_palette_colour_and_leaves_255_out(tmp_path):
-    images, masks = flat(tmp_path, values=[0, 0, 0, 3, 3, 255, 255, 255], mode="P")
+    images, masks = flat(tmp_path)
+    for path in masks.iterdir():
+        paletted(path, pattern([0, 0, 0, 3, 3, 255, 255, 255]))
     scenes, said = convert(images, masks, tmp_path / "out")
     text = (tmp_path / "out" / "classes.yaml").read_text()
     assert '- {name: "class 0", id: 0, ' in text and "# 37.50% of the pixels" in text
@@ -397,13 +386,13 @@ def test_an_unknown_colour_is_refused_with_its_file_and_can_be_added(tmp_path, l
     dst = tmp_path / "out"
     if not listed:  # the classes that were proposed
         prepare(images, labels, dst)
-    before = state(dst)
+    before = times(dst)
     save(labels / "0001TP_002_L.png", pattern([ROAD, (1, 2, 3)]))
     path = dst / "classes.yaml" if not listed else tmp_path / "label_colors.txt"
     where = "classes.yaml" if not listed else "--classes"
     with pytest.raises(ValueError, match=rf"all classes in .*{where}\n.*002_L.png: \(1, 2, 3\)"):
         prepare(images, labels, dst)
-    assert {**state(dst), **before}.keys() - before.keys() <= {dst / "own-preview.jpg"}
+    assert {*times(dst)} - {*before} <= {dst / "own-preview.jpg", dst}
     with path.open("a") as file:
         file.write("1 2 3 new" if listed else "- {name: new, id: 9, color: [1, 2, 3]}\n")
     assert "new" in convert(images, labels, dst)[0].classes.names
@@ -434,23 +423,21 @@ def test_palettes_that_differ_are_refused_until_labels_says_what_counts(tmp_path
 
 
 def test_any_names_of_images_become_names_of_the_format_that_stay(tmp_path):
-    def names() -> set[str]:
+    def targets() -> set[str]:
         pairs, _ = find_pairs(tmp_path / "images", tmp_path / "masks")
         return {target_name(pair.folders, pair.stem) for pair in pairs}
 
-    for name in (
-        *("Straße 1.jpg", "b.c/x_y.png", "b-c/x_y.png", "b-c/x-y.png"),
-        "ulm_000001_000002.png",
-    ):
+    names = ["Straße 1.jpg", "b.c/x_y.png", "b-c/x_y.png", "b-c/x-y.png", "ulm_000001_000002.png"]
+    for name in names:
         photo(tmp_path / "images" / name)
         save((tmp_path / "masks" / name).with_suffix(".png"), ZERO_ONE)
-    found = names()
+    found = targets()
     assert len(found) == 5
     assert all(len(name.split("/")[1].split("_")) == 3 for name in found)
     assert {"ulm/ulm_000001_000002", "b-c/b-c_000000_x-y"} <= found
     photo(tmp_path / "images" / "a new one.png")
     save(tmp_path / "masks" / "a new one.png", ZERO_ONE)
-    assert found < names()
+    assert found < targets()
 
 
 def test_an_image_keeps_its_split_when_others_are_added(tmp_path):
@@ -490,9 +477,8 @@ def test_masks_are_found_wherever_they_lie(tmp_path, images, masks, pairs):
         photo(tmp_path / image)
         save(tmp_path / mask, ZERO_ONE)
     found, _ = find_pairs(tmp_path / images, tmp_path / masks)
-    assert {pair.image: pair.mask for pair in found} == {
-        tmp_path / image: tmp_path / mask for image, mask in pairs.items()
-    }
+    expected = {tmp_path / image: tmp_path / mask for image, mask in pairs.items()}
+    assert {pair.image: pair.mask for pair in found} == expected
 
 
 def test_what_is_left_out_is_named_and_what_systems_leave_is_passed_over(tmp_path):
@@ -506,15 +492,10 @@ def test_what_is_left_out_is_named_and_what_systems_leave_is_passed_over(tmp_pat
     assert f"1 masks without an image, which are left out\n    {masks / 'extra.png'}\n" in said
 
 
-# Images
-
-
 def test_images_of_any_size_are_copied_or_written_upright(tmp_path):
     images, masks = flat(tmp_path)
-    exif = Image.Exif()
-    exif[0x0112] = 6
     for suffix in (".jpg", ".png"):
-        photo(images / f"phone{suffix[1:]}{suffix}", exif=exif)
+        photo(images / f"phone{suffix[1:]}{suffix}", exif=turned())
         save(masks / f"phone{suffix[1:]}.png", pattern([0, 1], SIZE[::-1]))
     scenes, _ = convert(images, masks, tmp_path / "out")
     assert [tuple(image.shape[1:]) for image, _ in scenes].count(SIZE[::-1]) == 2
@@ -527,24 +508,18 @@ def test_images_of_any_size_are_copied_or_written_upright(tmp_path):
 # Again, and after an interruption
 
 
-def state(root: Path) -> dict:
-    return {p: (p.stat().st_mtime_ns, p.read_bytes()) for p in root.rglob("*") if p.is_file()}
-
-
 def test_a_second_call_writes_nothing_and_the_sources_are_never_changed(tmp_path):
     images, masks = flat(tmp_path)
-    sources = state(images) | state(masks)
+    sources = times(images) | times(masks)
     prepare(images, masks, tmp_path / "out")
-    before = state(tmp_path / "out")
+    before = times(tmp_path / "out")
     prepare(images, masks, tmp_path / "out")
-    assert state(tmp_path / "out") == before
-    assert state(images) | state(masks) == sources
+    assert times(tmp_path / "out") == before
+    assert times(images) | times(masks) == sources
 
 
 @pytest.mark.parametrize("last", ["leftImg8bit", "gtFine_labelIds"])
-def test_an_interrupted_conversion_leaves_no_image_without_labels_and_is_completed(
-    tmp_path, monkeypatch, last
-):
+def test_an_interrupted_conversion_leaves_no_image_alone_and_goes_on(tmp_path, monkeypatch, last):
     images, masks = flat(tmp_path)
     prepare(images, masks, tmp_path / "whole")
     write = conversion.atomic_write
@@ -560,11 +535,7 @@ def test_an_interrupted_conversion_leaves_no_image_without_labels_and_is_complet
     assert not list((tmp_path / "out").rglob("*a3_leftImg8bit.png"))
     monkeypatch.undo()
     prepare(images, masks, tmp_path / "out")
-    whole, found = (
-        {path.relative_to(root): content for path, (_, content) in state(root).items()}
-        for root in (tmp_path / "whole", tmp_path / "out")
-    )
-    assert found == whole
+    assert contents(tmp_path / "out") == contents(tmp_path / "whole")
 
 
 @pytest.mark.parametrize("age", [0, 3600])
@@ -581,33 +552,18 @@ def test_a_mask_that_was_replaced_is_converted_again_also_by_an_older_file(tmp_p
     assert "1 images in" in said and "have no source now: own/own_000000_a1\n" in said
 
 
-def test_an_image_that_moved_to_a_split_converted_alone_is_refused_others_of_its_name_are_not(
-    tmp_path,
-):
-    for split in ("train", "val"):
-        images, masks = flat(tmp_path / split)  # a0, a1, ... in both, which are other pictures
-        (tmp_path / "tree" / split).mkdir(parents=True)
-        images.rename(tmp_path / "tree" / split / "images")
-        masks.rename(tmp_path / "tree" / split / "masks")
-
-    def call(split: str) -> None:
-        folder = tmp_path / "tree" / split
-        prepare(folder / "images", folder / "masks", tmp_path / "out")
-
-    call("train")
-    call("val")
+def test_an_image_that_moved_to_another_split_is_refused(tmp_path):
+    sources = {split: flat(tmp_path / "tree" / split) for split in ("train", "val")}
+    for images, masks in sources.values():  # a0, a1, ... in both, which are other pictures
+        prepare(images, masks, tmp_path / "out")
     for kind in ("images", "masks"):
         train, val = (tmp_path / "tree" / split / kind / "a0.png" for split in ("train", "val"))
         train.replace(val)
     with pytest.raises(ValueError, match="1 images were converted before to .*train"):
-        call("val")
+        prepare(*sources["val"], tmp_path / "out")
 
 
 # What is refused, before anything is written
-
-
-def cut(path: Path, end: int) -> None:
-    path.write_bytes(path.read_bytes()[:end])
 
 
 def move(paths, target) -> None:
@@ -633,23 +589,13 @@ def all_in_test(images, masks):
         move(folder.iterdir(), lambda path: path.parent / "test" / path.name)
 
 
-def image_and_mask(images, masks):
-    photo(images / "b.jpg")
-    save(images / "b.png", ZERO_ONE)
-
-
 def one_only(images, masks):
-    for path in [*images.glob("a[1-9].png"), *masks.glob("a[1-9].png")]:
+    for path in images.parent.glob("*/a[1-9].png"):
         path.unlink()
 
 
-def jpeg_mask(images, masks):
-    (masks / "a1.png").unlink()
-    save(masks / "a1.jpg", ZERO_ONE)
-
-
-def mask(pixels: np.ndarray):
-    return lambda images, masks: save(masks / "a1.png", pixels)
+def mask(pixels: np.ndarray, name: str = "a1.png"):
+    return lambda images, masks: [(masks / A).unlink(), save(masks / name, pixels)]
 
 
 def write(name: str, text: str):
@@ -668,7 +614,7 @@ REFUSED = [
     case(r"a1.jpg and .*a1.png are images of one name", lambda i, m: photo(i / "a1.jpg")),
     case(r"'X.jpg=X.png'(?s:.*)a1.png\n.*a1.tif", lambda i, m: save(m / "a1.tif", ZERO_ONE)),
     case(r"same subdirectory, as \S+masks.a1.png and \S+old.a1.png have one", in_two_places),
-    case(r"to b_mask.png if it is the mask", image_and_mask),
+    case(r"to a0_mask.jpg if it is the mask", lambda i, m: photo(i / "a0.jpg")),
     case(r"nothing but 255", lambda i, m: flat(m.parent, values=[255])),
     case(r"nothing but transparent", lambda i, m: flat(m.parent, values=[(9, 9, 9, 0)])),
     case(r"at least two images .* outside of test.* not 0", all_in_test),
@@ -679,7 +625,7 @@ REFUSED = [
     case(
         r"images.a1.png has transparent", lambda i, m: save(i / A, np.zeros((*SIZE, 4), np.uint8))
     ),
-    case(r"masks.a1.jpg is a JPEG, which changes values", jpeg_mask),
+    case(r"masks.a1.jpg is a JPEG, which changes values", mask(ZERO_ONE, "a1.jpg")),
     case(r"hold 100 different values: list the classes", mask(pattern(range(100)))),
     case(r"a1.png holds values up to 26001: ids", mask(ZERO_ONE.astype(np.uint16) * 26001)),
     case(r"masks.a1.png is in colours", mask(pattern([ROAD, SKY])), labels="ids"),
@@ -704,7 +650,7 @@ REFUSED = [
 
 
 @pytest.mark.parametrize(("spoil", "options", "message"), REFUSED)
-def test_a_bad_source_is_refused_by_name_before_anything_is_written(
+def test_a_bad_source_is_refused_and_nothing_written(
     tmp_path, monkeypatch, spoil, options, message
 ):
     monkeypatch.chdir(tmp_path)
@@ -735,27 +681,14 @@ def test_a_destination_with_other_data_is_refused(tmp_path):
         prepare(images, masks, dst)
 
 
-# The command
-
-
-def test_the_command_runs_as_a_module_and_prints_what_comes_next(tmp_path, monkeypatch, capsys):
-    images, masks = flat(tmp_path, values=STREET)
-    args = ["own", images, masks, tmp_path / "my data", "--val", "0.4", "--labels", "cityscapes"]
-    monkeypatch.setattr(sys, "argv", list(map(str, args)))
-    monkeypatch.delitem(sys.modules, "prepare.own")
-    runpy.run_module("prepare.own", run_name="__main__")
+def test_the_command_runs_as_a_module_and_prints_what_comes_next(tmp_path, command, capsys):
+    images, masks = flat(tmp_path, values=STREET, size=(20, 1700))
+    args = [masks, tmp_path / "my data", "--val", "0.4", "--labels", "cityscapes"]
+    command("prepare.own", images, *args)
     output = capsys.readouterr().out
     assert f"python -m prepare.cityscapes '{tmp_path}/my data' --counts any" in output
-    assert f"--data_root '{tmp_path}/my data' --run 'runs/my data'" in output
+    assert f"--data_root '{tmp_path}/my data' --run 'runs/my data' --downscale 2\n" in output
     assert "as --labels cityscapes says" in output
     assert json.loads((tmp_path / "my data" / "own.json").read_text())["labels"] == "cityscapes"
-    monkeypatch.setattr(sys, "argv", ["own", str(tmp_path / "nowhere"), *map(str, args[2:4])])
     with pytest.raises(SystemExit, match="error: there is no directory .*nowhere"):
-        own.main()
-
-
-@pytest.mark.parametrize(("width", "option"), [(799, None), (1700, "--downscale 2")])
-def test_large_images_are_to_be_trained_on_downscaled(tmp_path, width, option):
-    lines = []
-    prepare(*flat(tmp_path, 2, size=(2, width)), tmp_path / "out", say=lines.append)
-    assert lines[-1].endswith(option or "--run runs/out")
+        command(own.main, tmp_path / "nowhere", *args)

@@ -14,23 +14,19 @@ import pytest
 from torch.utils.data import get_worker_info
 
 from dataset import Cityscapes
-from engine import Recipe, fit, make_loaders, make_model
+from engine import fit, make_loaders, make_model
 from runtime.shared_memory import affordable_workers, free_shared_memory, lost_workers_named
-from tests.processes import STREETS, TINY, namespace, options, python
+from tests.processes import STREETS, namespace, options, python
+from tests.training import tiny
 
-SMALL = {"batch_size": 4, "epochs": 2}
 CURE = r"--shm-size.*--ipc=host.*workers: 0"
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="only Linux limits it")
 
 
-def tiny(streets: Path, **fields) -> Recipe:
-    return Recipe.from_file(STREETS, data_root=str(streets), **{**TINY, **SMALL, **fields})
-
-
-def command(streets: Path, run: Path, **fields) -> list[str]:
-    given = options(data_root=streets, run=run, **{**SMALL, **fields})
-    return ["train.py", f"--recipe={STREETS}", *given]
+def train_py(streets: Path, run: Path, workers: int) -> list[str]:
+    fields = {"data_root": streets, "run": run, "batch_size": 4, "epochs": 2, "workers": workers}
+    return ["train.py", f"--recipe={STREETS}", *options(**fields)]
 
 
 def with_shared_memory(size: str, *command: str) -> subprocess.CompletedProcess:
@@ -54,7 +50,7 @@ def test_as_many_workers_start_as_have_room_for_what_they_read_ahead(recwarn):
 @pytest.mark.slow
 def test_eight_workers_in_a_container_with_room_for_one_train_with_one(streets, tmp_path):
     # Five batches of 4 images of 128 x 64 pixels and 3 + 1 bytes.
-    done = with_shared_memory("660k", *command(streets, tmp_path, workers=8))
+    done = with_shared_memory("660k", *train_py(streets, tmp_path, workers=8))
     assert done.returncode == 0, done.stderr
     assert done.stderr.count("1 instead of 8 loader workers") == 1
     assert len(json.loads((tmp_path / "history.json").read_text())) == 2
@@ -63,23 +59,20 @@ def test_eight_workers_in_a_container_with_room_for_one_train_with_one(streets, 
 @pytest.mark.slow
 def test_shared_memory_that_others_fill_ends_the_training_with_the_cure(streets, tmp_path):
     code = f"""
-from pathlib import Path
-from test_shared_memory import tiny
-from engine import fit, make_loaders, make_model
+from tests.training import fit, make_loaders, make_model, run, tiny
 
-recipe, run = tiny(Path({str(streets)!r}), workers=1), Path({str(tmp_path)!r})
+recipe = tiny({str(streets)!r}, downscale=1, epochs=2, workers=1)
 loaders = make_loaders(recipe)
 with open("/dev/shm/others", "wb", buffering=0) as file:
     file.write(bytes(2**21))
     for room in (0, 2**16):  # for no queue, and for no batch
         file.truncate(file.tell() - room)
         try:
-            list(fit(make_model(recipe), *loaders, recipe, run))
+            list(fit(make_model(recipe), *loaders, recipe, {str(tmp_path)!r}))
         except ChildProcessError as error:
             print(error)
-print(len(list(fit(make_model(recipe), *make_loaders(recipe), recipe, run))), "epochs")
+print(len(run(recipe, {str(tmp_path)!r})), "epochs")
 """
-    code = f"import sys; sys.path.insert(0, 'tests')\n{code}"
     done = with_shared_memory("2m", "-c", code)
     assert done.returncode == 0, done.stderr
     *errors, trained = done.stdout.splitlines()
@@ -91,10 +84,8 @@ print(len(list(fit(make_model(recipe), *make_loaders(recipe), recipe, run))), "e
 
 
 @pytest.mark.parametrize("death", [signal.SIGKILL, signal.SIGBUS])
-def test_a_worker_that_dies_ends_fit_with_the_cure_and_a_notebook_can_go_on(
-    streets, tmp_path, monkeypatch, death
-):
-    recipe = tiny(streets, workers=1)
+def test_a_worker_that_dies_ends_fit_with_the_cure(streets, tmp_path, monkeypatch, death):
+    recipe = tiny(streets, epochs=2, workers=1)
     model, loaders = make_model(recipe), make_loaders(recipe)
     read = Cityscapes.read
 
@@ -129,10 +120,8 @@ def reset(listener: Listener, accept=Listener.accept) -> Connection:
     ("function", "left"),
     [("reduction.send_handle", hang_up), ("connection.Listener.accept", reset)],
 )
-def test_a_worker_that_is_lost_while_it_hands_over_a_batch_ends_fit_with_the_cure(
-    streets, tmp_path, monkeypatch, function, left
-):
-    recipe = tiny(streets, workers=1)
+def test_a_worker_lost_in_handing_over_ends_fit(streets, tmp_path, monkeypatch, function, left):
+    recipe = tiny(streets, epochs=2, workers=1)
     model, loaders = make_model(recipe), make_loaders(recipe)
     with monkeypatch.context() as patch:
         patch.setattr(f"multiprocessing.{function}", left)
@@ -160,7 +149,7 @@ train.main()
 
 @pytest.mark.slow
 def test_a_worker_that_is_killed_between_two_epochs_ends_train_py_with_one_line(streets, tmp_path):
-    done = python("-c", BETWEEN, *command(streets, tmp_path / "run", workers=1)[1:])
+    done = python("-c", BETWEEN, *train_py(streets, tmp_path / "run", workers=1)[1:])
     assert done.returncode == 1
     last = done.stderr.splitlines()[-1]
     assert last.startswith("error: a loader worker could not go on") and "--shm-size" in last

@@ -2,10 +2,9 @@
 
 import json
 import math
-import signal
 import subprocess
 import sys
-import time
+from functools import partial
 from pathlib import Path
 
 import nbformat
@@ -21,7 +20,7 @@ from model import UNet
 from studies import common, figures, leave_one_out, report, robustness, study
 from studies.common import is_of, read
 from studies.study import Run, plan, score
-from tests.processes import ROOT, python
+from tests.processes import ROOT, options, python, wait_for
 from utils import ConfusionMatrix
 
 # The case studies' command, made small
@@ -52,10 +51,8 @@ def killed(streets, tmp_path_factory) -> tuple[Path, list[dict], list[dict], str
     """
     folder = tmp_path_factory.mktemp("study")
     first = start(folder, streets, "padding", "--seeds", "0")
-    while len([*folder.glob("runs/*/history.json")]) < 2:
-        assert first.poll() is None, first.communicate()
-        time.sleep(0.005)
-    first.send_signal(signal.SIGKILL)
+    wait_for(lambda: len([*folder.glob("runs/*/history.json")]) == 2)
+    first.kill()
     first.wait()
     after_kill = read("padding", folder / "records")
     second = start(folder, streets, "padding", "--seeds", "0")
@@ -66,23 +63,16 @@ def killed(streets, tmp_path_factory) -> tuple[Path, list[dict], list[dict], str
 
 
 @pytest.fixture
-def small(killed, monkeypatch):
+def small(killed, monkeypatch, command):
     """The small settings in this process, with the records of `killed`; calls the command."""
     for name, value in SMALL.items():
         monkeypatch.setattr(study, name, value)
     monkeypatch.setattr(common, "RECORDS", killed[0] / "records")
-
-    def call(*args) -> None:
-        monkeypatch.setattr(sys, "argv", ["study", *map(str, args)])
-        study.main()
-
-    return call
+    return partial(command, study.main)
 
 
 @pytest.mark.slow
-def test_after_a_kill_only_the_unfinished_run_goes_on_and_ends_as_if_never_stopped(
-    killed, small, streets, tmp_path
-):
+def test_after_a_kill_only_the_unfinished_run_goes_on(killed, small, streets, tmp_path):
     _, after_kill, runs, out = killed
     assert [(run["arm"], run["seed"]) for run in runs] == [("same", 0), ("valid", 0)]
     assert after_kill == runs[:1]
@@ -164,10 +154,9 @@ def test_seed_0_of_all_arms_comes_first_and_every_run_differs_in_its_arm_alone()
             Recipe(data_root="x", **study.changes(run))  # is accepted
 
 
-def test_the_seed_that_chooses_is_not_counted(monkeypatch):
-    monkeypatch.setattr(sys, "argv", ["study", "batchnorm", "--seeds", "100"])
+def test_the_seed_that_chooses_is_not_counted(command):
     with pytest.raises(SystemExit, match="seed 100 chose"):
-        study.main()
+        command(study.main, "batchnorm", "--seeds", "100")
 
 
 @pytest.mark.parametrize("padding", ["same", "valid"])
@@ -195,15 +184,11 @@ def test_inner_pixels_are_those_that_valid_padding_sees_without_reflection(stree
 
 
 @pytest.mark.slow
-def test_leave_one_out_trains_without_each_city_and_records_a_run_once(
-    streets, tmp_path, monkeypatch
-):
+def test_leave_one_out_trains_without_each_city_once(streets, tmp_path, monkeypatch, command):
     monkeypatch.setattr(common, "RECORDS", tmp_path)
     monkeypatch.chdir(tmp_path)
-    fields = {"data_root": streets, "width": 2, "depth": 1, "epochs": 1}  # downscale 2
-    command = ["x", *(f"--{name}={value}" for name, value in fields.items()), "--workers=0"]
-    monkeypatch.setattr(sys, "argv", command)
-    leave_one_out.main()
+    args = options(data_root=streets, downscale=2)
+    command(leave_one_out.main, *args)
     (line,) = read("leave-one-out")
     cities = {image.split("/")[-2] for image in Cityscapes(streets).images}
     assert set(line["mIoU"]) == cities and len(cities) == 6
@@ -217,7 +202,7 @@ def test_leave_one_out_trains_without_each_city_and_records_a_run_once(
         _, confusion = evaluate(model, loader)
         assert line["accuracy"][city] == pytest.approx(confusion.pixel_accuracy, abs=1e-3)
     with pytest.raises(SystemExit, match="already"):
-        leave_one_out.main()
+        command(leave_one_out.main, *args)
 
 
 @pytest.mark.parametrize("recorded", [{}, {"crop_area": [0.25, 1.0], "crop_start": 1.0}])
@@ -299,15 +284,6 @@ def test_the_quantiles_are_those_of_students_t():
     assert report.T975 == pytest.approx(stats.t.ppf(0.975, range(1, 10)), abs=1e-4)
 
 
-def test_a_difference_is_paired_by_seed_and_has_its_interval():
-    one, other = {0: 0.10, 1: 0.50, 2: 0.30, 7: 0.9}, {2: 0.33, 0: 0.11, 1: 0.52}
-    half = 4.3027 * 0.01 / math.sqrt(3)
-    assert report.difference(one, other) == pytest.approx((0.02, 0.02 - half, 0.02 + half))
-    alone = report.difference({0: 0.1}, {0: 0.3})
-    assert alone == (pytest.approx(0.2), -math.inf, math.inf)
-    assert report.difference({0: 0.1}, {1: 0.3}) is None
-
-
 @pytest.mark.parametrize(
     ("numbers", "cell"),
     [
@@ -319,25 +295,19 @@ def test_a_difference_is_paired_by_seed_and_has_its_interval():
     ],
 )
 def test_only_a_difference_whose_interval_is_without_zero_is_bold(numbers, cell):
-    first = dict.fromkeys(range(3), 0.0)
+    first = dict.fromkeys([0, 1, 2, 7], 0.0)  # of seeds that the other has not, too
     assert report.cell(first, dict(enumerate(numbers)), report.MIOU) == cell
 
 
-def test_runs_of_different_precisions_make_no_pair():
-    runs = all_arms("padding", seeds=(0, 1))
-    for record in runs[0]["history"]:  # of `same`, seed 0
-        record["precision"] = "bf16"
-    assert "| 53.50 ± 0.71 (+3.00) |" in report.table("padding", "camvid", runs)  # of seed 1 alone
-
-
-def test_the_table_has_means_spreads_and_paired_differences():
-    text = report.table("padding", "camvid", all_arms("padding"))
-    head, _, same, valid = text.splitlines()
-    columns = "| CamVid | seeds | accuracy | mIoU | mIoU, unseen video | accuracy, inner"
-    assert head.startswith(columns)
+def test_the_table_has_means_spreads_and_differences_paired_by_seed_and_precision():
+    runs = all_arms("padding")
+    _, _, same, valid = report.table("padding", "camvid", runs).splitlines()
     assert same.startswith("| same | 0 1 2 | 51.00 ± 1.00 | 46.00 ± 1.00 | 46.00 ± 1.00 | 51.00 ±")
     assert valid.startswith("| valid | 0 1 2 | 54.00 ± 1.00 (**+3.00; +3.00 to +3.00**) |")
-    assert report.table("padding", "streets", all_arms("padding")) == ""
+    assert report.table("padding", "streets", runs) == ""
+    for run in runs[:2]:  # of `same`, seeds 0 and 1
+        run["history"][0]["precision"] = "bf16"
+    assert "| 54.00 ± 1.00 (+3.00) |" in report.table("padding", "camvid", runs)  # of seed 2 alone
 
 
 def test_small_classes_are_averaged_apart_from_the_others_and_absent_ones_left_out():
@@ -370,9 +340,8 @@ def test_accuracy_is_drawn_over_the_epochs_as_the_mean_of_the_seeds():
     runs = all_arms("padding") + all_arms("padding", data="streets", seeds=(4,))
     camvid, streets = figures.figure("padding", runs).axes
     for i, arm in enumerate(study.STUDIES["padding"]):
-        x, y = drawn(camvid)[f"{arm} (3 seeds)"]
-        assert list(x) == [1, 2, 3]
-        np.testing.assert_allclose(y, [0.51 + 0.03 * i - 0.1 / epoch for epoch in (1, 2, 3)])
+        expected = [0.51 + 0.03 * i - 0.1 / epoch for epoch in (1, 2, 3)]
+        np.testing.assert_allclose(drawn(camvid)[f"{arm} (3 seeds)"], [[1, 2, 3], expected])
         assert f"{arm} (1 seed)" in drawn(streets)
     assert len(camvid.lines) == 2 * (3 + 1)  # each seed too
 

@@ -25,7 +25,6 @@ import time
 import traceback
 import warnings
 from collections import Counter
-from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import redirect_stderr, suppress
@@ -59,7 +58,7 @@ def fuzz(seconds: float, seed: int, keep: Path) -> dict[str, Counter]:
             for name in (name for name in KINDS for _ in range(BATCH)):
                 i = counts[name].total()
                 try:
-                    outcome, what = pool.submit(within, LONGEST, read_one, seed, name, i).result()
+                    outcome, what = pool.submit(read_one, seed, name, i).result()
                 except BrokenProcessPool:
                     outcome, what = "failed", f"the process died, or took {LONGEST} seconds"
                 counts[name][outcome] += 1
@@ -99,34 +98,22 @@ def _start() -> None:
 _worker = {}  # of its process: folder, memory at the start, and what readers make of whole files
 
 
-def within(seconds: float, function: Callable, *args):
-    """A function's result; after so many seconds the process ends and shows where it was."""
-    faulthandler.dump_traceback_later(seconds, exit=True)
-    try:
-        return function(*args)
-    finally:
-        faulthandler.cancel_dump_traceback_later()
-
-
 def read_one(seed: int, name: str, i: int) -> tuple[str, str]:
-    """The outcome for file `i` of a kind, and what happened if it failed."""
-    folder = Path(_worker["folder"].name)
-    found = try_one(KINDS[name], f"{seed} {name} {i}", _worker[name], folder)
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - _worker["peak"]
-    return ("failed", f"took {peak / 1e6:.1f} GB") if peak * 1024 > MOST_MEMORY else found
-
-
-def try_one(kind: Kind, seed: str, expected: list[list], folder: Path) -> tuple[str, str]:
-    """The outcome for a damaged file: `read`, `refused` or `failed`, and what happened."""
+    """The outcome for file `i` of a kind, `read`, `refused` or `failed`, and what happened."""
+    kind = KINDS[name]
+    faulthandler.dump_traceback_later(LONGEST, exit=True)
     try:
-        found = outcomes(kind, kind.damaged(seed), folder)
-        if kind.sealed:
-            whole = [set(values) for values in zip(*expected, strict=True)]
-            for value, allowed in zip(found, whole, strict=True):
-                if value is not None and value not in allowed:
-                    return "failed", "changed silently"
+        found = outcomes(kind, kind.damaged(f"{seed} {name} {i}"), Path(_worker["folder"].name))
     except Exception:
         return "failed", traceback.format_exc()
+    finally:
+        faulthandler.cancel_dump_traceback_later()
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - _worker["peak"]
+    if peak * 1024 > MOST_MEMORY:
+        return "failed", f"took {peak / 1e6:.1f} GB"
+    for value, *whole in zip(found, *_worker[name], strict=True):
+        if kind.sealed and value is not None and value not in whole:
+            return "failed", "changed silently"
     return ("refused" if found[0] is None else "read"), ""
 
 

@@ -21,22 +21,19 @@ import sys
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Iterator
 from pathlib import Path
 
-from torch import Tensor
-
-from runtime.checkpoint import load_checkpoint, load_last
+from runtime.checkpoint import load_last
 from runtime.console import command_line
 from runtime.machine import ROOT, write_record
 from streets import draw_tree
+from tests.training import differences
 
 RECORD = Path(__file__).with_name("kill-test.json")
 FIELDS = {  # changes that make recipes/streets.yaml small
     "downscale": 1, "crop": [48, 96], "jitter": 0.2, "width": 4, "depth": 2, "batch_size": 2,
     "epochs": 4, "workers": 2,
 }  # fmt: skip
-MAY_DIFFER = "seconds", "workers"
 
 
 def start(data: Path, run: Path, pipe: bool = False, **fields) -> subprocess.Popen:
@@ -158,30 +155,6 @@ def fill_disk(data: Path, run: Path, size: int) -> str:
     refuse_loss(run)
     finish(start(data, run), run)
     return found[1]
-
-
-def differences(one: Path, other: Path) -> list[str]:
-    """Where the checkpoints and histories of two runs are not bit-identical."""
-    found = []
-    for name in ("last.pt", "best.pt"):
-        found += _differ(load_checkpoint(one / name), load_checkpoint(other / name), name)
-    histories = [json.loads((run / "history.json").read_text()) for run in (one, other)]
-    return found + list(_differ(*histories, "history.json"))
-
-
-def _differ(a: object, b: object, where: str) -> Iterator[str]:
-    if isinstance(a, Tensor) and isinstance(b, Tensor):
-        if a.dtype != b.dtype or a.numpy().tobytes() != b.numpy().tobytes():
-            yield where
-    elif isinstance(a, dict) and isinstance(b, dict):
-        for key in {**a, **b}:
-            if key not in MAY_DIFFER:
-                yield from _differ(a.get(key), b.get(key), f"{where}/{key}")
-    elif isinstance(a, list) and isinstance(b, list) and len(a) == len(b):
-        for i, pair in enumerate(zip(a, b, strict=True)):
-            yield from _differ(*pair, f"{where}/{i}")
-    elif a != b:
-        yield f"{where}: {a!r} and {b!r}"
 
 
 def main() -> None:

@@ -19,7 +19,6 @@ from pathlib import Path
 
 import nbformat
 import numpy as np
-from PIL import Image
 from scipy.ndimage import distance_transform_edt
 
 from data_io.image_io import read_image
@@ -32,7 +31,8 @@ from labeling.proposals import enlarge, propose, regions, segments, view_of
 from prepare.camvid import convert, read_labels
 from runtime.console import command_line
 from runtime.machine import ROOT, write_record
-from tests.jupyterlab import chromium, jupyterlab, open_notebook, wait_for
+from tests.jupyterlab import Labeler, chromium, jupyterlab, open_notebook
+from tests.processes import wait_for
 from utils import CITYSCAPES, metrics
 
 KEYS = [f"Digit{(i + 1) % 10}" if i < 10 else f"Shift+Digit{(i + 1) % 10}" for i in range(19)]
@@ -45,39 +45,27 @@ def choose_photographs(camvid: Path, count: int) -> list[Path]:
     return [frames[i * len(frames) // count] for i in range(count)]
 
 
-class Oracle:
+class Oracle(Labeler):
     """Labels what the widget of a page shows, and keeps count."""
 
     def __init__(self, page, folder: Path, camvid: Path, most: int):
-        self.page, self.folder, self.camvid, self.most = page, folder, camvid, most
+        super().__init__(page, folder / "data")
+        self.photographs, self.camvid, self.most = folder / "photographs", camvid, most
         self.rows = []
-
-    @property
-    def widget(self):
-        return self.page.locator(".labeler").last
 
     def wait_ready(self, but: str = "") -> str:
         def is_ready() -> bool:
-            name = self.widget.get_attribute("data-photo")
-            return bool(name) and name != but and self.widget.get_attribute("data-ready") == "true"
+            return self.state("photo") not in (None, "", but) and self.state("ready") == "true"
 
         wait_for(is_ready, 120, "a photograph in the widget")
-        return self.widget.get_attribute("data-photo")
-
-    def mask(self, name: str) -> np.ndarray:
-        """What is on disk."""
-        (path,) = self.folder.glob(f"data/gtFine/*/*/*{Path(name).stem.replace('_', '-')}_*.png")
-        return np.array(Image.open(path))
-
-    def saved(self) -> None:
-        wait_for(lambda: self.widget.get_attribute("data-saved") == "true", 30, "the save")
+        return self.state("photo")
 
     def label(self, name: str, model) -> None:
         """Label the open photograph, and go to the next."""
         start = time.monotonic()
         truth = read_labels(self.camvid / "trainannot" / name)
         labelled = np.isin(truth, CITYSCAPES.ids)
-        view = view_of(read_image(self.folder / "photographs" / name))
+        view = view_of(read_image(self.photographs / name))
         found = segments(view)
         proposal = propose(model, view, found, CITYSCAPES, 255)
         maps = [enlarge(each, truth.shape) for each in (found, regions(proposal))]
@@ -85,11 +73,11 @@ class Oracle:
         def right(mask: np.ndarray) -> float:
             return float((mask == truth)[labelled].mean())
 
+        stem = Path(name).stem.replace("_", "-")
         self.widget.focus()
-        self.page.keyboard.press("f")
-        self.page.keyboard.press("a")
+        self.keys("f", "a")
         self.saved()
-        mask, seconds = self.mask(name), []
+        mask, seconds = self.mask(stem), []
         proposed = {
             "proposed_right": right(mask),
             "proposed_wrong": float(((mask != truth) & (mask != 255))[labelled].mean()),
@@ -100,21 +88,20 @@ class Oracle:
                 break
             seconds.append(self.fill(*next_fill, len(np.unique(maps[0][next_fill[0]])) > 1))
         self.rows.append(
-            {"photograph": name, "fills": len(seconds), "right": right(self.mask(name)), **proposed}
+            {"photograph": name, "fills": len(seconds), "right": right(self.mask(stem)), **proposed}
             | {"seconds": time.monotonic() - start}
             | {"seconds_a_fill": statistics.median(seconds) if seconds else 0}
         )
         print(json.dumps(self.rows[-1]), flush=True)
-        self.page.keyboard.press("Enter")
+        self.keys("Enter")
 
     def fill(self, where: np.ndarray, i: int, region: bool) -> float:
         """Click the innermost pixel of an area; returns the seconds until it is on disk."""
         depth = distance_transform_edt(np.pad(where, 1))[1:-1, 1:-1]
         y, x = np.unravel_index(depth.argmax(), depth.shape)
-        canvas = self.widget.locator("canvas")
-        scale, left, top = map(float, canvas.get_attribute("data-view").split())
-        box = canvas.bounding_box()
-        self.page.keyboard.press(KEYS[CITYSCAPES.ids.index(i)])
+        scale, left, top = self.view()
+        box = self.canvas.bounding_box()
+        self.keys(KEYS[CITYSCAPES.ids.index(i)])
         start = time.monotonic()
         if region:
             self.page.keyboard.down("Shift")

@@ -9,14 +9,12 @@ the warm-up; from there on each process's memory must stay within 2 %, handles a
 are. Writes tests/stress/soak.json, with the minutes it took; the exit code is 1 if something grew.
 """
 
-import hashlib
 import multiprocessing
 import os
 import sys
 import tempfile
 import time
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 from tqdm import tqdm
@@ -25,6 +23,7 @@ from engine import Recipe, fit, make_loaders, make_model
 from runtime.console import command_line
 from runtime.machine import ROOT, write_record
 from streets import draw_tree
+from tests.samples import contents, times
 from tests.stress.kill_test import FIELDS
 
 RECORD = Path(__file__).with_name("soak.json")
@@ -32,28 +31,13 @@ SCENES = 40  # to train on; with a batch size of 2, 20 steps an epoch
 MAY_GROW = 0.02
 
 
-class Sample(NamedTuple):
-    """After an epoch, of the process and of each of its workers."""
-
-    memory: tuple[int, ...]  # resident, in bytes
-    handles: tuple[int, ...]  # number of open files, sockets and pipes
-
-
-def sample() -> Sample:
-    """Of now."""
+def sample() -> tuple[list[int], list[int]]:
+    """Resident bytes and open files, sockets and pipes, of the process and of each worker."""
     workers = sorted(worker.pid for worker in multiprocessing.active_children())
     processes = [Path(f"/proc/{pid}") for pid in (os.getpid(), *workers)]
     pages = [int((process / "statm").read_text().split()[1]) for process in processes]
-    memory = tuple(n * os.sysconf("SC_PAGE_SIZE") for n in pages)
-    return Sample(memory, tuple(len(os.listdir(process / "fd")) for process in processes))
-
-
-def content(folder: Path) -> dict[str, tuple]:
-    """Name -> mtime in ns and SHA-256, of the files in a folder."""
-    return {
-        path.name: (path.stat().st_mtime_ns, hashlib.sha256(path.read_bytes()).hexdigest())
-        for path in folder.iterdir()
-    }
+    memory = [n * os.sysconf("SC_PAGE_SIZE") for n in pages]
+    return memory, [len(os.listdir(process / "fd")) for process in processes]
 
 
 def soak(folder: Path, steps: int, scenes: int = SCENES) -> dict:
@@ -63,30 +47,29 @@ def soak(folder: Path, steps: int, scenes: int = SCENES) -> dict:
     epochs = -(-steps * FIELDS["batch_size"] // scenes)
     fields = {**FIELDS, "data_root": str(data), "epochs": epochs}
     recipe = Recipe.from_file(ROOT / "recipes/streets.yaml", **fields)
-    loaders = make_loaders(recipe)
+    loaders, cache = make_loaders(recipe), data / recipe.cache
     start, samples = time.monotonic(), []
     for record in tqdm(fit(make_model(recipe), *loaders, recipe, folder / "run"), total=epochs):
         samples.append(sample())
         if record["epoch"] == 1:
-            full = content(data / recipe.cache)
+            full = times(cache), contents(cache)
     return {
         "steps": epochs * len(loaders[0]),
         "epochs": epochs,
         "minutes": round((time.monotonic() - start) / 60, 1),
         **growth(samples),
-        "files in the cache": sum(name.endswith(".cache") for name in full),
-        "cache unchanged": content(data / recipe.cache) == full,
+        "files in the cache": len([*cache.glob("*.cache")]),
+        "cache unchanged": (times(cache), contents(cache)) == full,
     }
 
 
-def growth(samples: list[Sample]) -> dict:
+def growth(samples: list[tuple[list[int], list[int]]]) -> dict:
     """Memory and handles after the warm-up, and whether they stayed as they were.
 
     Each process's memory must stay within `MAY_GROW`: in a sum, a leak in one would be lost.
     """
     after = samples[len(samples) // 10 :]
-    memory = np.array([each.memory for each in after])  # epochs x processes
-    handles = np.array([each.handles for each in after])
+    memory, handles = map(np.array, zip(*after, strict=True))  # epochs x processes
     numbers = [
         {"first": mb[0], "last": mb[-1], "least": min(mb), "most": max(mb)}
         for mb in (memory.T / 1e6).round(1).tolist()
