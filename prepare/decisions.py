@@ -72,7 +72,7 @@ def choose_form(
     if nearest and classes:
         return Form(True, tuple(map(masks.pack, ((0, 0, 0), *classes.colors))))
     if nearest:
-        strong, _ = strong_values([read_values(path, Form(True, ())) for path in paths])
+        strong, _ = strong_values([read_values(path, Form(True, ())) for path in paths], True)
         return Form(True, tuple(strong))
     if kind == "colors" or (kind is None and masks.are_colored(paths)):
         return Form(colors=True)
