@@ -68,8 +68,8 @@ def read_values(path: Path, form: Form) -> np.ndarray:
     with open_mask(path) as image:
         if image.format in LOSSY and form.targets is None:
             raise UnfitImageError(
-                f"is a {image.format}, which changes values: export the masks as PNG, or, if they "
-                "are in colours, have the nearest colours taken with --nearest-color"
+                f"was saved as {image.format}, which changes values: export the masks as PNG, or, "
+                "if they are in colours, have the nearest colours taken with --nearest-color"
             )
         values = _values_of(image, form.colors)
     return _nearest(values, form.targets) if form.targets else values
@@ -168,7 +168,7 @@ def read_shapes(path: Path) -> dict:
 
 def what_is(path: Path) -> str:
     """What is wrong with a file that is no mask, by what it is; "" where that is not known."""
-    if path.suffix.lower() == ".json":
+    if path.suffix.lower() in (".json", ".geojson"):
         try:
             read_shapes(path)
         except ValueError as error:

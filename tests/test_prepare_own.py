@@ -680,7 +680,7 @@ REFUSED = [
     case(
         r"images.a1.png has transparent", lambda i, m: save(i / A, np.zeros((*SIZE, 4), np.uint8))
     ),
-    case(r"masks.a1.jpg is a JPEG, which changes values", jpeg_mask),
+    case(r"masks.a1.jpg was saved as JPEG, which changes values", jpeg_mask),
     case(r"hold 100 different values: list the classes", mask(pattern(range(100)))),
     case(r"a1.png holds values up to 26001: ids", mask(ZERO_ONE.astype(np.uint16) * 26001)),
     case(r"masks.a1.png is in colours", mask(pattern([ROAD, SKY])), labels="ids"),
