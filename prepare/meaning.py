@@ -72,8 +72,11 @@ def interpret(
         form: as the masks were read.
         samples: some of the masks, which show whether they look like streets.
 
-    Raises ValueError for two classes of one colour and for more values than masks have.
+    Raises ValueError for two classes of one colour, for smoothed masks, and for more values than
+    masks have.
     """
+    if form.targets is None and labels in (None, "colors"):
+        refuse_smoothed(samples, form.colors)
     kind, why = labels or hint, "by the names of the masks" if hint else "by the values found"
     why = f"as --labels {labels} says" if labels else "by the list of them" if classes else why
     if classes is not None:
