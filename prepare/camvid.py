@@ -111,8 +111,8 @@ def convert(source: Path, destination: Path) -> dict[str, int]:
     tutorial, and OSError if `destination` cannot be written.
     """
     items = [target(image, destination) for image in find_frames(source)]
-    for item, pixels in zip(items, check_all(items, Form()), strict=True):
-        refuse_unknown(item.pair.mask, max(pixels))
+    for item in check_all(items, Form()):
+        refuse_unknown(item.pair.mask, max(item.pixels))
     convert_all(items, Meaning("ids", CITYSCAPES, IDS, "CamVid's"))
     return dict(Counter(item.split for item in items))
 

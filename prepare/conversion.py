@@ -32,6 +32,7 @@ class Item(NamedTuple):
     split: str
     image: Path
     labels: Path
+    pixels: Counter = Counter()  # of each value in the mask, once it was checked
 
     def is_done(self) -> bool:
         """Whether the files are there, as old as their sources, which older ones may replace."""
@@ -92,13 +93,13 @@ def _is_made_of(made: Path, sources: list[Path]) -> bool:
     return any(made.read_bytes() == as_png(each) for each in alike)
 
 
-def check_all(items: list[Item], form: Form) -> list[Counter]:
-    """The pixels of each value in each mask. Raises ValueError for what is wrong with files."""
+def check_all(items: list[Item], form: Form) -> list[Item]:
+    """The items with their `pixels`. Raises ValueError for what is wrong with files."""
     check = partial(_check, form=form)
     return _for_all(check, items, "checking", "problems, and nothing was written")
 
 
-def _check(item: Item, form: Form) -> Counter:
+def _check(item: Item, form: Form) -> Item:
     image, mask = item.pair.image, item.pair.mask
     values = masks.read_values(mask, form)
     counts = masks.count(values)
@@ -114,7 +115,7 @@ def _check(item: Item, form: Form) -> Counter:
             f"{mask} is {size_text(values.shape)}, but {image} is {size_text(size)} "
             "(upright, as its EXIF tag says): make them the same size, or remove both"
         )
-    return counts
+    return item._replace(pixels=counts)
 
 
 def convert_all(items: list[Item], meaning: Meaning) -> None:

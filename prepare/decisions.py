@@ -15,8 +15,8 @@ from dataset import read_classes
 from figures import plot_samples
 from prepare import class_lists, masks
 from prepare.conversion import Item
-from prepare.masks import Form, read_values, sample
-from prepare.meaning import LABELS, Meaning, ids_of, interpret, refuse_smoothed, strong_values
+from prepare.masks import Form, read_values
+from prepare.meaning import LABELS, Meaning, ids_of, strong_values
 from prepare.pairs import listing
 from prepare.splits import Pair
 from runtime.console import in_threads
@@ -72,47 +72,19 @@ def choose_form(
     if nearest and classes:
         return Form(True, tuple(map(masks.pack, ((0, 0, 0), *classes.colors))))
     if nearest:
-        strong, _ = strong_values([read_values(path, Form(True, ())) for path in paths])
+        strong, _ = strong_values([read_values(path, Form(True, ())) for path in paths], True)
         return Form(True, tuple(strong))
     if kind == "colors" or (kind is None and masks.are_colored(paths)):
         return Form(colors=True)
     return Form(palette=masks.palette_of(paths[0]))
 
 
-def find_meaning(
-    pairs: list[Pair],
-    pixels: Counter,
-    labels: str | None,
-    classes: Classes | None,
-    form: Form,
-    dst: Path,
-) -> Meaning:
-    """What the masks stand for, by `interpret`; a picture of it, or of what it may be, in `dst`.
-
-    pixels: value -> number of pixels, of all masks. Raises ValueError with the question where it is
-    open, and for smoothed masks.
-    """
-    some = sample(pairs)
-    samples = [read_values(pair.mask, form) for pair in some]
-    if form.targets is None and labels in (None, "colors"):
-        refuse_smoothed(samples, form.colors)
-    found, question = interpret(pixels, labels, pairs[0].hint, classes, form, samples)
-    write_preview(dst / PREVIEW, sample(some, 3), found)
-    if question:
-        raise ValueError(f"{question}\n{dst / PREVIEW} shows what that would be")
-    return found[0]
-
-
-def refuse_unknown(items: list[Item], results: list[Counter], meaning: Meaning, dst: Path) -> None:
+def refuse_unknown(items: list[Item], meaning: Meaning, dst: Path) -> None:
     """Raise ValueError, with the files, for values that have no meaning."""
-    files = [
-        f"{item.pair.mask}: {masks.show(values, meaning.form.colors)}"
-        for item, result in zip(items, results, strict=True)
-        if (values := result.keys() - meaning.ids.keys())
-    ]
-    if files:
-        there = dst / "classes.yaml"
-        where = there if there.is_file() else "the file of --classes"
+    unknown = {item.pair.mask: item.pixels.keys() - meaning.ids.keys() for item in items}
+    colored, listed = meaning.form.colors, dst / "classes.yaml"
+    if files := [f"{path}: {masks.show(v, colored)}" for path, v in unknown.items() if v]:
+        where = listed if listed.is_file() else "the file of --classes"
         fault = (
             f"masks hold values that are no {LABELS[meaning.labels]}, and nothing was written: "
             f"choose --labels otherwise, or list all classes in {where}"

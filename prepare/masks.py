@@ -16,6 +16,7 @@ from data_io.image_io import UnfitImageError, open_image, to_rgb
 
 TRANSPARENT = 1 << 24  # a value that is no colour and no id: not labelled
 BACKGROUND, IGNORED = "_background_", "__ignore__"  # labelme's names: no shape, and not labelled
+LOSSY = "JPEG", "MPO", "WEBP", "AVIF", "HEIF", "JPEG2000"
 LINE, POINT = 10, 5  # labelme's width of lines and radius of points, in pixels
 FORMS = {  # keys of a JSON file -> what it is, and the cure
     ("annotations", "categories"): "COCO's annotations: draw masks first (pycocotools: annToMask)",
@@ -65,10 +66,10 @@ def read_values(path: Path, form: Form) -> np.ndarray:
     if path.suffix.lower() == ".json":
         return draw_shapes(path, form.names)
     with open_mask(path) as image:
-        if image.format in ("JPEG", "MPO") and form.targets is None:
+        if image.format in LOSSY and form.targets is None:
             raise UnfitImageError(
-                "is a JPEG, which changes values: export the masks as PNG, or, if they are in "
-                "colours, have the nearest colours taken with --nearest-color"
+                f"was saved as {image.format}, which changes values: export the masks as PNG, or, "
+                "if they are in colours, have the nearest colours taken with --nearest-color"
             )
         values = _values_of(image, form.colors)
     return _nearest(values, form.targets) if form.targets else values
@@ -167,7 +168,7 @@ def read_shapes(path: Path) -> dict:
 
 def what_is(path: Path) -> str:
     """What is wrong with a file that is no mask, by what it is; "" where that is not known."""
-    if path.suffix.lower() == ".json":
+    if path.suffix.lower() in (".json", ".geojson"):
         try:
             read_shapes(path)
         except ValueError as error:

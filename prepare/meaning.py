@@ -7,7 +7,7 @@ import numpy as np
 import torchvision
 
 from prepare.class_lists import color_of, void_of
-from prepare.masks import TRANSPARENT, Form, count, pack, show, translate, unpack
+from prepare.masks import TRANSPARENT, Form, count, pack, show, split_rgb, translate, unpack
 from utils import CITYSCAPES, Classes
 
 LABELS = {
@@ -24,6 +24,7 @@ ABOVE = SKY, 11, 21, 17, 19, 20  # what it begins with: building, vegetation, po
 LIKELY = {"cityscapes": 2, "train-ids": 4, "colors": 2}
 MOST_VALUES = 64  # more are named by nobody
 LARGE = 0.05  # the share of the pixels from which a value cannot be an oversight
+NOISE = 12  # how far from a colour lossy formats leave others, in RGB
 STRONG = 0.002  # the share of the pixels, inside areas, from which a colour is a class
 
 
@@ -71,8 +72,11 @@ def interpret(
         form: as the masks were read.
         samples: some of the masks, which show whether they look like streets.
 
-    Raises ValueError for two classes of one colour and for more values than masks have.
+    Raises ValueError for two classes of one colour, for smoothed masks, and for more values than
+    masks have.
     """
+    if form.targets is None and labels in (None, "colors"):
+        refuse_smoothed(samples, form.colors)
     kind, why = labels or hint, "by the names of the masks" if hint else "by the values found"
     why = f"as --labels {labels} says" if labels else "by the list of them" if classes else why
     if classes is not None:
@@ -108,9 +112,10 @@ def _meaning(labels: str, classes: Classes, why: str, form: Form) -> Meaning:
 def _propose(pixels: Counter, form: Form) -> Classes:
     """A class for each value. Raises ValueError for values that are no classes, or too many."""
     if len(pixels) > MOST_VALUES:
+        cure = "have the nearest of a few taken with --nearest-color, or " * form.colors
         raise ValueError(
-            f"the masks hold {len(pixels):,} different values: list the classes with --classes, "
-            "or correct the path if these are photographs"
+            f"the masks hold {len(pixels):,} different values: {cure}list the classes with "
+            "--classes, or correct the path if these are photographs"
         )
     found = [value for value, _ in pixels.most_common() if value != TRANSPARENT]
     if not found or (found == [255] and not form.colors):
@@ -177,7 +182,7 @@ def look_like_streets(masks: list[np.ndarray], ids: dict[int, int]) -> bool:
 # What smoothed edges and JPEG leave
 
 
-def strong_values(samples: list[np.ndarray]) -> tuple[list[int], Counter]:
+def strong_values(samples: list[np.ndarray], colored: bool) -> tuple[list[int], Counter]:
     """The values that fill areas, and the pixels of each whose four neighbours have it, too.
 
     Blends, as smoothing and JPEG leave them, lie along edges.
@@ -187,13 +192,17 @@ def strong_values(samples: list[np.ndarray]) -> tuple[list[int], Counter]:
         middle = values[1:-1, 1:-1]
         beside = values[:-2, 1:-1], values[2:, 1:-1], values[1:-1, :-2], values[1:-1, 2:]
         inside += count(middle[np.all([middle == each for each in beside], 0)])
-    least = STRONG * sum(values.size for values in samples)
-    return [v for v, n in inside.most_common() if n >= least and v != TRANSPARENT], inside
+    strong, least = [], STRONG * sum(values.size for values in samples)
+    for value, number in inside.most_common():
+        near = [np.linalg.norm(split_rgb(value) - split_rgb(other)) < NOISE for other in strong]
+        if number >= least and value != TRANSPARENT and not (colored and any(near)):
+            strong.append(value)
+    return strong, inside
 
 
 def refuse_smoothed(samples: list[np.ndarray], colored: bool) -> None:
     """Raise ValueError where most values of some masks are blends of a few, along edges."""
-    pixels, (strong, inside) = sum(map(count, samples), Counter()), strong_values(samples)
+    pixels, (strong, inside) = sum(map(count, samples), Counter()), strong_values(samples, colored)
     blends = [value for value in pixels if 10 * inside[value] < pixels[value]]
     share = sum(pixels[value] for value in strong) / pixels.total()
     if share > 0.5 and len(blends) > max(4, len(pixels) / 2):

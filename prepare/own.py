@@ -19,13 +19,23 @@ from pathlib import Path
 from shlex import quote
 
 from data_io.image_io import image_size
-from prepare import decisions
 from prepare.conversion import Item, check_all, convert_all, plan
-from prepare.masks import sample, show
-from prepare.meaning import LABELS, Meaning
+from prepare.decisions import (
+    PREVIEW,
+    choose_form,
+    find_classes,
+    read_record,
+    refuse_unknown,
+    write_preview,
+    write_record,
+)
+from prepare.masks import read_values, sample, show
+from prepare.meaning import LABELS, Meaning, interpret
 from prepare.pairs import find_pairs
 from prepare.splits import assign_splits
 from runtime.console import command_line, errors_shown, escape_output
+
+Say = Callable[[str], None]  # called with each line for the user
 
 
 def prepare(
@@ -35,7 +45,7 @@ def prepare(
     val: str | None = None,
     labels: str | None = None,
     classes: Path | None = None,
-    say: Callable[[str], None] = lambda line: None,
+    say: Say = lambda line: None,
     pattern: str | None = None,
     nearest: bool = False,
 ) -> dict[str, int]:
@@ -62,47 +72,47 @@ def prepare(
         raise ValueError("--labels cityscapes has Cityscapes' classes: leave --classes out")
     if nearest and labels not in (None, "colors"):
         raise ValueError(f"--nearest-color reads colours: leave --labels {labels} out")
-    labels, before = "colors" if nearest else labels, decisions.read_record(dst)
+    labels, before = "colors" if nearest else labels, read_record(dst)
     if before and (labels not in (None, before.labels) or nearest > bool(before.form.targets)):
         raise ValueError(f"{dst} was made with --labels {before.labels}: choose a new directory")
     pairs, notes = find_pairs(images, masks, labels or (before and before.labels), pattern)
     splits, how = assign_splits(pairs, val)
     items, gone = plan(pairs, splits, dst)
     kind, some = labels or pairs[0].hint, [pair.mask for pair in sample(pairs)]
-    listed, whose = decisions.find_classes(classes, dst, pairs, [images, masks], kind)
-    form = before.form if before else decisions.choose_form(some, kind, listed, nearest)
-    results = check_all(items, form if labels is None else form._replace(palette=()))
-    pixels = sum(results, Counter())
-    meaning = before or decisions.find_meaning(pairs, pixels, labels, listed, form, dst)
-    decisions.refuse_unknown(items, results, meaning, dst)
-    for line in [*notes, *gone, *whose, f"masks: {meaning.reason}", f"splits: {how}"]:
+    listed, whose = find_classes(classes, dst, pairs, [images, masks], kind)
+    form = before.form if before else choose_form(some, kind, listed, nearest)
+    items = check_all(items, form if labels is None else form._replace(palette=()))
+    pixels, notes = sum((item.pixels for item in items), Counter()), [*notes, *gone, *whose]
+    if before is None:
+        samples = [read_values(path, form) for path in some]
+        found, question = interpret(pixels, labels, pairs[0].hint, listed, form, samples)
+        write_preview(dst / PREVIEW, sample(pairs, 3), found)
+        notes.append(f"see {dst / PREVIEW}: what the labels are taken for")
+        if question:
+            raise ValueError(f"{question}\n{dst / PREVIEW} shows what that would be")
+    meaning = before or found[0]
+    refuse_unknown(items, meaning, dst)
+    for line in [*notes, f"masks: {meaning.reason}", f"splits: {how}"]:
         say(line)
     if before is None:
-        say(f"see {dst / decisions.PREVIEW}: what the labels are taken for")
-        decisions.write_record(dst, meaning, pixels, masks)
+        write_record(dst, meaning, pixels, masks)
     convert_all(items, meaning)
-    summarise(dst, items, results, meaning, say)
+    summarise(dst, items, meaning, say)
     return dict(Counter(splits))
 
 
-def summarise(
-    dst: Path,
-    items: list[Item],
-    results: list[Counter],
-    meaning: Meaning,
-    say: Callable[[str], None],
-) -> None:
+def summarise(dst: Path, items: list[Item], meaning: Meaning, say: Say) -> None:
     """Say how many of the pixels are of each class in each split, and what comes next."""
     images, ignored = Counter(item.split for item in items), set()
     pixels = {split: Counter() for split in ("train", "val", "test") if images[split]}
     names = dict(zip(meaning.classes.ids, meaning.classes.names, strict=True))
-    for item, result in zip(items, results, strict=True):
-        for value, number in result.items():
+    for item in items:
+        for value, number in item.pixels.items():
             pixels[item.split][names.get(meaning.ids[value])] += number
-        ignored |= {value for value in result if meaning.ids[value] not in names}
+        ignored |= {value for value in item.pixels if meaning.ids[value] not in names}
     say(f"{dst}: " + ", ".join(f"{images[split]:,} {split}" for split in pixels))
     say(f"{'share of the pixels':24}" + "".join(f"{split:>9}" for split in pixels))
-    for name in [*names.values(), None][: len(names) + bool(ignored)]:
+    for name in [*names.values(), *[None] * bool(ignored)]:
         shares = [counts[name] / counts.total() for counts in pixels.values()]
         say(f"{name or '(ignored)':24}" + "".join(f"{share:9.2%}" for share in shares))
     if ignored:
