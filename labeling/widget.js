@@ -247,6 +247,8 @@ class Labeler {
     } catch (error) {
       return this.fail(`this browser cannot show ${photo.name} (${error}): save it as JPEG or PNG`);
     }
+    if (photo.bitmap.width !== photo.width || photo.bitmap.height !== photo.height)
+      return this.fail(`this browser shows ${photo.name} turned or scaled: save it as PNG`);
     this.photo = photo;
     const { width, height, classes } = photo;
     this.error.hidden = true;
@@ -350,10 +352,11 @@ class Labeler {
         const across = values[x + line < right ? at + line : at];
         const below = values[y + line < bottom ? at + line * w : at];
         const edge = value !== across || value !== below;
+        const inside = value !== OPEN ? value : across !== OPEN ? across : below;
         if (edge && this.proposed && (value === OPEN || across === OPEN || below === OPEN))
           pixels[to] = 0xff00d7ff; // gold: here ends what is open
-        else if (value === OPEN || (only && !edge)) continue;
-        else if (value < 256 || edge) pixels[to] = this.colors[value & 255] | 0xff000000;
+        else if (only ? !edge : value === OPEN) continue;
+        else if (value < 256 || edge) pixels[to] = this.colors[inside & 255] | 0xff000000;
         else pixels[to] = this.colors[value & 255] | ((x + y) % hatch < 2 * line ? 0xff000000 : 0x90000000);
       }
     }

@@ -16,7 +16,7 @@ from threading import RLock
 import anywidget
 import numpy as np
 import traitlets
-from PIL import Image
+from PIL import ExifTags, Image
 from torch import Tensor
 
 from data_io.image_io import open_image, read_image
@@ -77,13 +77,11 @@ class LabelWidget(anywidget.AnyWidget):
             elif kind == "done":
                 session.set_done(name, message["done"])
                 self._list()
-        except OSError as error:  # the session keeps what it could not save, for the next time
+        except (OSError, ValueError) as error:
             self.send({"type": "error", "text": str(error)})
-        except ValueError as error:
-            self.send({"type": "error", "text": str(error)})
-            self.send({"type": "saved", "number": message.get("number", 0)})  # it never will be
-        else:
-            self.send({"type": "saved", "number": message.get("number", 0)})
+            if isinstance(error, OSError):
+                return  # the session keeps what it could not save, and saves it the next time
+        self.send({"type": "saved", "number": message.get("number", 0)})  # or refused for good
 
     def _list(self) -> None:
         """What the list of photographs shows."""
@@ -163,10 +161,11 @@ class LabelWidget(anywidget.AnyWidget):
 def shown_file(path: Path, image: Tensor) -> tuple[bytes, str]:
     """A photograph as a browser shows it, and its media type: the file itself, or a JPEG of it.
 
-    image: what the file holds, (3, H, W) uint8, upright.
+    image: what the file holds, (3, H, W) uint8, upright. Browsers turn JPEG alone by its EXIF.
     """
     with open_image(path) as opened:
-        if opened.format in SHOWN and opened.mode in ("L", "RGB", "RGBA"):
+        turned = opened.format != "JPEG" and opened.getexif().get(ExifTags.Base.Orientation, 1) != 1
+        if opened.format in SHOWN and opened.mode in ("L", "RGB", "RGBA") and not turned:
             return path.read_bytes(), SHOWN[opened.format]
     data = io.BytesIO()
     Image.fromarray(image.permute(1, 2, 0).numpy()).save(data, "jpeg", quality=95)

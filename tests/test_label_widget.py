@@ -3,6 +3,7 @@
 What is compared is the label file on disk, to the pixel, with shapes computed here anew.
 """
 
+import io
 import os
 import signal
 import time
@@ -184,6 +185,34 @@ def test_labels_are_kept_where_asked_for_and_a_class_is_picked_from_them(bench):
     for points, value in ((second, 11), (first, 0), (third, 0)):
         expected[brushed((256, 512), points, 8)] = value
     assert (bench.mask("a") == expected).all()
+
+
+def test_outlines_surround_a_label_and_h_hides_all_labels(bench):
+    def shown() -> np.ndarray:
+        bench.page.mouse.move(2, 2)  # no cursor on the canvas
+        time.sleep(0.3)
+        return np.array(Image.open(io.BytesIO(bench.canvas.screenshot())).convert("RGB"), dtype=int)
+
+    bench.keys("2", "b")
+    bench.drag((150, 100), (250, 100))
+    covered = shown()
+    bench.page.keyboard.down("h")
+    alone = shown()
+    bench.page.keyboard.up("h")
+    bench.keys("o")
+    outlined = shown()
+    bench.keys("o")
+    scale, left, top = bench.view()
+
+    def changed(image: np.ndarray, x: float, y: float) -> bool:
+        """Whether an image differs from the photograph around a pixel of it."""
+        column, row = round(left + x * scale), round(top + y * scale)
+        around = slice(row - 5, row + 6), slice(column - 5, column + 6)
+        return (np.abs(image - alone)[around] > 8).any()
+
+    assert changed(covered, 200, 100) and not changed(covered, 200, 130)
+    assert not changed(outlined, 200, 100)
+    assert all(changed(outlined, *edge) for edge in ((200, 92), (200, 108), (142, 100), (258, 100)))
 
 
 def test_keys_of_jupyterlab_do_nothing_in_the_widget(bench):
