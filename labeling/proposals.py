@@ -1,4 +1,4 @@
-"""What the widget offers: segments to fill, labels to accept, and which photograph comes next."""
+"""What the widget proposes: segments, labels, and which photograph to label next."""
 
 from typing import NamedTuple
 
