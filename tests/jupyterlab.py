@@ -53,7 +53,7 @@ def jupyterlab(folder: Path) -> Iterator[str]:
     log = open(folder / "server.log", "w+")
     server = subprocess.Popen(command, env=env, cwd=folder, stdout=log, stderr=log)
     try:
-        for _ in range(300):
+        for _ in range(1200):  # on a busy machine
             found = re.search(
                 r"http://(?:localhost|127\.0\.0\.1):(\d+)/", (folder / "server.log").read_text()
             )
