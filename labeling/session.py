@@ -31,7 +31,7 @@ from prepare.splits import split_of
 from runtime.files import atomic_write, expand, lock
 from utils import CITYSCAPES, Classes
 
-UNDO = 500  # strokes of a photograph that can be taken back
+UNDO = 500  # strokes of a photograph that can be undone
 SPLITS = "train", "val", "test"
 LABELS = "_gtFine_labelIds.png"
 _open: dict[Path, "Session"] = {}  # the sessions of this process, by their data set
@@ -167,9 +167,10 @@ class Session:
             self.save(name)
 
     def undo(self, name: str) -> tuple[int, bytes] | None:
-        """Take the last stroke back, to be saved by `save`; None if there is none.
+        """Undo the last stroke, to be saved by `save`; None if there is none.
 
-        Returns where the changed part of the mask starts, and its pixels, compressed by zlib.
+        Returns the index of the first changed pixel of the mask, and all pixels from it to the last
+        changed one, compressed by zlib.
         """
         return self._step(name, self._undo, self._redo, 1)
 
@@ -189,7 +190,7 @@ class Session:
             return step[0], step[side]
 
     def save(self, *names: str) -> None:
-        """Write the masks of these photographs, and all that could not be written before."""
+        """Write the masks of these photographs, and those that could not be written before."""
         with self._lock:
             self._unsaved.update(names)
             for name in sorted(self._unsaved):
@@ -237,7 +238,7 @@ class Session:
             self._save_record()
 
     def set_order(self, order: list[str]) -> None:
-        """Show photographs in this order, then those that it leaves out, and open the first."""
+        """Show photographs in this order, then all others, and open the first."""
         with self._lock:
             rest = [name for name in self.order if name not in set(order)]
             self.order = [*order, *rest]
@@ -245,7 +246,7 @@ class Session:
             self._save_record()
 
     def is_labelled(self, name: str) -> bool:
-        """Whether a photograph has a mask, were it of a single pixel."""
+        """Whether a photograph has a mask, even of a single pixel."""
         return self.photos[name].labels is not None
 
     def close(self) -> None:
@@ -297,7 +298,7 @@ def open_session(
 
 
 def open_data_set(root: str | Path, names: list[str] | None = None) -> Session:
-    """Correct the labels of a data set, in place; what its masks leave out stays as it is.
+    """Correct the labels of a data set in place; ids that are no class stay as they are.
 
     names: of images, as <split>/<city>/<stem>, to open only these, in this order. Raises as
     `open_session`.

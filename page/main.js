@@ -4,6 +4,7 @@ import * as live from "./live.js";
 import { scaleFor } from "./pixels.js";
 
 const $ = (id) => document.getElementById(id);
+const clamp = (value) => Math.min(Math.max(value, 0), 1);
 const SHOWN = 2 ** 20; // most pixels of a shown label map; downloads have the picture's size
 const KEPT = 2 ** 22; // most pixels of the shown picture and of a downloaded overlay
 
@@ -14,8 +15,8 @@ let result; // the last answer of the worker, with labels and sure as shown
 let only = null; // the class that is shown alone
 let gpu; // WebGPU's adapter, if there is one
 let facing = "environment", stopLive = null, stopRecord = null;
-let turn = 0; // counts what was asked for: answers to what is no longer wanted are dropped
-const again = new EventTarget(); // tells that a frame that stands still is to be labelled again
+let turn = 0; // counts requests: answers to those that are no longer wanted are dropped
+const again = new EventTarget(); // its event "again" asks to label a paused frame again
 
 // ------------------------------------------------------------------ the worker
 
@@ -26,7 +27,7 @@ let calls = 0;
 function startWorker() {
   worker?.terminate();
   if (current) current.size = undefined; // the new one has no picture yet
-  for (const button of [$("save-labels"), $("save-overlay")]) button.disabled = true;
+  allowSaving(false);
   for (const { fail } of waiting.values()) fail(new Plain("It was started again."));
   waiting.clear();
   worker = new Worker(new URL("worker.js", import.meta.url), { type: "module" });
@@ -42,6 +43,10 @@ function startWorker() {
     for (const { fail } of waiting.values()) fail(new Plain(event.message || "The worker stopped."));
     waiting.clear();
   };
+}
+
+function allowSaving(allowed) {
+  for (const id of ["save-labels", "save-overlay"]) $(id).disabled = !allowed;
 }
 
 function ask(call, data = {}, transfer = [], onProgress) {
@@ -99,7 +104,7 @@ function tellDevice() {
   $("licence").textContent = `Licence of the network: ${model.licence}.`;
 }
 
-// ------------------------------------------------------------------ telling
+// ------------------------------------------------------------------ messages
 
 const mb = (bytes) => `${(bytes / 1e6).toFixed(1)} MB`;
 
@@ -221,7 +226,7 @@ function begin(item) {
   $("live").hidden = item.kind === "picture";
   $("seek").hidden = item.kind === "camera";
   $("turn").hidden = item.kind !== "camera";
-  for (const button of [$("save-labels"), $("save-overlay")]) button.disabled = true;
+  allowSaving(false);
 }
 
 function forget(item) {
@@ -315,7 +320,7 @@ async function label(bitmap, { out, isFrame = false }) {
   if (!isFrame) {
     $("status").textContent = `Labelled in ${(ms.all / 1000).toFixed(2)} s, the network alone ${(ms.network / 1000).toFixed(2)} s.`;
   } else if ($("status").textContent) $("status").textContent = "";
-  for (const button of [$("save-labels"), $("save-overlay")]) button.disabled = false;
+  allowSaving(true);
   $("stage").dataset.done = String(Number($("stage").dataset.done ?? 0) + 1); // for tests
 }
 
@@ -333,12 +338,17 @@ async function relabel() {
 
 // ------------------------------------------------------------------ what is shown
 
+/** Give a canvas a size, which would clear it if it had that already. */
+function resize(canvas, width, height) {
+  if (canvas.width !== width || canvas.height !== height) Object.assign(canvas, { width, height });
+}
+
 const layer = () => document.querySelector("input[name=layer]:checked").value;
 
 function drawPicture(bitmap, most) {
   const [height, width] = fit(bitmap, most);
   const canvas = $("picture");
-  if (canvas.width !== width || canvas.height !== height) Object.assign(canvas, { width, height });
+  resize(canvas, width, height);
   const context = canvas.getContext("2d");
   context.fillStyle = "#fff";
   context.fillRect(0, 0, width, height);
@@ -358,7 +368,7 @@ function paint() {
   if (!result) return;
   const { labels, sure, width, height } = result;
   const canvas = $("overlay");
-  if (canvas.width !== width || canvas.height !== height) Object.assign(canvas, { width, height });
+  resize(canvas, width, height);
   const alpha = Math.round(2.55 * $("opacity").valueAsNumber);
   const bySure = layer() === "sure" && sure;
   const colors = bySure ? SURE : loaded.classes.map(({ color }) => color);
@@ -369,17 +379,14 @@ function paint() {
   });
   const image = new ImageData(width, height);
   const pixels = new Uint32Array(image.data.buffer);
-  const source = bySure ? sure : labels;
-  for (let i = 0; i < pixels.length; i++) {
-    if (only === null || labels[i] === only) pixels[i] = words[source[i]];
-  }
-  if ($("outlines").checked) {
-    for (let y = 0, i = 0; y < height; y++) {
-      for (let x = 0; x < width; x++, i++) {
-        const edge = (x && labels[i] !== labels[i - 1]) || (y && labels[i] !== labels[i - width]);
-        const wanted = only === null || labels[i] === only || (x && labels[i - 1] === only) || (y && labels[i - width] === only);
-        if (edge && wanted) pixels[i] = 0xffffffff;
-      }
+  const source = bySure ? sure : labels, outlines = $("outlines").checked;
+  const isShown = (label) => only === null || label === only;
+  for (let y = 0, i = 0; y < height; y++) {
+    for (let x = 0; x < width; x++, i++) {
+      const label = labels[i], left = x ? labels[i - 1] : label, above = y ? labels[i - width] : label;
+      const edge = outlines && (label !== left || label !== above);
+      if (edge && [label, left, above].some(isShown)) pixels[i] = 0xffffffff;
+      else if (isShown(label)) pixels[i] = words[source[i]];
     }
   }
   canvas.getContext("2d").putImageData(image, 0, 0);
@@ -454,12 +461,11 @@ function probe() {
 
 function place(event) {
   const box = $("stage").getBoundingClientRect();
-  const inside = (value) => Math.min(Math.max(value, 0), 1);
-  return { x: inside((event.clientX - box.left) / box.width), y: inside((event.clientY - box.top) / box.height) };
+  return { x: clamp((event.clientX - box.left) / box.width), y: clamp((event.clientY - box.top) / box.height) };
 }
 
 function divide(share) {
-  const percent = Math.round(100 * Math.min(Math.max(share, 0), 1));
+  const percent = Math.round(100 * clamp(share));
   $("divider").style.left = `${percent}%`;
   $("divider").setAttribute("aria-valuenow", percent);
   $("divider").setAttribute("aria-valuetext", `${percent} % of the picture without labels`);
@@ -468,29 +474,20 @@ function divide(share) {
 
 const ARROWS = { ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, -1], ArrowDown: [0, 1] };
 
-$("stage").addEventListener("pointermove", (event) => {
-  point = place(event);
+/** Probe where an event is, if anywhere. */
+function probeAt(event) {
+  point = event && place(event);
   probe();
-});
-$("stage").addEventListener("pointerdown", (event) => {
-  point = place(event);
-  probe();
-});
-$("stage").addEventListener("pointerleave", () => {
-  point = null;
-  probe();
-});
+}
+
+for (const name of ["pointermove", "pointerdown"]) $("stage").addEventListener(name, probeAt);
+for (const name of ["pointerleave", "blur"]) $("stage").addEventListener(name, () => probeAt(null));
 $("stage").addEventListener("keydown", (event) => {
   if (!ARROWS[event.key] || event.target !== $("stage")) return;
   event.preventDefault();
   const [dx, dy] = ARROWS[event.key], step = event.shiftKey ? 0.1 : 0.01;
   const { x, y } = point ?? { x: 0.5, y: 0.5 };
-  const inside = (value) => Math.min(Math.max(value, 0), 1);
-  point = { x: inside(x + dx * step), y: inside(y + dy * step), byKeys: true };
-  probe();
-});
-$("stage").addEventListener("blur", () => {
-  point = null;
+  point = { x: clamp(x + dx * step), y: clamp(y + dy * step), byKeys: true };
   probe();
 });
 $("divider").addEventListener("pointerdown", (event) => $("divider").setPointerCapture(event.pointerId));
@@ -520,7 +517,7 @@ const stem = () => current.name.replace(/\.[^.]*$/, "").replace(/[^\w.-]+/g, "-"
 /** The picture under its labels, as the controls say, without the slider. */
 function compose(canvas) {
   const { width, height } = $("picture");
-  if (canvas.width !== width || canvas.height !== height) Object.assign(canvas, { width, height });
+  resize(canvas, width, height);
   const context = canvas.getContext("2d");
   context.drawImage($("picture"), 0, 0);
   context.drawImage($("overlay"), 0, 0, width, height);
