@@ -338,7 +338,7 @@ async function relabel() {
 
 // ------------------------------------------------------------------ what is shown
 
-/** Give a canvas a size, which would clear it if it had that already. */
+/** Set a canvas's size, unless it has it: that would clear the canvas. */
 function resize(canvas, width, height) {
   if (canvas.width !== width || canvas.height !== height) Object.assign(canvas, { width, height });
 }
