@@ -68,12 +68,12 @@ def fills_needed(
     truth: np.ndarray,
     mask: np.ndarray,
     ids: tuple[int, ...],
-    share: float = 0.95,
+    accuracy: float = 0.95,
 ) -> int | None:
-    """How many `fills` make a share of the pixels right; None if the maps are too coarse for it."""
+    """How many `fills` make `accuracy` of the pixels right; None if the maps are too coarse."""
     mask, labelled = mask.copy(), np.isin(truth, ids)
     filled, count = fills(maps, truth, mask, ids), 0
-    while (mask == truth)[labelled].mean() < share:
+    while (mask == truth)[labelled].mean() < accuracy:
         if next(filled, None) is None:
             return None
         count += 1

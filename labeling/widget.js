@@ -616,7 +616,7 @@ class Labeler {
   // ------------------------------------------------------------------ pointer and keys
 
   // A pointer's position: `on` the canvas in CSS pixels, and `in` the photograph.
-  placeOf(e) {
+  positionOf(e) {
     const { left, top } = this.canvas.getBoundingClientRect(), { scale, x, y } = this.view;
     const on = [e.clientX - left, e.clientY - top];
     return { on, in: [(on[0] - x) / scale, (on[1] - y) / scale] };
@@ -627,7 +627,7 @@ class Labeler {
     if (!this.photo?.mask) return;
     e.preventDefault();
     this.canvas.setPointerCapture(e.pointerId);
-    const at = this.placeOf(e);
+    const at = this.positionOf(e);
     this.pointers.set(e.pointerId, at.on);
     if (this.pointers.size === 2) { // two fingers move and zoom; the stroke that the first began is undone
       if (this.box && this.end()) this.send({ type: "undo" });
@@ -651,18 +651,18 @@ class Labeler {
   }
 
   // Continue the stroke to a point.
-  extend(place, map) {
-    if (this.tool !== "fill") this.brushLine(this.last, place);
+  extend(point, map) {
+    if (this.tool !== "fill") this.brushLine(this.last, point);
     else {
-      const segment = this.segmentAt(map, place);
+      const segment = this.segmentAt(map, point);
       if (segment >= 0 && segment !== this.filled) this.fillSegment(map, (this.filled = segment));
     }
-    this.last = place;
+    this.last = point;
   }
 
   move(e) {
     if (!this.photo?.mask) return;
-    const at = this.placeOf(e), before = this.pointers.get(e.pointerId);
+    const at = this.positionOf(e), before = this.pointers.get(e.pointerId);
     if (before) this.pointers.set(e.pointerId, at.on);
     const shift = before && [at.on[0] - before[0], at.on[1] - before[1]];
     if (before && this.pointers.size === 2) {
@@ -674,14 +674,14 @@ class Labeler {
     if (before && this.moving) return this.zoom(1, [0, 0], shift);
     this.pointer = at.in;
     if (this.box) this.event ??= e.timeStamp; // until when it is drawn
-    if (this.box) for (const each of e.getCoalescedEvents?.() ?? []) this.extend(this.placeOf(each).in, this.mapFor(e));
+    if (this.box) for (const each of e.getCoalescedEvents?.() ?? []) this.extend(this.positionOf(each).in, this.mapFor(e));
     if (this.box) this.extend(at.in, this.mapFor(e));
     if (this.tool === "fill" && this.segments) this.showHover(at.in, this.mapFor(e));
     this.redraw();
   }
 
-  showHover(place, map) {
-    const segment = this.segmentAt(map, place);
+  showHover(point, map) {
+    const segment = this.segmentAt(map, point);
     if (segment === this.hover?.segment && map === this.hover?.map) return;
     this.hover = null;
     if (segment < 0) return;
@@ -709,7 +709,7 @@ class Labeler {
   wheel(e) {
     if (!this.photo) return;
     e.preventDefault();
-    this.zoom(Math.exp(-e.deltaY * (e.deltaMode ? 0.05 : 0.0015)), this.placeOf(e).on);
+    this.zoom(Math.exp(-e.deltaY * (e.deltaMode ? 0.05 : 0.0015)), this.positionOf(e).on);
   }
 
   resizeBrush(factor) {

@@ -60,7 +60,7 @@ export async function frames(video, signal, again, handle) {
   while (!signal.aborted) {
     const bitmap = await createImageBitmap(video).catch(() => null);
     if (!bitmap) {
-      await nextFrame(video, signal, again); // it has no frame at hand, as while it seeks
+      await nextFrame(video, signal, again); // it has no frame yet, as while it seeks
       continue;
     }
     const shown = video.getVideoPlaybackQuality?.().totalVideoFrames ?? before + 1;

@@ -56,7 +56,7 @@ function ask(call, data = {}, transfer = [], onProgress) {
   });
 }
 
-/** Load a model. If it does not load, that is told, and the one before stays. */
+/** Load a model. If it does not load, an error is shown, and the last one stays. */
 function useModel(entry) {
   const before = model;
   ready = loadModel(entry).catch(async (error) => {
@@ -84,10 +84,10 @@ async function loadModel(entry) {
   only = null;
   result = undefined;
   drawLegend();
-  tellDevice();
+  showDevice();
 }
 
-function tellDevice() {
+function showDevice() {
   const { name, threads, refused } = loaded.device;
   const one = self.crossOriginIsolated
     ? ""
@@ -108,11 +108,11 @@ function tellDevice() {
 
 const mb = (bytes) => `${(bytes / 1e6).toFixed(1)} MB`;
 
-function working(text, share) {
+function working(text, fraction) {
   $("working").hidden = text === null;
   $("stage").setAttribute("aria-busy", String(text !== null));
   $("working").querySelector("span").textContent = text ?? "";
-  if (share) $("progress").value = share;
+  if (fraction) $("progress").value = fraction;
   else $("progress").removeAttribute("value");
   if (text !== null) $("status").textContent = text;
 }
@@ -234,7 +234,7 @@ function forget(item) {
   items = items.filter((other) => other !== item);
 }
 
-/** Tell an error; after one of memory or of the runtime, a new worker takes over. */
+/** Show an error; after one of memory or of the runtime, a new worker takes over. */
 function fail(error) {
   show(error);
   if (error.kind !== "memory" && error.kind !== "unknown") return;
@@ -270,7 +270,7 @@ async function play(item, mine) {
     const speed = times.length > 1 ? `${rate.toFixed(1)} frames a second, ` : "";
     $("rate").value = `${speed}${labelled} labelled, ${skipped} skipped`;
     if (video.duration < Infinity) $("seek").value = (1000 * video.currentTime) / video.duration;
-    tellPlay();
+    showPlay();
   });
 }
 
@@ -280,7 +280,7 @@ function stop() {
   $("rate").value = "";
 }
 
-function tellPlay() {
+function showPlay() {
   const { paused, ended } = $("video");
   $("play").textContent = ended ? "Play again" : paused ? "Play" : "Pause";
 }
@@ -310,7 +310,7 @@ async function label(bitmap, { out, isFrame = false }) {
   copy?.close();
   result = found;
   paint();
-  tellShares();
+  showFrequencies();
   probe();
   working(null);
   const [h, w] = found.seen, ms = found.milliseconds;
@@ -394,7 +394,7 @@ function paint() {
   if (stopRecord) compose(stopRecord.canvas);
 }
 
-const shareText = (share) => (share && share < 0.001 ? "< 0.1 %" : `${(100 * share).toFixed(1)} %`);
+const percentText = (part) => (part && part < 0.001 ? "< 0.1 %" : `${(100 * part).toFixed(1)} %`);
 
 function drawLegend() {
   $("legend").replaceChildren(
@@ -420,16 +420,16 @@ function drawLegend() {
   );
 }
 
-function tellShares() {
+function showFrequencies() {
   const total = result.labels.length;
-  const shares = loaded.classes.map((_, i) => result.counts[i] / total);
+  const frequencies = loaded.classes.map((_, i) => result.counts[i] / total);
   [...$("legend").children].forEach((row, i) => {
-    row.querySelector("b").textContent = shareText(shares[i]);
-    row.querySelector("button").classList.toggle("absent", !shares[i]);
+    row.querySelector("b").textContent = percentText(frequencies[i]);
+    row.querySelector("button").classList.toggle("absent", !frequencies[i]);
   });
-  const most = shares.map((share, i) => [share, loaded.classes[i].name]).sort(([a], [b]) => b - a);
-  const words = most.slice(0, 5).filter(([share]) => share >= 0.001);
-  const text = words.map(([share, name]) => `${name} ${shareText(share)}`).join(", ");
+  const most = frequencies.map((part, i) => [part, loaded.classes[i].name]).sort(([a], [b]) => b - a);
+  const words = most.slice(0, 5).filter(([part]) => part >= 0.001);
+  const text = words.map(([part, name]) => `${name} ${percentText(part)}`).join(", ");
   $("overlay").setAttribute("aria-label", `Labels of ${current.name}: ${text}`);
   for (const input of document.querySelectorAll("input[name=layer]")) {
     if (input.value === "sure") input.disabled = !result.hasSure;
@@ -440,7 +440,7 @@ function tellShares() {
 
 let point = null; // 0..1, 0..1
 
-/** Tell the class under the point, and how probable it is. */
+/** Show the class under the point, and how probable it is. */
 function probe() {
   $("probe").hidden = $("cross").hidden = !point || !result;
   if (!point || !result) return;
@@ -464,8 +464,8 @@ function place(event) {
   return { x: clamp((event.clientX - box.left) / box.width), y: clamp((event.clientY - box.top) / box.height) };
 }
 
-function divide(share) {
-  const percent = Math.round(100 * clamp(share));
+function divide(position) {
+  const percent = Math.round(100 * clamp(position));
   $("divider").style.left = `${percent}%`;
   $("divider").setAttribute("aria-valuenow", percent);
   $("divider").setAttribute("aria-valuetext", `${percent} % of the picture without labels`);
@@ -546,7 +546,7 @@ $("record").onclick = async () => {
     $("record").textContent = "Stop and download";
     if (current.kind === "video" && ($("video").ended || $("video").paused)) {
       await $("video").play();
-      tellPlay();
+      showPlay();
     }
   } catch (error) {
     stopRecord = null;
@@ -577,11 +577,11 @@ $("play").onclick = async () => {
   const video = $("video");
   if (video.paused || video.ended) await video.play().catch(show);
   else video.pause();
-  tellPlay();
+  showPlay();
 };
-$("video").onpause = $("video").onplay = tellPlay;
+$("video").onpause = $("video").onplay = showPlay;
 $("video").onended = () => {
-  tellPlay();
+  showPlay();
   if (stopRecord) endRecording();
 };
 $("seek").oninput = ({ target }) => {

@@ -11,10 +11,10 @@ let net; // {session, classes, downscale, normalization, fixed}
 let picture; // {bitmap, width, height}
 let last; // the network's output for it, as `labelMap` takes it
 
-/** The bytes of a file of ours, unpacked; tells how many of its bytes have come. */
+/** The bytes of a file of ours, unpacked; reports how many of its bytes have come. */
 async function download(file, bytes, onProgress) {
   const answer = await fetch(file);
-  if (!answer.ok) throw new Plain(`${file} cannot be loaded (${answer.status}): is the page whole?`);
+  if (!answer.ok) throw new Plain(`${file} cannot be loaded (${answer.status}): is the page complete?`);
   let done = 0;
   const counted = answer.body.pipeThrough(
     new TransformStream({
