@@ -233,6 +233,32 @@ def test_a_turned_photograph_is_labelled_upright(bench):
     assert Image.open(*bench.folder.glob("set/leftImg8bit/*/*/*_b_*.png")).size == (255, 401)
 
 
+@pytest.mark.parametrize("pointer", ["pen", "touch"])
+def test_a_pen_and_a_finger_paint_as_the_mouse_does(bench, pointer):
+    bench.keys("2", "b")
+    scale, left, top = bench.view()
+    box = bench.canvas.bounding_box()
+    x, y = box["x"] + left, box["y"] + top
+    points = [(round(x + px * scale), round(y + 60 * scale)) for px in (200, 240, 280)]
+    device = bench.page.context.new_cdp_session(bench.page)
+    kinds = ("Pressed", "Moved", "Moved") if pointer == "pen" else ("Start", "Move", "Move")
+    for kind, (px, py) in zip(kinds, points, strict=True):
+        at = {"x": px, "y": py}
+        if pointer == "pen":
+            pen = {"pointerType": "pen", "button": "left", "buttons": 1, "clickCount": 1}
+            device.send("Input.dispatchMouseEvent", {"type": f"mouse{kind}", **at, **pen})
+        else:
+            device.send("Input.dispatchTouchEvent", {"type": f"touch{kind}", "touchPoints": [at]})
+    if pointer == "pen":
+        device.send("Input.dispatchMouseEvent", {"type": "mouseReleased", **at, **pen})
+    else:
+        device.send("Input.dispatchTouchEvent", {"type": "touchEnd", "touchPoints": []})
+    wait_for(lambda: (bench.mask("a") == 1).any(), what="the stroke")
+    bench.saved()
+    line = [((px - x) / scale, (py - y) / scale) for px, py in points]
+    assert (bench.mask("a") == np.where(brushed((256, 512), line, 8), 1, 255)).all()
+
+
 def test_two_fingers_zoom_and_leave_no_stroke(bench):
     bench.keys("1", "b")
     scale, *_ = bench.view()
