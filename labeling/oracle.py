@@ -1,6 +1,6 @@
-"""A stand-in for the person who labels: it knows the true labels, and fills segment by segment.
+"""An oracle in place of the person who labels: it knows the true labels, and fills segments.
 
-The committed notebook has it, and the studies count its fills.
+The committed notebook runs it, and `studies.labels` counts its fills.
 """
 
 from collections.abc import Iterator
@@ -30,18 +30,18 @@ def true_labels(image: Path) -> np.ndarray:
 def best_fill(
     found: np.ndarray, truth: np.ndarray, mask: np.ndarray, ids: tuple[int, ...]
 ) -> tuple[int, int, int]:
-    """By how many pixels more are right after the best fill, its segment, and its id.
+    """The fill that makes the most pixels right: how many more are right, its segment, its id.
 
     Args:
         found: (H, W) segments, numbered from 0.
-        truth: (H, W) uint8 ids; where they are none of `ids`, nothing counts.
+        truth: (H, W) uint8 ids; pixels of other ids than `ids` are ignored.
         mask: (H, W) uint8, what is labelled so far.
         ids: of the classes.
     """
-    scored = np.isin(truth, ids)
-    pairs = found[scored].astype(np.int64) * 256 + truth[scored]
+    labelled = np.isin(truth, ids)
+    pairs = found[labelled].astype(np.int64) * 256 + truth[labelled]
     counts = np.bincount(pairs, minlength=256 * (int(found.max()) + 1)).reshape(-1, 256)
-    gains = counts.max(1) - np.bincount(found[scored & (mask == truth)], minlength=len(counts))
+    gains = counts.max(1) - np.bincount(found[labelled & (mask == truth)], minlength=len(counts))
     segment = int(gains.argmax())
     return int(gains[segment]), segment, int(counts[segment].argmax())
 
@@ -49,9 +49,9 @@ def best_fill(
 def fills(
     maps: list[np.ndarray], truth: np.ndarray, mask: np.ndarray, ids: tuple[int, ...]
 ) -> Iterator[tuple[np.ndarray, int]]:
-    """Fill after fill, that which makes most pixels right: where it is, (H, W) bool, and its id.
+    """The best fill, again and again: its pixels, (H, W) bool, and its id; changes `mask`.
 
-    maps: segments, and perhaps `regions`, of which a fill takes one. `mask` is changed.
+    maps: segments, and perhaps `regions`; a fill takes a segment of one of them.
     """
     while True:
         best = [best_fill(found, truth, mask, ids) for found in maps]
@@ -68,13 +68,12 @@ def fills_needed(
     truth: np.ndarray,
     mask: np.ndarray,
     ids: tuple[int, ...],
-    share: float = 0.95,
+    accuracy: float = 0.95,
 ) -> int | None:
-    """How many `fills` make a share of the scored pixels right; None if the maps are too coarse."""
-    mask, scored = mask.copy(), np.isin(truth, ids)
-    filled = fills(maps, truth, mask, ids)
-    count = 0
-    while (mask == truth)[scored].mean() < share:
+    """How many `fills` make `accuracy` of the pixels right; None if the maps are too coarse."""
+    mask, labelled = mask.copy(), np.isin(truth, ids)
+    filled, count = fills(maps, truth, mask, ids), 0
+    while (mask == truth)[labelled].mean() < accuracy:
         if next(filled, None) is None:
             return None
         count += 1
@@ -82,15 +81,15 @@ def fills_needed(
 
 
 def accept(proposal: Proposal, mask: np.ndarray, void: int, sure: float = SURE) -> np.ndarray:
-    """A mask with what a proposal is at least so sure of, 0..1, where it was not labelled."""
+    """A mask with the proposal, of at least the probability `sure`, where it was not labelled."""
     taken = enlarge(np.where(proposal.sure >= 100 * sure, proposal.ids, void), mask.shape)
     return np.where(mask == void, taken, mask)
 
 
 def label(session: Session, name: str, truth: np.ndarray, model: UNet | None, most: int) -> float:
-    """Label a photograph of a session with the proposal and at most so many fills.
+    """Label a photograph of a session with the proposal and at most `most` fills.
 
-    Returns the share of its scored pixels that are then right, 0..1.
+    Returns which part of its labelled pixels is then right, 0..1.
     """
     mask, view = session.mask(name).copy(), view_of(read_image(session.photos[name].image))
     found, ids = segments(view), session.classes.ids

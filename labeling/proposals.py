@@ -1,4 +1,4 @@
-"""What the widget offers: segments to fill, labels to accept, and which photograph comes next."""
+"""What the widget proposes: segments, labels, and which photograph to label next."""
 
 from typing import NamedTuple
 
@@ -22,11 +22,11 @@ LEAST = 50  # pixels of a segment, of a photograph with 480x360
 
 
 class Proposal(NamedTuple):
-    """What a network makes of a photograph, segment by segment, seen as `view_of` does.
+    """A network's labels for the segments of a view of a photograph (see `view_of`).
 
     Attributes:
         ids: (h, w) uint8, the id of each segment's class, or void where the user has no such class.
-        sure: (h, w) uint8, how probable that class is, in per cent.
+        sure: (h, w) uint8, the mean probability of that class in the segment, in per cent.
     """
 
     ids: np.ndarray
@@ -40,7 +40,7 @@ def view_of(image: Tensor, longest: int = LONGEST) -> Tensor:
 
 
 def enlarge(small: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
-    """A map of a view, such as its segments, at the photograph's size, as the widget does."""
+    """A map of a view, such as its segments, at the photograph's size, as the widget has it."""
     rows, columns = (np.arange(n) * m // n for n, m in zip(shape, small.shape, strict=True))
     return small[rows][:, columns]
 
@@ -61,8 +61,8 @@ def segments(view: Tensor) -> np.ndarray:
 def propose(model: UNet, view: Tensor, found: np.ndarray, classes: Classes, void: int) -> Proposal:
     """A network's labels for the segments `found` of a view; classes are matched by their names.
 
-    A segment has the class that is the most probable in it: edges are those of the photograph, and
-    what the network is unsure of, or divided on, shows as a low probability of a whole segment.
+    Each segment gets the class that is the most probable in it, so that edges are those of the
+    photograph. A segment has a low probability if the network is unsure of it, or sees two classes.
     """
     scale = min(1, SEEN / max(view.shape[-2:])) * model.downscale
     labels, probability = predict(model, view, probabilities=True, scale=scale)
@@ -72,24 +72,24 @@ def propose(model: UNet, view: Tensor, found: np.ndarray, classes: Classes, void
     count = int(found.max()) + 1
     of_pixel = (found * 256 + table[labels.numpy()]).ravel()
     votes = np.bincount(of_pixel, probability.numpy().ravel(), 256 * count).reshape(count, 256)
-    share = votes.max(1) / np.bincount(found.ravel(), minlength=count)
-    return Proposal(votes.argmax(1).astype(np.uint8)[found], (100 * share).astype(np.uint8)[found])
+    mean = votes.max(1) / np.bincount(found.ravel(), minlength=count)
+    return Proposal(votes.argmax(1).astype(np.uint8)[found], (100 * mean).astype(np.uint8)[found])
 
 
 def regions(proposal: Proposal) -> np.ndarray:
-    """What the network takes for one thing, sure or not: (h, w) int64, numbered from 0."""
+    """Connected segments of one class, sure or not: (h, w) int64, numbered from 0."""
     return connected(proposal.ids, background=-1, connectivity=1) - 1
 
 
 def known_classes(model: UNet, classes: Classes) -> list[str]:
-    """Which of the classes a network knows, by name: of those in its validation, if recorded."""
+    """The classes that a network knows, by name: those in its validation, if that is recorded."""
     theirs = (model.classes or classes).names
     known = {theirs[i].lower() for i in model.known or range(len(theirs))}
     return [name for name in classes.names if name.lower() in known]
 
 
 def uncertainty(proposal: Proposal) -> float:
-    """The share of the pixels that are left open, 0..1."""
+    """The part of the pixels that are left open, 0..1."""
     return float((proposal.sure < 100 * SURE).mean())
 
 
@@ -104,10 +104,10 @@ def look(image: Tensor) -> np.ndarray:
 
 
 def choose_order(unsure: np.ndarray, looks: np.ndarray, before: np.ndarray) -> list[int]:
-    """In which order photographs are worth labelling: unsure ones, and not the same corner again.
+    """The order in which photographs are worth labelling, as indices.
 
-    The next is that with the highest uncertainty times the distance to all before it, as in the
-    greedy core-set of Sener & Savarese 2018 (https://arxiv.org/abs/1708.00489).
+    The next one has the highest product of its uncertainty and its distance to all before it, as in
+    the greedy core-set of Sener & Savarese 2018 (https://arxiv.org/abs/1708.00489).
 
     Args:
         unsure: (N,) uncertainties.
@@ -126,10 +126,10 @@ def choose_order(unsure: np.ndarray, looks: np.ndarray, before: np.ndarray) -> l
 
 
 def rank(session: Session, model: UNet) -> list[tuple[str, float]]:
-    """Look at all photographs, and set the session's order: what is worth labelling comes first.
+    """Predict all photographs, and put the session in the order of `choose_order`.
 
-    Returns the names of those that are not labelled with their uncertainties, in that order. Files
-    that cannot be read come last, with nan.
+    Returns the names and uncertainties of those that are not labelled, in that order. Files that
+    cannot be read come last, with nan.
     """
     unsure, looks = {}, {}
     with progress_bar(len(session.photos), "look at all") as bar:

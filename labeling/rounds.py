@@ -1,14 +1,14 @@
-"""Trainings between two rounds of labelling: each on all labels so far, in a new directory."""
+"""The training after a round of labelling: on all labels so far, in a new directory."""
 
 import statistics
 from pathlib import Path
 
 from data_io.image_io import image_size
 from engine import Recipe
+from labeling.proposals import SEEN
 from labeling.session import Session
 
-SEEN = 800  # pixels of a photograph's longest side that a network looks at
-IMAGES = 2400  # that a training passes, whatever number of them is labelled: some minutes
+IMAGES = 2400  # that a training passes through the network, which takes some minutes
 EPOCHS = 12, 60  # at least and at most
 
 

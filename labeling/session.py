@@ -1,9 +1,9 @@
-"""A labelling session: photographs, masks, what was undone, and where one stopped; all on disk.
+"""A labelling session: photographs, their masks, the undo history, and where the user stopped.
 
 The masks are the label files of a data set in Cityscapes' format, ROOT/gtFine/<split>/..., in
 memory as on disk: (H, W) uint8 of ids, upright and at the photograph's own size. A photograph joins
-ROOT with its first stroke, every fifth as one to validate on, and is itself never written to.
-ROOT/labeling.json keeps the order, the place and what is done.
+ROOT with its first stroke, every fifth in `val`, and is itself never written to. ROOT/labeling.json
+keeps the order, the open photograph, and which ones are done.
 """
 
 import io
@@ -31,7 +31,7 @@ from prepare.splits import split_of
 from runtime.files import atomic_write, expand, lock
 from utils import CITYSCAPES, Classes
 
-UNDO = 500  # strokes of a photograph that can be taken back
+UNDO = 500  # strokes of a photograph that can be undone
 SPLITS = "train", "val", "test"
 LABELS = "_gtFine_labelIds.png"
 _open: dict[Path, "Session"] = {}  # the sessions of this process, by their data set
@@ -132,9 +132,9 @@ class Session:
         return image, mask
 
     def neighbour(self, step: int) -> str:
-        """The name of the photograph `step` places after the open one, or the last there is."""
-        place = self.order.index(self.at) + step
-        return self.order[min(max(place, 0), len(self.order) - 1)]
+        """The name of the photograph `step` after the open one, or of the first or last one."""
+        index = self.order.index(self.at) + step
+        return self.order[min(max(index, 0), len(self.order) - 1)]
 
     def stroke(self, name: str, runs: np.ndarray) -> None:
         """Set pixels of a mask, and save it.
@@ -167,9 +167,10 @@ class Session:
             self.save(name)
 
     def undo(self, name: str) -> tuple[int, bytes] | None:
-        """Take the last stroke back, to be saved by `save`; None if there is none.
+        """Undo the last stroke, to be saved by `save`; None if there is none.
 
-        Returns where the changed part of the mask starts, and its pixels, compressed by zlib.
+        Returns the index of the first changed pixel of the mask, and all pixels from it to the last
+        changed one, compressed by zlib.
         """
         return self._step(name, self._undo, self._redo, 1)
 
@@ -189,11 +190,11 @@ class Session:
             return step[0], step[side]
 
     def save(self, *names: str) -> None:
-        """Write the masks of these photographs, and all that could not be written before."""
+        """Write the masks of these photographs, and those that could not be written before."""
         with self._lock:
             self._unsaved.update(names)
             for name in sorted(self._unsaved):
-                photo = self._placed(name)
+                photo = self._with_files(name)
                 photo.labels.parent.mkdir(parents=True, exist_ok=True)
                 data = io.BytesIO()
                 Image.fromarray(self._masks[name]).save(data, "png", compress_level=1)
@@ -203,8 +204,8 @@ class Session:
                 if not photo.copy.exists():
                     self._copy(name)
 
-    def _placed(self, name: str) -> Photo:
-        """The photograph with its files in the data set, in a split that it then stays in."""
+    def _with_files(self, name: str) -> Photo:
+        """The photograph with its files in the data set, in a split where it then stays."""
         photo = self.photos[name]
         if photo.labels:
             return photo
@@ -237,7 +238,7 @@ class Session:
             self._save_record()
 
     def set_order(self, order: list[str]) -> None:
-        """Show photographs in this order, then those that it leaves out, and open the first."""
+        """Show photographs in this order, then all others, and open the first."""
         with self._lock:
             rest = [name for name in self.order if name not in set(order)]
             self.order = [*order, *rest]
@@ -245,7 +246,7 @@ class Session:
             self._save_record()
 
     def is_labelled(self, name: str) -> bool:
-        """Whether a photograph has a mask, were it of a single pixel."""
+        """Whether a photograph has a mask, even of a single pixel."""
         return self.photos[name].labels is not None
 
     def close(self) -> None:
@@ -279,14 +280,14 @@ def open_session(
     there = read_classes(root) if (root / "classes.yaml").is_file() else None
     photos, taken = {}, {}
     for image in images:
-        place = image.relative_to(photographs)
-        target = target_name(place.parent.parts, image.stem)
+        name = image.relative_to(photographs)
+        target = target_name(name.parent.parts, image.stem)
         if other := taken.get(target.casefold()):
             raise ValueError(f"{other} and {image} would become one file, {target}: rename one")
         taken[target.casefold()] = image
         found = [_files(root, split, target) for split in SPLITS]
         kept = next((files for files in found if files["labels"].exists()), {})
-        photos[place.as_posix()] = Photo(image, **kept)
+        photos[name.as_posix()] = Photo(image, **kept)
     void = _read_record(root / "labeling.json").get("void")
     files = [photo.labels for photo in photos.values() if photo.labels]
     classes, void = merge_classes(classes, there, void, files, root)
@@ -297,7 +298,7 @@ def open_session(
 
 
 def open_data_set(root: str | Path, names: list[str] | None = None) -> Session:
-    """Correct the labels of a data set, in place; what its masks leave out stays as it is.
+    """Correct the labels of a data set in place; ids that are no class stay as they are.
 
     names: of images, as <split>/<city>/<stem>, to open only these, in this order. Raises as
     `open_session`.
@@ -332,16 +333,16 @@ def merge_classes(
     """
     if isinstance(given, str | Path):
         given = read_class_list(Path(given))
-    if given is None:
-        wanted = there or CITYSCAPES
-        rows = list(zip(wanted.names, wanted.ids, wanted.colors, strict=True))
-    elif isinstance(given, Classes):
+    elif given is None:
+        given = there or CITYSCAPES
+    if isinstance(given, Classes):
         rows = list(zip(given.names, given.ids, given.colors, strict=True))
     else:
         rows = [(name, None, None) for name in given]
-    known = dict(zip(there.names, there.ids, strict=True)) if there else {}
-    colors = dict(zip(CITYSCAPES.names, CITYSCAPES.colors, strict=True))
-    colors |= dict(zip(there.names, there.colors, strict=True)) if there else {}
+    known, colors = {}, dict(zip(CITYSCAPES.names, CITYSCAPES.colors, strict=True))
+    if there:
+        known = dict(zip(there.names, there.ids, strict=True))
+        colors |= dict(zip(there.names, there.colors, strict=True))
     gone = {known[name]: name for name in known.keys() - {name for name, _, _ in rows}}
     for path in masks if gone else ():
         for i in gone.keys() & set(np.unique(read_grey(path).numpy()).tolist()):
@@ -350,20 +351,19 @@ def merge_classes(
                 f"it back, or erase them with it first; if it has a new name, change that in "
                 f"{root / 'classes.yaml'}, too, where it keeps its id"
             )
-    if void is None:
-        void = max(set(range(256)) - {*known.values(), *(i for _, i, _ in rows)}, default=None)
     free = sorted(set(range(256)) - {*known.values(), void, *(i for _, i, _ in rows)})
-    names, ids, shown = [], [], []
-    for place, (name, i, color) in enumerate(rows):
+    if void is None and free:
+        void = free.pop()
+    merged = {}
+    for number, (name, i, color) in enumerate(rows):
         i = known.get(name, i)
-        if i is None or i == void or i in ids or (name not in known and i in known.values()):
+        if i is None or i == void or i in merged or (name not in known and i in known.values()):
             if not free:
                 raise ValueError("give fewer than 256 classes: one id stands for not labelled")
             i = free.pop(0)
-        names.append(name)
-        ids.append(i)
-        shown.append(color or colors.get(name) or color_of(place))
-    return Classes(tuple(names), tuple(ids), tuple(shown)), void
+        merged[i] = name, color or colors.get(name) or color_of(number)
+    names, shown = zip(*merged.values(), strict=True) if merged else ((), ())
+    return Classes(names, tuple(merged), shown), void
 
 
 def write_copy(image: Path, copy: Path) -> None:

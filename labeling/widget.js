@@ -1,12 +1,12 @@
-// The labelling widget: draws, and turns pointer and keys into strokes. What is true lies in the
-// kernel (labeling/session.py); here is a copy of one photograph's mask, to draw at once. A stroke
-// goes over as runs of pixels [start, length, id], and is kept in this browser until the kernel
-// says that it is on disk.
+// The labelling widget: it draws, and turns pointer and key events into strokes. The kernel holds
+// the masks (labeling/session.py); the widget has a copy of the open photograph's mask, so that a
+// stroke is drawn at once. A stroke is sent as runs of pixels [start, length, id], and stays in this
+// browser's storage until the kernel reports that it is on disk.
 
-const OPEN = 512; // shown where nothing is labelled, nor proposed; a proposed id has 256 added
+const OPEN = 512; // shown where nothing is labelled or proposed; a proposed id has 256 added
 const PROPOSED = -1; // the class "as proposed"
 const TOOLS = [
-  ["fill", "f", "Fill the segment under the pointer; drag over several; with Shift all that the network takes for one thing"],
+  ["fill", "f", "Fill the segment under the pointer; drag over several; with Shift the whole region that the network gives one class"],
   ["brush", "b", "Paint; [ and ] change the size"],
   ["polygon", "p", "Click the corners; Enter or a double click closes, Escape gives up"],
   ["erase", "e", "Back to not labelled"],
@@ -31,15 +31,23 @@ function make(tag, attributes = {}, ...children) {
   return node;
 }
 
-// Bytes that zlib compressed, whole.
+// The bytes that zlib compressed.
 async function inflate(bytes) {
   const stream = new Blob([bytes]).stream().pipeThrough(new DecompressionStream("deflate"));
   return new Uint8Array(await new Response(stream).arrayBuffer());
 }
 
-// A buffer of a message as bytes of their own, so that wider numbers can be read from its start.
+// A copy of a message's buffer, so that it is aligned for wider numbers.
 const bytesOf = (view) =>
   new Uint8Array(view.buffer ? view.buffer.slice(view.byteOffset, view.byteOffset + view.byteLength) : view);
+
+// Extend a box [left, top, right, bottom], the last two exclusive, to a pixel.
+function include(box, x, y) {
+  if (x < box[0]) box[0] = x;
+  if (y < box[1]) box[1] = y;
+  if (x >= box[2]) box[2] = x + 1;
+  if (y >= box[3]) box[3] = y + 1;
+}
 
 class Labeler {
   constructor(model, el) {
@@ -48,16 +56,16 @@ class Labeler {
     this.selected = null; // an id, or PROPOSED
     this.radius = 8; // of the brush, in pixels of the photograph
     this.opacity = 0.55;
-    this.threshold = 70; // per cent; what is less sure is left open
+    this.threshold = 70; // per cent; where the network is less sure, nothing is proposed
     this.view = { scale: 1, x: 0, y: 0 }; // of the photograph on the canvas, in CSS pixels
     this.photo = null;
     this.corners = []; // of the polygon that is being drawn
-    this.pointers = new Map(); // that are down: id -> place
-    this.number = 0; // of the last message that changes something
+    this.pointers = new Map(); // that are down: id -> position on the canvas
+    this.number = 0; // of the last stroke
     this.journal = `labeler ${model.get("journal")}`;
-    this.waiting = this.readJournal(); // number -> stroke that is not known to be on disk
+    this.waiting = this.readJournal(); // number -> stroke that may not be on disk yet
     this.build(el);
-    let before = Promise.resolve(); // one after the other, though unpacking takes its time
+    let before = Promise.resolve(); // messages are answered in order, though unpacking is async
     this.receive = (message, buffers) => (before = before.then(() => this.answer(message, buffers)));
     model.on("msg:custom", this.receive);
     this.sizes = new ResizeObserver(() => this.resize());
@@ -87,7 +95,7 @@ class Labeler {
       button(`${name} `, `${title} (${key})`, () => this.setTool(name), { "data-tool": name }));
     this.size = slider("size", "Of the brush, in pixels of the photograph ([ and ])", 1, 100, this.radius,
       (e) => { this.radius = +e.target.value; this.redraw(); });
-    const sure = slider("sure", "Propose where the network is at least so sure; the rest stays open", 30, 100, this.threshold,
+    const sure = slider("sure", "Propose a label where the network is at least this sure; the rest stays open", 30, 100, this.threshold,
       (e) => { this.threshold = +e.target.value; this.paintAll(); });
     this.canvas = make("canvas", { "aria-label": "photograph and labels" });
     this.list = make("div", { class: "classes", role: "listbox", "aria-label": "classes" });
@@ -95,7 +103,7 @@ class Labeler {
     this.status = make("span", { class: "status", role: "status" });
     this.note = make("span", { class: "note" });
     this.error = make("div", { class: "error", role: "alert", hidden: "" });
-    this.doneButton = button("done ✓", "This photograph is finished: mark it, and go to the next (Enter)", () => this.done());
+    this.doneButton = button("done ✓", "Mark this photograph as finished, and go to the next (Enter)", () => this.done());
     this.root = make("div", { class: "labeler", tabindex: 0, "data-lm-suppress-shortcuts": "true", style: `height:${this.model.get("height")}px` },
       make("div", { class: "bar" }, ...this.tools, this.size,
         button("↶", "Undo (Ctrl+Z)", () => this.send({ type: "undo" }), { "aria-label": "undo" }),
@@ -104,8 +112,8 @@ class Labeler {
           (e) => { this.opacity = e.target.value / 100; this.redraw(); }),
         (this.outlines = check("outlines", "Draw the labels' outlines only (O)", () => this.paintAll())),
         (this.keep = check("keep labels", "Change only what is not labelled yet (K)", () => {})),
-        sure, button("take proposal", "Label what is proposed, as hatched (A)", () => this.takeProposal()),
-        button("fit", "All of the photograph (Z); the wheel zooms, Space or another mouse button moves it", () => this.fit())),
+        sure, button("take proposal", "Accept the proposed labels, which are hatched (A)", () => this.takeProposal()),
+        button("fit", "Show the whole photograph (Z); the wheel zooms, Space or another mouse button moves it", () => this.fit())),
       this.error,
       make("div", { class: "main" }, this.canvas, make("div", { class: "side" }, this.list, this.photos)),
       make("div", { class: "bar" },
@@ -199,7 +207,7 @@ class Labeler {
     this.send({ type: "stroke", number, photo }, [runs.buffer]);
   }
 
-  // After a disk was full, the kernel still has all strokes: saving once more is enough.
+  // The kernel keeps the strokes that it could not write: saving again is enough.
   save() {
     this.error.hidden = true;
     this.send({ type: "save", number: this.number });
@@ -220,7 +228,7 @@ class Labeler {
       if (kept.length) localStorage.setItem(this.journal, JSON.stringify(kept));
       else localStorage.removeItem(this.journal);
     } catch {
-      // No room: the kernel has them all the same, unless it ends before it has come to them.
+      // The storage is full. The kernel gets the strokes all the same, unless it ends before.
     }
     this.showStatus();
   }
@@ -247,6 +255,8 @@ class Labeler {
     } catch (error) {
       return this.fail(`this browser cannot show ${photo.name} (${error}): save it as JPEG or PNG`);
     }
+    if (photo.bitmap.width !== photo.width || photo.bitmap.height !== photo.height)
+      return this.fail(`this browser shows ${photo.name} turned or scaled: save it as PNG`);
     this.photo = photo;
     const { width, height, classes } = photo;
     this.error.hidden = true;
@@ -294,15 +304,11 @@ class Labeler {
   }
 
   patch(start, pixels) {
-    const { mask, counts, width, name } = this.photo;
-    const set = (i, id) => {
-      counts[mask[i]]--;
-      counts[(mask[i] = id)]++;
-    };
-    pixels.forEach((id, i) => set(start + i, id));
-    for (const { photo, runs } of this.waiting.values()) // strokes that come after what was undone
+    const { width, name } = this.photo;
+    pixels.forEach((id, i) => this.setPixel(start + i, id));
+    for (const { photo, runs } of this.waiting.values()) // strokes after the one that was undone
       for (let i = 0; photo === name && i < runs.length; i += 3)
-        for (let n = 0; n < runs[i + 1]; n++) set(runs[i] + n, runs[i + 2]);
+        for (let n = 0; n < runs[i + 1]; n++) this.setPixel(runs[i] + n, runs[i + 2]);
     this.paint(0, Math.floor(start / width), width, Math.floor((start + pixels.length - 1) / width) + 1);
     this.showClasses();
   }
@@ -320,7 +326,7 @@ class Labeler {
 
   // ------------------------------------------------------------------ drawing
 
-  // What stands at a pixel: a labelled id, 256 and a proposed id, or OPEN.
+  // What is shown at a pixel: a labelled id, 256 plus a proposed id, or OPEN.
   shown(i, x, y) {
     const id = this.photo.mask[i];
     if (this.photo.isClass[id]) return id;
@@ -334,7 +340,7 @@ class Labeler {
     if (this.labels) this.paint(0, 0, this.photo.width, this.photo.height);
   }
 
-  // Draw the labels of a rectangle anew, and of what lies a line's width left and above of it.
+  // Draw the labels of a rectangle again, and of the pixels up to a line's width left and above it.
   paint(x0, y0, x1, y1) {
     const { width, height } = this.photo, line = this.line;
     [x0, y0] = [Math.max(x0 - line, 0), Math.max(y0 - line, 0)];
@@ -350,10 +356,11 @@ class Labeler {
         const across = values[x + line < right ? at + line : at];
         const below = values[y + line < bottom ? at + line * w : at];
         const edge = value !== across || value !== below;
+        const inside = value !== OPEN ? value : across !== OPEN ? across : below;
         if (edge && this.proposed && (value === OPEN || across === OPEN || below === OPEN))
-          pixels[to] = 0xff00d7ff; // gold: here ends what is open
-        else if (value === OPEN || (only && !edge)) continue;
-        else if (value < 256 || edge) pixels[to] = this.colors[value & 255] | 0xff000000;
+          pixels[to] = 0xff00d7ff; // gold: the border of an open area
+        else if (only ? !edge : value === OPEN) continue;
+        else if (value < 256 || edge) pixels[to] = this.colors[inside & 255] | 0xff000000;
         else pixels[to] = this.colors[value & 255] | ((x + y) % hatch < 2 * line ? 0xff000000 : 0x90000000);
       }
     }
@@ -362,8 +369,8 @@ class Labeler {
     this.redraw();
   }
 
-  // Every so manieth pixel of a rectangle of labels, in the small copy. To draw it from the large
-  // one would make the browser copy that for each stroke.
+  // Subsample a rectangle of labels into the small copy. Drawing it from the large one would make
+  // the browser copy that for each stroke.
   paintSmall(pixels, x0, y0, x1, y1) {
     const step = this.step, [left, top, right, bottom] = [x0, y0, x1, y1].map((n) => Math.ceil(n / step));
     if (left >= right || top >= bottom) return;
@@ -385,7 +392,7 @@ class Labeler {
     const { scale, x, y } = view;
     context.setTransform(ratio * scale, 0, 0, ratio * scale, ratio * x, ratio * y);
     context.imageSmoothingEnabled = scale < 2;
-    // Only the part that is seen: the browser would scale all of it.
+    // Draw the visible part alone: the browser would scale the whole photograph.
     const left = Math.max(Math.floor(-x / scale), 0), top = Math.max(Math.floor(-y / scale), 0);
     const width = Math.min(Math.ceil((canvas.width / ratio - x) / scale), photo.width) - left;
     const height = Math.min(Math.ceil((canvas.height / ratio - y) / scale), photo.height) - top;
@@ -452,7 +459,7 @@ class Labeler {
     this.redraw();
   }
 
-  // Zoom about a place of the canvas, and move it.
+  // Zoom about a point of the canvas, and move the photograph.
   zoom(factor, [x, y], [dx, dy] = [0, 0]) {
     const view = this.view, scale = Math.min(Math.max(view.scale * factor, 0.02), 60);
     const by = scale / view.scale;
@@ -469,27 +476,28 @@ class Labeler {
     this.value = value;
   }
 
+  // Give a pixel an id, and count the pixels of each id.
+  setPixel(i, id) {
+    const { mask, counts } = this.photo;
+    counts[mask[i]]--;
+    counts[(mask[i] = id)]++;
+  }
+
   // Give a pixel the class of the stroke.
   put(x, y) {
-    const { mask, width, counts, isClass } = this.photo, i = y * width + x, before = mask[i];
+    const { mask, width, isClass } = this.photo, i = y * width + x, before = mask[i];
     let value = this.value;
     if (value === PROPOSED) {
       value = this.proposed[this.at(x, y)];
       if (!isClass[value]) return;
     }
     if (before === value || (this.keep.firstChild.checked && isClass[before] && this.tool !== "erase")) return;
-    mask[i] = value;
-    counts[before]--;
-    counts[value]++;
+    this.setPixel(i, value);
     this.touched[i] = 1;
-    const box = this.box;
-    if (x < box[0]) box[0] = x;
-    if (y < box[1]) box[1] = y;
-    if (x >= box[2]) box[2] = x + 1;
-    if (y >= box[3]) box[3] = y + 1;
+    include(this.box, x, y);
   }
 
-  // Send what the stroke changed; false if that is nothing.
+  // Send the pixels that the stroke changed; false if there are none.
   end() {
     const { mask, width, name } = this.photo, [x0, y0, x1, y1] = this.box ?? [0, 0, 0, 0], runs = [];
     this.box = null;
@@ -511,38 +519,36 @@ class Labeler {
     return true;
   }
 
-  // What a pointer fills: a segment, or with Shift all that the network takes for one thing.
+  // The map that a pointer fills from: of segments, or with Shift of the network's regions.
   mapFor(e) {
     return (e.shiftKey && this.regions) || this.segments;
   }
 
-  // Where a pixel lies in segments and proposals.
+  // The index in segments and proposals of a pixel of the photograph.
   at(x, y) {
     return this.rows[y] * this.small.width + this.columns[x];
   }
 
-  segmentAt(map, [x, y]) {
-    const { width, height } = this.photo;
-    [x, y] = [Math.floor(x), Math.floor(y)];
-    if (x < 0 || y < 0 || x >= width || y >= height) return -1;
-    return map[this.at(x, y)];
+  // The pixel [x, y] of the photograph at a point, or null outside of it.
+  pixelAt(point) {
+    const [x, y] = point.map(Math.floor), { width, height } = this.photo;
+    return x < 0 || y < 0 || x >= width || y >= height ? null : [x, y];
   }
 
-  // Where a segment lies in its map: [left, top, right, bottom], the last two outside of it.
+  segmentAt(map, point) {
+    const pixel = this.pixelAt(point);
+    return pixel ? map[this.at(...pixel)] : -1;
+  }
+
+  // The box of a segment in its map (see `include`).
   boxOf(map, segment) {
     const { width, height } = this.small, box = [width, height, 0, 0];
     for (let y = 0, i = 0; y < height; y++)
-      for (let x = 0; x < width; x++, i++)
-        if (map[i] === segment) {
-          if (x < box[0]) box[0] = x;
-          if (y < box[1]) box[1] = y;
-          if (x >= box[2]) box[2] = x + 1;
-          box[3] = y + 1;
-        }
+      for (let x = 0; x < width; x++, i++) if (map[i] === segment) include(box, x, y);
     return box;
   }
 
-  // Give those pixels of a rectangle the class of the stroke for which `inside` holds, and draw it.
+  // Give the stroke's class to the pixels of a rectangle for which `inside` is true, and draw it.
   putWhere(x0, y0, x1, y1, inside) {
     const { width, height } = this.photo;
     [x0, y0] = [x0, y0].map((n) => Math.max(Math.floor(n), 0));
@@ -558,7 +564,7 @@ class Labeler {
     this.putWhere(left * by, top * down, right * by, bottom * down, (x, y) => map[this.at(x, y)] === segment);
   }
 
-  // All pixels whose centre is at most the radius away from the line between two points.
+  // The pixels whose centre is at most the radius away from the line between two points.
   brushLine([ax, ay], [bx, by]) {
     const r = this.radius, [dx, dy] = [bx - ax, by - ay], length = dx * dx + dy * dy || 1;
     const isNear = (x, y) => {
@@ -569,7 +575,7 @@ class Labeler {
     this.putWhere(Math.min(ax, bx) - r, Math.min(ay, by) - r, Math.max(ax, bx) + r, Math.max(ay, by) + r, isNear);
   }
 
-  // All pixels whose centre is inside, by the even-odd rule.
+  // The pixels whose centre is inside, by the even-odd rule.
   fillPolygon() {
     const corners = this.corners;
     this.corners = [];
@@ -600,18 +606,17 @@ class Labeler {
     this.end();
   }
 
-  pick([x, y]) {
-    [x, y] = [Math.floor(x), Math.floor(y)];
-    const { width, height } = this.photo;
-    if (x < 0 || y < 0 || x >= width || y >= height) return;
-    const shown = this.shown(y * width + x, x, y);
+  pick(point) {
+    const pixel = this.pixelAt(point);
+    if (!pixel) return;
+    const [x, y] = pixel, shown = this.shown(y * this.photo.width + x, x, y);
     if (shown !== OPEN) this.select(shown & 255);
   }
 
   // ------------------------------------------------------------------ pointer and keys
 
-  // A pointer's place, on the canvas in CSS pixels, and in the photograph.
-  placeOf(e) {
+  // A pointer's position: `on` the canvas in CSS pixels, and `in` the photograph.
+  positionOf(e) {
     const { left, top } = this.canvas.getBoundingClientRect(), { scale, x, y } = this.view;
     const on = [e.clientX - left, e.clientY - top];
     return { on, in: [(on[0] - x) / scale, (on[1] - y) / scale] };
@@ -622,61 +627,61 @@ class Labeler {
     if (!this.photo?.mask) return;
     e.preventDefault();
     this.canvas.setPointerCapture(e.pointerId);
-    const place = this.placeOf(e);
-    this.pointers.set(e.pointerId, place.on);
-    if (this.pointers.size === 2) { // two fingers move and zoom; what the first began is taken back
+    const at = this.positionOf(e);
+    this.pointers.set(e.pointerId, at.on);
+    if (this.pointers.size === 2) { // two fingers move and zoom; the stroke that the first began is undone
       if (this.box && this.end()) this.send({ type: "undo" });
       this.box = null;
       this.corners.pop();
       return;
     }
     if (e.button > 0 || this.space) return void (this.moving = true);
-    if (this.tool === "pick" || e.altKey) return this.pick(place.in);
+    if (this.tool === "pick" || e.altKey) return this.pick(at.in);
     if (this.tool === "polygon") {
-      this.pointer = place.in;
+      this.pointer = at.in;
       if (e.detail > 1) return this.fillPolygon();
-      this.corners.push(place.in);
+      this.corners.push(at.in);
       return this.redraw();
     }
     if (this.tool === "fill" && !this.segments) return this.fail("the segments are still being computed");
     this.begin();
     this.event ??= e.timeStamp;
-    this.last = place.in;
-    this.extend(place.in, this.mapFor(e));
+    this.last = at.in;
+    this.extend(at.in, this.mapFor(e));
   }
 
-  // The stroke goes on to a place.
-  extend(place, map) {
-    if (this.tool !== "fill") this.brushLine(this.last, place);
+  // Continue the stroke to a point.
+  extend(point, map) {
+    if (this.tool !== "fill") this.brushLine(this.last, point);
     else {
-      const segment = this.segmentAt(map, place);
+      const segment = this.segmentAt(map, point);
       if (segment >= 0 && segment !== this.filled) this.fillSegment(map, (this.filled = segment));
     }
-    this.last = place;
+    this.last = point;
   }
 
   move(e) {
     if (!this.photo?.mask) return;
-    const place = this.placeOf(e), before = this.pointers.get(e.pointerId);
-    if (before) this.pointers.set(e.pointerId, place.on);
-    const shift = before && [place.on[0] - before[0], place.on[1] - before[1]];
+    const at = this.positionOf(e), before = this.pointers.get(e.pointerId);
+    if (before) this.pointers.set(e.pointerId, at.on);
+    const shift = before && [at.on[0] - before[0], at.on[1] - before[1]];
     if (before && this.pointers.size === 2) {
-      const [other] = [...this.pointers].filter(([id]) => id !== e.pointerId).map(([, at]) => at);
+      const [other] = [...this.pointers].filter(([id]) => id !== e.pointerId).map(([, on]) => on);
       const distance = ([x, y]) => Math.hypot(x - other[0], y - other[1]);
       const middle = [(before[0] + other[0]) / 2, (before[1] + other[1]) / 2];
-      return this.zoom(distance(place.on) / Math.max(distance(before), 1), middle, shift.map((n) => n / 2));
+      return this.zoom(distance(at.on) / Math.max(distance(before), 1), middle, shift.map((n) => n / 2));
     }
     if (before && this.moving) return this.zoom(1, [0, 0], shift);
-    this.pointer = place.in;
+    this.pointer = at.in;
     if (this.box) this.event ??= e.timeStamp; // until when it is drawn
-    if (this.box) for (const each of e.getCoalescedEvents?.() ?? []) this.extend(this.placeOf(each).in, this.mapFor(e));
-    if (this.box) this.extend(place.in, this.mapFor(e));
-    if (this.tool === "fill" && this.segments) this.showHover(place.in, this.mapFor(e));
+    if (this.box) for (const each of e.getCoalescedEvents?.() ?? []) this.extend(this.positionOf(each).in, this.mapFor(e));
+    if (this.box) this.extend(at.in, this.mapFor(e));
+    if (this.tool === "fill" && this.segments) this.showHover(at.in, this.mapFor(e));
     this.redraw();
   }
 
-  showHover(place, map) {
-    const segment = this.segmentAt(map, place);
+  showHover(point, map) {
+    const segment = this.segmentAt(map, point);
     if (segment === this.hover?.segment && map === this.hover?.map) return;
     this.hover = null;
     if (segment < 0) return;
@@ -704,7 +709,7 @@ class Labeler {
   wheel(e) {
     if (!this.photo) return;
     e.preventDefault();
-    this.zoom(Math.exp(-e.deltaY * (e.deltaMode ? 0.05 : 0.0015)), this.placeOf(e).on);
+    this.zoom(Math.exp(-e.deltaY * (e.deltaMode ? 0.05 : 0.0015)), this.positionOf(e).on);
   }
 
   resizeBrush(factor) {

@@ -16,7 +16,7 @@ from threading import RLock
 import anywidget
 import numpy as np
 import traitlets
-from PIL import Image
+from PIL import ExifTags, Image
 from torch import Tensor
 
 from data_io.image_io import open_image, read_image
@@ -39,7 +39,7 @@ class LabelWidget(anywidget.AnyWidget):
 
     _esm = HERE / "widget.js"
     _css = HERE / "widget.css"
-    journal = traitlets.Unicode(help="tells data sets apart in a browser").tag(sync=True)
+    journal = traitlets.Unicode(help="identifies the data set in a browser").tag(sync=True)
     height = traitlets.Int(640, help="of the widget, in pixels").tag(sync=True)
 
     def __init__(
@@ -53,11 +53,11 @@ class LabelWidget(anywidget.AnyWidget):
         super().__init__(journal=journal, **options)
         self.session, self.model, self.boxes = session, model, boxes
         self._lock, self._worker = RLock(), ThreadPoolExecutor(1)
-        self._ready: dict[str, Future] = {}  # segments and proposals, also of the next photograph
+        self._ready: dict[str, Future] = {}  # segments and proposal, also of the next photograph
         self.on_msg(lambda _, content, buffers: self._answer(content, buffers))
 
     def _answer(self, message: dict, buffers: list) -> None:
-        """What the browser asks for: hello, stroke, undo, redo, save, go or done."""
+        """Answer a request of the browser: hello, stroke, undo, redo, save, go or done."""
         session, name, kind = self.session, message.get("photo"), message["type"]
         try:
             if kind == "hello":
@@ -77,22 +77,20 @@ class LabelWidget(anywidget.AnyWidget):
             elif kind == "done":
                 session.set_done(name, message["done"])
                 self._list()
-        except OSError as error:  # the session keeps what it could not save, for the next time
+        except (OSError, ValueError) as error:
             self.send({"type": "error", "text": str(error)})
-        except ValueError as error:
-            self.send({"type": "error", "text": str(error)})
-            self.send({"type": "saved", "number": message.get("number", 0)})  # it never will be
-        else:
-            self.send({"type": "saved", "number": message.get("number", 0)})
+            if isinstance(error, OSError):
+                return  # the session keeps what it could not save, and saves it the next time
+        self.send({"type": "saved", "number": message.get("number", 0)})  # or refused for good
 
     def _list(self) -> None:
-        """What the list of photographs shows."""
+        """Send the list of photographs."""
         session = self.session
         rows = [[n, session.is_labelled(n), n in session.done] for n in session.order]
         self.send({"type": "list", "photos": rows, "at": session.at})
 
     def _show(self, name: str) -> None:
-        """Send a photograph and its mask, and, as soon as they are there, what is proposed."""
+        """Send a photograph and its mask, and later its segments and proposal."""
         session = self.session
         try:
             image, mask = session.go(name)
@@ -118,7 +116,7 @@ class LabelWidget(anywidget.AnyWidget):
         self._prepare(session.neighbour(1))
 
     def _about_model(self) -> str:
-        """What to know of the network that proposes."""
+        """What the user should know about the network."""
         if self.model is None:
             return "no network: nothing is proposed"
         known, names = known_classes(self.model, self.session.classes), self.session.classes.names
@@ -163,10 +161,11 @@ class LabelWidget(anywidget.AnyWidget):
 def shown_file(path: Path, image: Tensor) -> tuple[bytes, str]:
     """A photograph as a browser shows it, and its media type: the file itself, or a JPEG of it.
 
-    image: what the file holds, (3, H, W) uint8, upright.
+    image: what the file holds, (3, H, W) uint8, upright. Browsers turn JPEG alone by its EXIF.
     """
     with open_image(path) as opened:
-        if opened.format in SHOWN and opened.mode in ("L", "RGB", "RGBA"):
+        turned = opened.format != "JPEG" and opened.getexif().get(ExifTags.Base.Orientation, 1) != 1
+        if opened.format in SHOWN and opened.mode in ("L", "RGB", "RGBA") and not turned:
             return path.read_bytes(), SHOWN[opened.format]
     data = io.BytesIO()
     Image.fromarray(image.permute(1, 2, 0).numpy()).save(data, "jpeg", quality=95)

@@ -4,8 +4,8 @@
     python -m page.build runs/page --no-serve
 
 Exports the networks with `export_onnx`, draws the samples, copies the page and the parts of ONNX
-Runtime that it needs (`npm ci` in page/ fetches them), and writes models.json, which tells the page
-what there is: for each network its name, file, licence, precision and size in bytes. What is large
+Runtime that it needs (`npm ci` in page/ fetches them), and writes models.json, the page's list
+of contents: for each network its name, file, licence, precision and size in bytes. What is large
 is packed by gzip, which the page undoes itself, so that any server of files will do. Ours also
 sends the headers without which browsers give a page no threads; elsewhere the page's service worker
 adds them.
@@ -88,9 +88,9 @@ def export_models(checkpoints: dict[str, tuple[str, str]], out: Path) -> list[di
             model = load_model(f"{path}.pt")
             for precision in PRECISIONS:
                 file = Path(folder) / f"{Path(path).name}-{precision}.onnx"
-                share = export(model, file, logits=True, precision=precision)
-                print(f"{file.name}: {share:.3%} of the pixels as in PyTorch", flush=True)
-                if share < LEAST[precision]:
+                agreement = export(model, file, logits=True, precision=precision)
+                print(f"{file.name}: {agreement:.3%} of the pixels as in PyTorch", flush=True)
+                if agreement < LEAST[precision]:
                     raise ValueError(f"{file.name}: that is less than {LEAST[precision]:.2%}")
                 packed = f"models/{file.name}.gz"
                 size = pack(file, out / packed)
@@ -113,7 +113,7 @@ def draw_samples(out: Path, count: int = 3) -> list[str]:
 
 
 def build(out: Path, checkpoints: dict[str, tuple[str, str]]) -> None:
-    """The whole page in `out`, a folder of static files. Raises OSError or ValueError."""
+    """Build the page in `out`, a folder of static files. Raises OSError or ValueError."""
     out.mkdir(parents=True, exist_ok=True)
     runtimes = copy_runtimes(out)
     for name in FILES:

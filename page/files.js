@@ -1,8 +1,8 @@
-// Files that a person gives: what they are, and what is wrong with them.
+// Files that the user gives: what they are, and what is wrong with them.
 
 const MOST_PIXELS = 89478485; // predict.py's limit
 
-/** An error that is written for the person before the screen. */
+/** An error whose text is written for the user. */
 export class Plain extends Error {}
 
 /** "picture", "video" or "model", by a file's type and name. */

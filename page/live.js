@@ -1,4 +1,4 @@
-// Videos and the camera: frames are labelled as fast as the network is, those in between are skipped.
+// Videos and the camera: frames are labelled as fast as the network can, others are skipped.
 import { Plain } from "./files.js";
 
 /** Play a file or the camera's stream in `video`. Throws `Plain`, with the cure, if it does not. */
@@ -52,15 +52,15 @@ export async function camera(facing) {
 /**
  * Hand each frame that there is time for to `handle(bitmap)`, until `signal` is aborted.
  *
- * While the video stands still its frame is handled again when `again.dispatchEvent` tells so.
- * Calls `handle` with the number of frames that were skipped since the one before.
+ * While the video is paused, its frame is handled again at each event "again" of `again`.
+ * `handle` also gets the number of frames that were skipped since the last one.
  */
 export async function frames(video, signal, again, handle) {
   let before = 0;
   while (!signal.aborted) {
     const bitmap = await createImageBitmap(video).catch(() => null);
     if (!bitmap) {
-      await nextFrame(video, signal, again); // it has no frame at hand, as while it seeks
+      await nextFrame(video, signal, again); // it has no frame yet, as while it seeks
       continue;
     }
     const shown = video.getVideoPlaybackQuality?.().totalVideoFrames ?? before + 1;

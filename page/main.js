@@ -4,6 +4,7 @@ import * as live from "./live.js";
 import { scaleFor } from "./pixels.js";
 
 const $ = (id) => document.getElementById(id);
+const clamp = (value) => Math.min(Math.max(value, 0), 1);
 const SHOWN = 2 ** 20; // most pixels of a shown label map; downloads have the picture's size
 const KEPT = 2 ** 22; // most pixels of the shown picture and of a downloaded overlay
 
@@ -14,8 +15,8 @@ let result; // the last answer of the worker, with labels and sure as shown
 let only = null; // the class that is shown alone
 let gpu; // WebGPU's adapter, if there is one
 let facing = "environment", stopLive = null, stopRecord = null;
-let turn = 0; // counts what was asked for: answers to what is no longer wanted are dropped
-const again = new EventTarget(); // tells that a frame that stands still is to be labelled again
+let turn = 0; // counts requests: answers to those that are no longer wanted are dropped
+const again = new EventTarget(); // its event "again" asks to label a paused frame again
 
 // ------------------------------------------------------------------ the worker
 
@@ -26,7 +27,7 @@ let calls = 0;
 function startWorker() {
   worker?.terminate();
   if (current) current.size = undefined; // the new one has no picture yet
-  for (const button of [$("save-labels"), $("save-overlay")]) button.disabled = true;
+  allowSaving(false);
   for (const { fail } of waiting.values()) fail(new Plain("It was started again."));
   waiting.clear();
   worker = new Worker(new URL("worker.js", import.meta.url), { type: "module" });
@@ -44,6 +45,10 @@ function startWorker() {
   };
 }
 
+function allowSaving(allowed) {
+  for (const id of ["save-labels", "save-overlay"]) $(id).disabled = !allowed;
+}
+
 function ask(call, data = {}, transfer = [], onProgress) {
   return new Promise((done, fail) => {
     waiting.set(++calls, { done, fail, onProgress });
@@ -51,7 +56,7 @@ function ask(call, data = {}, transfer = [], onProgress) {
   });
 }
 
-/** Load a model. If it does not load, that is told, and the one before stays. */
+/** Load a model. If it does not load, an error is shown, and the last one stays. */
 function useModel(entry) {
   const before = model;
   ready = loadModel(entry).catch(async (error) => {
@@ -79,10 +84,10 @@ async function loadModel(entry) {
   only = null;
   result = undefined;
   drawLegend();
-  tellDevice();
+  showDevice();
 }
 
-function tellDevice() {
+function showDevice() {
   const { name, threads, refused } = loaded.device;
   const one = self.crossOriginIsolated
     ? ""
@@ -99,15 +104,15 @@ function tellDevice() {
   $("licence").textContent = `Licence of the network: ${model.licence}.`;
 }
 
-// ------------------------------------------------------------------ telling
+// ------------------------------------------------------------------ messages
 
 const mb = (bytes) => `${(bytes / 1e6).toFixed(1)} MB`;
 
-function working(text, share) {
+function working(text, fraction) {
   $("working").hidden = text === null;
   $("stage").setAttribute("aria-busy", String(text !== null));
   $("working").querySelector("span").textContent = text ?? "";
-  if (share) $("progress").value = share;
+  if (fraction) $("progress").value = fraction;
   else $("progress").removeAttribute("value");
   if (text !== null) $("status").textContent = text;
 }
@@ -221,7 +226,7 @@ function begin(item) {
   $("live").hidden = item.kind === "picture";
   $("seek").hidden = item.kind === "camera";
   $("turn").hidden = item.kind !== "camera";
-  for (const button of [$("save-labels"), $("save-overlay")]) button.disabled = true;
+  allowSaving(false);
 }
 
 function forget(item) {
@@ -229,7 +234,7 @@ function forget(item) {
   items = items.filter((other) => other !== item);
 }
 
-/** Tell an error; after one of memory or of the runtime, a new worker takes over. */
+/** Show an error; after one of memory or of the runtime, a new worker takes over. */
 function fail(error) {
   show(error);
   if (error.kind !== "memory" && error.kind !== "unknown") return;
@@ -265,7 +270,7 @@ async function play(item, mine) {
     const speed = times.length > 1 ? `${rate.toFixed(1)} frames a second, ` : "";
     $("rate").value = `${speed}${labelled} labelled, ${skipped} skipped`;
     if (video.duration < Infinity) $("seek").value = (1000 * video.currentTime) / video.duration;
-    tellPlay();
+    showPlay();
   });
 }
 
@@ -275,7 +280,7 @@ function stop() {
   $("rate").value = "";
 }
 
-function tellPlay() {
+function showPlay() {
   const { paused, ended } = $("video");
   $("play").textContent = ended ? "Play again" : paused ? "Play" : "Pause";
 }
@@ -305,7 +310,7 @@ async function label(bitmap, { out, isFrame = false }) {
   copy?.close();
   result = found;
   paint();
-  tellShares();
+  showFrequencies();
   probe();
   working(null);
   const [h, w] = found.seen, ms = found.milliseconds;
@@ -315,7 +320,7 @@ async function label(bitmap, { out, isFrame = false }) {
   if (!isFrame) {
     $("status").textContent = `Labelled in ${(ms.all / 1000).toFixed(2)} s, the network alone ${(ms.network / 1000).toFixed(2)} s.`;
   } else if ($("status").textContent) $("status").textContent = "";
-  for (const button of [$("save-labels"), $("save-overlay")]) button.disabled = false;
+  allowSaving(true);
   $("stage").dataset.done = String(Number($("stage").dataset.done ?? 0) + 1); // for tests
 }
 
@@ -333,12 +338,17 @@ async function relabel() {
 
 // ------------------------------------------------------------------ what is shown
 
+/** Set a canvas's size, unless it has it: that would clear the canvas. */
+function resize(canvas, width, height) {
+  if (canvas.width !== width || canvas.height !== height) Object.assign(canvas, { width, height });
+}
+
 const layer = () => document.querySelector("input[name=layer]:checked").value;
 
 function drawPicture(bitmap, most) {
   const [height, width] = fit(bitmap, most);
   const canvas = $("picture");
-  if (canvas.width !== width || canvas.height !== height) Object.assign(canvas, { width, height });
+  resize(canvas, width, height);
   const context = canvas.getContext("2d");
   context.fillStyle = "#fff";
   context.fillRect(0, 0, width, height);
@@ -358,7 +368,7 @@ function paint() {
   if (!result) return;
   const { labels, sure, width, height } = result;
   const canvas = $("overlay");
-  if (canvas.width !== width || canvas.height !== height) Object.assign(canvas, { width, height });
+  resize(canvas, width, height);
   const alpha = Math.round(2.55 * $("opacity").valueAsNumber);
   const bySure = layer() === "sure" && sure;
   const colors = bySure ? SURE : loaded.classes.map(({ color }) => color);
@@ -369,17 +379,14 @@ function paint() {
   });
   const image = new ImageData(width, height);
   const pixels = new Uint32Array(image.data.buffer);
-  const source = bySure ? sure : labels;
-  for (let i = 0; i < pixels.length; i++) {
-    if (only === null || labels[i] === only) pixels[i] = words[source[i]];
-  }
-  if ($("outlines").checked) {
-    for (let y = 0, i = 0; y < height; y++) {
-      for (let x = 0; x < width; x++, i++) {
-        const edge = (x && labels[i] !== labels[i - 1]) || (y && labels[i] !== labels[i - width]);
-        const wanted = only === null || labels[i] === only || (x && labels[i - 1] === only) || (y && labels[i - width] === only);
-        if (edge && wanted) pixels[i] = 0xffffffff;
-      }
+  const source = bySure ? sure : labels, outlines = $("outlines").checked;
+  const isShown = (label) => only === null || label === only;
+  for (let y = 0, i = 0; y < height; y++) {
+    for (let x = 0; x < width; x++, i++) {
+      const label = labels[i], left = x ? labels[i - 1] : label, above = y ? labels[i - width] : label;
+      const edge = outlines && (label !== left || label !== above);
+      if (edge && [label, left, above].some(isShown)) pixels[i] = 0xffffffff;
+      else if (isShown(label)) pixels[i] = words[source[i]];
     }
   }
   canvas.getContext("2d").putImageData(image, 0, 0);
@@ -387,7 +394,7 @@ function paint() {
   if (stopRecord) compose(stopRecord.canvas);
 }
 
-const shareText = (share) => (share && share < 0.001 ? "< 0.1 %" : `${(100 * share).toFixed(1)} %`);
+const percentText = (part) => (part && part < 0.001 ? "< 0.1 %" : `${(100 * part).toFixed(1)} %`);
 
 function drawLegend() {
   $("legend").replaceChildren(
@@ -413,16 +420,16 @@ function drawLegend() {
   );
 }
 
-function tellShares() {
+function showFrequencies() {
   const total = result.labels.length;
-  const shares = loaded.classes.map((_, i) => result.counts[i] / total);
+  const frequencies = loaded.classes.map((_, i) => result.counts[i] / total);
   [...$("legend").children].forEach((row, i) => {
-    row.querySelector("b").textContent = shareText(shares[i]);
-    row.querySelector("button").classList.toggle("absent", !shares[i]);
+    row.querySelector("b").textContent = percentText(frequencies[i]);
+    row.querySelector("button").classList.toggle("absent", !frequencies[i]);
   });
-  const most = shares.map((share, i) => [share, loaded.classes[i].name]).sort(([a], [b]) => b - a);
-  const words = most.slice(0, 5).filter(([share]) => share >= 0.001);
-  const text = words.map(([share, name]) => `${name} ${shareText(share)}`).join(", ");
+  const most = frequencies.map((part, i) => [part, loaded.classes[i].name]).sort(([a], [b]) => b - a);
+  const words = most.slice(0, 5).filter(([part]) => part >= 0.001);
+  const text = words.map(([part, name]) => `${name} ${percentText(part)}`).join(", ");
   $("overlay").setAttribute("aria-label", `Labels of ${current.name}: ${text}`);
   for (const input of document.querySelectorAll("input[name=layer]")) {
     if (input.value === "sure") input.disabled = !result.hasSure;
@@ -433,7 +440,7 @@ function tellShares() {
 
 let point = null; // 0..1, 0..1
 
-/** Tell the class under the point, and how probable it is. */
+/** Show the class under the point, and how probable it is. */
 function probe() {
   $("probe").hidden = $("cross").hidden = !point || !result;
   if (!point || !result) return;
@@ -454,12 +461,11 @@ function probe() {
 
 function place(event) {
   const box = $("stage").getBoundingClientRect();
-  const inside = (value) => Math.min(Math.max(value, 0), 1);
-  return { x: inside((event.clientX - box.left) / box.width), y: inside((event.clientY - box.top) / box.height) };
+  return { x: clamp((event.clientX - box.left) / box.width), y: clamp((event.clientY - box.top) / box.height) };
 }
 
-function divide(share) {
-  const percent = Math.round(100 * Math.min(Math.max(share, 0), 1));
+function divide(position) {
+  const percent = Math.round(100 * clamp(position));
   $("divider").style.left = `${percent}%`;
   $("divider").setAttribute("aria-valuenow", percent);
   $("divider").setAttribute("aria-valuetext", `${percent} % of the picture without labels`);
@@ -468,29 +474,20 @@ function divide(share) {
 
 const ARROWS = { ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, -1], ArrowDown: [0, 1] };
 
-$("stage").addEventListener("pointermove", (event) => {
-  point = place(event);
+/** Probe where an event is, if anywhere. */
+function probeAt(event) {
+  point = event && place(event);
   probe();
-});
-$("stage").addEventListener("pointerdown", (event) => {
-  point = place(event);
-  probe();
-});
-$("stage").addEventListener("pointerleave", () => {
-  point = null;
-  probe();
-});
+}
+
+for (const name of ["pointermove", "pointerdown"]) $("stage").addEventListener(name, probeAt);
+for (const name of ["pointerleave", "blur"]) $("stage").addEventListener(name, () => probeAt(null));
 $("stage").addEventListener("keydown", (event) => {
   if (!ARROWS[event.key] || event.target !== $("stage")) return;
   event.preventDefault();
   const [dx, dy] = ARROWS[event.key], step = event.shiftKey ? 0.1 : 0.01;
   const { x, y } = point ?? { x: 0.5, y: 0.5 };
-  const inside = (value) => Math.min(Math.max(value, 0), 1);
-  point = { x: inside(x + dx * step), y: inside(y + dy * step), byKeys: true };
-  probe();
-});
-$("stage").addEventListener("blur", () => {
-  point = null;
+  point = { x: clamp(x + dx * step), y: clamp(y + dy * step), byKeys: true };
   probe();
 });
 $("divider").addEventListener("pointerdown", (event) => $("divider").setPointerCapture(event.pointerId));
@@ -520,7 +517,7 @@ const stem = () => current.name.replace(/\.[^.]*$/, "").replace(/[^\w.-]+/g, "-"
 /** The picture under its labels, as the controls say, without the slider. */
 function compose(canvas) {
   const { width, height } = $("picture");
-  if (canvas.width !== width || canvas.height !== height) Object.assign(canvas, { width, height });
+  resize(canvas, width, height);
   const context = canvas.getContext("2d");
   context.drawImage($("picture"), 0, 0);
   context.drawImage($("overlay"), 0, 0, width, height);
@@ -549,7 +546,7 @@ $("record").onclick = async () => {
     $("record").textContent = "Stop and download";
     if (current.kind === "video" && ($("video").ended || $("video").paused)) {
       await $("video").play();
-      tellPlay();
+      showPlay();
     }
   } catch (error) {
     stopRecord = null;
@@ -580,11 +577,11 @@ $("play").onclick = async () => {
   const video = $("video");
   if (video.paused || video.ended) await video.play().catch(show);
   else video.pause();
-  tellPlay();
+  showPlay();
 };
-$("video").onpause = $("video").onplay = tellPlay;
+$("video").onpause = $("video").onplay = showPlay;
 $("video").onended = () => {
-  tellPlay();
+  showPlay();
   if (stopRecord) endRecording();
 };
 $("seek").oninput = ({ target }) => {

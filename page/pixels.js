@@ -1,6 +1,6 @@
 // Pixels in and out, as predict.py treats them: resizing, label maps, PNG. No DOM but OffscreenCanvas.
 
-const BAND = 2 ** 20; // pixels read from a picture at once, so that a large one is never held whole
+const BAND = 2 ** 20; // pixels read from a picture at once, so that a large one is never held in memory at once
 
 /** Height and width that the network sees of a picture: `predict --scale`, divided by `downscale`. */
 export function seenSize(width, height, scale, downscale) {

@@ -1,4 +1,5 @@
 // The network, off the page's thread. main.js sends {id, call, ...} and gets {id, ...} or {id, error}.
+import { Plain } from "./files.js";
 import { readMetadata } from "./onnx.js";
 import { greyPng, labelMap, resized, seenSize } from "./pixels.js";
 
@@ -10,13 +11,10 @@ let net; // {session, classes, downscale, normalization, fixed}
 let picture; // {bitmap, width, height}
 let last; // the network's output for it, as `labelMap` takes it
 
-/** An error that is written for the person before the screen. */
-class Plain extends Error {}
-
-/** The bytes of a file of ours, unpacked; tells how many of its bytes have come. */
+/** The bytes of a file of ours, unpacked; reports how many of its bytes have come. */
 async function download(file, bytes, onProgress) {
   const answer = await fetch(file);
-  if (!answer.ok) throw new Plain(`${file} cannot be loaded (${answer.status}): is the page whole?`);
+  if (!answer.ok) throw new Plain(`${file} cannot be loaded (${answer.status}): is the page complete?`);
   let done = 0;
   const counted = answer.body.pipeThrough(
     new TransformStream({
@@ -41,7 +39,7 @@ async function startRuntime(runtimes, gpu, onProgress) {
   ort.env.logLevel = "error";
 }
 
-/** What the page must know of a model, from its metadata. Throws `Plain` for a foreign one. */
+/** What the page needs to know of a model, from its metadata. Throws `Plain` for a foreign one. */
 function describe(bytes, name) {
   let notes;
   try {

@@ -1,4 +1,4 @@
-"""What the studies share: their records, and a training that says how far it is.
+"""Shared by the studies: their records, and a training that prints its progress.
 
 studies/records/<name>.jsonl has a line for each run, with the command that repeats it.
 """
@@ -40,7 +40,7 @@ def find(name: str, **fields) -> dict | None:
 
 
 def add(name: str, module: str, run: dict) -> None:
-    """Add a run of `studies.<module>` to a record, which is written whole or not at all."""
+    """Add a run of `studies.<module>` to a record, which is written atomically."""
     runs = [*read(name), {**provenance(f"studies.{module}"), **run}]
     RECORDS.mkdir(parents=True, exist_ok=True)
     lines = "".join(json.dumps(each, ensure_ascii=False) + "\n" for each in runs)

@@ -51,7 +51,7 @@ def draw_accuracy(axes: list[Axes], study: str, runs: list[dict], data: str) -> 
 def draw_classes(axes: list[Axes], study: str, runs: list[dict], data: str) -> None:
     """IoU of each class on val, mean ± standard deviation over the seeds, the rarest class first.
 
-    The dashed line parts the classes below 2 % of the pixels that were trained on from the others.
+    The dashed line separates the classes below 2 % of the training pixels from the others.
     """
     (ax,), there = axes, arms(runs, study, data)
     frequencies = next(iter(counted(runs, data, there[0]).values()))["frequencies"]

@@ -2,6 +2,7 @@
 
 import json
 import shutil
+import time
 
 import numpy as np
 import pytest
@@ -9,6 +10,7 @@ import torch
 from PIL import Image
 
 from engine import fit, make_loaders, make_model
+from inference import load_model
 from labeling.oracle import accept, as_runs, fills, fills_needed, label, true_labels
 from labeling.proposals import (
     choose_order,
@@ -26,6 +28,7 @@ from labeling.rounds import next_round
 from labeling.session import open_data_set, open_session
 from labeling.suspects import Suspect, read_suspects, suspect_regions, thresholds
 from labeling.suspects import rank as rank_suspects
+from labeling.widget import shown_file
 from tests.processes import python
 from utils import CITYSCAPES, Classes
 
@@ -183,6 +186,40 @@ def test_the_command_finds_an_error_and_the_notebook_opens_it(streets, tmp_path)
     box = next(box for *box, text in boxes[name] if text == "sky: road?")
     session = open_data_set(root, list(boxes))
     assert (session.mask(name)[box[1] : box[3], box[0] : box[2]] == 23).any()
+    session.close()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("width", "height", "bound"), [(480, 360, 2), (4000, 3000, 8)])
+def test_segments_and_proposal_take_at_most_so_many_seconds_of_two_cores(
+    streets, tmp_path, width, height, bound
+):
+    (tmp_path / "photographs").mkdir()
+    scene = Image.open(next(streets.glob("leftImg8bit/train/*/*.png")))
+    scene.resize((width, height)).save(tmp_path / "photographs" / "a.jpg", quality=92)
+    session = open_session(tmp_path / "photographs", tmp_path / "set")
+    model, spent = load_model("checkpoints/streets-512.pt"), {}
+
+    def timed(what: str, function, *args):
+        start, clock = time.process_time(), time.perf_counter()
+        result = function(*args)
+        spent[what] = time.process_time() - start
+        print(
+            f"{width}x{height} {what}: {spent[what]:.3f} s of processor time, "
+            f"{time.perf_counter() - clock:.3f} s by the clock"
+        )
+        return result
+
+    image, _ = timed("open", session.go, "a.jpg")
+    timed("file for the browser", shown_file, session.photos["a.jpg"].image, image)
+    runs = [[width * y + 100, 50, session.classes.ids[0]] for y in range(100, 150)]
+    timed("stroke", session.stroke, "a.jpg", runs)
+    view = view_of(image)
+    found = timed("segments", segments, view)
+    propose(model, view, found, session.classes, session.void)  # which folds the network, once
+    timed("proposal", propose, model, view, found, session.classes, session.void)
+    assert spent["segments"] + spent["proposal"] < bound
+    assert spent["open"] + spent["file for the browser"] < 4  # two seconds of two cores
     session.close()
 
 

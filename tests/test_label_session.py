@@ -1,14 +1,16 @@
 """Sessions of labelling: what is on disk after each stroke, and after what goes wrong."""
 
 import errno
+import io
 import json
 import os
 import shutil
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, ImageOps
 
+from data_io.image_io import read_image
 from dataset import Cityscapes
 from labeling import session as labeling
 from labeling.session import open_data_set, open_session
@@ -235,6 +237,22 @@ def test_the_widget_says_what_is_on_disk_and_what_cannot_be_saved(opened, monkey
         assert ask("undo") == ["patch", "error"]
     assert ask("save", 3) == ["saved"]
     assert (on_disk(opened, "b.png").reshape(-1)[:18] == [1] * 9 + [opened.void] * 9).all()
+
+
+@pytest.mark.parametrize("suffix", ["png", "webp", "jpg", "tif"])
+def test_a_turned_photograph_reaches_the_browser_upright(tmp_path, suffix):
+    from labeling.widget import shown_file
+
+    turned = Image.Exif()
+    turned[0x0112] = 6
+    path = tmp_path / f"photograph.{suffix}"
+    Image.linear_gradient("L").resize((30, 20)).convert("RGB").save(path, exif=turned)
+    sent, kind = shown_file(path, read_image(path))
+    image = Image.open(io.BytesIO(sent))
+    if kind == "image/jpeg":  # which browsers turn
+        image = ImageOps.exif_transpose(image)
+    assert image.size == (20, 30)
+    assert kind == "image/jpeg" or image.getexif().get(0x0112, 1) == 1
 
 
 def test_a_missing_library_is_named_with_its_cure():

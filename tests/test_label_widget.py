@@ -3,6 +3,7 @@
 What is compared is the label file on disk, to the pixel, with shapes computed here anew.
 """
 
+import io
 import os
 import signal
 import time
@@ -135,6 +136,34 @@ def test_labels_are_kept_where_asked_for_and_a_class_is_picked_from_them(bench):
     assert (bench.mask("a") == expected).all()
 
 
+def test_outlines_surround_a_label_and_h_hides_all_labels(bench):
+    def shown() -> np.ndarray:
+        bench.page.mouse.move(2, 2)  # no cursor on the canvas
+        time.sleep(0.3)
+        return np.array(Image.open(io.BytesIO(bench.canvas.screenshot())).convert("RGB"), dtype=int)
+
+    bench.keys("2", "b")
+    bench.drag((150, 100), (250, 100))
+    covered = shown()
+    bench.page.keyboard.down("h")
+    alone = shown()
+    bench.page.keyboard.up("h")
+    bench.keys("o")
+    outlined = shown()
+    bench.keys("o")
+    scale, left, top = bench.view()
+
+    def changed(image: np.ndarray, x: float, y: float) -> bool:
+        """Whether an image differs from the photograph around a pixel of it."""
+        column, row = round(left + x * scale), round(top + y * scale)
+        around = slice(row - 5, row + 6), slice(column - 5, column + 6)
+        return (np.abs(image - alone)[around] > 8).any()
+
+    assert changed(covered, 200, 100) and not changed(covered, 200, 130)
+    assert not changed(outlined, 200, 100)
+    assert all(changed(outlined, *edge) for edge in ((200, 92), (200, 108), (142, 100), (258, 100)))
+
+
 def test_keys_of_jupyterlab_do_nothing_in_the_widget(bench):
     cells = bench.page.locator(".jp-Notebook .jp-Cell")
     before = cells.count()
@@ -151,6 +180,32 @@ def test_a_turned_photograph_is_labelled_upright(bench):
     assert (bench.mask("b") == np.where(brushed((401, 255), points, 8), 0, 255)).all()
     wait_for(lambda: [*bench.root.glob("leftImg8bit/*/*/*_b_*.png")], what="its copy")
     assert Image.open(*bench.root.glob("leftImg8bit/*/*/*_b_*.png")).size == (255, 401)
+
+
+@pytest.mark.parametrize("pointer", ["pen", "touch"])
+def test_a_pen_and_a_finger_paint_as_the_mouse_does(bench, pointer):
+    bench.keys("2", "b")
+    scale, left, top = bench.view()
+    box = bench.canvas.bounding_box()
+    x, y = box["x"] + left, box["y"] + top
+    points = [(round(x + px * scale), round(y + 60 * scale)) for px in (200, 240, 280)]
+    device = bench.page.context.new_cdp_session(bench.page)
+    kinds = ("Pressed", "Moved", "Moved") if pointer == "pen" else ("Start", "Move", "Move")
+    for kind, (px, py) in zip(kinds, points, strict=True):
+        at = {"x": px, "y": py}
+        if pointer == "pen":
+            pen = {"pointerType": "pen", "button": "left", "buttons": 1, "clickCount": 1}
+            device.send("Input.dispatchMouseEvent", {"type": f"mouse{kind}", **at, **pen})
+        else:
+            device.send("Input.dispatchTouchEvent", {"type": f"touch{kind}", "touchPoints": [at]})
+    if pointer == "pen":
+        device.send("Input.dispatchMouseEvent", {"type": "mouseReleased", **at, **pen})
+    else:
+        device.send("Input.dispatchTouchEvent", {"type": "touchEnd", "touchPoints": []})
+    wait_for(lambda: (bench.mask("a") == 1).any(), what="the stroke")
+    bench.saved()
+    line = [((px - x) / scale, (py - y) / scale) for px, py in points]
+    assert (bench.mask("a") == np.where(brushed((256, 512), line, 8), 1, 255)).all()
 
 
 def test_two_fingers_zoom_and_leave_no_stroke(bench):
