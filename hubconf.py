@@ -62,9 +62,9 @@ def unet(checkpoint: str = "camvid", device: str = "cpu") -> UNet:
             checkpoints/README.md.
         device: such as `cuda`.
 
-    `downscale` tells by how much it wants images downscaled, `classes` what its channels are. It
-    takes images as uint8, or as floats that are normalised to -2..2, and raises ValueError for
-    others, such as floats of 0..1. Raises as `inference.load_model`.
+    Its `downscale` is by how much images are to be downscaled, its `classes` are its channels. It
+    raises ValueError for images that are neither uint8 nor floats normalised to -2..2. Raises as
+    `inference.load_model`.
     """
     named = HERE / "checkpoints" / f"{checkpoint}.pt"
     model = _load_model(named if named.is_file() else checkpoint, device)

@@ -49,9 +49,9 @@ def load_model(path: str | Path, device: str | torch.device = "cpu") -> UNet:
 def _network(checkpoint: dict) -> UNet:
     settings, recipe = checkpoint["settings"], checkpoint["recipe"]
     with torch.device("meta"):  # takes no memory, whatever the settings ask for
-        model = UNet(**settings)
-    model.load_state_dict(checkpoint["model"], assign=True)
-    model.float().to(memory_format=torch.channels_last)
+        UNet(**settings).load_state_dict(checkpoint["model"], assign=True)
+    model = UNet(**settings)
+    model.load_state_dict(checkpoint["model"])
     # Checkpoints from before classes were saved are of Cityscapes' 19.
     classes = checkpoint.get("classes", asdict(CITYSCAPES))
     model.classes = Classes(**classes) if classes else None

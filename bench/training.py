@@ -21,7 +21,7 @@ from bench.timing import started
 from engine import Recipe, train_one_epoch
 from engine.run import make_trainer
 from model import UNet
-from runtime.console import command_line, table
+from runtime.console import command_line, errors_shown, table
 from runtime.cpu import convert, keep_freed_memory
 from runtime.machine import machine
 from runtime.precision import DTYPES, pick_precision, working_device
@@ -191,10 +191,8 @@ def main() -> None:
     parser.add_argument("--batch", type=int, default=BATCH, help="images a step (8)")
     parser.add_argument("--tiny", action="store_true", help="small, to try this command")
     args = parser.parse_args()
-    try:
+    with errors_shown():
         text = measure(working_device(args.device), args.batch, args.tiny)
-    except ValueError as error:
-        sys.exit(f"error: {error}")
     gpu = f"{torch.cuda.get_device_properties('cuda')}, " if args.device == "cuda" else ""
     print(text, gpu + machine(), sep="\n\n")
 

@@ -2,9 +2,9 @@
 
     python -m docs.plan --recipe recipes/cityscapes.yaml --tflops 60 --bandwidth 25
 
-Nothing here is measured. The real training step runs on fake tensors, which have shapes and no
-data, under PyTorch's memory tracker and FLOP counter. Times follow from the given throughput and
-bandwidth. tests/test_plan.py compares the memory with that of real steps on a CPU.
+Nothing here is measured: the training step runs on fake tensors, which have shapes and no data,
+under PyTorch's memory tracker and FLOP counter. tests/test_plan.py compares the memory with real
+steps.
 """
 
 from contextlib import suppress

@@ -19,7 +19,7 @@ from data_io.image_io import image_size, read_grey
 from dataset import Cityscapes, read_labels
 from engine.augment import make_transforms
 from engine.recipe import Recipe
-from runtime.console import progress_bar
+from runtime.console import in_threads
 from runtime.cpu import available_cores
 from runtime.distributed import DistributedBatchSampler, local_world_size, world_size
 from runtime.precision import pick_device
@@ -74,12 +74,7 @@ def class_frequencies(scenes: Cityscapes) -> Tensor:
     def count(target: str) -> Tensor:
         return read_labels(target, scenes.classes).flatten().bincount(minlength=IGNORE_INDEX + 1)
 
-    total = torch.zeros(IGNORE_INDEX + 1, dtype=torch.int64)
-    with ThreadPoolExecutor() as threads, progress_bar(len(scenes), "count") as bar:
-        for counts in threads.map(count, scenes.targets):
-            total += counts
-            bar.update()
-    total = total[: len(scenes.classes)]
+    total = sum(in_threads(count, scenes.targets, "count"))[: len(scenes.classes)]
     return total.double() / total.sum()
 
 

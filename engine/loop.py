@@ -49,7 +49,7 @@ class Trainer:
         scheduler: stepped after each batch.
         scaler: for fp16.
         accumulate: parts in which a batch passes the network, to save memory. The step is that of
-            the whole batch, but batch norm sees the parts.
+            the full batch, but batch norm sees the parts.
         full_image: with `valid` padding, extend the images by reflection and train on all their
             pixels; False trains on those that the network sees without. No effect with `same`.
 

@@ -57,10 +57,9 @@ class Muon(torch.optim.AdamW):
 def orthogonal(matrix: Tensor) -> Tensor:
     """The matrix with its singular values brought near 1, by five Newton-Schulz steps.
 
-    A matrix (rows, columns) of any floating type gives one like it. The coefficients are Jordan's:
-    singular values end between 0.68 and 1.21 if they are not below a hundredth of the matrix's
-    norm. A step multiplies by a polynomial in x @ x.T, so that all five can be taken on that
-    smaller matrix, and `matrix` is multiplied once: half the time at a U-Net's shapes.
+    A matrix (rows, columns) of any floating type gives one like it. With Jordan's coefficients,
+    singular values from a hundredth of the norm on end between 0.68 and 1.21. The steps are taken
+    on x @ x.T, which is smaller, and `matrix` is multiplied once: half the time for a U-Net.
     """
     x = matrix if matrix.shape[0] <= matrix.shape[1] else matrix.T
     x = x / (x.norm() + 1e-7)

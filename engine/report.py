@@ -26,10 +26,9 @@ def evaluate_split(
     """The confusion matrix of a split, and its cross_entropy and what `metrics` gives.
 
     The network always sees images downscaled by `model.downscale`. At full resolution its logits
-    are upsampled and the original labels are the truth, which is what a benchmark asks for;
-    otherwise the labels are downscaled like the images, as in training. `tta` as in
-    `predict_logits`, `precision` as in `pick_precision`. For a split without labels, as Cityscapes'
-    test, all metrics are None.
+    are upsampled and compared with the original labels, as a benchmark does; otherwise the labels
+    are downscaled like the images, as in training. `tta` as in `predict_logits`, `precision` as in
+    `pick_precision`. For a split without labels all metrics are None.
     """
     scenes = Cityscapes(
         data_root, split, downscale=model.downscale, downscale_labels=not full_resolution
