@@ -67,7 +67,7 @@ class VideoReader:
         frame_rate: frames a second, on average.
         time_base: the unit of the frames' times, in seconds.
         frames: how many there are by the file's header, or None if it does not say.
-        damage: after the last frame, how much could not be read; "" for a file that is whole.
+        damage: after the last frame, how much could not be read; "" for an intact file.
 
     Raises FileNotFoundError, or ValueError for a file that is no video, and without PyAV.
     """
@@ -96,7 +96,7 @@ class VideoReader:
 
         Frames are upright, their pixels square. Times rise, also where a file was put together
         from several; one whose time is not known follows the frame before it by 1 / `frame_rate`.
-        What cannot be decoded is passed over, and counted in `damage`. Raises ValueError if no
+        What cannot be decoded is skipped, and counted in `damage`. Raises ValueError if no
         frame can be read.
         """
         self._errors, self._end, self._read, self.damage, times = 0, Fraction(0), 0, "", []
@@ -142,7 +142,7 @@ class VideoReader:
             failures = 0 if packet.size else failures
             yield from frames
         self._ends_badly = failures > 0
-        try:  # a file that ends in an error has not told the decoder so
+        try:  # without this, the decoder keeps the last frames of a file that ends in an error
             yield from () if flushed else stream.codec_context.decode(None)
         except load_av(self.path).error.FFmpegError:
             pass

@@ -148,13 +148,13 @@ def read_record(dst: Path) -> Meaning | None:
 def write_record(dst: Path, meaning: Meaning, pixels: Counter, source: Path) -> None:
     """Write `OWN_RECORD` and, unless the classes are Cityscapes', `classes.yaml`.
 
-    pixels: value -> number of pixels, which a proposal tells of each class.
+    pixels: value -> number of pixels, which a proposal shows for each class.
     """
     comments, text = {}, ""
     if meaning.is_proposal:
         text = PROPOSAL.format(source=source)
-        shares = {value: number / pixels.total() for value, number in pixels.items()}
-        comments = {meaning.ids[v]: f"{share:.2%} of the pixels" for v, share in shares.items()}
+        parts = {value: number / pixels.total() for value, number in pixels.items()}
+        comments = {meaning.ids[v]: f"{part:.2%} of the pixels" for v, part in parts.items()}
     text += class_lists.as_yaml(meaning.classes, comments)
     if meaning.classes != CITYSCAPES and not (dst / "classes.yaml").exists():
         atomic_write(dst / "classes.yaml", text.encode())
