@@ -2,11 +2,10 @@
 
 A file is a header of `HEADER` bytes, then the image (3, H, W) and its labels (H', W'), both
 uint8. The header holds a fingerprint of the two source files, the four sizes, and the Adler-32
-checksum of these and of the bytes behind them, which takes a third of a CRC's time. A pair is taken
-from the cache only if all of this fits; else it is decoded and the file is written, under a
-temporary name that is then changed, so that a reader finds the whole file or none. Processes
-therefore need no locks, and what a killed writer, a power failure or a full disk leaves is never
-taken for an image.
+checksum of the sizes and of all that follows, which takes a third of a CRC's time. A pair is read
+from the cache only if all of this fits. Otherwise it is decoded, and written to a temporary file
+which is then renamed, so that a reader finds a complete file or none. Processes need no locks, and
+what a killed writer, a power failure or a full disk leaves is never taken for an image.
 """
 
 import hashlib
@@ -36,7 +35,7 @@ class Cache:
     """The decoded pairs of one split at one size; shared by all processes that open it.
 
     Args:
-        folder: where the files lie; created with the first of them.
+        folder: of the files; created with the first of them.
         pairs: the source files of each item, an image and its labels.
         size: what was done to them, such as the factor of the downscaling.
 
@@ -49,7 +48,7 @@ class Cache:
         self.writable = share(torch.ones((), dtype=torch.bool))  # seen by all workers
 
     def read(self, index: int, decode: Callable[[int], Pair]) -> Pair:
-        """Item `index` from its file if that is there and whole, else `decode(index)`, then kept.
+        """Item `index` from its file if that is complete, else `decode(index)`, which is kept.
 
         Returns arrays (3, H, W) and (H', W') uint8; to change them does not change the file.
         """

@@ -45,7 +45,7 @@ def why_unread(paths: Iterable[Path], why: str) -> str:
 
 
 class UnfitImageError(ValueError):
-    """An image that is whole, but of a form that is not wanted; says why, and the cure."""
+    """An intact image of a form that is not wanted; says why, and the cure."""
 
 
 @contextmanager
@@ -80,7 +80,7 @@ def open_image(path: str | Path) -> Iterator[Image.Image]:
             "smaller, or raise PIL.Image.MAX_IMAGE_PIXELS (`--max-pixels` of predict.py)"
         ) from error
     except UnidentifiedImageError as error:
-        cure = "restore it from where it came, or, if it is whole, convert it to JPEG or PNG"
+        cure = "restore it from where it came, or, if it is intact, convert it to JPEG or PNG"
         if pillow_heif is None and Path(path).suffix.lower() in HEIF_SUFFIXES:
             cure = NEEDS_HEIF
         raise ValueError(
@@ -103,9 +103,9 @@ def read_image(path: str | Path) -> Tensor:
 def jpeg_damage(path: str | Path) -> str:
     """What is wrong with the data of a JPEG, of which its decoder shows what it can; "" if nothing.
 
-    JPEG has no checksums: all that tells is what libjpeg warns of. Pillow drops these warnings;
-    torchvision's libjpeg writes them to the process's stderr, which is read back here. A version
-    without this decoder, which is deprecated, tells nothing.
+    JPEG has no checksums, so that only libjpeg's warnings show damage. Pillow drops them;
+    torchvision's libjpeg writes them to the process's stderr, which is read back here. Versions of
+    torchvision without this decoder, which is deprecated, find nothing.
     """
     data, decode_jpeg = Path(path).read_bytes(), getattr(torchvision.io, "decode_jpeg", None)
     if not data.startswith(b"\xff\xd8") or decode_jpeg is None:
@@ -171,7 +171,7 @@ def image_size(path: str | Path) -> tuple[int, int] | None:
     """Height and width by an image file's header, once it is upright; None if it is no image."""
     try:
         with Image.open(path, formats=FORMATS) as image:
-            lies = image.getexif().get(ExifTags.Base.Orientation, 1) >= 5  # on a side
-            return image.size if lies else image.size[::-1]
+            turned = image.getexif().get(ExifTags.Base.Orientation, 1) >= 5  # by 90 degrees
+            return image.size if turned else image.size[::-1]
     except Exception:  # decoders raise nearly anything
         return None

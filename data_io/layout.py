@@ -1,9 +1,9 @@
-"""Cityscapes' directories: which images and labels of a split there are, and what else lies there.
+"""Cityscapes' directories: which images and labels of a split there are, and which other files.
 
     leftImg8bit/<split>/<city>/<stem>_leftImg8bit.png
     gtFine|gtCoarse/<split>/<city>/<stem>_gtFine|gtCoarse_labelIds.png
 
-Files that lie directly in a split's directory, without a city, are taken as well.
+Files directly in a split's directory, without a city, are taken as well.
 """
 
 import errno
@@ -24,8 +24,8 @@ SPLITS = {
     "fine": ("train", "val", "test", "trainval"),
     "coarse": ("train", "val", "trainval", "train_extra"),
 }
-CHECK = "`python -m prepare.cityscapes {}` says what is wrong and how to mend it"
-OWN = "`python -m prepare.own --help` tells how to convert other data"
+CHECK = "`python -m prepare.cityscapes {}` says what is wrong and how to fix it"
+OWN = "`python -m prepare.own --help` says how to convert other data"
 OWN_RECORD = "own.json"  # of `prepare.own`, in the directory of the data set that it wrote
 MOST_PACKED = 100  # times; Cityscapes' images are compressed already, its polygons to a tenth
 

@@ -13,7 +13,7 @@ from torch import Tensor
 VIDEO_SUFFIXES = {f".{name}" for name in "mp4 mov m4v avi mkv webm mpg mpeg ts mts m2ts".split()}
 VIDEO_SUFFIXES |= {f".{name}" for name in "3gp 3g2 wmv asf flv ogv vob mxf".split()}
 NO_VIDEO = "tty", "image2", "jpegxl_anim"  # FFmpeg's readers of text and of single images
-LENGTH_IN_HEADER = "mov", "matroska", "avi", "asf", "flv"  # others are as long as they are
+LENGTH_IN_HEADER = "mov", "matroska", "avi", "asf", "flv", "mxf"  # others are as long as they are
 ALWAYS_OF_LENGTH = "avi", "asf"  # whose length FFmpeg does not know where the end is missing
 MPEGTS_PACKETS = 188, 192  # bytes
 BT709 = 1  # of FFmpeg: matrix, primaries and transfer curve of HD video
@@ -67,7 +67,7 @@ class VideoReader:
         frame_rate: frames a second, on average.
         time_base: the unit of the frames' times, in seconds.
         frames: how many there are by the file's header, or None if it does not say.
-        damage: after the last frame, how much could not be read; "" for a file that is whole.
+        damage: after the last frame, how much could not be read; "" for an intact file.
 
     Raises FileNotFoundError, or ValueError for a file that is no video, and without PyAV.
     """
@@ -96,7 +96,7 @@ class VideoReader:
 
         Frames are upright, their pixels square. Times rise, also where a file was put together
         from several; one whose time is not known follows the frame before it by 1 / `frame_rate`.
-        What cannot be decoded is passed over, and counted in `damage`. Raises ValueError if no
+        What cannot be decoded is skipped, and counted in `damage`. Raises ValueError if no
         frame can be read.
         """
         self._errors, self._end, self._read, self.damage, times = 0, Fraction(0), 0, "", []
@@ -118,7 +118,7 @@ class VideoReader:
 
     def _decode(self, file, stream, start: Fraction) -> Iterator:
         """The frames that can be decoded. Counts errors, and notes where the last packet ends."""
-        failures, flushed = 0, False
+        failures, flushed, intact = 0, False, 0  # intact: packets since the last damaged one
         wanted = [stream, *file.streams.audio]
         packets = file.demux(wanted)
         while failures < MOST_FAILURES and not flushed:
@@ -133,16 +133,17 @@ class VideoReader:
                 if packet.stream_index != stream.index:
                     continue
                 self._errors += packet.is_corrupt
+                intact = 0 if packet.is_corrupt else intact + 1
                 flushed = packet.size == 0 and packet.pts is None
                 frames = packet.decode()
             except load_av(self.path).error.FFmpegError:  # of the demuxer, or of the decoder
-                failures, self._errors = failures + 1, self._errors + 1
+                failures, self._errors, intact = failures + 1, self._errors + 1, 0
                 packets = file.demux(wanted)
                 continue
             failures = 0 if packet.size else failures
             yield from frames
-        self._ends_badly = failures > 0
-        try:  # a file that ends in an error has not told the decoder so
+        self._ends_badly, self._ends_corrupt = failures > 0, self._errors > 0 and intact < 5
+        try:  # without this, the decoder keeps the last frames of a file that ends in an error
             yield from () if flushed else stream.codec_context.decode(None)
         except load_av(self.path).error.FFmpegError:
             pass
@@ -160,7 +161,8 @@ class VideoReader:
             is_cut = all(size % packet for packet in MPEGTS_PACKETS)
         else:
             unread = in_parts * (1 - self._read / size)  # where a part's header is damaged
-            is_cut = name in ALWAYS_OF_LENGTH or unread > 0.05 or (in_parts and self._errors > 0)
+            is_cut = name in ALWAYS_OF_LENGTH or unread > 0.05 or self._ends_corrupt
+            is_cut = is_cut or (in_parts and self._errors > 0)
         is_cut = is_cut or (self._ends_badly and length == self._end)
         expected = self.frames or round(length * self.frame_rate)
         missing = expected - len(times)

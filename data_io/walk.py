@@ -14,7 +14,7 @@ def walk(directory: Path, without: Path | None = None) -> list[Path]:
     """All files below a directory, sorted.
 
     Links are followed, each directory is listed once, so that links cannot loop. Hidden and system
-    files and directories are passed over, and what is in `without`, if that is another directory.
+    files and directories are skipped, and what is in `without`, if that is another directory.
 
     Raises FileNotFoundError if there is no such directory, and OSError for one in it that cannot
     be opened.
@@ -61,7 +61,7 @@ def kinds_of(files: Iterable[Path], kind_of: Callable[[Path], str] = suffix_of) 
 
 
 def but(files: Collection[Path], kind_of: Callable[[Path], str] = suffix_of) -> str:
-    """What there is in place of what is missing: ", but 12 *.jpg", or "" for no file."""
+    """What there is instead of what is missing: ", but 12 *.jpg", or "" for no file."""
     return f", but {kinds_of(files, kind_of)}" if files else ""
 
 

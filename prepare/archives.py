@@ -1,4 +1,4 @@
-"""Cityscapes' archives as downloaded: which one brings what, whether it is whole, and the cure."""
+"""Cityscapes' archives as downloaded: which one has what, whether it is complete, and the cure."""
 
 import os
 import zipfile
@@ -17,16 +17,16 @@ PACKAGES = {  # archive -> packageID on the download site
 
 
 def zip_state(path: Path, read_all: bool = False) -> str:
-    """'absent', 'whole', or what is wrong with an archive. Raises nothing.
+    """'absent', 'complete', or what is wrong with an archive. Raises nothing.
 
-    Half an archive is recognised at once: its table of contents, which is at the end, is missing.
-    Damage inside is found only by reading all of it.
+    Half an archive lacks its table of contents, which is at the end. Damage inside is found only
+    by reading all of it.
     """
     try:
         unpacked_size(path)
         with zipfile.ZipFile(path) as file:
             damaged = file.testzip() if read_all else None
-            return f"damaged (in {damaged})" if damaged else "whole"
+            return f"damaged (in {damaged})" if damaged else "complete"
     except FileNotFoundError:
         return "absent"
     except OSError as error:
@@ -34,7 +34,7 @@ def zip_state(path: Path, read_all: bool = False) -> str:
     except zipfile.BadZipFile:
         with open(path, "rb") as file:
             page = file.read(100).lstrip().startswith(b"<")
-        return "a web page (failed login?)" if page else "not whole (half a download?)"
+        return "a web page (failed login?)" if page else "not complete (half a download?)"
     except Exception as error:  # decompressors raise several
         return f"damaged ({error})"
 
@@ -46,11 +46,11 @@ def cure(root: Path, name: str, state: str) -> str:
     if os.path.isdir(inner):
         return f"unpacked one level too deep: mv {quote(str(inner))} {to}"
     unzip, load = f"unzip -o {path} -d {to}", f"csDownload -d {to} {name}"
-    if state == "whole":
+    if state == "complete":
         return f"{name} is there: {unzip}"
     if state == "absent":
         return f"brought by {name} (packageID {PACKAGES[name]}): {load} && {unzip}"
-    if state.startswith("not whole"):
+    if state.startswith("not complete"):
         return f"{name} is {state}: csDownload -r -d {to} {name} (or wget -c) && {unzip}"
     if state.startswith("unreadable"):
         return f"{name} is {state}: chmod u+r {path}"

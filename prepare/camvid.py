@@ -6,7 +6,7 @@
 CamVid (Brostow et al. 2009) shows the streets of Cambridge in 701 labelled frames. The SegNet
 tutorial publishes them at 480x360 with eleven classes and void. Its splits (`train` and `val`, and
 `test` where it is present) stay as they are, each video sequence becomes a "city", and the labels
-become Cityscapes' label ids. The source is not changed. A second call goes on where one was
+become Cityscapes' label ids. The source is not changed. A second call continues one that was
 interrupted.
 """
 

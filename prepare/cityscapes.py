@@ -20,7 +20,7 @@ from shlex import quote
 from data_io.layout import IMAGE, Listing, archive, list_split
 from dataset import find_root, read_classes
 from prepare.archives import cure, read_archives, zip_state
-from prepare.inspection import TRAIN_IDS, UNSCORED, Fault, inspect_all, size_text
+from prepare.inspection import NO_CLASS, TRAIN_IDS, Fault, inspect_all, size_text
 from runtime.console import command_line, escape_output
 from utils import Classes
 
@@ -38,7 +38,7 @@ HINTS = {  # the cure of faults that no archive cures
     LEFT_OUT: f"to train on them, rename them to <city>_<seq>_<frame>{IMAGE}, or have them "
     f"converted (`{CONVERT}`); otherwise move them elsewhere",
     OTHER_LABELS: "have them converted: `python -m prepare.own {images} {labels} DST`",
-    UNSCORED: "list your own classes in {root}/classes.yaml (see docs/own-data.md), or have the "
+    NO_CLASS: "list your own classes in {root}/classes.yaml (see docs/own-data.md), or have the "
     f"data converted (`{CONVERT}`)",
 }
 DAMAGED = "damaged archives"
@@ -161,7 +161,7 @@ def check(
         missing = [path for path in (of_images, of_labels) if is_missing(path)]
         optional = split == "test" or (kind == "gtCoarse" and not coarse)
         begun = of_labels if kind == "gtCoarse" and split != "train_extra" else of_images
-        if missing and all(zip_state(root / name) == "whole" for name in zips):
+        if missing and all(zip_state(root / name) == "complete" for name in zips):
             packed.update(dict.fromkeys(zips))
         elif optional and begun in missing:
             use = "for benchmark submissions" if split == "test" else "with coarse labels"
@@ -177,7 +177,7 @@ def check(
         say(f"note: needed only {use}, and not there: {', '.join(parts)}{brought}")
     cures = {archive_of(root, fault) for fault in faults if fault.headline not in HINTS}
     states = read_archives(root, {*packed, *cures}, say)
-    damaged = [name for name in packed if states[name] != "whole"]
+    damaged = [name for name in packed if states[name] != "complete"]
     if packed and not damaged:
         to = quote(str(root))
         unzip = " && ".join(f"unzip -o {quote(str(root / name))} -d {to}" for name in packed)

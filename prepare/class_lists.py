@@ -13,7 +13,7 @@ VOID = {"void", "unlabeled", "unlabelled", "ignore", "ignored", IGNORED}  # name
 NAMES = """\
 classes.yaml label_colors.txt labelmap.txt class_names.txt class_dict.csv _classes.csv config.json
 config_v1.2.json config_v2.0.json rs19-config.json class_list.json dataset_meta.json
-""".split()  # files that are taken for the list of the data set in whose directory they lie
+""".split()  # files that are taken for the list of the data set beside them
 LINE = re.compile(  # an id or a colour, the name, a colour, and what CVAT adds
     r"(?:([\d\s,]*\d)[\s,]+)?"
     r"([^\d\s:,][^:,]{0,60}?)"
@@ -38,7 +38,7 @@ def read_class_list(path: Path) -> Classes:
     try:
         text = path.read_text(encoding="utf-8-sig")
         rows = _read_json(text) if path.suffix.lower() == ".json" else _read_lines(text, path)
-        first = -1 if rows and rows[0][0] == IGNORED else 0  # labelme's ids begin behind it
+        first = -1 if rows and rows[0][0] == IGNORED else 0  # labelme counts from it on
         classes = [
             (name, number if i is None else i, tuple(color or color_of(number)))
             for number, (name, i, color) in enumerate(rows, first)
@@ -89,7 +89,7 @@ def _read_json(text: str) -> list[Row]:
 
 
 def find_class_list(directories: Iterable[Path]) -> Path | None:
-    """The list that lies in one of the data set's directories; None if there is none.
+    """The list in one of the data set's directories; None if there is none.
 
     Raises ValueError for several that differ.
     """

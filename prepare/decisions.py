@@ -70,10 +70,11 @@ def choose_form(
     if paths[0].suffix.lower() == ".json":
         return Form(names=class_lists.values_of_names(classes))
     if nearest and classes:
-        return Form(True, tuple(map(masks.pack, ((0, 0, 0), *classes.colors))))
+        colors = (0, 0, 0), *classes.colors
+        return Form(colors=True, targets=[masks.pack(color) for color in colors])
     if nearest:
-        strong, _ = strong_values([read_values(path, Form(True, ())) for path in paths], True)
-        return Form(True, tuple(strong))
+        samples = [read_values(path, Form(colors=True, targets=())) for path in paths]
+        return Form(colors=True, targets=strong_values(samples, colored=True)[0])
     if kind == "colors" or (kind is None and masks.are_colored(paths)):
         return Form(colors=True)
     return Form(palette=masks.palette_of(paths[0]))
@@ -101,9 +102,11 @@ def write_preview(path: Path, pairs: list[Pair], meanings: list[Meaning]) -> Non
     for meaning in meanings:
         figure = plot_samples([_shown(pair, meaning) for pair in pairs], meaning.classes)
         figure.suptitle(f"--labels {meaning.labels}: {len(meaning.classes)} classes")
-        figure.savefig(data := io.BytesIO(), format="png", dpi=100)
+        data = io.BytesIO()
+        figure.savefig(data, format="png", dpi=100)
         strips.append(np.array(Image.open(data).convert("RGB")))
-    Image.fromarray(np.concatenate(strips)).save(data := io.BytesIO(), "jpeg")
+    data = io.BytesIO()
+    Image.fromarray(np.concatenate(strips)).save(data, "jpeg")
     path.parent.mkdir(parents=True, exist_ok=True)
     atomic_write(path, data.getvalue())
 
@@ -148,13 +151,13 @@ def read_record(dst: Path) -> Meaning | None:
 def write_record(dst: Path, meaning: Meaning, pixels: Counter, source: Path) -> None:
     """Write `OWN_RECORD` and, unless the classes are Cityscapes', `classes.yaml`.
 
-    pixels: value -> number of pixels, which a proposal tells of each class.
+    pixels: value -> number of pixels, which a proposal shows for each class.
     """
     comments, text = {}, ""
     if meaning.is_proposal:
         text = PROPOSAL.format(source=source)
-        shares = {value: number / pixels.total() for value, number in pixels.items()}
-        comments = {meaning.ids[v]: f"{share:.2%} of the pixels" for v, share in shares.items()}
+        parts = {value: number / pixels.total() for value, number in pixels.items()}
+        comments = {meaning.ids[v]: f"{part:.2%} of the pixels" for v, part in parts.items()}
     text += class_lists.as_yaml(meaning.classes, comments)
     if meaning.classes != CITYSCAPES and not (dst / "classes.yaml").exists():
         atomic_write(dst / "classes.yaml", text.encode())

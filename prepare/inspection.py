@@ -16,7 +16,7 @@ from utils import CITYSCAPES, Classes
 
 TRAIN_ID_LABELS = 10  # so many labels without an id above 18 (vegetation, sky, car) are no chance
 MOSTLY = 0.8  # of the pixels: if fewer are labelled, it is worth a note
-UNSCORED = "splits in which no pixel is of a class"
+NO_CLASS = "splits in which no pixel is of a class"
 TRAIN_IDS = "labels that look like train ids (labelTrainIds saved as labelIds?)"
 
 
@@ -94,9 +94,9 @@ def inspect_all(
         converted = (root / OWN_RECORD).exists()  # whose labels are ids, and as the user says
         faults += check_split(root / kind / split, torch.stack(pixels) > 0, classes, converted)
         total = torch.stack(pixels).sum(0)
-        share = total[list(classes.ids)].sum() / total.sum()
-        if share < MOSTLY:
-            notes.append(f"{share:.1%} of the pixels are labelled, the others are ignored")
+        labelled = total[list(classes.ids)].sum() / total.sum()
+        if labelled < MOSTLY:
+            notes.append(f"{labelled:.1%} of the pixels are labelled, the others are ignored")
         counts = Counter({i: n for i, n in enumerate(total.tolist()) if n})
         if classes != CITYSCAPES and not converted and (question := absent_class(counts, classes)):
             notes.append(f"{question}? If so, correct {root / 'classes.yaml'}")
@@ -114,7 +114,7 @@ def check_split(
     together = present.any(0)
     if not together[list(classes.ids)].any():
         values = " ".join(map(str, together.nonzero().flatten().tolist()))
-        return [Fault(UNSCORED, directory, f"the labels hold only {values}")]
+        return [Fault(NO_CLASS, directory, f"the labels hold only {values}")]
     many = classes == CITYSCAPES and len(present) >= TRAIN_ID_LABELS
     if many and not converted and are_train_ids(together):
         return [Fault(TRAIN_IDS, directory, f"no id above 18 in {len(present)} labels")]

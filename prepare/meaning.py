@@ -23,9 +23,9 @@ ABOVE = SKY, 11, 21, 17, 19, 20  # what it begins with: building, vegetation, po
 # Guesses, and how many of `COMMON` they need: low values are also those of other lists.
 LIKELY = {"cityscapes": 2, "train-ids": 4, "colors": 2}
 MOST_VALUES = 64  # more are named by nobody
-LARGE = 0.05  # the share of the pixels from which a value cannot be an oversight
+LARGE = 0.05  # of the pixels: a value of so many is no oversight
 NOISE = 12  # how far from a colour lossy formats leave others, in RGB
-STRONG = 0.002  # the share of the pixels, inside areas, from which a colour is a class
+STRONG = 0.002  # of the pixels: a colour that fills areas of so many is a class
 
 
 class Meaning(NamedTuple):
@@ -167,8 +167,8 @@ def look_like_streets(masks: list[np.ndarray], ids: dict[int, int]) -> bool:
     """Whether masks, their values taken for ids of Cityscapes, look like pictures of streets.
 
     Sky above and road below, in connected areas; the lowest fifth is of what streets end in, the
-    highest of what stands above them. That tells them from lists of other data sets whose values
-    fit: RailSem19's rails would be riders before the camera.
+    highest of what stands above them. Labels of other data sets, whose values may fit, do not:
+    RailSem19's rails would be riders before the camera.
     """
     rows = [translate(values, ids)[np.arange(50) * len(values) // 50] for values in masks]
     grid = np.concatenate(rows, 1)  # side by side, of one height: (50, sum of the widths)
@@ -176,7 +176,7 @@ def look_like_streets(masks: list[np.ndarray], ids: dict[int, int]) -> bool:
     above, below = np.isin(grid, ABOVE)[:10], np.isin(grid, BELOW)[40:]
     parts = (sky[:30], sky), (road[20:], road), (above, labelled[:10]), (below, labelled[40:])
     connected = (grid[:, 1:] == grid[:, :-1]).mean() >= 0.9
-    return connected and all(0 < part.sum() >= 0.9 * whole.sum() for part, whole in parts)
+    return connected and all(0 < part.sum() >= 0.9 * total.sum() for part, total in parts)
 
 
 # What smoothed edges and JPEG leave
@@ -185,7 +185,7 @@ def look_like_streets(masks: list[np.ndarray], ids: dict[int, int]) -> bool:
 def strong_values(samples: list[np.ndarray], colored: bool) -> tuple[list[int], Counter]:
     """The values that fill areas, and the pixels of each whose four neighbours have it, too.
 
-    Blends, as smoothing and JPEG leave them, lie along edges.
+    Blends, as smoothing and JPEG leave them, are along edges.
     """
     inside = Counter()
     for values in samples:
@@ -194,20 +194,30 @@ def strong_values(samples: list[np.ndarray], colored: bool) -> tuple[list[int], 
         inside += count(middle[np.all([middle == each for each in beside], 0)])
     strong, least = [], STRONG * sum(values.size for values in samples)
     for value, number in inside.most_common():
+        if number < least:
+            break
         near = [np.linalg.norm(split_rgb(value) - split_rgb(other)) < NOISE for other in strong]
-        if number >= least and value != TRANSPARENT and not (colored and any(near)):
+        if value != TRANSPARENT and not (colored and any(near)):
             strong.append(value)
     return strong, inside
 
 
 def refuse_smoothed(samples: list[np.ndarray], colored: bool) -> None:
-    """Raise ValueError where most values of some masks are blends of a few, along edges."""
+    """Raise ValueError where most values of some masks are blends of a few, along edges.
+
+    Blends are between the values that they blend, in each channel; thin lines need not be.
+    """
     pixels, (strong, inside) = sum(map(count, samples), Counter()), strong_values(samples, colored)
-    blends = [value for value in pixels if 10 * inside[value] < pixels[value]]
-    share = sum(pixels[value] for value in strong) / pixels.total()
-    if share > 0.5 and len(blends) > max(4, len(pixels) / 2):
+    if not strong:
+        return
+    low, high, values = split_rgb(strong).min(0), split_rgb(strong).max(0), np.array([*pixels])
+    slack = NOISE if colored else 0
+    between = ((split_rgb(values) >= low - slack) & (split_rgb(values) <= high + slack)).all(1)
+    blends = [v for v in values[between].tolist() if 10 * inside[v] < pixels[v]]
+    covered = sum(pixels[value] for value in strong) / pixels.total()
+    if covered > 0.5 and len(blends) > max(4, len(pixels) / 2):
         raise ValueError(
-            f"the masks hold {len(pixels):,} values, of which {len(strong)} make up {share:.1%} "
+            f"the masks hold {len(pixels):,} values, of which {len(strong)} make up {covered:.1%} "
             f"({show(strong, colored)}); the others are blends, as smoothed edges and JPEG leave "
             "them: export the masks without smoothing, or have each pixel take the nearest of "
             "these, or of the colours of --classes, with --nearest-color"

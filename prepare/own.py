@@ -6,10 +6,10 @@
     python -m prepare.own rgb_anon gt data/acdc --pairs 'X_rgb_anon.png=X_gt_labelIds.png'
 
 IMAGES has images of any format and size, also in subdirectories. MASKS has one for each, of the
-same name, with an ending such as _mask, or as --pairs tells. A pixel of a mask is an id (grey, or
+same name, with an ending such as _mask, or as --pairs says. A pixel of a mask is an id (grey, or
 the index of a palette), a train id of Cityscapes, or a colour. DST/own-preview.jpg shows what the
 masks are taken for; where that is open, nothing is converted. The sources are not changed. The same
-command goes on where it stopped, and converts what was added or changed. See docs/own-data.md.
+command continues where it stopped, and converts what was added or changed. See docs/own-data.md.
 """
 
 import statistics
@@ -67,7 +67,7 @@ def prepare(
     """
     for source in (images, masks):
         if dst.resolve().is_relative_to(source.resolve()):
-            raise ValueError(f"{dst} lies in {source}, which is only read: write elsewhere")
+            raise ValueError(f"{dst} is in {source}, which is only read: write elsewhere")
     if labels == "cityscapes" and classes is not None:
         raise ValueError("--labels cityscapes has Cityscapes' classes: leave --classes out")
     if nearest and labels not in (None, "colors"):
@@ -111,10 +111,10 @@ def summarise(dst: Path, items: list[Item], meaning: Meaning, say: Say) -> None:
             pixels[item.split][names.get(meaning.ids[value])] += number
         ignored |= {value for value in item.pixels if meaning.ids[value] not in names}
     say(f"{dst}: " + ", ".join(f"{images[split]:,} {split}" for split in pixels))
-    say(f"{'share of the pixels':24}" + "".join(f"{split:>9}" for split in pixels))
+    say(f"{'pixels of each class':24}" + "".join(f"{split:>9}" for split in pixels))
     for name in [*names.values(), *[None] * bool(ignored)]:
-        shares = [counts[name] / counts.total() for counts in pixels.values()]
-        say(f"{name or '(ignored)':24}" + "".join(f"{share:9.2%}" for share in shares))
+        parts = [counts[name] / counts.total() for counts in pixels.values()]
+        say(f"{name or '(ignored)':24}" + "".join(f"{part:9.2%}" for part in parts))
     if ignored:
         say(f"ignored: {show(ignored, meaning.form.colors)}")
     if meaning.is_proposal:

@@ -10,7 +10,7 @@ from data_io.walk import but, left_out, walk
 from prepare.masks import what_is
 from prepare.splits import Pair, official_splits, split_above, split_of
 
-ENDINGS = {  # of masks' names, the best first -> one of `meaning.LABELS` if the name tells it
+ENDINGS = {  # of masks' names, the best first -> one of `meaning.LABELS` if the name says so
     "_labelIds": None,  # of Cityscapes, CVAT and datumaro: ids of any classes
     "_labelcsIds": "cityscapes",  # IDD
     "_labelTrainIds": "train-ids",
@@ -40,7 +40,7 @@ def find_pairs(
     Names pair them where each occurs once, else the paths below the two directories.
 
     Args:
-        images, masks: the directories; one may lie in the other, or be it.
+        images, masks: the directories; one may be in the other, or be it.
         wanted: of several masks of an image, the kind to take, one of `meaning.LABELS`.
         pattern: how names and paths fit together, see `parse_pattern`.
 
@@ -94,7 +94,7 @@ def _only(paths: list[Path], stem: str, wanted: str | None) -> tuple[Path, str |
     if len(paths) > 1 and not known:
         raise ValueError(
             listing(
-                f"masks of one image, {stem}, of which it is not known which is meant: tell with "
+                f"masks of one image, {stem}, of which it is not known which is meant: say so with "
                 f"--pairs, such as --pairs 'X.jpg={paths[0].name.replace(stem, 'X')}', or move the "
                 "others elsewhere",
                 paths,
@@ -109,7 +109,7 @@ def _stem(path: Path) -> str:
 
 
 def _ending(path: Path, stem: str = "") -> str:
-    """How a mask's name ends behind that of its image, one of `ENDINGS`."""
+    """What a mask's name has after that of its image, one of `ENDINGS`."""
     return "" if path.stem == stem else max(filter(path.stem.endswith, ENDINGS), key=len)
 
 
@@ -190,7 +190,7 @@ def _names_of(path: Path, of_masks: Groups) -> str:
     where = " (in the same subdirectory, as {} and {} have one name)" if twins else ""
     return (
         f"is called{where.format(*twins)} {stem}, {stem}_mask or with another known ending "
-        f"({', '.join(filter(None, ENDINGS))}); other names can be told with --pairs, such as "
+        f"({', '.join(filter(None, ENDINGS))}); other names can be given with --pairs, such as "
         f"--pairs 'X{path.suffix}=X_gt.png'"
     )
 

@@ -46,7 +46,7 @@ def split_above(directory: Path) -> str | None:
 def official_splits(pairs: list[Pair], above: str | None, directories: list[Path]) -> list[Pair]:
     """The pairs with their official splits: by directories, or by lists as VOC has them.
 
-    above: see `split_above`. directories: where the lists may lie. Images that the lists leave out
+    above: see `split_above`. directories: where the lists may be. Images that the lists leave out
     have no split. Without official splits, only `test` is kept.
     """
     if above or {pair.split for pair in pairs} >= OFFICIAL:

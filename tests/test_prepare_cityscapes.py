@@ -205,7 +205,7 @@ FAULTS = {  # what is done, what is said, and with ! what is not
         ["damaged archives: 1", f"{LEFT}: damaged"]
         + ["mv '{root}/" + LEFT + "' '{root}/" + LEFT + ".damaged' && csDownload"],
     ),
-    "half an archive": (half_an_archive, [f"{GTFINE} is not whole", "csDownload -r", "wget -c"]),
+    "half an archive": (half_an_archive, [f"{GTFINE} is not complete", "csDownload -r", "wget -c"]),
     "one archive of two": (
         one_archive_of_two,
         ["unzip -o '{root}/" + GTFINE + "' -d '{root}'", "!csDownload"],

@@ -349,6 +349,19 @@ def test_the_nearest_colour_cures_smoothed_edges(tmp_path, colors, suffix, smoot
             assert (mask.numpy() == expected).mean() > 0.9
 
 
+@pytest.mark.parametrize("colored", [True, False])
+def test_lines_of_one_pixel_are_classes_and_no_blends(tmp_path, colored):
+    lanes = np.zeros((60, 80), np.uint8)
+    lanes[30:] = 1
+    lanes[30:, 10::10] = np.arange(2, 9)
+    colors = np.array([VOID, ROAD, *((250, 30 * i, 9 * i) for i in range(1, 8))], np.uint8)
+    images, masks = flat(
+        tmp_path, size=(60, 80), draw=lambda *_: colors[lanes] if colored else lanes
+    )
+    scenes, _ = convert(images, masks, tmp_path / "out")
+    assert len(scenes.classes) == 9
+
+
 # Proposals, and classes that come later
 
 

@@ -139,6 +139,7 @@ def test_frames_come_at_their_times_where_the_rate_varies(tmp_path):
         ("drive.avi", "mpeg4", {}, True),
         ("drive.mkv", "libx264", {}, True),
         ("drive.flv", "flv", {}, True),
+        ("drive.mxf", "mpeg2video", {}, True),
         ("drive.ts", "libx264", {}, False),
         ("drive.wmv", "wmv2", {}, False),
         ("dashcam.mp4", "libx264", {"movflags": "frag_keyframe+empty_moov"}, False),

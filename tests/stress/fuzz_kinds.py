@@ -187,7 +187,7 @@ def archive(kind: str, content: bytes, compression: int = zipfile.ZIP_DEFLATED) 
 
 def is_whole(path: Path) -> bool | None:
     """None where it is not: that is a refusal, too."""
-    return zip_state(path, read_all=True) == "whole" or None
+    return zip_state(path, read_all=True) == "complete" or None
 
 
 def unpack(path: Path) -> object:
