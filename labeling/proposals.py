@@ -19,6 +19,7 @@ LONGEST = 1000  # pixels of the side of what segments and proposals are computed
 SEEN = 800  # pixels of the longest side that a network looks at, as in its trainings
 SURE = 0.7  # how probable a segment's class must be for it to be proposed
 LEAST = 50  # pixels of a segment, of a photograph with 480x360
+LOOK = 3 * 16 * 16  # numbers that describe a photograph from far away
 
 
 class Proposal(NamedTuple):
@@ -94,7 +95,7 @@ def uncertainty(proposal: Proposal) -> float:
 
 
 def look(image: Tensor) -> np.ndarray:
-    """What a photograph looks like from far away: (768,) float32 of length 1, the mean taken off.
+    """What a photograph looks like from far away: (LOOK,) float32 of length 1, the mean taken off.
 
     The product of two is near 1 for photographs of the same corner.
     """
@@ -145,7 +146,7 @@ def rank(session: Session, model: UNet) -> list[tuple[str, float]]:
                     unsure[name] = uncertainty(propose(model, view, *of))
             bar.update()
     fresh = [name for name in unsure if name in looks]
-    stack = np.array([looks[name] for name in fresh]).reshape(len(fresh), -1)
+    stack = np.array([looks[name] for name in fresh]).reshape(len(fresh), LOOK)
     before = np.array([value for name, value in looks.items() if name not in unsure])
     chosen = choose_order(np.array([unsure[name] for name in fresh]), stack, before)
     order = [fresh[i] for i in chosen] + [name for name in unsure if name not in looks]

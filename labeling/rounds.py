@@ -6,7 +6,7 @@ from pathlib import Path
 from data_io.image_io import image_size
 from engine import Recipe
 from labeling.proposals import SEEN
-from labeling.session import Session
+from labeling.session import LABELS, Session
 
 IMAGES = 2400  # that a training passes through the network, which takes some minutes
 EPOCHS = 12, 60  # at least and at most
@@ -22,14 +22,13 @@ def next_round(
     are labelled, and as `Recipe`.
     """
     session.flush()
-    labelled = [photo for photo in session.photos.values() if photo.labels]
-    splits = [photo.labels.relative_to(session.root / "gtFine").parts[0] for photo in labelled]
+    splits = [path.parts[-3] for path in session.root.glob(f"gtFine/*/*/*{LABELS}")]
     if not {"train", "val"} <= set(splits):
         raise ValueError(
-            f"{len(labelled)} photographs are labelled: label at least two, of which one trains "
+            f"{len(splits)} photographs are labelled: label at least two, of which one trains "
             "and one validates (of each five that follow, one more validates)"
         )
-    sizes = [max(image_size(photo.image)) for photo in labelled]
+    sizes = [max(image_size(photo.image)) for photo in session.photos.values() if photo.labels]
     low, high = EPOCHS
     fields = {
         "data_root": str(session.root),

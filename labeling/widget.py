@@ -161,7 +161,8 @@ class LabelWidget(anywidget.AnyWidget):
 def shown_file(path: Path, image: Tensor) -> tuple[bytes, str]:
     """A photograph as a browser shows it, and its media type: the file itself, or a JPEG of it.
 
-    image: what the file holds, (3, H, W) uint8, upright. Browsers turn JPEG alone by its EXIF.
+    image: what the file holds, (3, H, W) uint8, upright. Browsers apply the EXIF orientation of
+    JPEG, and not reliably that of other formats.
     """
     with open_image(path) as opened:
         turned = opened.format != "JPEG" and opened.getexif().get(ExifTags.Base.Orientation, 1) != 1

@@ -125,6 +125,25 @@ def test_runs_and_fills_of_the_oracle_make_the_truth(scene):
     assert (again.reshape(areas.shape) == areas).all()
 
 
+def test_after_corrections_the_training_is_on_the_whole_data_set(tree, tmp_path):
+    names = [path.name for path in sorted(tree.glob("leftImg8bit/train/*/*.png"))]
+    corrected = [f"train/{name.split('_')[0]}/{name[:-16]}" for name in names[:2]]
+    session = open_data_set(tree, corrected)
+    settings, _ = next_round(session, "recipes/own.yaml", tmp_path / "runs")
+    assert settings.epochs == 60  # 12 images would take 200
+    session.close()
+
+
+def test_where_all_photographs_are_labelled_the_order_stays(streets, tmp_path):
+    session = open_session(streets / "leftImg8bit" / "val", tmp_path / "set")
+    for name in session.order:
+        session.stroke(name, [[0, 9, session.classes.ids[0]]])
+    order = list(session.order)
+    assert rank(session, Painter()) == []
+    assert session.order == order
+    session.close()
+
+
 @pytest.mark.slow
 def test_a_round_of_labelling_training_and_labelling_with_the_new_network(streets, tmp_path):
     folder = streets / "leftImg8bit" / "train"
