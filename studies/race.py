@@ -37,6 +37,8 @@ from tests.plain import plain_input, plain_step
 from utils import CITYSCAPES, IGNORE_INDEX, ConfusionMatrix
 
 RECIPE = ROOT / "recipes/camvid-quick.yaml"
+# From random weights, as the peers: what the quick recipe was before it started from drawn scenes.
+SCRATCH = {"init": None, "depth": 4, "lr": 0.02, "class_weights": "enet", "label_smoothing": 0.0}
 NAMES = ("ours", "smp", "monai")
 TURN = 60  # seconds that a peer trains between two evaluations; ours trains an epoch
 GOAL = 0.4  # mIoU
@@ -46,7 +48,7 @@ def contender(name: str, data_root: str, seed: int) -> Callable:
     """For `started`: a function that returns the next (seconds of training, mIoU), or None."""
     fields = {"data_root": data_root, "seed": seed}
     if name == "ours":
-        return partial(next, train_ours(Recipe.from_file(RECIPE, **fields)), None)
+        return partial(next, train_ours(Recipe.from_file(RECIPE, **SCRATCH, **fields)), None)
     plain = Recipe(downscale=1, **fields)  # full frames, flip, batches of 8
     return partial(next, train_peer(make(name, seed=seed), plain), None)
 
