@@ -52,13 +52,9 @@ def test_every_figure_of_results_can_be_drawn(classes, tmp_path):
     assert [t.get_text() for t in figures[5].axes[0].get_yticklabels()] == list(classes.names[:3])
 
 
-def test_labels_get_their_classes_colours_and_what_is_ignored_is_black():
-    labels = torch.tensor([[0, 2, 255]], dtype=torch.uint8)
-    assert colorize(labels, OWN).tolist() == [[[0, 200, 0], [0, 0, 250], [0, 0, 0]]]
-
-
-def test_the_error_map_is_red_where_wrong_and_white_where_ignored():
+def test_labels_have_their_colours_and_the_error_map_is_red_where_wrong_and_white_where_ignored():
     truth = torch.tensor([[0, 1, 255]])
+    assert colorize(truth, OWN).tolist() == [[[0, 200, 0], [120, 90, 60], [0, 0, 0]]]
     figure = plot_predictions([("", None, truth, torch.tensor([[0, 2, 2]]))], OWN)
     right, wrong, ignored = figure.axes[2].images[0].get_array()[0].tolist()
     assert len(set(right)) == 1

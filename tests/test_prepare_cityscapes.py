@@ -101,17 +101,13 @@ def test_a_good_tree_has_no_problems_its_summary_counts_it_and_nothing_is_change
     assert times(root) == before
 
 
-def test_the_command_runs_and_names_no_archive_of_another_data_set(root, command, capsys):
+def test_the_command_takes_the_root_from_the_environment_too(root, run, command, monkeypatch):
     with pytest.raises(SystemExit) as stop:
         command("prepare.cityscapes", root, "--counts", "any")
     assert stop.value.code == 0
-    output = capsys.readouterr().out
-    assert "ready" in output and "zip" not in output
-
-
-def test_the_command_takes_the_root_from_the_environment(root, run, monkeypatch):
     monkeypatch.setenv("CITYSCAPES_DATASET", str(root))
-    assert run("--counts", "any")[0] == 0
+    code, output = run("--counts", "any")
+    assert code == 0 and "ready" in output and "zip" not in output
     code, output = run("--coarse", "--counts", "any")
     assert code == 1 and "gtCoarse/train_extra" in output
     monkeypatch.setenv("CITYSCAPES_DATASET", "")
@@ -411,31 +407,27 @@ def test_what_is_a_fault_of_cityscapes_may_be_none_of_another_data_set(root):
     assert "gtFine/train" in text and "zip" not in text
 
 
-@pytest.mark.parametrize("ending", ["labelTrainIds", "labelids", "labelcsIds", "labellevel3Ids"])
-def test_labels_of_other_names_are_named_with_the_command_that_converts_them(root, ending):
-    draw_label(root / LABELS / f"aachen_000000_000000_gtFine_{ending}.png", ids=(0, 255))
-    draw_label(root / LABELS / "aachen_000000_000000_gtFine_color.png", mode="RGB")
-    assert check(root, counts=COUNTS) == []  # beside the right ones they are no problem
-    for path in [*root.rglob("*_labelIds.png")]:
-        path.rename(path.with_name(path.name.replace("labelIds", ending)))
-    with pytest.raises(FileNotFoundError, match=f"(?s){ending}.*prepare.own"):
+LABEL_NAMES = ["labelTrainIds", "labelids", "labelcsIds", "labellevel3Ids"]
+OTHER_NAMES = [("gtFine_labelIds.png", f"gtFine_{name}.png") for name in LABEL_NAMES]
+OTHER_NAMES += [("leftImg8bit.png", f"leftImg8bit{end}") for end in (".jpg", "_foggy_0.02.png")]
+
+
+@pytest.mark.parametrize(("old", "new"), OTHER_NAMES)
+def test_files_of_other_names_are_named_with_the_command_that_converts_them(root, old, new):
+    if old.startswith("gtFine"):
+        for name in (new, "gtFine_color.png"):
+            draw_label(root / LABELS / f"aachen_000000_000000_{name}", ids=(0, 255), mode="RGB")
+        assert check(root, counts=COUNTS) == []  # beside the right ones they are no problem
+    for path in [*root.rglob(f"*_{old}")]:
+        path.rename(path.with_name(path.name.replace(old, new)))
+    with pytest.raises((FileNotFoundError, ValueError), match=f"(?s){new}.*prepare.own"):
         Cityscapes(root, "train")
     text = only_problem(root, counts=None)
-    assert "labels under other names than *_labelIds.png" in text and ": 5\n" in text
-    assert f"{LABELS}/aachen_000000_000000_gtFine_{ending}.png" in text
-    assert f"python -m prepare.own '{root}/leftImg8bit' '{root}/gtFine' DST" in text
+    assert "other name" in text and ": 5\n" in text
+    assert f"aachen_000000_000000_{new}" in text
+    command = f"python -m prepare.own '{root}/leftImg8bit' '{root}/gtFine' DST"
+    assert (command if old.startswith("gtFine") else "prepare.own") in text
     assert "zip" not in text and "delete" not in text
-
-
-@pytest.mark.parametrize("ending", [".jpg", "_foggy_beta_0.02.png"])
-def test_images_of_other_names_are_named_and_their_labels_are_not_alone(root, ending):
-    for path in [*root.rglob("*_leftImg8bit.png")]:
-        path.rename(path.with_name(path.name.replace(".png", ending)))
-    with pytest.raises(ValueError, match=f"(?s){ending}.*prepare.own"):
-        Cityscapes(root, "train")
-    text = only_problem(root, counts=None)
-    assert f"aachen_000000_000000_leftImg8bit{ending}: another name" in text
-    assert "prepare.own" in text and "delete" not in text
 
 
 def test_the_commands_that_the_check_names_mend_the_tree(tmp_path):

@@ -625,10 +625,12 @@ GREY_ROAD = "- {name: road, id: 7, color: [1, 2, 3]}"
 TRAIN_ID_NAME = "a1_gtFine_labelTrainIds.png"
 REFUSED = [
     case(r"1 images without.*masks,.* called a1,.*\n +.*s.a1.png", lambda i, m: (m / A).unlink()),
-    case(r"a1.jpg and .*a1.png are images of one name", lambda i, m: photo(i / "a1.jpg")),
+    case(
+        r"a1.jpg and .*a1.png are .* to a1_mask.png if it is the mask",
+        lambda i, m: photo(i / "a1.jpg"),
+    ),
     case(r"'X.jpg=X.png'(?s:.*)a1.png\n.*a1.tif", lambda i, m: save(m / "a1.tif", ZERO_ONE)),
     case(r"same subdirectory, as \S+masks.a1.png and \S+old.a1.png have one", in_two_places),
-    case(r"to a0_mask.jpg if it is the mask", lambda i, m: photo(i / "a0.jpg")),
     case(r"nothing but 255", lambda i, m: flat(m.parent, values=[255])),
     case(r"nothing but transparent", lambda i, m: flat(m.parent, values=[(9, 9, 9, 0)])),
     case(r"at least two images .* outside of test.* not 0", all_in_test),

@@ -182,7 +182,7 @@ def test_a_bad_file_is_refused_by_its_name_and_runs_no_code(text, fragments, tmp
 # The command line
 
 
-def test_a_field_of_the_command_line_beats_the_files(file, command_line):
+def test_a_field_of_the_command_line_beats_the_files_and_null_is_none(file, command_line):
     for args, changes in (
         (["--epochs=5", "--width", "8"], {"epochs": 5, "width": 8}),
         (["--epochs=20", "--cache=.cache"], {"epochs": 20, "cache": ".cache"}),  # the defaults
@@ -190,9 +190,6 @@ def test_a_field_of_the_command_line_beats_the_files(file, command_line):
     ):
         assert command_line("--recipe", file, *args) == Recipe.from_file(file, **changes)
     assert command_line("--epochs=5") == Recipe(epochs=5)
-
-
-def test_null_on_the_command_line_is_none(command_line):
     recipe = command_line("--cache", "null", "--crop=null", "--workers", "null")
     assert (recipe.cache, recipe.crop, recipe.workers) == (None, None, None)
     assert Recipe(cache="None").cache is None
