@@ -103,7 +103,7 @@ def test_a_kill_between_two_files_is_mended(recipe, whole, half, tmp_path):
 
 
 @pytest.mark.parametrize(
-    "damage", [flip_bit, partial(cut, keep=-1), partial(cut, keep=0.5), partial(cut, keep=0)]
+    "damage", [flip_bit, partial(cut, keep=-99), partial(cut, keep=0.5), partial(cut, keep=0)]
 )
 def test_of_a_damaged_state_the_one_before_is_used(recipe, whole, half, tmp_path, capsys, damage):
     shutil.copytree(half, tmp_path, dirs_exist_ok=True)
