@@ -136,7 +136,7 @@ def read_record(dst: Path) -> Meaning | None:
     try:
         record = json.loads((dst / OWN_RECORD).read_text(encoding="utf-8"))
         labels, ids = record["labels"], {int(value): i for value, i in record["ids"].items()}
-        form = Form(**record["form"])
+        form = _kept_form(record)
         if labels not in LABELS or not {*ids.values(), *form.names.values()} <= {*range(256)}:
             raise ValueError("its labels or ids are invalid")
     except Exception as error:  # parsers raise nearly anything
@@ -146,6 +146,18 @@ def read_record(dst: Path) -> Meaning | None:
     if form.names:
         form = form._replace(names=class_lists.values_of_names(classes) | form.names)
     return Meaning(labels, classes, ids_of(labels, classes) | ids, "the same as before", form=form)
+
+
+def _kept_form(record: dict) -> Form:
+    """The form in a record. Older versions kept its parts beside the labels, and colours as RGB."""
+    kept = record.get("form", record)
+    targets, palette = kept.get("targets"), kept.get("palette", ())
+    return Form(
+        bool(kept.get("colors", record["labels"] == "colors")),
+        None if targets is None or kept is record and not targets else list(map(int, targets)),
+        {str(name): int(value) for name, value in kept.get("names", {}).items()},
+        [c if isinstance(c, int) else int.from_bytes(bytes(c), "big") for c in palette],
+    )
 
 
 def write_record(dst: Path, meaning: Meaning, pixels: Counter, source: Path) -> None:
