@@ -375,7 +375,7 @@ def test_the_copy_is_made_once_and_anew_when_the_network_changes(monkeypatch):
             change()
         assert predictions() == 1
     monkeypatch.setattr(Up, "join", lambda self, skip, x: torch.cat([skip / 2, x], 1))
-    assert (predictions(), predictions()) == (1, 0)
+    assert (predictions(), predictions()) == (2, 0)  # the second one concatenates
 
 
 def test_weights_that_do_not_count_their_changes_are_folded_each_time():
