@@ -248,10 +248,7 @@ class ConfusionMatrix:
         A class that is taken for another of its group is then right.
         """
         names = list(dict.fromkeys(groups))
-        index, coarse = (
-            torch.tensor([names.index(name) for name in groups]),
-            ConfusionMatrix(len(names)),
-        )
+        index, coarse = torch.tensor(list(map(names.index, groups))), ConfusionMatrix(len(names))
         rows = torch.zeros(len(names), self.num_classes, dtype=torch.int64)
         rows.index_add_(0, index, self.matrix.cpu())
         coarse.matrix.index_add_(1, index, rows)

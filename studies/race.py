@@ -38,8 +38,14 @@ from utils import CITYSCAPES, IGNORE_INDEX, ConfusionMatrix
 
 RECIPE = ROOT / "recipes/camvid-quick.yaml"
 # From random weights, as the peers: what the quick recipe was before it started from drawn scenes.
-SCRATCH = {"init": None, "depth": 4, "lr": 0.02, "class_weights": "enet"}
-SCRATCH |= {"label_smoothing": 0.0, "epochs": 12}
+SCRATCH = {
+    "init": None,
+    "depth": 4,
+    "lr": 0.02,
+    "class_weights": "enet",
+    "label_smoothing": 0.0,
+    "epochs": 12,
+}
 NAMES = ("ours", "smp", "monai")
 TURN = 60  # seconds that a peer trains between two evaluations; ours trains an epoch
 GOAL = 0.4  # mIoU
