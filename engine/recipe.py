@@ -12,6 +12,7 @@ from jsonargparse import ArgumentError, ArgumentParser, DefaultHelpFormatter
 
 from inference import load_model
 from model import NetworkSettings, UNet, bounded
+from runtime.checkpoint import REPLACED
 from runtime.distributed import is_main
 from utils import CITYSCAPES, Classes, read_yaml
 
@@ -193,7 +194,8 @@ def _read_fields(path: str | Path) -> dict:
     known = [each.name for each in fields(Recipe)]
     for name, value in content.items():
         if name not in known:
-            like = "".join(f"{meant}? Or " for meant in get_close_matches(str(name), known, 1))
+            meant = get_close_matches(REPLACED.get(name, str(name)), known, 1)
+            like = f"{meant[0]}? Or " if meant else ""
             raise ValueError(f"{path}: a recipe has no {name}: {like}see `train.py --help`")
         values = value if isinstance(value, list) else [value]
         if not all(isinstance(each, str | int | float | None) for each in values):

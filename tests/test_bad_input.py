@@ -269,6 +269,8 @@ BAD_PARTS = [
 BAD_CHECKPOINTS = {
     **{str(parts): (partial(altered, **parts), [said]) for parts, said in BAD_PARTS},
     "cut": (lambda f: cut(checkpoint(f), 0.8), ["damaged"]),
+    "without a byte": (lambda f: cut(checkpoint(f), -1), ["damaged", "restore"]),
+    "without its checksum": (lambda f: cut(checkpoint(f), -71), ["damaged", "restore"]),
     "empty": (lambda f: cut(checkpoint(f), 0), ["no checkpoint"]),
     "one bit": (lambda f: flip_bit(checkpoint(f)), ["damaged", "restore"]),
     "code": (lambda f: dump(f, {"model": Trap()}), [PLAIN]),

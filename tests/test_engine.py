@@ -221,6 +221,10 @@ def test_a_checkpoint_with_options_of_a_newer_version_says_so(streets, tmp_path)
     ):
         with pytest.raises(ValueError, match="needs .* version: `residual`"):
             load()
+    state["recipe"]["degrade"] = state["recipe"].pop("residual")  # of an older version
+    torch.save(state, path)
+    with pytest.raises(ValueError, match="`corrupt` replaces `degrade`.*best.pt"):
+        run(recipe, tmp_path)
 
 
 def test_a_loss_that_is_not_finite_stops_and_leaves_the_last_good_state(streets, tmp_path):
