@@ -20,7 +20,7 @@ import copy
 import json
 import sys
 import tempfile
-from importlib import import_module
+from importlib.util import find_spec
 from pathlib import Path
 
 import torch
@@ -34,6 +34,7 @@ from quantize import calibration_images, quantize
 from runtime.console import command_line, errors_shown
 
 SIZES = (1, 120, 160), (2, 97, 131), (1, 360, 480)  # N, H, W that the file is checked with
+PACKAGES = "onnx", "onnxscript", "onnxruntime"  # not in requirements.txt
 LEAST = {"fp32": 0.9999, "fp16": 0.995, "int8": 0.95}  # fraction of the pixels that must agree
 
 
@@ -93,13 +94,15 @@ def export(
         size: fixed height and width, or None for any.
         calibrate: images for the ranges of int8; none takes drawn scenes.
 
-    Raises ValueError for `valid` padding, whose sizes are not free, or a size that is too small;
-    and as `read_image`.
+    Raises ValueError for a missing package, for `valid` padding, whose sizes are not free, or a
+    size that is too small; and as `read_image`.
     """
     if model.padding != "same":
         raise ValueError('only networks with padding "same" take images of any size: train one')
     if size and min(size) < 2**model.depth:
         raise ValueError(f"give a size of at least {2**model.depth} x {2**model.depth}, not {size}")
+    if missing := [name for name in PACKAGES if find_spec(name) is None]:
+        raise ValueError(f"{', '.join(missing)} is missing: `pip install {' '.join(PACKAGES)}`")
     if precision == "int8":
         images = calibration_images(model, calibrate, size)
         batches = [image.unsqueeze(0) for image in images]
@@ -191,12 +194,7 @@ def main() -> None:
     args = parser.parse_args()
     if args.calibrate and args.precision != "int8":
         parser.error("--calibrate is for --precision int8")
-    try:
-        for package in ("onnx", "onnxscript", "onnxruntime"):
-            import_module(package)
-    except ImportError as error:
-        sys.exit(f"error: {error}: `pip install onnx onnxscript onnxruntime`")
-    with errors_shown():
+    with errors_shown("stopped"):
         model = load_model(args.checkpoint)
         agree = export(model, args.onnx, args.logits, args.precision, args.size, args.calibrate)
     print(f"{args.onnx}: {agree:.3%} of the pixels as in PyTorch")

@@ -63,8 +63,7 @@ def main() -> None:
     out = args.out or Path("runs") / default
     from runtime.console import errors_shown
 
-    again = "" if args.submission else " with --overwrite"
-    with errors_shown(f"stopped: {out} lacks predictions, repeat the command{again}"):
+    with errors_shown(f"stopped: {out} lacks predictions, repeat the command"):
         print(submit(args, out) if args.submission else label(args, out))
 
 

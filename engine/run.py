@@ -132,7 +132,7 @@ def errors_of_epoch(epoch: int, recipe: Recipe, *loaders: DataLoader) -> Iterato
             loader._iterator = None
         if isinstance(error, KeyboardInterrupt):
             raise Stopped(
-                f"stopped after epoch {epoch - 1} of {recipe.epochs}: run this cell again to go on"
+                f"stopped after epoch {epoch - 1} of {recipe.epochs}: run the same again to go on"
             ) from None
         if isinstance(error, FloatingPointError):
             message = f"epoch {epoch}/{recipe.epochs}: {error}; last.pt is the state before it"

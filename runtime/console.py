@@ -25,6 +25,9 @@ def errors_shown(stopped: str = "stopped; run the same command to go on") -> Ite
     """End the program with one line for an error that a user can mend, and for Ctrl-C.
 
     Under torchrun the error is raised, so that torchrun reports it. Also does `escape_output`.
+
+    Args:
+        stopped: what Ctrl-C says, unless it is a KeyboardInterrupt with a message.
     """
     escape_output()
     try:
@@ -36,8 +39,8 @@ def errors_shown(stopped: str = "stopped; run the same command to go on") -> Ite
         if "Traceback (most recent call last)" in text:  # of a loader's worker
             text = text.splitlines()[-1].removeprefix("ValueError: ")
         sys.exit(f"error: {text}")
-    except KeyboardInterrupt:
-        sys.exit(stopped)
+    except KeyboardInterrupt as stop:
+        sys.exit(str(stop) or stopped)
 
 
 @contextmanager
