@@ -21,40 +21,21 @@ def evaluate_split(
     batch_size: int = 8,
     workers: int = 0,
     tta: bool = False,
-    precision: str = "auto",
 ) -> tuple[ConfusionMatrix, dict]:
     """The confusion matrix of a split, and its cross_entropy and what `metrics` gives.
 
     The network always sees images downscaled by `model.downscale`. At full resolution its logits
     are upsampled and compared with the original labels, as a benchmark does; otherwise the labels
-    are downscaled like the images, as in training. `tta` as in `predict_logits`, `precision` as in
-    `pick_precision`. For a split without labels all metrics are None.
+    are downscaled like the images, as in training. `tta` as in `predict_logits`. For a split
+    without labels all metrics are None.
     """
     scenes = Cityscapes(
         data_root, split, downscale=model.downscale, downscale_labels=not full_resolution
     )
     loader = make_loader(scenes, batch_size, False, workers, next(model.parameters()).device)
-    options = {"precision": precision, "tta": tta, "description": f"evaluate {split}"}
-    loss, confusion = evaluate(model, loader, **options)
+    loss, confusion = evaluate(model, loader, tta=tta, description=f"evaluate {split}")
     loss = loss if confusion.matrix.any() else None
     return confusion, {"cross_entropy": loss, **metrics(confusion, scenes.classes)}
-
-
-def rank_scenes(model: UNet, scenes: Cityscapes, tta: bool = False) -> list[tuple[float, int]]:
-    """(pixel accuracy, index) of every scene at full resolution, the best first.
-
-    Scenes without a labelled pixel are left out.
-    """
-    ranked = []
-    with progress_bar(len(scenes), "rank") as bar:
-        for index in range(len(scenes)):
-            image, labels = scenes[index]
-            confusion = ConfusionMatrix(model.settings["num_classes"])
-            confusion.update(labels, predict(model, image, tta=tta))
-            if confusion.matrix.any():
-                ranked.append((confusion.pixel_accuracy, index))
-            bar.update()
-    return sorted(ranked, reverse=True)
 
 
 def best_median_worst(
@@ -63,10 +44,19 @@ def best_median_worst(
     """Rows for `figures.plot_predictions`: the scenes where the network does best and worst.
 
     By pixel accuracy at full resolution, of a data set that is not downscaled; the scene between
-    them is the median. Empty if no scene has a labelled pixel.
+    them is the median. Scenes without a labelled pixel are left out.
     """
-    ranked, rows = rank_scenes(model, scenes, tta), []
-    ranks = {"best": 0, "median": len(ranked) // 2, "worst": len(ranked) - 1}
+    ranked = []  # accuracy and index
+    with progress_bar(len(scenes), "rank") as bar:
+        for index in range(len(scenes)):
+            image, labels = scenes[index]
+            confusion = ConfusionMatrix(model.settings["num_classes"])
+            confusion.update(labels, predict(model, image, tta=tta))
+            if confusion.matrix.any():
+                ranked.append((confusion.pixel_accuracy, index))
+            bar.update()
+    ranked.sort(reverse=True)
+    rows, ranks = [], {"best": 0, "median": len(ranked) // 2, "worst": len(ranked) - 1}
     for name, rank in ranks.items() if ranked else ():
         accuracy, index = ranked[rank]
         image, truth = scenes[index]
