@@ -71,8 +71,7 @@ class Trainer:
 
     def state(self) -> dict:
         """What a checkpoint needs besides the weights, by name."""
-        parts = {"optimizer": self.optimizer, "scheduler": self.scheduler}
-        return {**parts, "scaler": self.scaler}
+        return {name: getattr(self, name) for name in ("optimizer", "scheduler", "scaler")}
 
     def step(self, images: Tensor, labels: Tensor) -> Tensor:
         """Take a step on a batch; returns the sums of loss * pixels, hits and labelled pixels.
@@ -200,9 +199,7 @@ def check_classes(model: UNet, classes: Classes) -> None:
         return
     ours = model.classes.names if model.classes else (f"{model.settings['num_classes']} others",)
     if ours != classes.names:
-        one = [
-            name for name in (*ours, *classes.names) if (name in ours) != (name in classes.names)
-        ]
+        one = sorted({*ours} ^ {*classes.names})
         differences = f"only one has {', '.join(one[:10])}" if one else "their order differs"
         raise ValueError(
             f"the network's classes are not the data's ({differences}): take a checkpoint that was "

@@ -98,8 +98,9 @@ def test_a_worker_that_dies_ends_fit_with_the_cure(streets, tmp_path, monkeypatc
         patch.setattr(Cityscapes, "read", die)
         running = fit(model, *loaders, recipe, tmp_path)
         next(running)
-        with pytest.raises(ChildProcessError, match=f"DataLoader worker.*{CURE}"):
+        with pytest.raises(ChildProcessError, match=f"DataLoader worker.*{CURE}") as found:
             next(running)
+    assert str(found.value).count("a loader worker could not go on") == 1
     assert len(list(fit(model, *loaders, recipe, tmp_path))) == 2
 
 
