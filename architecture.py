@@ -55,19 +55,19 @@ def trace_sizes(model: nn.Module, height: int, width: int) -> dict[str, tuple[in
 def summarize(model: nn.Module, height: int, width: int) -> str:
     """A table of the levels for an image of that size: channels, feature maps, parameters."""
     sizes = trace_sizes(model, height, width)
-    count = dict.fromkeys(range(model.depth + 1), 0)
-    for name, parameter in model.named_parameters():
-        path, _, step = name.partition(".")
-        if path == "contracting":
-            level = int(step.split(".")[0])
-        else:
-            level = model.depth - 1 - int(step.split(".")[0]) if path == "expansive" else 0
-        count[level] += parameter.numel()
+    total, *count = (count_parameters(module) for module in (model, *model.contracting))
+    for level, up in enumerate(reversed(model.expansive)):
+        count[level] += count_parameters(up)
+    count[0] += total - sum(count)  # of the last convolution
     lines = ["level  channels  feature map    parameters"]
-    for level in range(model.depth + 1):
-        _, (c, h, w) = next(x for x in sizes.items() if x[0].startswith(f"contracting.{level}."))
-        lines.append(f"{level:5}  {c:8}  {f'{h} x {w}':12} {count[level]:12,}")
-    return "\n".join([*lines, f"{'':30}{sum(count.values()):12,}"])
+    for level, number in enumerate(count):
+        c, h, w = next(sizes[name] for name in sizes if name.startswith(f"contracting.{level}."))
+        lines.append(f"{level:5}  {c:8}  {f'{h} x {w}':12} {number:12,}")
+    return "\n".join([*lines, f"{'':30}{total:12,}"])
+
+
+def count_parameters(module: nn.Module) -> int:
+    return sum(parameter.numel() for parameter in module.parameters())
 
 
 def plot_unet(model: nn.Module, height: int, width: int) -> Figure:
