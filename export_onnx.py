@@ -178,19 +178,14 @@ def agreement(model: UNet, path: Path, logits: bool, batches: list[Tensor]) -> f
 
 def main() -> None:
     parser = command_line(__doc__)
-    parser.add_argument("checkpoint", type=Path, help="such as checkpoints/camvid.pt")
-    parser.add_argument("onnx", type=Path, help="file to write")
-    parser.add_argument("--logits", action="store_true", help="logits instead of train ids")
-    parser.add_argument("--precision", default="fp32", choices=LEAST, help="(default: fp32)")
-    parser.add_argument("--size", type=int, nargs=2, metavar=("H", "W"), help="(default: any)")
-    parser.add_argument(
-        "--calibrate",
-        type=Path,
-        nargs="+",
-        metavar="IMAGE",
-        default=[],
-        help="images for the ranges of int8 (default: drawn scenes)",
-    )
+    add = parser.add_argument
+    add("checkpoint", type=Path, help="such as checkpoints/camvid.pt")
+    add("onnx", type=Path, help="file to write")
+    add("--logits", action="store_true", help="logits instead of train ids")
+    add("--precision", default="fp32", choices=LEAST, help="(default: fp32)")
+    add("--size", type=int, nargs=2, metavar=("H", "W"), help="(default: any)")
+    ranges = "images for the ranges of int8 (default: drawn scenes)"
+    add("--calibrate", type=Path, nargs="+", metavar="IMAGE", default=[], help=ranges)
     args = parser.parse_args()
     if args.calibrate and args.precision != "int8":
         parser.error("--calibrate is for --precision int8")

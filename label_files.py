@@ -11,13 +11,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from data_io.image_io import (
-    HEIF_SUFFIXES,
-    IMAGE_SUFFIXES,
-    jpeg_damage,
-    read_image,
-    why_unread,
-)
+from data_io.image_io import HEIF_SUFFIXES, IMAGE_SUFFIXES, jpeg_damage, read_image, why_unread
 from data_io.video import VIDEO_SUFFIXES, VideoReader, is_video
 from data_io.video_writer import VideoWriter
 from data_io.walk import left_out, walk
@@ -95,11 +89,9 @@ def _of_directory(directory: Path, out: Path) -> tuple[list[Input], list[str]]:
             found.append(Input(path, kind, base / path.relative_to(directory).with_suffix("")))
         else:
             others.append(path)
-    why = why_unread(others, "neither Pillow nor PyAV reads them")
-    notes = left_out(directory, others, why)
-    return found, notes + left_out(
-        directory, results, f"they end as results do ({', '.join(RESULTS)})"
-    )
+    notes = left_out(directory, others, why_unread(others, "neither Pillow nor PyAV reads them"))
+    notes += left_out(directory, results, f"they end as results do ({', '.join(RESULTS)})")
+    return found, notes
 
 
 def refuse_overwriting(inputs: list[Input]) -> None:

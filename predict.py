@@ -22,31 +22,26 @@ def parse_arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("checkpoint", type=Path, help="such as checkpoints/camvid.pt")
-    parser.add_argument("inputs", nargs="*", metavar="INPUT", help="images, videos, directories")
-    parser.add_argument("--out", type=Path, help="directory (default: runs/predictions)")
-    parser.add_argument("--overwrite", action="store_true", help="replace results that are there")
-    parser.add_argument("--confidence", action="store_true", help="also how sure it is, in grey")
-    parser.add_argument("--alpha", type=float, default=0.5, help="how opaque overlays are, 0..1")
-    parser.add_argument(
-        "--palette",
-        default="data",
-        choices=("data", "safe"),
-        help="colours of overlays: the data set's, or for colour-blind people",
-    )
-    parser.add_argument("--scale", type=float, default=1, help="resize images by this (default: 1)")
-    parser.add_argument("--tile", type=int, help="tile size in pixels (default: by image size)")
-    parser.add_argument("--tta", action="store_true", help="mean over scales and mirrored images")
-    parser.add_argument("--precision", default="auto", choices=("auto", "fp32", "bf16", "fp16"))
-    parser.add_argument("--device", help="such as cpu or cuda:1 (default: the GPU if there is one)")
-    parser.add_argument(
-        "--max-pixels", type=int, help="largest image accepted, in pixels (default: 89,478,485)"
-    )
-    parser.add_argument("--submission", metavar="ROOT", help="a data set, instead of INPUT")
-    parser.add_argument("--split", default="test", help="with --submission (default: test)")
-    parser.add_argument("--zip", action="store_true", help="also pack the submission")
-    parser.add_argument("--batch_size", type=int, default=1, help="with --submission (default: 1)")
-    parser.add_argument("--workers", type=int, default=2, help="with --submission (default: 2)")
+    add = parser.add_argument
+    add("checkpoint", type=Path, help="such as checkpoints/camvid.pt")
+    add("inputs", nargs="*", metavar="INPUT", help="images, videos, directories")
+    add("--out", type=Path, help="directory (default: runs/predictions)")
+    add("--overwrite", action="store_true", help="replace results that are there")
+    add("--confidence", action="store_true", help="also how sure it is, in grey")
+    add("--alpha", type=float, default=0.5, help="how opaque overlays are, 0..1 (default: 0.5)")
+    colours = "of overlays: the data set's colours (default), or for colour-blind people"
+    add("--palette", default="data", choices=("data", "safe"), help=colours)
+    add("--scale", type=float, default=1, help="resize images by this (default: 1)")
+    add("--tile", type=int, help="tile size in pixels (default: by image size)")
+    add("--tta", action="store_true", help="mean over scales and mirrored images")
+    add("--precision", default="auto", choices=("auto", "fp32", "bf16", "fp16"))
+    add("--device", help="such as cpu or cuda:1 (default: the GPU if there is one)")
+    add("--max-pixels", type=int, help="largest image accepted, in pixels (default: 89,478,485)")
+    add("--submission", metavar="ROOT", help="a data set, instead of INPUT")
+    add("--split", default="test", help="with --submission (default: test)")
+    add("--zip", action="store_true", help="also pack the submission")
+    add("--batch_size", type=int, default=1, help="with --submission (default: 1)")
+    add("--workers", type=int, default=2, help="with --submission (default: 2)")
     args = parser.parse_args()
     if bool(args.inputs) == bool(args.submission):
         parser.error("name images or videos, or a data set with --submission")
