@@ -206,13 +206,10 @@ def read_labels(path: str | Path, classes: Classes = CITYSCAPES) -> tv_tensors.M
 
 
 def are_train_ids(present: Tensor) -> bool:
-    """Whether a label file of Cityscapes holds train ids, by the values that are present.
+    """Whether a label file of Cityscapes holds train ids; `present`, (256,) bool: which values.
 
     Train ids are 0..18 and 255. As an id, 255 is a licence plate, which comes with its car, 26;
     and nearly every frame has vegetation, sky or a car, all above 18. Without 255, look at several.
-
-    Args:
-        present: (256,) bool, whether a value occurs.
     """
     return bool(present[:19].any() and not present[19:255].any())
 
@@ -225,8 +222,8 @@ def downscale(image: Tensor, factor: int) -> Tensor:
 def resize(image: Tensor, size: list[int]) -> Tensor:
     """(..., H, W) uint8 -> (..., *size): bilinear, antialiased.
 
-    Of a mask the nearest pixel, by the pixels' centres; torchvision takes one that lies up to half
-    a pixel of the result above and left of that.
+    A mask takes the nearest pixel, by the pixels' centres. Torchvision's nearest lies up to half a
+    pixel of the result above and left of it.
     """
     if tuple(size) == tuple(image.shape[-2:]):
         return image

@@ -138,7 +138,7 @@ class ConvReLU(nn.Conv2d):
 class UpAdding(Up):
     """An `Up` whose first convolution adds what the skip and the upsampled map give.
 
-    That is what it gives of their concatenation, and saves the copy: 3 to 5 % of a prediction.
+    The sum is that of their concatenation, without the copy: that saves 3 to 5 % of a prediction.
     """
 
     def join(self, skip: Tensor, x: Tensor) -> tuple[Tensor, Tensor]:

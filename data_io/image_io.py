@@ -101,7 +101,7 @@ def read_image(path: str | Path) -> Tensor:
 
 
 def jpeg_damage(path: str | Path) -> str:
-    """What is wrong with the data of a JPEG, of which its decoder shows what it can; "" if nothing.
+    """What is wrong with the data of a JPEG; "" if nothing, or if the file is no JPEG.
 
     JPEG has no checksums, so that only libjpeg's warnings show damage. Pillow drops them;
     torchvision's libjpeg writes them to the process's stderr, which is read back here. Versions of

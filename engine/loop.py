@@ -48,8 +48,7 @@ class Trainer:
         net: a `UNet`, or what `wrap_model` makes of one.
         scheduler: stepped after each batch.
         scaler: for fp16.
-        accumulate: parts in which a batch passes the network, to save memory. The step is that of
-            the full batch, but batch norm sees the parts.
+        accumulate: as in a `Recipe`.
         full_image: with `valid` padding, extend the images by reflection and train on all their
             pixels; False trains on those that the network sees without. No effect with `same`.
 

@@ -235,10 +235,10 @@ def parse_recipe(parser: ArgumentParser) -> tuple[Recipe, Namespace]:
 
 
 def make_model(recipe: Recipe, classes: Classes = CITYSCAPES) -> UNet:
-    """The recipe's U-Net for a data set's classes, its weights drawn with the recipe's seed.
+    """The recipe's U-Net for a data set's classes.
 
-    Or those of the checkpoint `recipe.init`. Raises as `load_model`, and ValueError for a
-    checkpoint of another network.
+    Its weights are drawn with the recipe's seed, or are those of the checkpoint `recipe.init`.
+    Raises as `load_model`, and ValueError for a checkpoint of another network.
     """
     torch.manual_seed(recipe.seed)
     model = UNet(3, len(classes), **recipe.network())

@@ -120,7 +120,7 @@ def make_loss(recipe: Recipe, loader: DataLoader, device: torch.device) -> Loss:
 
 @contextmanager
 def errors_of_epoch(epoch: int, recipe: Recipe, *loaders: DataLoader) -> Iterator[None]:
-    """Within: an epoch, whose number errors name.
+    """Within, errors name the epoch.
 
     After an error the loaders forget their workers, so that a notebook's cell that is run again is
     not given the rest of this epoch's batches.
