@@ -22,8 +22,6 @@ from runtime.precision import pick_device
 from streets import ensure_streets
 from utils import ConfusionMatrix
 
-RESOLUTIONS = {"training resolution": False, "full resolution": True}
-
 
 def table(found: dict) -> str:
     """The metrics of `evaluate_split` as lines of text."""
@@ -72,7 +70,7 @@ def main() -> None:
 def measure(model: UNet, root: str, split: str, **options) -> tuple[dict, ConfusionMatrix]:
     """Print and return the metrics at both resolutions, and the confusion matrix at full."""
     found = {}
-    for name, full in RESOLUTIONS.items():
+    for name, full in {"training resolution": False, "full resolution": True}.items():
         if not full or model.downscale > 1:  # else both are the same
             confusion, numbers = evaluate_split(model, root, split, full, **options)
         found[name] = numbers
@@ -81,7 +79,7 @@ def measure(model: UNet, root: str, split: str, **options) -> tuple[dict, Confus
                 f"{split} of {root} has no labels: choose another split; "
                 "`predict.py --submission` writes its predictions for the benchmark"
             )
-        accuracy, miou = percent(found[name]["val_accuracy"]), percent(found[name]["mIoU"])
+        accuracy, miou = percent(numbers["val_accuracy"]), percent(numbers["mIoU"])
         print(f"{name:20} pixel accuracy {accuracy}   mIoU {miou}", flush=True)
     print(table(found["full resolution"]))
     return found, confusion

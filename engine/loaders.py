@@ -130,7 +130,7 @@ def make_loader(
         prefetch_factor=PREFETCH if workers else None,
         worker_init_fn=leave_interrupts,
         generator=torch.Generator(),
-        collate_fn=_collate_train if train else _collate,
+        collate_fn=_collate,
         pin_memory=device.type == "cuda",
         persistent_workers=workers > 0,
     )
@@ -182,19 +182,15 @@ def leave_interrupts(_: int) -> None:
 
 
 def _collate(pairs: list) -> tuple[Tensor, Tensor] | tuple[list[Tensor], list[Tensor]]:
-    images, labels = zip(*pairs, strict=True)
-    if len({(image.shape, label.shape) for image, label in pairs}) > 1:
-        return [_stack([image]) for image in images], [_stack([label]) for label in labels]
-    return _stack(images), _stack(labels)
-
-
-def _collate_train(pairs: list) -> tuple[Tensor, Tensor]:
     if not pairs:
         # No image, where a process has no part of a short last batch. Its size, which costs
         # nothing, is one that all networks take, also with `valid` padding.
         size = 0, 1 << 14, 1 << 14
         return torch.empty(0, 3, *size[1:], dtype=torch.uint8), torch.empty(size, dtype=torch.uint8)
-    return tuple(map(_stack, zip(*pairs, strict=True)))
+    images, labels = zip(*pairs, strict=True)
+    if len({(image.shape, label.shape) for image, label in pairs}) > 1:
+        return [_stack([image]) for image in images], [_stack([label]) for label in labels]
+    return _stack(images), _stack(labels)
 
 
 def _stack(tensors: list[Tensor]) -> Tensor:

@@ -6,7 +6,7 @@ from torch import Tensor
 
 from dataset import Cityscapes
 from engine.loaders import make_loader
-from engine.loop import evaluate
+from engine.loop import device_of, evaluate
 from inference import predict
 from model import UNet
 from runtime.console import progress_bar
@@ -32,7 +32,7 @@ def evaluate_split(
     scenes = Cityscapes(
         data_root, split, downscale=model.downscale, downscale_labels=not full_resolution
     )
-    loader = make_loader(scenes, batch_size, False, workers, next(model.parameters()).device)
+    loader = make_loader(scenes, batch_size, False, workers, device_of(model))
     loss, confusion = evaluate(model, loader, tta=tta, description=f"evaluate {split}")
     loss = loss if confusion.matrix.any() else None
     return confusion, {"cross_entropy": loss, **metrics(confusion, scenes.classes)}

@@ -19,7 +19,7 @@ from data_io.image_io import read_image
 from data_io.layout import IMAGE, list_split
 from dataset import downscale, find_root
 from engine.loaders import make_loader
-from engine.loop import evaluate
+from engine.loop import device_of, evaluate
 from model import UNet
 from runtime.files import atomic_write
 from utils import CITYSCAPES, IGNORE_INDEX
@@ -106,7 +106,7 @@ def write_submission(
         Image.fromarray(model.classes.label_ids[train_ids.int()].numpy()).save(png, "png")
         atomic_write(next(paths), png.getvalue())
 
-    loader = make_loader(images, batch_size, False, workers, next(model.parameters()).device)
+    loader = make_loader(images, batch_size, False, workers, device_of(model))
     options = {"precision": precision, "tta": tta, "description": f"predict {split}"}
     evaluate(model, loader, on_prediction=save, **options)
     if not pack:

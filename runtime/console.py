@@ -43,10 +43,9 @@ def errors_shown(stopped: str = "stopped; run the same command to go on") -> Ite
         sys.exit(str(stop) or stopped)
 
 
-@contextmanager
 def progress_bar(
     total: int | None, description: str, unit: str = "img", quiet: bool = False
-) -> Iterator[tqdm]:
+) -> tqdm:
     """A bar of the main process, in a terminal or a notebook; it leaves nothing behind.
 
     Args:
@@ -57,8 +56,7 @@ def progress_bar(
     if quiet or not is_main():
         disable = True
     options = {"ncols": 80, "file": file, "leave": False, "disable": disable}
-    with tqdm(total=total, desc=description, unit=unit, **options) as bar:
-        yield bar
+    return tqdm(total=total, desc=description, unit=unit, **options)
 
 
 def in_threads(function: Callable, items: Collection, description: str, unit: str = "img") -> list:
