@@ -93,8 +93,7 @@ def write_submission(
         )
     images = UnlabelledImages(data_root, split, model.downscale)
     names = submission_names(images.images)
-    out = Path(out)
-    archive = Path(f"{out}.zip")
+    out, archive = Path(out), Path(f"{out}.zip")
     out.mkdir(parents=True, exist_ok=True)
     for path in (archive, *out.glob("*" + SUFFIX)):
         path.unlink(missing_ok=True)
@@ -120,20 +119,14 @@ def write_submission(
 
 
 def submission_names(images: list[str]) -> list[str]:
-    """<city>_<seq>_<frame>_pred.png of each image, by which the benchmark knows it.
-
-    Raises ValueError for an image of another name, and for two of the same.
-    """
-    names = {}
+    """<city>_<seq>_<frame>_pred.png of each image; raises ValueError for other names, or twice."""
+    names = []
     for image in images:
         found = re.fullmatch(r"([^_]+_[^_]+_[^_]+)_leftImg8bit\.png", Path(image).name)
-        if found is None:
+        if found is None or found[1] + SUFFIX in names:
             raise ValueError(
-                f"{image}: the benchmark knows images by <city>_<seq>_<frame>_leftImg8bit.png, "
-                "rename it"
+                f"{image}: the benchmark knows each image by a <city>_<seq>_<frame>_leftImg8bit.png "
+                "of its own: rename it"
             )
-        name = found[1] + SUFFIX
-        if name in names:
-            raise ValueError(f"{image} and {names[name]} share a name: rename one")
-        names[name] = image
-    return list(names)
+        names.append(found[1] + SUFFIX)
+    return names
