@@ -44,7 +44,7 @@ def main() -> None:
     args = parser.parse_args()
     run = args.checkpoint.resolve().parent.name  # every run has a best.pt
     out = args.out or Path("runs") / f"{run}-{args.checkpoint.stem}-{args.split}"
-    with errors_shown("stopped"):
+    with errors_shown():
         model = load_model(args.checkpoint, pick_device(args.device))
         trained = load_checkpoint(args.checkpoint)
         root = args.data_root or trained["recipe"]["data_root"]

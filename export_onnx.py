@@ -189,7 +189,7 @@ def main() -> None:
     args = parser.parse_args()
     if args.calibrate and args.precision != "int8":
         parser.error("--calibrate is for --precision int8")
-    with errors_shown("stopped"):
+    with errors_shown():
         model = load_model(args.checkpoint)
         agree = export(model, args.onnx, args.logits, args.precision, args.size, args.calibrate)
     print(f"{args.onnx}: {agree:.3%} of the pixels as in PyTorch")

@@ -58,7 +58,7 @@ def main() -> None:
     out = args.out or Path("runs") / default
     from runtime.console import errors_shown
 
-    with errors_shown(f"stopped: {out} lacks predictions, repeat the command"):
+    with errors_shown():
         print(submit(args, out) if args.submission else label(args, out))
 
 

@@ -144,7 +144,7 @@ def main() -> None:
     parser.add_argument("--port", type=int, default=8000, help="(default: 8000)")
     args = parser.parse_args()
     folder = HERE.parent / "checkpoints"
-    with errors_shown("stopped"):
+    with errors_shown():
         build(args.out, {str(folder / name): about for name, about in MODELS.items()})
         print(f"the page: {args.out}", flush=True)
         if args.no_serve:

@@ -21,13 +21,10 @@ def escape_output() -> None:
 
 
 @contextmanager
-def errors_shown(stopped: str = "stopped; run the same command to go on") -> Iterator[None]:
+def errors_shown() -> Iterator[None]:
     """End the program with one line for an error that a user can mend, and for Ctrl-C.
 
     Under torchrun the error is raised, so that torchrun reports it. Also does `escape_output`.
-
-    Args:
-        stopped: what Ctrl-C says, unless it is a KeyboardInterrupt with a message.
     """
     escape_output()
     try:
@@ -40,7 +37,7 @@ def errors_shown(stopped: str = "stopped; run the same command to go on") -> Ite
             text = text.splitlines()[-1].removeprefix("ValueError: ")
         sys.exit(f"error: {text}")
     except KeyboardInterrupt as stop:
-        sys.exit(str(stop) or stopped)
+        sys.exit(str(stop) or "stopped: run the same command again")
 
 
 def progress_bar(

@@ -227,7 +227,7 @@ def test_ctrl_c_in_the_shell_stops_the_run_and_the_same_command_goes_on(streets,
     os.killpg(process.pid, signal.SIGINT)  # as a terminal does: the loader workers get it too
     assert process.wait() != 0
     said = run.with_suffix(".log").read_text()
-    assert "stopped" in said and "to go on" in said and "Traceback" not in said
+    assert "stopped" in said and "Traceback" not in said
     assert len(load_checkpoint(run / "last.pt")["history"]) < FIELDS["epochs"]
     finish(start(streets, run), run)
     assert not differences(whole, run)
