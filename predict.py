@@ -54,45 +54,39 @@ def parse_arguments() -> argparse.Namespace:
 
 def main() -> None:
     args = parse_arguments()
-    default = f"submission-{args.split}" if args.submission else "predictions"
-    out = args.out or Path("runs") / default
+    from inference import check_view, load_model
     from runtime.console import errors_shown
-
-    with errors_shown():
-        print(submit(args, out) if args.submission else label(args, out))
-
-
-def submit(args: argparse.Namespace, out: Path) -> str:
-    """Write a submission; returns what to say of it."""
-    from engine import write_submission
-    from inference import load_model
     from runtime.precision import pick_device, pick_precision
 
-    device = pick_device(args.device)
-    how = args.batch_size, args.workers, args.tta, pick_precision(args.precision, device)
-    model = load_model(args.checkpoint, device)
-    done = write_submission(model, args.submission, args.split, out, args.zip, *how)
-    return f"predictions: {done}"
+    with errors_shown():
+        check_view(args.scale, args.tile)
+        device = pick_device(args.device)
+        options = {"tta": args.tta, "precision": pick_precision(args.precision, device)}
+        model = load_model(args.checkpoint, device)
+        print(submit(model, args, **options) if args.submission else label(model, args, **options))
 
 
-def label(args: argparse.Namespace, out: Path) -> str:
+def submit(model, args: argparse.Namespace, **options) -> str:
+    """Write a submission; returns what to say of it."""
+    from engine import write_submission
+
+    out = args.out or Path("runs") / f"submission-{args.split}"
+    options |= {"pack": args.zip, "batch_size": args.batch_size, "workers": args.workers}
+    return f"predictions: {write_submission(model, args.submission, args.split, out, **options)}"
+
+
+def label(model, args: argparse.Namespace, **options) -> str:
     """Label the inputs; returns what to say of them. Raises ValueError if some were left out."""
     from PIL import Image
 
-    from inference import check_view, load_model
     from label_files import Labeller, find_inputs, refuse_overwriting
-    from runtime.precision import pick_device, pick_precision
 
-    started = time.monotonic()
-    check_view(args.scale, args.tile)
+    started, out = time.monotonic(), args.out or Path("runs/predictions")
     Image.MAX_IMAGE_PIXELS = args.max_pixels or Image.MAX_IMAGE_PIXELS
-    device = pick_device(args.device)
-    options = {name: getattr(args, name) for name in ("scale", "tile", "tta")}
-    options["precision"] = pick_precision(args.precision, device)
-    model = load_model(args.checkpoint, device)
     inputs, notes = find_inputs(args.inputs, out)
     if not args.overwrite:
         refuse_overwriting(inputs)
+    options |= {"scale": args.scale, "tile": args.tile}
     labeller = Labeller(model, args.confidence, args.alpha, args.palette == "safe", **options)
     labeller.label_all(inputs)
     lines = [f"predictions: {out}", labeller.summary(started), *labeller.notes, *notes]

@@ -82,8 +82,7 @@ class Trainer:
         if not self.full_image:
             network = unwrap(self.net)
             h, w = network.output_size(*images.shape[-2:])  # smaller if padding is `valid`
-            top, left = network.margin, network.margin
-            labels = labels[:, top : top + h, left : left + w]
+            labels = labels[:, network.margin :, network.margin :][:, :h, :w]
         pixels, weight = count_pixels(labels), self.loss.weight(labels)
         sums = zeros(images.device, 3)
         self.optimizer.zero_grad()
