@@ -31,9 +31,9 @@ _kept = WeakKeyDictionary()  # network -> its state when it was folded, and the 
 def for_prediction(model: nn.Module, precision: str = "fp32") -> nn.Module:
     """What predicts for `model` in `precision`: a folded copy, or the network itself.
 
-    The network itself, with a warning, where the copy does not give its logits, and where
+    The network itself predicts where the copy does not give its logits, with a warning, and where
     `torch.compile` made it faster already. The copy is kept for the next call, until a weight, a
-    layer or a hook of `model`, which stays as it is, changes.
+    layer or a hook of `model` changes. `model` stays as it is.
     """
     itself = Evaluation(model)
     if hasattr(model, "_orig_mod") or getattr(model, "_compiled_call_impl", None):

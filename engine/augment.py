@@ -40,11 +40,7 @@ def random_uniform(low: float, high: float) -> float:
 
 
 def scaled_crop(
-    image: Image,
-    mask: Mask,
-    crop: tuple[int, int],
-    scale: tuple[float, float],
-    keep_scale: float = 0,
+    image: Image, mask: Mask, crop: tuple[int, int], scale: tuple[float, float], keep_scale: float
 ) -> tuple[Image, Mask]:
     """A random crop of an image and its mask at a random size.
 

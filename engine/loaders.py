@@ -169,7 +169,7 @@ def set_epoch(loader: DataLoader, epoch: int) -> None:
 def leave_interrupts(_: int) -> None:
     """In a loader's worker: leave Ctrl-C, which a shell sends to it too, to the main process.
 
-    That may stop while it takes over a batch, of which the worker must print no traceback.
+    The main process may stop while it takes over a batch. The worker prints no traceback of that.
     """
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     shown = sys.excepthook

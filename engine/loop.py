@@ -159,7 +159,7 @@ def evaluate(
             (`downscale_labels=False`) the logits are upsampled bilinearly first.
         loss: computed image by image, so that it does not depend on the batches, and without
             label smoothing.
-        precision, tta: as in `predict_logits` and `pick_precision`.
+        precision, tta: as in `pick_precision` and `predict_logits`.
         on_prediction: called with each predicted label map, in the loader's order: uint8 (H, W)
             train ids on the CPU.
 

@@ -41,8 +41,8 @@ class Recipe(NetworkSettings):
         jitter: gamma, brightness, contrast and saturation vary by up to this much, hue by a sixth.
         corrupt: probability of blur, sharpening, noise or JPEG compression.
         hold_out: cities of the training split that are left out, for example to evaluate on them.
-        init: a checkpoint whose weights the training starts from; null draws them. With other
-            classes than the data's, all but the last layer's.
+        init: a checkpoint whose weights the training starts from; null draws them. The last layer
+            is drawn if its classes are not the data's.
         loss: pixel-averaged cross-entropy, alone or plus the soft Dice or the Lovász-softmax loss
             (see engine/losses.py).
         class_weights: of the cross-entropy, by how frequent the classes are in the training data.

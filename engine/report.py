@@ -43,8 +43,8 @@ def best_median_worst(
 ) -> list[tuple[str, Tensor, Tensor, Tensor]]:
     """Rows for `figures.plot_predictions`: the scenes where the network does best and worst.
 
-    By pixel accuracy at full resolution, of a data set that is not downscaled; the scene between
-    them is the median. Scenes without a labelled pixel are left out.
+    They are ranked by pixel accuracy, at full resolution if `scenes` are not downscaled, and the
+    median is between them. Scenes without a labelled pixel are left out.
     """
     ranked = []  # accuracy and index
     with progress_bar(len(scenes), "rank") as bar:

@@ -69,7 +69,7 @@ def load_checkpoint(path: str | Path) -> dict:
 def _check_archive(content: bytes) -> None:
     """Raise ValueError for a zip of another checksum, or whose parts are larger than itself.
 
-    PyTorch compresses nothing, but would decompress it; and believe a size before it reads.
+    PyTorch compresses no part, but would decompress it, and believes its size before it reads.
     """
     with zipfile.ZipFile(io.BytesIO(content)) as file:
         size = sum(part.file_size for part in file.infolist())
@@ -143,8 +143,8 @@ def _checksum(content: bytes) -> bytes:
 def load_last(run_dir: Path) -> dict | None:
     """The state from which the run in `run_dir` goes on; None if there is none.
 
-    That is `last.pt`, or, with a message, `previous.pt` where `last.pt` is missing (after a kill
-    between two renames) or damaged, and is then kept as `damaged.pt`. Raises ValueError if
+    That is `last.pt`. Where it is missing (after a kill between two renames) or damaged, it is
+    `previous.pt`, with a message; what is damaged is kept as `damaged.pt`. Raises ValueError if
     `previous.pt` cannot be read either.
     """
     last, previous = run_dir / "last.pt", run_dir / "previous.pt"

@@ -23,8 +23,8 @@ _held: set[TextIO] = set()  # the lock files that this process holds
 def expand(path: str | Path, name: str) -> Path:
     """A path with `~` and variables expanded, or as it is where it exists.
 
-    Raises FileNotFoundError, with `name`, what the path is of, for a variable that is not set or
-    a user without a home directory.
+    Raises FileNotFoundError for a variable that is not set or a user without a home directory; it
+    calls the path by `name`.
     """
     if Path(path).exists():
         return Path(path)
