@@ -142,9 +142,10 @@ class Recipe(NetworkSettings):
         for name, (has_effect, other) in NEEDS.items():
             if getattr(self, name) != defaults[name] and not has_effect(self):
                 raise ValueError(f"{name} needs {other}: give both, or leave {name} out")
-        for is_wrong, message in WRONG:
-            if is_wrong(self):
-                raise ValueError(message.format(**vars(self), smallest=2**self.depth + 1))
+        if self.scale and self.scale[0] > self.scale[1]:
+            raise ValueError(f"scale must rise, not {self.scale}")
+        if self.accumulate > self.batch_size:
+            raise ValueError(f"accumulate: {self.accumulate} is more than a batch's images")
 
 
 # What a field needs to have an effect: field -> (whether a recipe has that, its name).
@@ -157,22 +158,6 @@ NEEDS = {
         "loss: cross_entropy, the only one that is a sum over pixels",
     ),
 }
-# Values that do not go together: whether a recipe has them, and what to say of its fields.
-WRONG = [
-    (
-        lambda recipe: recipe.scale and recipe.scale[0] > recipe.scale[1],
-        "scale must rise, not {scale}",
-    ),
-    (
-        lambda recipe: recipe.accumulate > recipe.batch_size,
-        "a batch of {batch_size} has fewer than accumulate: {accumulate} parts",
-    ),
-    (
-        lambda r: r.crop and r.batch_norm and max(r.crop) <= 2**r.depth,
-        "of a crop of {crop} the deepest level sees one pixel, which batch norm cannot normalise: "
-        "crop at least {smallest} pixels, or lower depth: {depth}",
-    ),
-]
 
 
 def given(**fields) -> dict:
