@@ -145,7 +145,7 @@ class Recipe(NetworkSettings):
         if self.scale and self.scale[0] > self.scale[1]:
             raise ValueError(f"scale must rise, not {self.scale}")
         if self.accumulate > self.batch_size:
-            raise ValueError(f"accumulate: {self.accumulate} is more than a batch's images")
+            raise ValueError(f"accumulate is {self.accumulate}, above batch_size: lower it")
 
 
 # What a field needs to have an effect: field -> (whether a recipe has that, its name).
