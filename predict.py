@@ -54,11 +54,12 @@ def parse_arguments() -> argparse.Namespace:
 
 def main() -> None:
     args = parse_arguments()
-    from inference import check_view, load_model
     from runtime.console import errors_shown
-    from runtime.precision import pick_device, pick_precision
 
     with errors_shown():
+        from inference import check_view, load_model
+        from runtime.precision import pick_device, pick_precision
+
         check_view(args.scale, args.tile)
         device = pick_device(args.device)
         options = {"tta": args.tta, "precision": pick_precision(args.precision, device)}

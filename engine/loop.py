@@ -70,7 +70,7 @@ class Trainer:
 
     def state(self) -> dict:
         """What a checkpoint needs besides the weights, by name."""
-        return {name: getattr(self, name) for name in ("optimizer", "scheduler", "scaler")}
+        return {"optimizer": self.optimizer, "scheduler": self.scheduler, "scaler": self.scaler}
 
     def step(self, images: Tensor, labels: Tensor) -> Tensor:
         """Take a step on a batch; returns the sums of loss * pixels, hits and labelled pixels.
