@@ -58,7 +58,7 @@ class VideoWriter:
         )
         step = 1 / (self.frame_rate * self.time_base)
         at = self._last + step if time is None else time / self.time_base
-        self._last = max(round(at), self._last + 1) if self._last >= 0 else max(round(at), 0)
+        self._last = max(round(at), self._last + 1)
         made.pts, made.time_base = self._last, self.time_base
         self._file.mux(self._stream.encode(made))
         if self._sound:
