@@ -48,9 +48,9 @@ def make_loaders(recipe: Recipe) -> tuple[DataLoader, DataLoader]:
     )
 
 
-def require_labels(scenes: Cityscapes, most: int = 50) -> None:
-    """Raise ValueError if no pixel of any label file belongs to a class; looks at a few first."""
-    sample = scenes.targets[:: -(-len(scenes) // most)]
+def require_labels(scenes: Cityscapes) -> None:
+    """Raise ValueError if no pixel of any label file belongs to a class; looks at 50 first."""
+    sample = scenes.targets[:: -(-len(scenes) // 50)]
     for target in [*sample, *scenes.targets]:
         if (read_labels(target, scenes.classes) != IGNORE_INDEX).any():
             return

@@ -56,10 +56,10 @@ def progress_bar(
     return tqdm(total=total, desc=description, unit=unit, **options)
 
 
-def in_threads(function: Callable, items: Collection, description: str, unit: str = "img") -> list:
+def in_threads(function: Callable, items: Collection, description: str) -> list:
     """The function's results for all items, in their order, made in threads under a bar."""
     results = []
-    with ThreadPoolExecutor() as threads, progress_bar(len(items), description, unit) as bar:
+    with ThreadPoolExecutor() as threads, progress_bar(len(items), description) as bar:
         for result in threads.map(function, items):
             results.append(result)
             bar.update()
