@@ -197,7 +197,8 @@ def check_classes(model: UNet, classes: Classes) -> None:
         return
     ours = model.classes.names if model.classes else (f"{model.settings['num_classes']} others",)
     if ours != classes.names:
-        one = sorted({*ours} ^ {*classes.names})
+        names = (*ours, *classes.names)
+        one = [name for name in names if (name in ours) != (name in classes.names)]
         differences = f"only one has {', '.join(one[:10])}" if one else "their order differs"
         raise ValueError(
             f"the network's classes are not the data's ({differences}): take a checkpoint that was "

@@ -259,13 +259,6 @@ def test_a_test_split_without_labels_has_no_figures_and_can_still_be_drawn(tmp_p
     assert figures["cross_entropy"] is None
 
 
-def test_a_crop_whose_deepest_map_is_one_pixel_is_refused_with_one_that_works(tmp_path):
-    with pytest.raises(ValueError, match="crop at least 5"):
-        tiny(tmp_path, crop=(4, 4))
-    root = own(tmp_path / "data", train=5, val=1)  # the last batches have one image
-    assert train(tiny(root, crop=(4, 8)), tmp_path / "run")
-
-
 def test_the_cache_on_another_drive_is_named_by_its_absolute_path(tmp_path, monkeypatch):
     def other_drive(path, start):
         raise ValueError("path is on mount 'D:', start on mount 'C:'")  # as Windows says
