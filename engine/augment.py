@@ -102,7 +102,7 @@ def jitter_colors(image: Image, jitter: float) -> Image:
 
 
 def corrupt(image: Image) -> Image:
-    """Gaussian blur of up to 2 pixels, sharpening, noise of up to 16 grey levels, or JPEG 15..80."""
+    """Blur of up to 2 pixels, sharpening, noise of up to 16 grey levels, or JPEG of 15 to 80."""
     kind, strength = int(random_uniform(0, 4)), random_uniform(0, 1)
     if kind == 0:
         return F.gaussian_blur(image, [11, 11], [0.3 + 1.7 * strength])

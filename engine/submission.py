@@ -125,7 +125,7 @@ def submission_names(images: list[str]) -> list[str]:
         found = re.fullmatch(r"([^_]+_[^_]+_[^_]+)_leftImg8bit\.png", Path(image).name)
         if found is None or found[1] + SUFFIX in names:
             raise ValueError(
-                f"{image}: the benchmark knows each image by a <city>_<seq>_<frame>_leftImg8bit.png "
+                f"{image}: the benchmark knows an image by a <city>_<seq>_<frame>_leftImg8bit.png "
                 "of its own: rename it"
             )
         names.append(found[1] + SUFFIX)
