@@ -24,7 +24,7 @@ from skimage.measure import label as connected
 from skimage.measure import regionprops
 from torch import Tensor, nn
 
-from data_io.layout import IMAGE
+from data_io.layout import name_of
 from dataset import Cityscapes
 from engine import Recipe, fit, make_loader, make_model
 from engine.augment import make_transforms
@@ -149,8 +149,7 @@ def find_suspects(recipe: Recipe, parts: int, runs: Path) -> list[Suspect]:
         net, indices = train_without(recipe, part, parts, runs / str(part))
         limits = thresholds(predict_all(net, scenes, indices, "predict"), len(names))
         for i, labels, probabilities in predict_all(net, scenes, indices, "compare"):
-            path = Path(scenes.images[i]).relative_to(scenes.root / "leftImg8bit")
-            image = path.as_posix().removesuffix(IMAGE)
+            image = name_of(scenes.root, scenes.images[i])
             for box, label, other, strength in suspect_regions(labels, probabilities, limits):
                 box = tuple(recipe.downscale * n for n in box)
                 suspects.append(Suspect(image, box, names[label], names[other], strength))

@@ -13,8 +13,8 @@ from typing import NamedTuple
 import numpy as np
 from PIL import ExifTags, Image
 
-from data_io.image_io import open_image, read_image
-from data_io.layout import IMAGE, list_split
+from data_io.image_io import jpeg_damage, open_image, read_image, to_rgb
+from data_io.layout import IMAGE, list_split, paths_of
 from prepare import masks
 from prepare.inspection import size_text
 from prepare.masks import Form
@@ -33,6 +33,7 @@ class Item(NamedTuple):
     image: Path
     labels: Path
     pixels: Counter = Counter()  # of each value in the mask, once it was checked
+    damage: str = ""  # what is wrong with the image's data, though it can be read
 
     def is_done(self) -> bool:
         """Whether the files are there, as old as their sources, which older ones may replace."""
@@ -67,10 +68,9 @@ def plan(pairs: list[Pair], splits: list[str], dst: Path) -> tuple[list[Item], l
     items, planned, sources, notes = [], {}, defaultdict(list), []
     for pair, split in zip(pairs, splits, strict=True):
         name = target_name(pair.folders, pair.stem)
-        image = dst / "leftImg8bit" / split / f"{name}{IMAGE}"
+        image, labels = paths_of(dst, split, name)
         if (other := planned.setdefault(str(image).casefold(), pair)) is not pair:
             raise ValueError(f"{other.image} and {pair.image} would both be {image}: rename one")
-        labels = dst / "gtFine" / split / f"{name}_gtFine_labelIds.png"
         items.append(Item(pair, split, image, labels))
         sources[name].append(pair.image)
     for split in ("train", "val", "test"):
@@ -109,13 +109,15 @@ def _check(item: Item, form: Form) -> Item:
             f"{mask} has other colours for its indices than other masks have: "
             "--labels colors reads the colours, --labels ids the indices"
         )
-    size = values.shape if item.is_done() else tuple(read_image(image).shape[1:])
+    size, damage = values.shape, ""
+    if not item.is_done():
+        size, damage = tuple(read_image(image).shape[1:]), jpeg_damage(image)
     if values.shape != size:
         raise ValueError(
             f"{mask} is {size_text(values.shape)}, but {image} is {size_text(size)} "
             "(upright, as its EXIF tag says): make them the same size, or remove both"
         )
-    return item._replace(pixels=counts)
+    return item._replace(pixels=counts, damage=damage)
 
 
 def convert_all(items: list[Item], meaning: Meaning) -> None:
@@ -148,14 +150,14 @@ def _for_all(function: Callable, items: list[Item], what: str, fault: str) -> li
 
     results = in_threads(attempt, items, what)
     if faults := [each for each in results if isinstance(each, Exception)]:
-        raise ValueError(listing(fault, faults))
+        raise ValueError(listing(f"{len(faults):,} {fault}", faults))
     return results
 
 
 def as_png(path: Path) -> bytes:
     """An image file as an 8-bit PNG, upright. Raises as `read_image`."""
-    rgb = read_image(path)
     with open_image(path) as image:
+        rgb = to_rgb(image)
         upright = image.getexif().get(ExifTags.Base.Orientation, 1) == 1
         as_it_is = image.format == "PNG" and image.mode in ("L", "RGB") and upright
     return path.read_bytes() if as_it_is else _png(rgb.permute(1, 2, 0).numpy())

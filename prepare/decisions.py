@@ -87,8 +87,8 @@ def refuse_unknown(items: list[Item], meaning: Meaning, dst: Path) -> None:
     if files := [f"{path}: {masks.show(v, colored)}" for path, v in unknown.items() if v]:
         where = listed if listed.is_file() else "the file of --classes"
         fault = (
-            f"masks hold values that are no {LABELS[meaning.labels]}, and nothing was written: "
-            f"choose --labels otherwise, or list all classes in {where}"
+            f"{len(files):,} masks hold values that are no {LABELS[meaning.labels]}, and nothing "
+            f"was written: choose --labels otherwise, or list all classes in {where}"
         )
         raise ValueError(listing(fault, files))
 

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from data_io.image_io import image_size, read_grey, read_image
-from data_io.layout import IMAGE, OWN_RECORD
+from data_io.layout import OWN_RECORD, paths_of
 from dataset import are_train_ids
 from prepare.meaning import absent_class
 from runtime.console import in_threads
@@ -82,11 +82,10 @@ def inspect_all(
     labelled if much is not, and a question about the list of classes.
     """
     decode = kind == "gtFine" or split == "train_extra"  # the others are decoded with gtFine
-    images = [root / "leftImg8bit" / split / f"{stem}{IMAGE}" for stem in stems]
-    labels = [root / kind / split / f"{stem}_{kind}_labelIds.png" for stem in stems]
-    files = [*zip(images, labels if labelled else [None] * len(stems), strict=True)]
+    files = [paths_of(root, split, stem, kind) for stem in stems]
+    files = files if labelled else [(image, None) for image, _ in files]
     results = in_threads(lambda pair: inspect(*pair, decode, classes), files, f"{kind}/{split}")
-    sizes = {image: size for image, (size, _, _) in zip(images, results, strict=True) if size}
+    sizes = {image: size for (image, _), (size, _, _) in zip(files, results, strict=True) if size}
     faults = [fault for _, _, found in results for fault in found]
     pixels = [counts for _, counts, _ in results if counts is not None]
     notes = []

@@ -21,7 +21,7 @@ from scipy.ndimage import binary_dilation, shift
 from skimage.measure import label as connected
 
 from data_io.image_io import read_grey
-from data_io.layout import IMAGE
+from data_io.layout import name_of
 from dataset import Cityscapes
 from engine import Recipe
 from labeling.suspects import Suspect, find_suspects
@@ -85,8 +85,7 @@ def put_errors_in(root: Path, seed: int) -> dict[str, tuple[str, np.ndarray]]:
         wrong = ERRORS[kind](mask, draw)
         if wrong is not None:
             Image.fromarray(wrong).save(scenes.targets[i])
-            path = Path(scenes.images[i]).relative_to(scenes.root / "leftImg8bit")
-            changed[path.as_posix().removesuffix(IMAGE)] = kind, wrong != mask
+            changed[name_of(scenes.root, scenes.images[i])] = kind, wrong != mask
     return changed
 
 
