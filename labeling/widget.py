@@ -11,7 +11,6 @@ import io
 import zlib
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
-from threading import RLock
 
 import anywidget
 import numpy as np
@@ -52,7 +51,7 @@ class LabelWidget(anywidget.AnyWidget):
         journal = hashlib.sha256(str(session.root.resolve()).encode()).hexdigest()[:16]
         super().__init__(journal=journal, **options)
         self.session, self.model, self.boxes = session, model, boxes
-        self._lock, self._worker = RLock(), ThreadPoolExecutor(1)
+        self._worker = ThreadPoolExecutor(1)
         self._ready: dict[str, Future] = {}  # segments and proposal, also of the next photograph
         self.on_msg(lambda _, content, buffers: self._answer(content, buffers))
 
@@ -127,12 +126,11 @@ class LabelWidget(anywidget.AnyWidget):
 
     def _prepare(self, name: str, image: Tensor | None = None) -> Future:
         """Segments and proposal of a photograph, computed in the background."""
-        with self._lock:
-            if name not in self._ready:
-                for other in list(self._ready)[:-2]:
-                    del self._ready[other]
-                self._ready[name] = self._worker.submit(self._compute, name, image)
-            return self._ready[name]
+        if name not in self._ready:
+            for other in list(self._ready)[:-2]:
+                del self._ready[other]
+            self._ready[name] = self._worker.submit(self._compute, name, image)
+        return self._ready[name]
 
     def _compute(self, name: str, image: Tensor | None) -> tuple:
         session = self.session

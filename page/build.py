@@ -26,7 +26,7 @@ from PIL import Image
 from dataset import Cityscapes
 from export_onnx import LEAST, export
 from inference import load_model
-from runtime.console import command_line, escape_output
+from runtime.console import command_line, errors_shown
 from streets import draw_tree
 
 HERE = Path(__file__).resolve().parent
@@ -143,28 +143,23 @@ class Handler(SimpleHTTPRequestHandler):
 
 
 def main() -> None:
-    escape_output()
     parser = command_line(__doc__)
     parser.add_argument("out", type=Path, help="folder, such as runs/page")
     parser.add_argument("--no-serve", action="store_true", help="only gather the files")
     parser.add_argument("--port", type=int, default=8000, help="(default: 8000)")
     args = parser.parse_args()
     folder = HERE.parent / "checkpoints"
-    try:
-        build(args.out, {str(folder / name): about for name, about in MODELS.items()})
+    with errors_shown("stopped"):
+        try:
+            build(args.out, {str(folder / name): about for name, about in MODELS.items()})
+        except ImportError as error:
+            sys.exit(f"error: {error}: `pip install onnx onnxscript onnxruntime`")
         print(f"the page: {args.out}", flush=True)
-        if args.no_serve:
-            return
-        handler = partial(Handler, directory=args.out)
-        with ThreadingHTTPServer(("127.0.0.1", args.port), handler) as site:
-            print(f"open http://localhost:{args.port} (Ctrl-C ends it)", flush=True)
-            site.serve_forever()
-    except ImportError as error:
-        sys.exit(f"error: {error}: `pip install onnx onnxscript onnxruntime`")
-    except (OSError, ValueError) as error:
-        sys.exit(f"error: {error}")
-    except KeyboardInterrupt:
-        print()
+        if not args.no_serve:
+            handler = partial(Handler, directory=args.out)
+            with ThreadingHTTPServer(("127.0.0.1", args.port), handler) as site:
+                print(f"open http://localhost:{args.port} (Ctrl-C ends it)", flush=True)
+                site.serve_forever()
 
 
 if __name__ == "__main__":
