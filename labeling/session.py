@@ -10,7 +10,7 @@ import io
 import json
 import zlib
 from collections import defaultdict, deque
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import ExitStack
 from pathlib import Path
 from threading import RLock
@@ -72,7 +72,7 @@ class Session:
         self._unsaved: set[str] = set()
         self._undo = defaultdict(lambda: deque(maxlen=UNDO))
         self._redo = defaultdict(list)
-        self._writer = ThreadPoolExecutor(1)  # of the photographs' copies
+        self._copies, self._writer = [], ThreadPoolExecutor(1)  # of photographs, in the background
         if before := _open.pop(root.resolve(), None):  # of a cell that is run again
             before.close()
         try:
@@ -198,7 +198,7 @@ class Session:
                 self.photos[name] = photo
                 self._unsaved.discard(name)
                 if not photo.copy.exists():
-                    self._writer.submit(write_copy, photo)
+                    self._copies.append(self._writer.submit(write_copy, photo))
 
     def _with_files(self, name: str) -> Photo:
         """The photograph with its files in the data set, in a split where it then stays."""
@@ -217,7 +217,7 @@ class Session:
         Raises OSError or ValueError for one that could not be written or read.
         """
         self.save()
-        self._writer.submit(int).result()  # once those before it are done
+        wait(self._copies)
         for photo in self.photos.values():
             if photo.copy and not photo.copy.exists():  # after an error, or a kernel's sudden end
                 write_copy(photo)
