@@ -33,7 +33,6 @@ class Item(NamedTuple):
     image: Path
     labels: Path
     pixels: Counter = Counter()  # of each value in the mask, once it was checked
-    damage: str = ""  # what is wrong with the image's data, though it can be read
 
     def is_done(self) -> bool:
         """Whether the files are there, as old as their sources, which older ones may replace."""
@@ -109,34 +108,37 @@ def _check(item: Item, form: Form) -> Item:
             f"{mask} has other colours for its indices than other masks have: "
             "--labels colors reads the colours, --labels ids the indices"
         )
-    size, damage = values.shape, ""
-    if not item.is_done():
-        size, damage = tuple(read_image(image).shape[1:]), jpeg_damage(image)
+    size = values.shape if item.is_done() else tuple(read_image(image).shape[1:])
     if values.shape != size:
         raise ValueError(
             f"{mask} is {size_text(values.shape)}, but {image} is {size_text(size)} "
             "(upright, as its EXIF tag says): make them the same size, or remove both"
         )
-    return item._replace(pixels=counts, damage=damage)
+    return item._replace(pixels=counts)
 
 
-def convert_all(items: list[Item], meaning: Meaning) -> None:
-    """Write the files of each item, unless they are there. Raises ValueError, at the end, for
-    those that could not be written."""
+def convert_all(items: list[Item], meaning: Meaning) -> list[str]:
+    """Write the files of each item, unless it is done; returns what `jpeg_damage` finds.
+
+    Raises ValueError, at the end, for those that could not be written.
+    """
     convert = partial(_convert, meaning=meaning)
-    _for_all(convert, items, "converting", "images could not be converted")
+    return [*filter(None, _for_all(convert, items, "converting", "images could not be converted"))]
 
 
-def _convert(item: Item, meaning: Meaning) -> None:
+def _convert(item: Item, meaning: Meaning) -> str:
     if item.is_done():
-        return
+        return ""
     image, mask = item.pair.image, item.pair.mask
+    damage = jpeg_damage(image)
     changed = {path: path.stat().st_mtime_ns for path in (image, mask)}  # before reading
     labels = _png(masks.translate(masks.read_values(mask, meaning.form), meaning.ids))
     for path, content, source in ((item.labels, labels, mask), (item.image, as_png(image), image)):
         path.parent.mkdir(parents=True, exist_ok=True)
         atomic_write(path, content)
-        os.utime(path, ns=(changed[source], changed[source]))  # for `is_done`
+        if not damage:  # else it is not done, so that the next call tells of it again
+            os.utime(path, ns=(changed[source], changed[source]))
+    return damage
 
 
 def _for_all(function: Callable, items: list[Item], what: str, fault: str) -> list:

@@ -83,8 +83,6 @@ def prepare(
     form = before.form if before else choose_form(some, kind, listed, nearest)
     items = check_all(items, form if labels is None else form._replace(palette=()))
     pixels, notes = sum((item.pixels for item in items), Counter()), [*notes, *gone, *whose]
-    if damaged := [item.damage for item in items if item.damage]:
-        notes.append(listing(f"warning: {len(damaged):,} images are damaged", damaged))
     if before is None:
         samples = [read_values(path, form) for path in some]
         found, question = interpret(pixels, labels, pairs[0].hint, listed, form, samples)
@@ -98,7 +96,8 @@ def prepare(
         say(line)
     if before is None:
         write_record(dst, meaning, pixels, masks)
-    convert_all(items, meaning)
+    if damaged := convert_all(items, meaning):
+        say(listing(f"warning: {len(damaged):,} images are damaged", damaged))
     summarise(dst, items, meaning, say)
     return dict(Counter(splits))
 
