@@ -111,7 +111,7 @@ def find_pairs(root: Path, split: str, mode: str) -> list[tuple[str, str]]:
     kind = "gtFine" if mode == "fine" else "gtCoarse"
     of_images, of_labels = root / "leftImg8bit" / split, root / kind / split
     suffix = f"_{kind}_labelIds.png"
-    if not (_exists(of_images) and _exists(of_labels)):
+    if is_missing(of_images) or is_missing(of_labels):
         _unpack(root, split, mode, check)
     images, labels = list_split(of_images, IMAGE), list_split(of_labels, suffix)
     for path, reason in images.closed + labels.closed:
@@ -136,11 +136,13 @@ def find_pairs(root: Path, split: str, mode: str) -> list[tuple[str, str]]:
     return [tuple(map(str, paths_of(root, split, stem, kind))) for stem in sorted(images.stems)]
 
 
-def _exists(directory: Path) -> bool:
+def is_missing(directory: Path) -> bool:
+    """Whether there is no such directory, as opposed to one that cannot be opened."""
     try:
-        return directory.is_dir()
-    except OSError:  # in a closed directory
-        return True
+        os.listdir(directory)
+    except OSError as error:
+        return isinstance(error, FileNotFoundError)
+    return False
 
 
 def archive(kind: str, split: str) -> str:

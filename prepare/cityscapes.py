@@ -17,7 +17,7 @@ from collections.abc import Callable
 from pathlib import Path
 from shlex import quote
 
-from data_io.layout import IMAGE, Listing, archive, list_split
+from data_io.layout import IMAGE, Listing, archive, is_missing, list_split
 from dataset import find_root, read_classes
 from prepare.archives import cure, read_archives, zip_state
 from prepare.inspection import NO_CLASS, TRAIN_IDS, Fault, inspect_all, size_text
@@ -43,15 +43,6 @@ HINTS = {  # the cure of faults that no archive cures
 }
 DAMAGED = "damaged archives"
 OTHER_SIZES = "images of another size than the rest of their split"
-
-
-def is_missing(directory: Path) -> bool:
-    """Whether there is no such directory, as opposed to one that cannot be opened."""
-    try:
-        os.listdir(directory)
-    except OSError as error:
-        return isinstance(error, FileNotFoundError)
-    return False
 
 
 def compare(
