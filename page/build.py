@@ -20,10 +20,8 @@ from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
-import torch
 from PIL import Image
 
-from dataset import Cityscapes
 from export_onnx import LEAST, export
 from inference import load_model
 from runtime.console import command_line, errors_shown
@@ -99,17 +97,17 @@ def export_models(checkpoints: dict[str, tuple[str, str]], out: Path) -> list[di
     return found
 
 
-def draw_samples(out: Path, count: int = 3) -> list[str]:
-    """Scenes of Streets, 1024x512, of another seed than those that networks train on."""
+def draw_samples(out: Path) -> list[str]:
+    """Three scenes of Streets, 1024x512, of another seed than those that networks train on."""
     (out / "samples").mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory() as folder:
-        scenes = {"train": 0, "val": count, "size": (1024, 512), "seed": 7}
+        scenes = {"train": 0, "val": 3, "size": (1024, 512), "seed": 7}
         draw_tree(Path(folder), **scenes, workers=1, quiet=True)
-        images = [image for image, _ in Cityscapes(folder, "val")]
-    for i, image in enumerate(images, 1):
-        pixels = image.as_subclass(torch.Tensor).permute(1, 2, 0).numpy()
-        Image.fromarray(pixels).save(out / "samples" / f"{i}.jpg", quality=92)
-    return [f"samples/{i}.jpg" for i in range(1, count + 1)]
+        images = sorted(Path(folder).glob("leftImg8bit/val/*/*.png"))
+        names = [f"samples/{i}.jpg" for i in range(1, len(images) + 1)]
+        for image, name in zip(images, names, strict=True):
+            Image.open(image).save(out / name, quality=92)
+    return names
 
 
 def build(out: Path, checkpoints: dict[str, tuple[str, str]]) -> None:
