@@ -91,13 +91,14 @@ def thresholds(found: Iterable[tuple[int, Tensor, Tensor]], classes: int) -> Ten
 
     1 for a class that no label has.
     """
-    total, count = torch.zeros(2, classes + 1, dtype=torch.float64)
+    total, count = torch.zeros(2, classes, dtype=torch.float64)
     for _, labels, probabilities in found:
-        index = labels.long().clamp(max=classes).flatten()  # what is not labelled comes last
-        padded = torch.cat([probabilities.flatten(1), torch.zeros(1, len(index))])
-        total.index_add_(0, index, padded.gather(0, index[None])[0].double())
-        count += torch.bincount(index, minlength=classes + 1)
-    return torch.where(count > 0, total / count.clamp(min=1), 1.0)[:classes].float()
+        labelled = labels != IGNORE_INDEX
+        index = labels[labelled].long()
+        given = probabilities[:, labelled].gather(0, index[None])[0]
+        total += torch.bincount(index, given.double(), classes)
+        count += torch.bincount(index, minlength=classes)
+    return torch.where(count > 0, total / count.clamp(min=1), 1.0).float()
 
 
 def suspect_regions(
