@@ -13,7 +13,7 @@ from matplotlib.ticker import MaxNLocator, PercentFormatter
 from figures import COLORS, MARKERS
 from runtime.machine import ROOT
 from studies.common import read
-from studies.report import MIOU, NAMES, RARE, UNSEEN, arms, counted, metric, spread, tables, values
+from studies.report import NAMES, RARE, UNSEEN, arms, counted, spread, tables, values
 from studies.study import DATA, STUDIES
 
 
@@ -59,7 +59,8 @@ def draw_classes(axes: list[Axes], study: str, runs: list[dict], data: str) -> N
     for i, arm in enumerate(there):
         mine, points = list(counted(runs, data, arm).values()), []
         for x, name in enumerate(names):
-            known = [v for run in mine if (v := metric("iou")(run).get(name)) is not None]
+            ious = [run["scores"]["val"]["all"]["iou"].get(name) for run in mine]
+            known = [iou for iou in ious if iou is not None]
             if known:  # the arms side by side
                 points.append((x + 0.15 * (i - (len(there) - 1) / 2), *spread(known)))
         number = list(STUDIES[study]).index(arm)
@@ -88,11 +89,11 @@ def draw_overfitting(axes: list[Axes], study: str, runs: list[dict], data: str) 
 def draw_miou(ax: Axes, runs: list[dict], study: str, data: str) -> None:
     """A bar for each arm: mIoU of the last epoch on val and, if one was held out, the video."""
     there, shift = arms(runs, study, data), 0.0
-    for measure, name, color in ((MIOU, "val", "0.75"), (UNSEEN, "unseen video", "0.4")):
-        found = [list(values(runs, data, arm, measure).values()) for arm in there]
+    for name, of, color in (("mIoU", "val", "0.75"), (UNSEEN, "unseen video", "0.4")):
+        found = [list(values(runs, data, arm, name).values()) for arm in there]
         if bars := [(x + shift, *spread(each)) for x, each in enumerate(found) if each]:
             x, means, errors = zip(*bars, strict=True)
-            ax.bar(x, means, 0.38, yerr=errors, color=color, label=name, capsize=3)
+            ax.bar(x, means, 0.38, yerr=errors, color=color, label=of, capsize=3)
             shift += 0.4
     middles = [x + (shift - 0.4) / 2 for x in range(len(there))]
     ax.set_xticks(middles, there, rotation=20, ha="right", fontsize=8)
