@@ -154,6 +154,13 @@ def to_rgb(image: Image.Image, opaque: bool = True) -> Tensor:
     return pil_to_tensor(ImageOps.exif_transpose(image).convert("RGB"))
 
 
+def encode(pixels: np.ndarray, form: str = "png", **options) -> bytes:
+    """The bytes of an image file of (H, W) or RGB (H, W, 3) uint8; options are those of Pillow."""
+    data = io.BytesIO()
+    Image.fromarray(pixels).save(data, form, **options)
+    return data.getvalue()
+
+
 def read_grey(path: str | Path) -> Tensor:
     """The bytes of an 8-bit grey PNG, the form of label files: (H, W) uint8.
 

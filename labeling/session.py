@@ -6,7 +6,6 @@ ROOT with its first stroke, every fifth in `val`, and is itself never written to
 keeps the order, the open photograph, and which ones are done.
 """
 
-import io
 import json
 import zlib
 from collections import defaultdict, deque
@@ -17,10 +16,9 @@ from threading import RLock
 from typing import NamedTuple
 
 import numpy as np
-from PIL import Image
 from torch import Tensor
 
-from data_io.image_io import image_size, read_grey, read_image
+from data_io.image_io import encode, image_size, read_grey, read_image
 from data_io.layout import find_pairs, name_of, paths_of
 from dataset import find_root, read_classes
 from prepare.class_lists import as_yaml, merge_classes, void_of
@@ -192,9 +190,7 @@ class Session:
             for name in sorted(self._unsaved):
                 photo = self._with_files(name)
                 photo.labels.parent.mkdir(parents=True, exist_ok=True)
-                data = io.BytesIO()
-                Image.fromarray(self._masks[name]).save(data, "png", compress_level=1)
-                atomic_write(photo.labels, data.getvalue())
+                atomic_write(photo.labels, encode(self._masks[name], compress_level=1))
                 self.photos[name] = photo
                 self._unsaved.discard(name)
                 if not photo.copy.exists():

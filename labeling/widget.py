@@ -7,7 +7,6 @@ maps are compressed by zlib.
 """
 
 import hashlib
-import io
 import zlib
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
@@ -15,10 +14,10 @@ from pathlib import Path
 import anywidget
 import numpy as np
 import traitlets
-from PIL import ExifTags, Image
+from PIL import ExifTags
 from torch import Tensor
 
-from data_io.image_io import open_image, read_image
+from data_io.image_io import encode, open_image, read_image
 from labeling.proposals import SURE, known_classes, propose, regions, segments, view_of
 from labeling.session import Session
 from model import UNet
@@ -166,6 +165,4 @@ def shown_file(path: Path, image: Tensor) -> tuple[bytes, str]:
         turned = opened.format != "JPEG" and opened.getexif().get(ExifTags.Base.Orientation, 1) != 1
         if opened.format in SHOWN and opened.mode in ("L", "RGB", "RGBA") and not turned:
             return path.read_bytes(), SHOWN[opened.format]
-    data = io.BytesIO()
-    Image.fromarray(image.permute(1, 2, 0).numpy()).save(data, "jpeg", quality=95)
-    return data.getvalue(), "image/jpeg"
+    return encode(image.permute(1, 2, 0).numpy(), "jpeg", quality=95), "image/jpeg"

@@ -1,6 +1,5 @@
 """What pairs become: files of Cityscapes' names, checked and then written, in threads."""
 
-import io
 import os
 import re
 import zlib
@@ -10,10 +9,9 @@ from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
-import numpy as np
-from PIL import ExifTags, Image
+from PIL import ExifTags
 
-from data_io.image_io import jpeg_damage, open_image, read_image, to_rgb
+from data_io.image_io import encode, jpeg_damage, open_image, read_image, to_rgb
 from data_io.layout import IMAGE, list_split, paths_of
 from prepare import masks
 from prepare.inspection import size_text
@@ -132,7 +130,8 @@ def _convert(item: Item, meaning: Meaning) -> str:
     image, mask = item.pair.image, item.pair.mask
     damage = jpeg_damage(image)
     changed = {path: path.stat().st_mtime_ns for path in (image, mask)}  # before reading
-    labels = _png(masks.translate(masks.read_values(mask, meaning.form), meaning.ids))
+    ids = masks.translate(masks.read_values(mask, meaning.form), meaning.ids)
+    labels = encode(ids, compress_level=3)
     for path, content, source in ((item.labels, labels, mask), (item.image, as_png(image), image)):
         path.parent.mkdir(parents=True, exist_ok=True)
         atomic_write(path, content)
@@ -162,10 +161,4 @@ def as_png(path: Path) -> bytes:
         rgb = to_rgb(image)
         upright = image.getexif().get(ExifTags.Base.Orientation, 1) == 1
         as_it_is = image.format == "PNG" and image.mode in ("L", "RGB") and upright
-    return path.read_bytes() if as_it_is else _png(rgb.permute(1, 2, 0).numpy())
-
-
-def _png(pixels: np.ndarray) -> bytes:
-    data = io.BytesIO()
-    Image.fromarray(pixels).save(data, "png", compress_level=3)
-    return data.getvalue()
+    return path.read_bytes() if as_it_is else encode(rgb.permute(1, 2, 0).numpy(), compress_level=3)

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from PIL import Image
 
-from data_io.image_io import read_image
+from data_io.image_io import encode, read_image
 from data_io.layout import OWN_RECORD
 from dataset import read_classes
 from figures import plot_samples
@@ -105,10 +105,8 @@ def write_preview(path: Path, pairs: list[Pair], meanings: list[Meaning]) -> Non
         data = io.BytesIO()
         figure.savefig(data, format="png", dpi=100)
         strips.append(np.array(Image.open(data).convert("RGB")))
-    data = io.BytesIO()
-    Image.fromarray(np.concatenate(strips)).save(data, "jpeg")
     path.parent.mkdir(parents=True, exist_ok=True)
-    atomic_write(path, data.getvalue())
+    atomic_write(path, encode(np.concatenate(strips), "jpeg"))
 
 
 def _shown(pair: Pair, meaning: Meaning) -> tuple[torch.Tensor, torch.Tensor]:
