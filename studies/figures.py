@@ -6,6 +6,9 @@ Prints the tables of `studies.report`, and draws images/padding.png, batchnorm.p
 augmentation.png, of whatever is on record; `studies.ipynb` shows both with its story.
 """
 
+from collections.abc import Collection
+
+import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, PercentFormatter
@@ -17,23 +20,20 @@ from studies.report import NAMES, RARE, UNSEEN, arms, counted, spread, tables, v
 from studies.study import DATA, STUDIES
 
 
-def label_of(arm: str, runs: list) -> str:
+def label_of(arm: str, runs: Collection) -> str:
     return f"{arm} ({len(runs)} seed{'s' * (len(runs) > 1)})"
 
 
 def draw_curves(ax: Axes, runs: list[dict], study: str, data: str, name: str) -> None:
     """A number of the history over the epochs: a thick line for the mean, a thin one a seed."""
     for i, arm in enumerate(STUDIES[study]):
-        histories = [run["history"] for run in counted(runs, data, arm).values()]
-        if not histories:
+        if not (mine := counted(runs, data, arm).values()):
             continue
-        epochs = [record["epoch"] for record in histories[0]]
-        lines = [[record[name] for record in history] for history in histories]
-        columns = list(zip(*lines, strict=True))
-        ax.plot(epochs, columns, color=COLORS[i], lw=0.7, alpha=0.4)
-        means = [spread(column)[0] for column in columns]
+        lines = np.array([[record[name] for record in run["history"]] for run in mine])
+        epochs = range(1, lines.shape[1] + 1)
+        ax.plot(epochs, lines.T, color=COLORS[i], lw=0.7, alpha=0.4)
         style = {"color": COLORS[i], "marker": MARKERS[i], "ms": 5}
-        ax.plot(epochs, means, lw=2, markevery=3, label=label_of(arm, lines), **style)
+        ax.plot(epochs, lines.mean(0), lw=2, markevery=3, label=label_of(arm, mine), **style)
     ax.set_xlabel("epoch")
     ax.xaxis.set_major_locator(MaxNLocator(integer=True))
     ax.grid(alpha=0.3)
