@@ -12,7 +12,6 @@ though CamVid's own masks have errors, too. The result is added to studies/recor
 import json
 import shutil
 from collections import Counter
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -63,16 +62,12 @@ def leave_out(mask: np.ndarray, draw: np.random.Generator) -> np.ndarray | None:
         return None
     around = mask[binary_dilation(area, iterations=4) & ~area]
     around = around[(around != 0) & (around != mask[area][0])]
-    return (
-        np.where(area, np.bincount(around).argmax(), mask).astype(np.uint8) if len(around) else None
-    )
+    if not len(around):
+        return None
+    return np.where(area, np.bincount(around).argmax(), mask).astype(np.uint8)
 
 
-ERRORS: dict[str, Callable] = {
-    "swapped": swap_class,
-    "shifted": shift_mask,
-    "left out": leave_out,
-}
+ERRORS = {"swapped": swap_class, "shifted": shift_mask, "left out": leave_out}
 
 
 def put_errors_in(root: Path, seed: int) -> dict[str, tuple[str, np.ndarray]]:
