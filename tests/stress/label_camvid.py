@@ -28,7 +28,8 @@ from engine.loop import evaluate
 from inference import load_model
 from labeling.oracle import fills
 from labeling.proposals import enlarge, propose, regions, segments, view_of
-from prepare.camvid import convert, read_labels
+from prepare.camvid import IDS, convert
+from prepare.masks import Form, read_values, translate
 from runtime.console import command_line
 from runtime.machine import ROOT, write_record
 from tests.jupyterlab import Labeler, chromium, jupyterlab, open_notebook
@@ -63,7 +64,7 @@ class Oracle(Labeler):
     def label(self, name: str, model) -> None:
         """Label the open photograph, and go to the next."""
         start = time.monotonic()
-        truth = read_labels(self.camvid / "trainannot" / name)
+        truth = translate(read_values(self.camvid / "trainannot" / name, Form()), IDS)
         labelled = np.isin(truth, CITYSCAPES.ids)
         view = view_of(read_image(self.photographs / name))
         found = segments(view)
