@@ -1,11 +1,12 @@
 """The cache of decoded images: decoded once, and never taken for whole when it is not."""
 
+import errno
+import io
 import multiprocessing
 import os
 import pickle
 import re
 import shutil
-import signal
 import warnings
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -132,14 +133,6 @@ def test_a_data_set_may_move_and_two_may_share_a_folder(tree, tmp_path, no_warni
 # Several processes and threads
 
 
-def test_the_workers_of_a_loader_fill_it(tree, no_warnings):
-    scenes = open_tree(tree)
-    truth = decoded(tree)
-    loaded = list(DataLoader(scenes, None, num_workers=2))
-    blank_sources(scenes)
-    assert content(scenes) == content(loaded) == truth
-
-
 @needs_fork
 def test_several_processes_may_fill_it_at_once(tree, no_warnings):
     truth = decoded(tree)
@@ -209,39 +202,33 @@ def test_no_damage_to_a_file_is_taken_for_an_image(tmp_path):
     assert path.read_bytes() == whole  # written again
 
 
-@needs_fork
-def test_what_a_killed_process_leaves_is_not_served(tmp_path, monkeypatch):
-    cache, old = small_cache(tmp_path)
-    cache.read(0, lambda _: old)
-    Path(cache.pairs[0][0]).write_text("another image")
-    new = 255 - old[0], 255 - old[1]
+class Quota(io.FileIO):
+    """A file of a user who may write 30,000 bytes in all."""
 
-    def write_but_not_rename() -> None:
-        kill = lambda *_: os.kill(os.getpid(), signal.SIGKILL)  # noqa: E731
-        monkeypatch.setattr(data_io.cache.os, "replace", kill)
-        cache.read(0, lambda _: new)
+    left = 30_000
 
-    writer = FORK.Process(target=write_but_not_rename)
-    writer.start()
-    writer.join()
-    assert writer.exitcode == -signal.SIGKILL
-    (left,) = cache.folder.glob("*.part")
-    cut(left, 0.5)  # as if it had been killed in the write
-    (path,) = cached_files(cache.folder)
-    assert cache.load(path, cache.fingerprint(0)) is None
-    assert equal(cache.read(0, lambda _: new), new)
+    def write(self, data) -> int:
+        size = min(len(data), Quota.left)
+        Quota.left -= super().write(bytes(data)[:size])
+        if size < len(data):
+            raise OSError(errno.EDQUOT, "over the quota")
+        return size
 
 
 @pytest.mark.parametrize(
-    ("place", "cause"),
-    [("nearly full", "left on the disk"), ("a file", "Not a directory|File exists")],
+    ("spoil", "cause"),
+    [
+        (lambda patch, folder: patch.setattr(data_io.cache, "RESERVE", 2**60), "left on the disk"),
+        (lambda patch, folder: folder.touch(), "Not a directory|File exists"),
+        (
+            lambda patch, folder: patch.setattr(data_io.cache, "open", Quota, raising=False),
+            "over the quota",
+        ),
+    ],
 )
-def test_a_cache_that_cannot_be_written_warns_once(tree, tmp_path, monkeypatch, place, cause):
+def test_a_cache_that_cannot_be_written_warns_once(tree, tmp_path, monkeypatch, spoil, cause):
     folder = tmp_path / "cache"
-    if place == "a file":
-        folder.touch()
-    else:
-        monkeypatch.setattr(data_io.cache, "RESERVE", 2**60)
+    spoil(monkeypatch, folder)
     truth = decoded(tree)
     scenes = open_tree(tree, cache=folder)
     with pytest.warns(UserWarning) as caught:

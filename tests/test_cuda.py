@@ -151,15 +151,13 @@ def start(*args, **variables: str) -> None:
     """Run Python where it sees one GPU."""
     first = os.environ.get("CUDA_VISIBLE_DEVICES", "0").split(",")[0]
     paths = f"{ROOT}{os.pathsep}{ROOT / 'tests'}"
-    done = python(*args, **{"CUDA_VISIBLE_DEVICES": first, "PYTHONPATH": paths, **variables})
-    assert done.returncode == 0, done.stderr
+    python(*args, **{"CUDA_VISIBLE_DEVICES": first, "PYTHONPATH": paths, **variables})
 
 
 @pytest.mark.parametrize("processes", sorted({1, max(1, GPUS)}))
 def test_processes_over_nccl_train_as_one_does(processes, streets, tmp_path):
     start(*train(streets, tmp_path / "alone", *FIELDS))
-    out = launch(processes, *train(streets, tmp_path / "run", *FIELDS))
-    assert out.returncode == 0, out.stderr
+    launch(processes, *train(streets, tmp_path / "run", *FIELDS))
     alone, found = history(tmp_path / "alone"), history(tmp_path / "run")
     assert len(found) == 2
     for name in ("train_loss", "train_accuracy", "val_loss", "val_accuracy"):

@@ -32,8 +32,8 @@ def command(processes: int, *args, restarts: int = 0) -> list[str]:
     return [*start, *map(str, args)]
 
 
-def launch(processes: int, *args) -> subprocess.CompletedProcess:
-    return python(*command(processes, *args)[1:], **VARIABLES)
+def launch(processes: int, *args, **options) -> subprocess.CompletedProcess:
+    return python(*command(processes, *args)[1:], **VARIABLES, **options)
 
 
 def train(streets: Path, run: Path, *args) -> list[str]:
@@ -111,8 +111,7 @@ def test_two_and_three_processes_take_the_steps_of_one_and_go_on_with_its_run(st
     for processes, run in ((2, ""), (3, moved)):
         # 12 images, batches of 5, 5 and 2: the third process has no part of the last.
         result = tmp_path / f"{processes}.pt"
-        out = launch(processes, tmp_path / "steps.py", streets, result, run)
-        assert out.returncode == 0, out.stderr
+        launch(processes, tmp_path / "steps.py", streets, result, run)
         for loss, found in torch.load(result, weights_only=True).items():
             assert torch.equal(found["matrix"], one[loss]["matrix"])
             assert found["means"] == pytest.approx(one[loss]["means"], rel=1e-5)
@@ -137,9 +136,7 @@ LONG = "--epochs=4", "--width=8", "--depth=3"
 def undisturbed(streets, tmp_path_factory) -> tuple[Path, str]:
     """A run by two processes, and what it printed."""
     run = tmp_path_factory.mktemp("runs") / "undisturbed"
-    out = launch(2, *train(streets, run, *LONG))
-    assert out.returncode == 0, out.stderr
-    return run, out.stdout
+    return run, launch(2, *train(streets, run, *LONG)).stdout
 
 
 @pytest.mark.slow
@@ -182,8 +179,8 @@ def test_a_process_that_fails_ends_all_with_its_message(streets, tmp_path):
     shutil.copytree(streets, tmp_path / "data")
     broken = sorted((tmp_path / "data").glob("leftImg8bit/val/*/*.png"))[2]
     cut(broken, 0.1)  # in the second batch, which rank 1 reads
-    out = launch(2, *train(tmp_path / "data", tmp_path / "run", "--batch_size=2", "--cache=null"))
-    assert out.returncode == 1
+    args = train(tmp_path / "data", tmp_path / "run", "--batch_size=2", "--cache=null")
+    out = launch(2, *args, status=1)
     cause = out.stderr.split("Root Cause")[1]
     assert "rank      : 1 (local_rank: 1)" in cause
     assert f"ValueError: {broken}" in cause

@@ -246,13 +246,6 @@ def test_sixteen_processes_train_though_they_evaluate_eight_images(streets, monk
         make_loaders(tiny(streets, batch_size=15))
 
 
-def test_workers_read_ahead_for_the_gpus_that_compute(monkeypatch):
-    monkeypatch.setattr(torch.cuda, "device_count", lambda: 4)
-    monkeypatch.setattr(engine.loaders, "available_cores", lambda: 100)
-    found = [engine.loaders.pick_workers(torch.device(d)) for d in ("cpu", "cuda:1", "cuda")]
-    assert found == [0, 8, 32]
-
-
 def test_a_network_without_classes_gets_those_of_data_that_needs_no_seed(streets, tmp_path):
     loader = make_loader(Cityscapes(streets, "train", downscale=2), 4, True, 0)
     recipe = tiny(streets, epochs=1)

@@ -113,7 +113,7 @@ def test_a_second_round_opens_where_the_first_stopped_or_was_killed(opened, fold
 
 def test_another_kernel_on_the_same_data_set_is_told_and_the_same_one_takes_over(opened, folder):
     code = "import sys; from labeling.session import open_session; open_session(*sys.argv[1:])"
-    done = python("-c", code, folder, opened.root)
+    done = python("-c", code, folder, opened.root, status=1)
     assert "is being labelled in another notebook" in done.stderr
     assert f"process {os.getpid()}" in done.stderr
     opened.stroke("b.png", [[0, 9, 1]])
@@ -257,5 +257,5 @@ def test_a_turned_photograph_reaches_the_browser_upright(tmp_path, suffix):
 
 def test_a_missing_library_is_named_with_its_cure():
     code = "import sys; sys.modules['anywidget'] = None; import labeling.session"
-    done = python("-c", code)
+    done = python("-c", code, status=1)
     assert "needs anywidget: `pip install anywidget scikit-image`" in done.stderr
