@@ -15,6 +15,7 @@ import shutil
 import statistics
 import tempfile
 import time
+from itertools import islice
 from pathlib import Path
 
 import nbformat
@@ -53,16 +54,14 @@ class Oracle(Labeler):
         self.photographs, self.camvid, self.most = folder / "photographs", camvid, most
         self.rows = []
 
-    def wait_ready(self, but: str = "") -> str:
+    def label(self, model, but: str = "") -> str:
+        """Label the photograph that opens after `but`, and go to the next; returns its name."""
+
         def is_ready() -> bool:
             return self.state("photo") not in (None, "", but) and self.state("ready") == "true"
 
         wait_for(is_ready, 120, "a photograph in the widget")
-        return self.state("photo")
-
-    def label(self, name: str, model) -> None:
-        """Label the open photograph, and go to the next."""
-        start = time.monotonic()
+        name, start = self.state("photo"), time.monotonic()
         truth = read_labels(self.camvid / "trainannot" / name)
         labelled = np.isin(truth, CITYSCAPES.ids)
         view = view_of(read_image(self.photographs / name))
@@ -70,30 +69,25 @@ class Oracle(Labeler):
         proposal = propose(model, view, found, CITYSCAPES, 255)
         maps = [enlarge(each, truth.shape) for each in (found, regions(proposal))]
 
-        def right(mask: np.ndarray) -> float:
+        def right() -> float:
             return float((mask == truth)[labelled].mean())
 
-        stem = Path(name).stem.replace("_", "-")
         self.widget.focus()
         self.keys("f", "a")
         self.saved()
-        mask, seconds = self.mask(stem), []
-        proposed = {
-            "proposed_right": right(mask),
-            "proposed_wrong": float(((mask != truth) & (mask != 255))[labelled].mean()),
-        }
-        wanted = fills(maps, truth, mask, CITYSCAPES.ids)  # which fills `mask`, too
-        while len(seconds) < self.most and right(mask) < 0.95:
-            if (next_fill := next(wanted, None)) is None:
-                break
-            seconds.append(self.fill(*next_fill, len(np.unique(maps[0][next_fill[0]])) > 1))
-        self.rows.append(
-            {"photograph": name, "fills": len(seconds), "right": right(self.mask(stem)), **proposed}
-            | {"seconds": time.monotonic() - start}
-            | {"seconds_a_fill": statistics.median(seconds) if seconds else 0}
-        )
-        print(json.dumps(self.rows[-1]), flush=True)
+        mask, seconds = self.mask(Path(name).stem.replace("_", "-")), []
+        row = {"photograph": name, "proposed_right": right()}
+        row["proposed_wrong"] = float(((mask != truth) & (mask != 255))[labelled].mean())
+        wanted = islice(fills(maps, truth, mask, CITYSCAPES.ids), self.most)
+        while right() < 0.95 and (best := next(wanted, None)):  # which fills `mask`, too
+            seconds.append(self.fill(*best, len(np.unique(maps[0][best[0]])) > 1))
+        mask = self.mask(Path(name).stem.replace("_", "-"))
+        row |= {"fills": len(seconds), "right": right(), "seconds": time.monotonic() - start}
+        row["seconds_a_fill"] = statistics.median(seconds or [0])
+        self.rows.append(row)
+        print(json.dumps(row), flush=True)
         self.keys("Enter")
+        return name
 
     def fill(self, where: np.ndarray, i: int, region: bool) -> float:
         """Click the innermost pixel of an area; returns the seconds until it is on disk."""
@@ -101,30 +95,26 @@ class Oracle(Labeler):
         y, x = np.unravel_index(depth.argmax(), depth.shape)
         scale, left, top = self.view()
         box = self.canvas.bounding_box()
+        place = box["x"] + left + (x + 0.5) * scale, box["y"] + top + (y + 0.5) * scale
         self.keys(KEYS[CITYSCAPES.ids.index(i)])
         start = time.monotonic()
         if region:
             self.page.keyboard.down("Shift")
-        self.page.mouse.click(
-            box["x"] + left + (x + 0.5) * scale, box["y"] + top + (y + 0.5) * scale
-        )
-        if region:
-            self.page.keyboard.up("Shift")
+        self.page.mouse.click(*place)
+        self.page.keyboard.up("Shift")
         self.saved()
         return time.monotonic() - start
 
 
 def run_cells(page, first: int, last: int, seconds: float) -> None:
     """Run code cells, by their number from 0, one after the other, and wait for each."""
-    cells = page.locator(".jp-CodeCell")
     for number in range(first, last + 1):
-        cell = cells.nth(number)
+        cell = page.locator(".jp-CodeCell").nth(number)
         cell.locator(".jp-InputArea-editor").click()
         page.keyboard.press("Shift+Enter")
         prompt = cell.locator(".jp-InputPrompt")
-        wait_for(
-            lambda prompt=prompt: prompt.inner_text()[1:2].isdigit(), seconds, f"cell {number}"
-        )
+        is_done = lambda prompt=prompt: prompt.inner_text()[1:2].isdigit()  # noqa: E731
+        wait_for(is_done, seconds, f"cell {number}")
         error = cell.locator(".jp-RenderedText[data-mime-type='application/vnd.jupyter.error']")
         assert error.count() == 0, error.first.inner_text()
 
@@ -178,8 +168,7 @@ def main() -> None:
             if count == args.first:
                 run_cells(page, 6, 11, 1800)  # the training, and the widget again
                 checkpoints.append(folder / "runs" / "1" / "best.pt")
-            name = oracle.wait_ready(name)
-            oracle.label(name, load_model(checkpoints[-1]))
+            name = oracle.label(load_model(checkpoints[-1]), name)
         run_cells(page, 6, 8, 1800)
         checkpoints.append(folder / "runs" / "2" / "best.pt")
     convert(args.camvid, folder / "camvid")
