@@ -84,21 +84,6 @@ def test_up_convolutions_have_the_gradients_of_torch_on_avx512(
     check_gradients(nn.ConvTranspose2d(channels, 7, 2, stride=2), x, dtype, tolerance)
 
 
-@pytest.mark.parametrize("padding", ["same", "valid"])
-def test_a_converted_network_has_the_gradients_of_the_stock_one(padding, monkeypatch):
-    torch.manual_seed(0)
-    stock = UNet(width=32, depth=1, padding=padding)
-    ours = convert(copy.deepcopy(stock))
-    images = noise(2, 3, 44, 44)
-    products, real = [], cpu.weight_gradient
-    monkeypatch.setattr(cpu, "weight_gradient", lambda *args: products.append(args) or real(*args))
-    for model in (stock, ours):
-        model(images).square().mean().backward()
-    assert len(products) == 5  # all but the first 3x3 convolution, which sees three channels
-    for (name, a), b in zip(ours.named_parameters(), stock.parameters(), strict=True):
-        torch.testing.assert_close(a.grad, b.grad, rtol=1e-3, atol=1e-4, msg=name)
-
-
 def test_parameters_names_an_optimizer_and_copies_survive_conversion():
     model = UNet(width=32, depth=1)
     optimizer = torch.optim.SGD(model.parameters(), 0.1)
@@ -184,13 +169,12 @@ def test_no_image_and_frozen_weights_have_no_gradient_and_the_input_has(layer):
 @pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc, and is for glibc")
 def test_freed_memory_stays_for_the_next_step():
-    code = """
-import sys, torch
+    code = r"""
+import re, sys, torch
 from runtime.cpu import keep_freed_memory
 
 def kilobytes():
-    lines = open("/proc/self/smaps_rollup").read().splitlines()
-    return next(int(line.split()[1]) for line in lines if line.startswith("Rss"))
+    return int(re.search(r"VmRSS:\s+(\d+)", open("/proc/self/status").read())[1])
 
 if sys.argv[1] == "keep":
     keep_freed_memory()

@@ -25,7 +25,7 @@ from inference import load_model, predict
 from model import UNet
 from runtime.checkpoint import load_checkpoint
 from runtime.distributed import wrap_model
-from runtime.precision import DTYPES, Autocast, pick_device, pick_precision
+from runtime.precision import DTYPES, Autocast, pick_precision
 from tests.processes import ROOT, python
 from tests.training import differences, run
 
@@ -109,15 +109,6 @@ def test_a_run_learns_as_on_the_cpu(optimizer, precision, streets, tmp_path):
     state = load_checkpoint(tmp_path / "gpu" / "last.pt")
     assert all(v.dtype == torch.float32 and v.isfinite().all() for v in state["model"].values())
     assert bool(state["training"]["scaler"]) == (precision == "fp16")
-
-
-def test_batches_come_from_pinned_memory_and_arrive_whole(streets):
-    assert pick_device() == GPU
-    loader = make_loader(Cityscapes(streets, "train", downscale=1), 5, False, 2)
-    for images, labels in loader:
-        assert images.is_pinned() and labels.is_pinned()
-        moved = images.to(GPU, non_blocking=True)
-        assert torch.equal(moved.cpu(), images)
 
 
 # Several replicas

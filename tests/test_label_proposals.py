@@ -239,8 +239,3 @@ def test_segments_and_proposal_take_at_most_so_many_seconds_of_two_cores(
     assert spent["segments"] + spent["proposal"] < bound
     assert spent["open"] + spent["file for the browser"] < 4  # two seconds of two cores
     session.close()
-
-
-@pytest.mark.parametrize(("size", "seen"), [((300, 4000), (75, 1000)), ((20, 40), (20, 40))])
-def test_views_have_at_most_the_longest_side(size, seen):
-    assert view_of(torch.zeros(3, *size, dtype=torch.uint8)).shape == (3, *seen)

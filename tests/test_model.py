@@ -98,13 +98,6 @@ def test_weights_start_as_the_paper_says():
             assert not module.bias.any()
 
 
-def test_no_image_at_all_passes_through_as_a_short_last_batch_may_need():
-    for settings in ({}, {"padding": "valid"}):
-        model = small(width=2, depth=2, **settings).train()
-        logits = model.to("meta")(torch.empty(0, 3, 64, 96, dtype=torch.uint8, device="meta"))
-        assert logits.shape == (0, 19, *model.output_size(64, 96))
-
-
 @pytest.mark.parametrize(
     "settings", [{"padding": "full"}, {"width": 0}, {"depth": 0}, {"depth": 9}, {"num_classes": 0}]
 )

@@ -17,7 +17,7 @@ from dataset import Cityscapes
 from engine import Recipe, evaluate, make_loader
 from inference import load_model
 from model import UNet
-from studies import common, figures, labels, leave_one_out, report, robustness, study
+from studies import common, figures, leave_one_out, report, robustness, study
 from studies.common import is_of, read
 from studies.study import Run, plan, score
 from tests.processes import ROOT, options, python, wait_for
@@ -252,20 +252,6 @@ def test_robustness_measures_every_corruption_against_the_clean_images(streets, 
     assert len(robustness.plot([run, run]).axes[0].patches) == 4
 
 
-def test_the_study_of_labels_has_a_row_for_each_arm_and_a_point_for_each_run():
-    runs = []
-    for run in labels.plan([0, 1, 2]):
-        found = {"mIoU": 0.4 + 0.01 * run.seed, "accuracy": 0.8} if run.count != 0 else {}
-        runs.append({**run._asdict(), **found, "fills": 30 if run.start == "streets" else None})
-    rows = labels.table(runs).splitlines()[2:]
-    assert "| 0 | streets | none | 1.0 | 0 |  |  | 30 |" in rows
-    assert "| all | random | at random | 1.0 | 3 | 41.0 ± 1.0 | 80.0 |  |" in rows
-    assert len(rows) == 2 + 2 * len(labels.COUNTS) + 3
-    miou, _ = labels.plot(runs, 266).axes
-    assert len(miou.collections) == 2 * len(labels.COUNTS)
-    assert all(len(points.get_offsets()) == 3 for points in miou.collections)
-
-
 # What is made of the case studies' records
 
 
@@ -348,16 +334,6 @@ def drawn(ax) -> dict[str, np.ndarray]:
     return {
         line.get_label(): line.get_xydata().T for line in ax.lines if line.get_label()[0] != "_"
     }
-
-
-def test_accuracy_is_drawn_over_the_epochs_as_the_mean_of_the_seeds():
-    runs = all_arms("padding") + all_arms("padding", data="streets", seeds=(4,))
-    camvid, streets = figures.figure("padding", runs).axes
-    for i, arm in enumerate(study.STUDIES["padding"]):
-        expected = [0.51 + 0.03 * i - 0.1 / epoch for epoch in (1, 2, 3)]
-        np.testing.assert_allclose(drawn(camvid)[f"{arm} (3 seeds)"], [[1, 2, 3], expected])
-        assert f"{arm} (1 seed)" in drawn(streets)
-    assert len(camvid.lines) == 2 * (3 + 1)  # each seed too
 
 
 def test_iou_is_drawn_from_the_rarest_class_to_the_most_frequent():
