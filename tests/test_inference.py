@@ -11,8 +11,6 @@ from tests.processes import ROOT
 from tests.training import network, noise
 from utils import CITYSCAPES
 
-CHECKPOINTS = ROOT / "checkpoints"
-
 
 @pytest.fixture
 def saved(tmp_path):
@@ -37,7 +35,7 @@ def test_a_loaded_network_is_ready_and_is_the_saved_one(saved):
     assert load_model(path).classes == CITYSCAPES
 
 
-@pytest.mark.parametrize("path", sorted(CHECKPOINTS.glob("*.pt")), ids=lambda path: path.stem)
+@pytest.mark.parametrize("path", sorted(ROOT.glob("checkpoints/*.pt")), ids=lambda path: path.stem)
 def test_delivered_checkpoints_load(path):
     model = load_model(path)
     assert len(model.classes) == model.settings["num_classes"]

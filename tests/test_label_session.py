@@ -14,6 +14,7 @@ from data_io.image_io import read_image
 from dataset import Cityscapes
 from labeling import session as labeling
 from labeling.session import open_data_set, open_session
+from labeling.widget import LabelWidget, shown_file
 from prepare import cityscapes
 from runtime import files
 from tests.processes import python
@@ -216,8 +217,6 @@ def test_correcting_a_data_set_keeps_the_ids_that_are_no_class(streets, tmp_path
 
 
 def test_the_widget_says_what_is_on_disk_and_what_cannot_be_saved(opened, monkeypatch):
-    from labeling.widget import LabelWidget
-
     widget, sent = LabelWidget(opened), []
     monkeypatch.setattr(widget, "send", lambda message, buffers=(): sent.append(message))
 
@@ -241,12 +240,8 @@ def test_the_widget_says_what_is_on_disk_and_what_cannot_be_saved(opened, monkey
 
 @pytest.mark.parametrize("suffix", ["png", "webp", "jpg", "tif"])
 def test_a_turned_photograph_reaches_the_browser_upright(tmp_path, suffix):
-    from labeling.widget import shown_file
-
-    turned = Image.Exif()
-    turned[0x0112] = 6
     path = tmp_path / f"photograph.{suffix}"
-    Image.linear_gradient("L").resize((30, 20)).convert("RGB").save(path, exif=turned)
+    Image.linear_gradient("L").resize((30, 20)).convert("RGB").save(path, exif=turned())
     sent, kind = shown_file(path, read_image(path))
     image = Image.open(io.BytesIO(sent))
     if kind == "image/jpeg":  # which browsers turn

@@ -70,21 +70,15 @@ def test_a_label_map_holds_classes_even_where_logits_are_no_numbers():
     assert labels.max() < 4 and (labels[..., 1] == 2).all() and (labels[..., 2:] == 0).all()
 
 
-def labels_with_absent_and_ignored(seed: int) -> tuple[torch.Tensor, torch.Tensor]:
-    generator = torch.Generator().manual_seed(seed)
-    classes = torch.randperm(19, generator=generator)[: 3 + seed % 12]
-    target = classes[torch.randint(len(classes), (2, 40, 60), generator=generator)]
-    noise = classes[torch.randint(len(classes), (2, 40, 60), generator=generator)]
-    prediction = torch.where(torch.rand(2, 40, 60, generator=generator) < 0.6, target, noise)
-    target = target.clone()
-    target[torch.rand(2, 40, 60, generator=generator) < 0.2] = 255
-    return target, prediction
-
-
 @pytest.mark.parametrize("dtype", [torch.int64, torch.uint8])
 @pytest.mark.parametrize("seed", range(6))
 def test_metrics_equal_those_of_torchmetrics(seed, dtype):
-    target, prediction = labels_with_absent_and_ignored(seed)
+    generator = torch.Generator().manual_seed(seed)
+    classes = torch.randperm(19, generator=generator)[: 3 + seed % 12]  # the others are absent
+    target, noise = classes[torch.randint(len(classes), (2, 2, 40, 60), generator=generator)]
+    right, ignored = torch.rand(2, 2, 40, 60, generator=generator)
+    prediction = torch.where(right < 0.6, target, noise)
+    target = target.masked_fill(ignored < 0.2, 255)
     ours = ConfusionMatrix(19)
     ours.update(target[:1].to(dtype), prediction[:1].to(dtype))
     ours.update(target[1:].to(dtype), prediction[1:].to(dtype))
