@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from torch import nn
 
 import export_onnx
 from dataset import Cityscapes
@@ -87,10 +88,35 @@ def test_a_compiled_checkpoint_gives_the_labels_of_the_network(streets):
     assert torch._dynamo.utils.counters["stats"]["unique_graphs"] == 1
 
 
-def test_a_network_with_valid_padding_is_not_exported(tmp_path):
-    pytest.importorskip("onnx")
-    with pytest.raises(ValueError, match="padding"):
-        export_onnx.export(UNet(width=2, depth=1, padding="valid"), tmp_path / "x.onnx")
+@pytest.mark.parametrize(
+    ("padding", "size", "message"), [("valid", None, "padding"), ("same", (2, 9), "at least 4 x 4")]
+)
+def test_what_the_file_would_not_take_is_refused(tmp_path, padding, size, message):
+    with pytest.raises(ValueError, match=message):
+        export_onnx.export(UNet(width=2, depth=2, padding=padding), tmp_path / "x.onnx", size=size)
+
+
+def test_a_file_that_labels_other_pixels_ends_the_command_with_an_error(
+    tmp_path, monkeypatch, command
+):
+    monkeypatch.setattr(export_onnx, "export", lambda *_: 0.999)
+    with pytest.raises(SystemExit, match="less than 99.99%: do not use the file"):
+        command(export_onnx.main, CHECKPOINT, tmp_path / "x.onnx")
+
+
+def test_up_convolutions_of_the_unets_form_alone_are_exported_as_a_shuffle_of_the_same_sums():
+    form, x = {"kernel_size": 2, "stride": 2}, torch.randn(2, 6, 5, 7)
+    for bias in (True, False):
+        up = nn.ConvTranspose2d(6, 4, bias=bias, **form)
+        torch.testing.assert_close(export_onnx.as_shuffle(up)(x), up(x))
+        assert export_onnx.as_shuffle(up) is not up
+    changes = {"kernel_size": 3, "stride": 1, "padding": 1, "output_padding": 1, "dilation": 2}
+    others = [nn.ConvTranspose2d(6, 4, **{**form, name: n}) for name, n in changes.items()]
+    others += [nn.ConvTranspose2d(6, 4, groups=2, **form), nn.Upsample(scale_factor=2)]
+    others.append(type("Own", (nn.ConvTranspose2d,), {})(6, 4, **form))
+    up.register_forward_hook(lambda *_: None)
+    for other in [*others, up]:
+        assert export_onnx.as_shuffle(other) is other
 
 
 @pytest.mark.parametrize(
