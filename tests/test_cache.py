@@ -2,7 +2,6 @@
 
 import errno
 import io
-import multiprocessing
 import os
 import pickle
 import re
@@ -22,10 +21,6 @@ from data_io.cache import Cache
 from dataset import Cityscapes
 from engine.fill_cache import fill
 from tests.samples import cut, first
-
-METHODS = multiprocessing.get_all_start_methods()
-FORK = multiprocessing.get_context("fork" if "fork" in METHODS else None)
-needs_fork = pytest.mark.skipif("fork" not in METHODS, reason="starts processes by fork")
 
 
 @pytest.fixture
@@ -133,14 +128,11 @@ def test_a_data_set_may_move_and_two_may_share_a_folder(tree, tmp_path, no_warni
 # Several processes and threads
 
 
-@needs_fork
-def test_several_processes_may_fill_it_at_once(tree, no_warnings):
-    truth = decoded(tree)
-    results = FORK.SimpleQueue()
-    for _ in range(4):
-        FORK.Process(target=lambda: results.put(content(open_tree(tree)) == truth)).start()
-    assert [results.get() for _ in range(4)] == [True] * 4
-    scenes = open_tree(tree)
+def test_several_workers_may_fill_it_at_once(tree, no_warnings):
+    scenes, truth = open_tree(tree), decoded(tree)
+    items = [i for i in range(12) for _ in range(4)]  # the same by four workers
+    loaded = content(DataLoader(scenes, None, sampler=items, num_workers=4))
+    assert loaded == [truth[i] for i in items]
     blank_sources(scenes)
     assert content(scenes) == truth
     assert {path.suffix for path in (tree / ".cache").iterdir()} == {".cache", ""}  # and .gitignore
