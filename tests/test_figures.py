@@ -12,7 +12,6 @@ from figures import (
     plot_iou,
     plot_predictions,
     plot_samples,
-    with_safe_colors,
 )
 from model import UNet
 from utils import CITYSCAPES, Classes, ConfusionMatrix
@@ -113,12 +112,6 @@ def test_an_overlay_mixes_image_and_colours_outlines_thin_things_and_names_the_c
         assert (drawn[10, 31] - pole).abs().max() < 10
         assert (drawn[10, 32] - building).abs().max() < 10
         assert (drawn[10, 10] - (100 + alpha * (building - 100))).abs().max() <= 1
-
-
-def test_safe_colors_tell_the_classes_of_cityscapes_apart_and_change_nothing_else():
-    safe = with_safe_colors(CITYSCAPES)
-    assert len(set(safe.colors)) == len(CITYSCAPES)
-    assert (safe.names, safe.ids) == (CITYSCAPES.names, CITYSCAPES.ids)
 
 
 def note(model: UNet) -> str:

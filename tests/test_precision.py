@@ -77,26 +77,6 @@ def test_a_device_computes_in_what_it_is_fast_in(device, hardware, has, bf16_cpu
             pick_precision(name, device)
 
 
-@pytest.mark.parametrize(
-    ("machine", "has", "expected"),
-    [
-        ("x86_64", {"avx512_bf16", "onednn"}, True),
-        ("x86_64", {"amx_tile", "onednn"}, True),
-        ("x86_64", {"avx512_bf16"}, False),  # as with ONEDNN_MAX_CPU_ISA=AVX2
-        ("AMD64", {"onednn"}, False),
-        ("aarch64", {"onednn"}, True),
-        ("arm64", {"onednn"}, True),
-        ("aarch64", {"avx512_bf16", "amx_tile"}, False),
-    ],
-)
-def test_any_kind_of_bf16_instructions_counts(machine, has, expected, monkeypatch):
-    monkeypatch.setattr(platform, "machine", lambda: machine)
-    for name in ("avx512_bf16", "amx_tile"):
-        monkeypatch.setattr(torch.cpu, f"_is_{name}_supported", lambda name=name: name in has)
-    monkeypatch.setattr(torch.ops.mkldnn, "_is_mkldnn_bf16_supported", lambda: "onednn" in has)
-    assert cpu_has_bf16() == expected
-
-
 @pytest.mark.skipif(
     sys.platform != "linux" or platform.machine() != "x86_64", reason="asks Linux about an x86"
 )

@@ -41,23 +41,14 @@ UNREADABLE = FileNotFoundError, OSError, ValueError
 
 
 class Kind(NamedTuple):
-    """A kind of files.
+    """A kind of files."""
 
-    Args:
-        name: that the file gets.
-        whole: the files that are damaged.
-        readers: each a function of the file's path, and the exceptions that its docstring names.
-        sealed: the files have checksums, so that a reader gives what it held before, or refuses.
-        change: damages a file, see `mutations.damage`.
-        mend: called with the damaged file, to give it the right checksums again.
-    """
-
-    name: str
-    whole: list[bytes]
-    readers: list[tuple[Callable[[Path], object], tuple]]
-    sealed: bool = False
-    change: Callable = damage
-    mend: Callable[[bytes], bytes] = bytes
+    name: str  # that the file gets
+    whole: list[bytes]  # the files that are damaged
+    readers: list[tuple[Callable[[Path], object], tuple]]  # and what their docstrings may raise
+    sealed: bool = False  # by checksums: a reader gives what the file held before, or refuses
+    change: Callable = damage  # damages a file, see mutations.py
+    mend: Callable[[bytes], bytes] = bytes  # gives a damaged file the right checksums again
 
     def damaged(self, seed: str) -> bytes:
         chance = random.Random(seed)
