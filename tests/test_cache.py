@@ -7,7 +7,6 @@ import pickle
 import re
 import shutil
 import warnings
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -136,20 +135,6 @@ def test_several_workers_may_fill_it_at_once(tree, no_warnings):
     blank_sources(scenes)
     assert content(scenes) == truth
     assert {path.suffix for path in (tree / ".cache").iterdir()} == {".cache", ""}  # and .gitignore
-
-
-def test_threads_may_read_one_item_at_once(tmp_path, no_warnings):
-    cache, truth = small_cache(tmp_path, side=512)
-
-    def decode_and_read(_) -> tuple:
-        for path in cached_files(cache.folder):
-            path.unlink(missing_ok=True)
-        return cache.read(0, lambda _: truth)
-
-    with ThreadPoolExecutor(4) as threads:
-        for pair in threads.map(decode_and_read, range(60)):
-            assert equal(pair, truth)
-    assert cache.writable
 
 
 def small_cache(folder: Path, side: int = 3) -> tuple[Cache, tuple[np.ndarray, np.ndarray]]:

@@ -102,18 +102,13 @@ def test_a_batch_in_parts_takes_the_step_of_the_whole_batch(weighted):
     torch.testing.assert_close(found[3][1], found[1][1])
 
 
-def test_a_record_holds_what_the_notebook_draws(streets, tmp_path):
+def test_records_hold_epoch_rate_and_classes_and_are_kept_as_history(streets, tmp_path):
     records = run(tiny(streets, epochs=2, halve_every=1), tmp_path)
     assert [r["epoch"] for r in records] == [1, 2]
     assert [r["lr"] for r in records] == [1e-3, 5e-4]  # of the epoch's last step
-    assert set(records[0]) >= {
-        "train_loss", "train_accuracy", "val_loss", "val_accuracy", "mIoU", "iou", "category_mIoU",
-        "category_iou", "precision", "seconds",
-    }  # fmt: skip
     assert not any(record.pop("resumed") for record in records)
     assert tuple(records[0]["iou"]) == CITYSCAPES.names
     assert json.loads((tmp_path / "history.json").read_text()) == records
-    assert {p.name for p in tmp_path.iterdir()} >= {"best.pt", "history.json", "last.pt"}
 
 
 @pytest.mark.parametrize("name", ["loss", "class_weights", "optimizer", "schedule"])

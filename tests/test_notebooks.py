@@ -64,7 +64,7 @@ def test_all_progress_bars_of_a_cell_leave_one_empty_line_in_a_saved_notebook(tr
     assert max(counts) == 1
 
 
-def test_the_trainer_leaves_checkpoints_history_and_figures(trained):
+def test_the_trainer_leaves_checkpoints_history_and_figures_of_its_recipe(trained, streets):
     run, notebook = trained
     assert {path.name for path in run.iterdir()} == {
         "best.pt", "last.pt", "previous.pt", "history.json", "lock",
@@ -72,10 +72,7 @@ def test_the_trainer_leaves_checkpoints_history_and_figures(trained):
     }  # fmt: skip
     assert len(json.loads((run / "history.json").read_text())) == 2
     assert outputs(notebook).count("image/png") >= 5
-
-
-def test_the_trainer_takes_its_recipe_from_file_and_parameters(trained, streets):
-    recipe = load_checkpoint(trained[0] / "last.pt")["recipe"]
+    recipe = load_checkpoint(run / "last.pt")["recipe"]  # of its file and parameters
     assert {name: recipe[name] for name in SMALL} == SMALL
     assert (recipe["data_root"], recipe["lr"]) == (str(streets), 0.002)
     assert recipe["schedule"] == Recipe().schedule  # in neither: the default

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch.profiler import ProfilerActivity, profile
 
-from docs.plan import epoch, flop, memory, needed, node
+from docs.plan import epoch, flop, memory, needed
 from engine import Loss, Recipe, Trainer, make_loaders, make_model, train_one_epoch
 from engine.optimizer import make_optimizer
 from runtime.precision import Autocast
@@ -87,15 +87,6 @@ def test_an_epoch_takes_its_operations_and_the_bytes_of_its_gradients():
     seconds, talk = epoch(100, 4, 2, **options)
     assert seconds == pytest.approx(13 * (0.8 + 1))  # 13 steps; half of the gradients, twice
     assert talk == pytest.approx(1 / 1.8)
-
-
-def test_what_a_node_reads_and_may_fail_follows_from_its_rate():
-    found = node(16, flop=2e9, forward=1e9, seconds=120, pixels=1000, rate=1e10)
-    assert found["images"] == 8 * 5
-    assert found["cache"] == 40 * 4000
-    assert found["evaluation"] == pytest.approx(32 * 0.1)
-    # Two nodes, of which either stops both for two minutes: once in twenty minutes for a tenth.
-    assert found["failures"] * 60 == pytest.approx(2 * 20)
 
 
 @pytest.mark.slow

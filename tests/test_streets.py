@@ -92,16 +92,13 @@ def test_coarse_labels_agree_with_fine_ones_and_leave_out_borders(default):
 
 
 @pytest.mark.slow
-def test_same_seed_same_bytes_whatever_the_processes_and_counts(small, tmp_path):
+def test_same_seed_same_bytes_whatever_the_processes_and_counts_and_others_of_another(small, tmp_path):
     draw_tree(tmp_path / "two", train=4, val=2, workers=2, **SMALL)
     assert contents(tmp_path / "two") == contents(small)
     draw_tree(tmp_path / "more", train=7, val=1, workers=1, **SMALL)
     more = contents(tmp_path / "more")
     fewer = {name: data for name, data in contents(small).items() if "/train/" in name}
     assert fewer.items() <= more.items() and len(fewer) == 12
-
-
-def test_another_seed_draws_other_streets(small, tmp_path):
     draw_tree(tmp_path / "other", train=1, val=0, seed=1, workers=1, **SMALL)
     a, b = pixels([scene_paths(root, "train", 0)[0] for root in (small, tmp_path / "other")])
     assert (a != b).mean() > 0.5
