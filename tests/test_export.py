@@ -1,8 +1,6 @@
 """Models that leave home: ONNX files, torch.hub, compiled and half-precision networks."""
 
 import json
-import os
-import shutil
 import sys
 from pathlib import Path
 
@@ -70,22 +68,6 @@ def test_a_missing_package_is_named_before_anything_is_written(
     with pytest.raises(SystemExit, match=rf"{missing}\b.*pip install onnx onnxscript onnxruntime"):
         command(export_onnx.main, CHECKPOINT, tmp_path / "x.onnx")
     assert not list(tmp_path.iterdir())
-
-
-@pytest.mark.slow
-@pytest.mark.skipif(
-    not any(map(shutil.which, (os.environ.get("CXX", "c++"), "g++", "clang++", "cl"))),
-    reason="torch.compile needs a C++ compiler",
-)
-def test_a_compiled_checkpoint_gives_the_labels_of_the_network(streets):
-    model = load_model(CHECKPOINT)
-    model.downscale = 1
-    compiled = torch.compile(model)
-    torch._dynamo.utils.counters.clear()  # of the tests before
-    for image, _ in Cityscapes(streets, "val"):
-        same = predict(compiled, image, precision="fp32") == predict(model, image, precision="fp32")
-        assert same.float().mean() > 0.999
-    assert torch._dynamo.utils.counters["stats"]["unique_graphs"] == 1
 
 
 @pytest.mark.parametrize(

@@ -92,7 +92,7 @@ def test_coarse_labels_agree_with_fine_ones_and_leave_out_borders(default):
 
 
 @pytest.mark.slow
-def test_same_seed_same_bytes_whatever_the_processes_and_counts_and_others_of_another(small, tmp_path):
+def test_the_seed_alone_decides_the_bytes_whatever_the_processes_and_counts(small, tmp_path):
     draw_tree(tmp_path / "two", train=4, val=2, workers=2, **SMALL)
     assert contents(tmp_path / "two") == contents(small)
     draw_tree(tmp_path / "more", train=7, val=1, workers=1, **SMALL)
