@@ -15,6 +15,7 @@ from pathlib import Path
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 from bench.timing import take_turns
 from dataset import Cityscapes
@@ -39,7 +40,15 @@ def baseline() -> Labeller:
     source = load_model(CHECKPOINT)
     model = PlainUNet(width=source.settings["width"], depth=source.depth).eval()
     copy_weights(source, model)
-    return torch.no_grad()(lambda image: model(plain_input(image[None])).argmax(1)[0].byte())
+
+    @torch.no_grad()
+    def label(image: Tensor) -> Tensor:
+        height, width = image.shape[-2:]
+        unit = 2**source.depth  # of which its sizes must be multiples
+        x = F.pad(plain_input(image[None]), (0, -width % unit, 0, -height % unit))
+        return model(x)[0, :, :height, :width].argmax(0).byte()
+
+    return label
 
 
 def onnxruntime(file: Path) -> Labeller:

@@ -47,7 +47,7 @@ from utils import CITYSCAPES
 
 UNSEEN = "0006r0"
 COUNTS = 5, 10, 20, 50, 100, None  # all
-EPOCHS = 16  # of all images, or as many repeated ones
+EPOCHS = 12  # of all images, the fewest of the notebook, or as many repeated ones
 FRAMES = 20  # whose fills are counted
 VOID = 0
 
