@@ -13,8 +13,8 @@ from torchvision.transforms.v2.functional import pil_to_tensor, to_pil_image
 from dataset import Cityscapes, downscale, paired_transforms, read_labels
 from engine import Recipe, make_loader
 from engine.augment import corrupt, jitter_colors, make_transforms
-from engine.loaders import one_size_batches, set_epoch
-from tests.samples import first, save
+from engine.loaders import set_epoch
+from tests.samples import first
 from tests.training import noise
 from utils import IGNORE_INDEX
 
@@ -117,16 +117,6 @@ def test_order_and_augmentation_depend_on_the_epoch_and_not_on_workers_and_threa
     finally:
         torch.set_num_threads(threads)
     assert not torch.equal(one, batches(streets, 0, epoch=2))
-
-
-def test_images_of_several_sizes_are_evaluated_one_by_one(tree):
-    save(first(tree), np.zeros((60, 128, 3), np.uint8))
-    save(first(tree, "gtFine"), np.zeros((60, 128), np.uint8))
-    scenes = Cityscapes(tree, "train")
-    batches = [*one_size_batches(make_loader(scenes, 12, train=False, workers=0))]
-    assert [images.shape[-2:] for images, _ in batches] == [(60, 128)] + 11 * [(64, 128)]
-    for (images, labels), (image, mask) in zip(batches, scenes, strict=True):
-        assert torch.equal(images, image[None]) and torch.equal(labels, mask[None])
 
 
 # Augmentation
