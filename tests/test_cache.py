@@ -124,7 +124,7 @@ def test_a_data_set_may_move_and_two_may_share_a_folder(tree, tmp_path, no_warni
     assert content(scenes) == truth
 
 
-# Several processes and threads
+# Several processes, and what they leave
 
 
 def test_several_workers_may_fill_it_at_once(tree, no_warnings):
@@ -137,12 +137,12 @@ def test_several_workers_may_fill_it_at_once(tree, no_warnings):
     assert {path.suffix for path in (tree / ".cache").iterdir()} == {".cache", ""}  # and .gitignore
 
 
-def small_cache(folder: Path, side: int = 3) -> tuple[Cache, tuple[np.ndarray, np.ndarray]]:
+def small_cache(folder: Path) -> tuple[Cache, tuple[np.ndarray, np.ndarray]]:
     """A cache of one item, a few bytes large, and what decoding gives."""
     sources = folder / "image", folder / "labels"
     for path in sources:
         path.touch()
-    noise = np.random.default_rng(0).integers(0, 256, (4, side, side + 1), np.uint8)
+    noise = np.random.default_rng(0).integers(0, 256, (4, 3, 4), np.uint8)
     return Cache(folder / "cache", [tuple(map(str, sources))], "1/1"), (noise[:3], noise[3])
 
 

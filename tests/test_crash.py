@@ -265,10 +265,11 @@ def test_a_second_run_in_a_directory_is_refused_until_the_first_is_dead(streets,
 
 def test_every_checkpoint_holds_seed_recipe_and_versions(whole):
     versions = {each.__name__: str(each.__version__) for each in (torch, torchvision, numpy)}
+    versions["python"] = platform.python_version()
     for name in ("last.pt", "previous.pt", "best.pt"):
         checkpoint = load_checkpoint(whole / name)
         assert Recipe(**checkpoint["recipe"]).seed == 0
-        assert checkpoint["versions"] == versions | {"python": platform.python_version()}
+        assert checkpoint["versions"].items() >= versions.items()
 
 
 def test_a_soak_counts_steps_and_sees_the_workers_and_the_cache(tmp_path):

@@ -135,13 +135,17 @@ def test_a_network_computes_in_its_precision_in_any_thread_without_a_warning(nam
     assert net(IMAGES).dtype == DTYPES[name]
     with ThreadPoolExecutor(1) as pool:  # as nn.DataParallel runs its replicas
         assert pool.submit(net, IMAGES).result().dtype == DTYPES[name]
-        with torch.inference_mode():  # of which its threads do not know, but of no_grad
-            net, images = inference_net(network()), IMAGES.clone()
-            found = pool.submit(torch.no_grad()(net), images).result()
-            assert torch.equal(found, net(images))
     with torch.autocast("cpu", torch.bfloat16):  # the caller's precision is not the network's
-        assert Autocast(network(), name)(IMAGES).dtype == DTYPES[name]
+        assert net(IMAGES).dtype == DTYPES[name]
     assert not recwarn or name == "fp16"
+
+
+def test_the_network_of_an_evaluation_computes_in_a_thread_of_its_own():
+    # nn.DataParallel's threads know whether gradients are wanted, but not of inference_mode.
+    with torch.inference_mode(), ThreadPoolExecutor(1) as pool:
+        net, images = inference_net(network()), IMAGES.clone()
+        found = pool.submit(torch.no_grad()(lambda: net(images))).result()
+        assert torch.equal(found, net(images))
 
 
 def test_prediction_and_evaluation_compute_in_the_precision_that_is_asked_for(bf16_cpu, streets):
