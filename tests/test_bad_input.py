@@ -278,12 +278,6 @@ def test_a_bad_checkpoint_is_named(tmp_path, monkeypatch, make, fragments):
     assert os.listdir() == ["model.pt"]
 
 
-@pytest.mark.parametrize("name", ["no.pt", ""])
-def test_a_checkpoint_that_is_no_file_is_named(tmp_path, name):
-    with refuses(OSError, str(tmp_path / name)):
-        load_model(tmp_path / name)
-
-
 BYTES, TAKES = torch.from_numpy(NOISE).permute(2, 0, 1), r"uint8 \(3, H, W\).*not .*"
 NO_IMAGES = {
     "floats": (BYTES.float(), f"{TAKES}float32"),

@@ -179,17 +179,12 @@ def test_no_damage_to_a_file_is_taken_for_an_image(tmp_path):
     assert path.read_bytes() == whole  # written again
 
 
-class Quota(io.FileIO):
-    """A file of a user who may write 30,000 bytes in all."""
-
-    left = 30_000
+class Full(io.FileIO):
+    """A file on a disk that is full after its first bytes."""
 
     def write(self, data) -> int:
-        size = min(len(data), Quota.left)
-        Quota.left -= super().write(bytes(data)[:size])
-        if size < len(data):
-            raise OSError(errno.EDQUOT, "over the quota")
-        return size
+        super().write(bytes(data)[:20])
+        raise OSError(errno.ENOSPC, "no room")
 
 
 @pytest.mark.parametrize(
@@ -197,10 +192,7 @@ class Quota(io.FileIO):
     [
         (lambda patch, folder: patch.setattr(data_io.cache, "RESERVE", 2**60), "left on the disk"),
         (lambda patch, folder: folder.touch(), "Not a directory|File exists"),
-        (
-            lambda patch, folder: patch.setattr(data_io.cache, "open", Quota, raising=False),
-            "over the quota",
-        ),
+        (lambda patch, _: patch.setattr(data_io.cache, "open", Full, raising=False), "no room"),
     ],
 )
 def test_a_cache_that_cannot_be_written_warns_once(tree, tmp_path, monkeypatch, spoil, cause):

@@ -120,7 +120,7 @@ def test_torch_hub_gives_a_committed_network_that_refuses_other_images(images):
 PROGRAM = """
 import io, sys
 sys.path.insert(0, ".")
-{first}
+import utils, model, dataset
 import torch
 net = torch.hub.load({repository!r}, "unet", source="local", checkpoint="streets")
 import dataset, model, utils
@@ -151,16 +151,12 @@ assert utils.WHO == "other"
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(
-    ("program", "first"),
-    [(PROGRAM, "import utils, model, dataset"), (TWO, "")],
-    ids=["a user's own", "another repository's"],
-)
-def test_torch_hub_works_beside_modules_of_the_same_names(tmp_path, program, first):
+@pytest.mark.parametrize("program", [PROGRAM, TWO], ids=["a user's own", "another repository's"])
+def test_torch_hub_works_beside_modules_of_the_same_names(tmp_path, program):
     if program is PROGRAM:
         for name in ("utils", "model", "dataset"):
             (tmp_path / f"{name}.py").write_text("MINE = True")
     (tmp_path / "other").mkdir()
     (tmp_path / "other" / "utils.py").write_text("WHO = 'other'")
     (tmp_path / "other" / "hubconf.py").write_text("from utils import WHO\ndef who(): return WHO")
-    python("-c", program.format(first=first, repository=str(Path.cwd())), cwd=tmp_path)
+    python("-c", program.format(repository=str(Path.cwd())), cwd=tmp_path)
