@@ -218,7 +218,7 @@ def test_what_asks_for_gigabytes_is_refused_in_little_memory(tmp_path, read, nam
     path.write_bytes(make(tmp_path))
     with multiprocessing.get_context("fork").Pool(1) as pool:
         kind, text, taken = pool.apply_async(attempt, (read, path)).get(timeout=120)
-    assert kind == "ValueError" and path.name in text, text
+    assert kind == "ValueError" and str(tmp_path) in text, text
     assert taken < (100 if read is load_model else 50) * 10**6
     if read is unpack:
         assert "is damaged" in text and "prepare.cityscapes" in text
