@@ -32,6 +32,7 @@ SIZES = (100, 300, 1000, 2975)  # images to train on
 PER_TRAIN = {"train": 1, "val": 500 / 2975, "test": 1525 / 2975}  # as in Cityscapes
 KINDS = {"leftImg8bit": "leftImg8bit", "gtFine": "gtFine_labelIds"}
 PER_CITY = 150
+EPOCHS = 10  # that are read: one takes less than its workers' start
 NETWORK = {"width": 8, "depth": 4, "crop": [256, 512], "batch_size": 8, "device": "cpu"}
 
 
@@ -63,11 +64,13 @@ def first_step(root: str, run: str) -> None:
         pass
 
 
-def read_epoch(root: str, workers: int, split: str = "train") -> None:
-    """Read all batches of an epoch, as a training does, and do nothing with them."""
+def read_epochs(root: str, workers: int, split: str = "train") -> None:
+    """Read all batches of `EPOCHS` epochs, as a training does, and do nothing with them."""
     recipe = Recipe(**NETWORK, data_root=root, train_split=split, workers=workers)
-    for _ in make_loaders(recipe)[0]:
-        pass
+    loader, _ = make_loaders(recipe)
+    for _ in range(EPOCHS):
+        for _ in loader:
+            pass
 
 
 def stages(root: Path, run: Path) -> dict[str, tuple[list, tuple[str, ...]]]:
@@ -76,7 +79,7 @@ def stages(root: Path, run: Path) -> dict[str, tuple[list, tuple[str, ...]]]:
     recipe += ["--data_root", root, "--epochs=1", "--run"]
     train, both = ("train",), ("train", "val")
     read = {
-        f"reading with {workers} workers": (call("read_epoch", root, workers), train)
+        f"reading {EPOCHS} epochs, {workers} workers": (call("read_epochs", root, workers), train)
         for workers in (0, 2, 8)
     }
     torchrun = {
@@ -93,7 +96,7 @@ def stages(root: Path, run: Path) -> dict[str, tuple[list, tuple[str, ...]]]:
         "cache": (["-m", "engine.fill_cache", *recipe[:-1]], both),
         "first step": (call("first_step", root, run.with_name("first")), train),
         **read,
-        "reading trainval": (call("read_epoch", root, 2, "trainval"), both),
+        f"reading {EPOCHS} epochs of trainval": (call("read_epochs", root, 2, "trainval"), both),
         "epoch": (["train.py", *recipe, run], both),
         "resumed epoch": (["train.py", *recipe, run, "--epochs=2"], both),
         **torchrun,
