@@ -28,10 +28,12 @@ from torch import Tensor, nn
 from torch.export import Dim
 from torch.nn import functional as F
 
+from folding import is_untouched
 from inference import load_model
 from model import UNet, normalize
 from quantize import calibration_images, quantize
 from runtime.console import command_line, errors_shown
+from runtime.cpu import is_plain
 
 SIZES = (1, 120, 160), (2, 97, 131), (1, 360, 480)  # N, H, W that the file is checked with
 PACKAGES = "onnx", "onnxscript", "onnxruntime"  # not in requirements.txt
@@ -65,8 +67,10 @@ def as_shuffle(up: nn.Module) -> nn.Module:
     The same sums (Shi et al. 2016, https://arxiv.org/abs/1609.07009), but a layer that runtimes are
     fast at, in int8, too. Other layers are returned as they are.
     """
-    form = getattr(up, "kernel_size", 0), getattr(up, "stride", 0), getattr(up, "padding", 0)
-    if type(up) is not nn.ConvTranspose2d or form != ((2, 2), (2, 2), (0, 0)) or up.groups > 1:
+    if type(up) is not nn.ConvTranspose2d or not (is_plain(up) and is_untouched(up)):
+        return up
+    unpadded = up.padding == up.output_padding == (0, 0)
+    if not (unpadded and up.kernel_size == up.stride == (2, 2)):
         return up
     conv = nn.Conv2d(up.in_channels, 4 * up.out_channels, 1, bias=up.bias is not None)
     with torch.no_grad():

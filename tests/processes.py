@@ -15,16 +15,23 @@ STREETS = ROOT / "recipes/streets.yaml"
 TINY = {"downscale": 1, "width": 2, "depth": 1, "epochs": 1, "crop": None, "workers": 0}
 
 
-def python(*args, through=(), **environment) -> subprocess.CompletedProcess:
-    """Run Python in the repository, through another command, with variables of the environment."""
-    return subprocess.run(
+def python(
+    *args, status: int = 0, through=(), cwd: Path = ROOT, **environment
+) -> subprocess.CompletedProcess:
+    """Run Python to this exit status, through another command, with variables of the environment.
+
+    In the repository, or in another directory.
+    """
+    done = subprocess.run(
         [*through, sys.executable, *map(str, args)],
         env={**os.environ, **{name: str(value) for name, value in environment.items()}},
         capture_output=True,
         text=True,
         timeout=500,
-        cwd=ROOT,
+        cwd=cwd,
     )
+    assert done.returncode == status, done.stdout[-2000:] + done.stderr[-3000:]
+    return done
 
 
 def wait_for(condition: Callable[[], bool], seconds: float = 120, what: str = "") -> None:

@@ -17,12 +17,11 @@ import torch
 import yaml
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
-from torchvision import tv_tensors
 
 import train
 from data_io.image_io import read_image
 from dataset import Cityscapes, read_labels
-from engine import Recipe, make_model
+from engine import Recipe
 from inference import load_model, predict
 from model import UNet
 from prepare.cityscapes import check
@@ -100,10 +99,7 @@ BAD_IMAGES = {  # how a file is spoilt, and the cure that the error names
     "a directory": (lambda p: replace_by(Path.mkdir, p), "must be an image"),
     "a link to nowhere": (lambda p: replace_by(lambda p: p.symlink_to("gone"), p), "restore it"),
     "enormous": (lambda p: p.write_bytes(png(2**30, 2**30, b"")), "MAX_IMAGE_PIXELS"),
-    "a decompression bomb": (
-        lambda p: p.write_bytes(png(20_000, 20_000, bytes(2_000_000))),
-        "MAX_IMAGE_PIXELS",
-    ),
+    "a bomb": (lambda p: p.write_bytes(png(20_000, 20_000, bytes(2 * 10**6))), "MAX_IMAGE_PIXELS"),
     "no pixels": (lambda p: p.write_bytes(png(0, 5, b"")), "restore it"),
     "too few pixels": (lambda p: p.write_bytes(png(50, 50, bytes(1000))), "restore it"),
     "16-bit grey": (lambda p: save(p, GREY.astype(np.uint16) * 257), "save it with 8"),
@@ -153,7 +149,6 @@ def remove(tree: Path, *parts: str) -> None:
     shutil.rmtree(tree.joinpath(*parts))
 
 
-MISSING = ["1 of 12", "_gtFine_labelIds.png", CHECK]
 # Bad archives: see test_prepare_cityscapes, which asks the data set, too, and test_fuzz.
 BAD_TREES = {  # how a tree is spoilt, and what the error says
     "absent": (remove, ["/tree", "python -m prepare.streets"]),
@@ -166,10 +161,9 @@ BAD_TREES = {  # how a tree is spoilt, and what the error says
         lambda t: [path.unlink() for path in (t / "leftImg8bit/train").rglob("*.png")],
         ["leftImg8bit/train", CHECK],
     ),
-    "an image without labels": (lambda t: first(t, "gtFine").unlink(), MISSING),
-    "labels of another frame": (
-        lambda t: first(t, "gtFine").rename(first(t, "gtFine").with_name("x_labelIds.png")),
-        MISSING,
+    "an image without labels": (
+        lambda t: first(t, "gtFine").unlink(),
+        ["1 of 12", "_gtFine_labelIds.png", CHECK],
     ),
     "a closed split": (
         lambda t: (t / "leftImg8bit/train").chmod(0),
@@ -178,10 +172,6 @@ BAD_TREES = {  # how a tree is spoilt, and what the error says
     "a closed city of labels": (
         lambda t: first(t, "gtFine").parent.chmod(0),
         ["gtFine/train/", "Permission denied", CHECK],
-    ),
-    "a city that is a link to itself": (
-        lambda t: (t / "leftImg8bit/train/a").symlink_to("a"),
-        ["train/a", "link", CHECK],
     ),
 }
 
@@ -237,11 +227,10 @@ def altered(folder: Path, **parts) -> Path:
     return path
 
 
-def dump(folder: Path, content, dump=torch.save, name: str = "model.pt") -> Path:
-    folder.mkdir(exist_ok=True)
-    with open(folder / name, "wb") as file:
+def dump(folder: Path, content, dump=torch.save) -> Path:
+    with open(folder / "model.pt", "wb") as file:
         dump(content, file)
-    return folder / name
+    return folder / "model.pt"
 
 
 PLAIN, OTHER, UNFIT = "more than plain data", "no checkpoint of this project", "do not fit its"
@@ -252,6 +241,7 @@ BAD_PARTS = [
     ({"settings": {"width": "x"}}, UNFIT),
     ({"settings": {"width": 10**30}}, UNFIT),
     ({"settings": "x"}, OTHER),
+    ({"model": {}}, UNFIT),
     ({"model": "x"}, OTHER),
     ({"model": {1: torch.ones(1)}}, OTHER),
     ({"model": {"a": 1}}, OTHER),
@@ -290,19 +280,6 @@ def test_a_bad_checkpoint_is_named(tmp_path, monkeypatch, make, fragments):
     assert os.listdir() == ["model.pt"]
 
 
-@pytest.mark.parametrize("parts", [{"settings": {"width": "x"}}, {"model": {}}], ids=str)
-def test_a_training_does_not_start_from_a_checkpoint_of_other_parts(tmp_path, parts):
-    path = altered(tmp_path, **parts)
-    with refuses(ValueError, str(path), "settings"):
-        make_model(Recipe(width=2, depth=1, init=str(path)))
-
-
-@pytest.mark.parametrize("name", ["no.pt", ""])
-def test_a_checkpoint_that_is_no_file_is_named(tmp_path, name):
-    with refuses(OSError, str(tmp_path / name)):
-        load_model(tmp_path / name)
-
-
 BYTES, TAKES = torch.from_numpy(NOISE).permute(2, 0, 1), r"uint8 \(3, H, W\).*not .*"
 NO_IMAGES = {
     "floats": (BYTES.float(), f"{TAKES}float32"),
@@ -331,10 +308,6 @@ BAD_TRAININGS = {  # how the tree or the run is spoilt, fields of the recipe, wh
     "a crop too small for valid padding": (
         lambda t: None, {"padding": "valid", "depth": 4, "crop": [16, 16]}, "16x16 pixels"
     ),
-    "a run that holds code": (
-        lambda t: dump(t.parent / "run", {"model": Trap()}, name="last.pt"), {},
-        "last.pt.*plain data.*delete",
-    ),
 }  # fmt: skip
 
 
@@ -346,7 +319,7 @@ def test_train_py_ends_with_one_line_that_says_so(tree, monkeypatch, command, sp
     Path("recipe.yaml").write_text(yaml.safe_dump({**TINY, "data_root": str(tree), **fields}))
     with pytest.raises(SystemExit, match=f"^error: .*{said}") as end:
         command(train.main, "--recipe=recipe.yaml", "--run=run")
-    assert "\n" not in end.value.code and not Path("sprung").exists()
+    assert "\n" not in end.value.code
 
 
 # What must work, and give the right numbers
@@ -360,8 +333,6 @@ def text(value: str) -> PngInfo:
 
 GREY_RGB = np.dstack([GREY] * 3)
 BLACK_WHITE = NOISE // 128 * 255
-
-
 FORMS = {  # what is written, and the pixels that a viewer shows
     "RGB": (lambda p: save(p, NOISE), NOISE),
     "grey": (lambda p: save(p, GREY), GREY_RGB),
@@ -384,15 +355,6 @@ def test_an_image_of_another_form_is_read_as_it_is_seen(tmp_path, write, pixels)
     assert torch.equal(predict(network(), path), expected)
     with Image.open(path) as opened:
         assert torch.equal(predict(network(), opened), expected)
-
-
-def test_predict_takes_a_tensor_of_any_layout():
-    tensor = torch.from_numpy(NOISE).permute(2, 0, 1)
-    expected = predict(network(), tensor.contiguous())
-    assert not tensor.is_contiguous()
-    assert torch.equal(predict(network(), tensor), expected)
-    assert torch.equal(predict(network(), tv_tensors.Image(tensor)), expected)
-    assert torch.equal(predict(network(), tensor.repeat_interleave(2, 2)[:, :, ::2]), expected)
 
 
 @pytest.mark.parametrize(

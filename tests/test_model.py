@@ -1,13 +1,10 @@
 """The U-Net against the paper's sizes, and the properties that follow from its form."""
 
-from dataclasses import fields
-
 import pytest
 import torch
 from torch import nn
 
-from engine import Recipe
-from model import NetworkSettings, UNet, normalize
+from model import UNet, normalize
 from padding import mirror
 from tests.plain import PlainUNet, copy_weights
 
@@ -98,13 +95,6 @@ def test_weights_start_as_the_paper_says():
             assert not module.bias.any()
 
 
-def test_no_image_at_all_passes_through_as_a_short_last_batch_may_need():
-    for settings in ({}, {"padding": "valid"}):
-        model = small(width=2, depth=2, **settings).train()
-        logits = model.to("meta")(torch.empty(0, 3, 64, 96, dtype=torch.uint8, device="meta"))
-        assert logits.shape == (0, 19, *model.output_size(64, 96))
-
-
 @pytest.mark.parametrize(
     "settings", [{"padding": "full"}, {"width": 0}, {"depth": 0}, {"depth": 9}, {"num_classes": 0}]
 )
@@ -113,9 +103,3 @@ def test_settings_that_make_no_network_are_refused_by_name(settings):
         UNet(**{"width": 2, **settings})
     with pytest.raises(TypeError, match="witdh"):
         UNet(witdh=2)
-
-
-def test_a_network_and_a_recipe_have_the_options_that_are_described_once():
-    options = Recipe(width=2, padding="valid").network()
-    assert set(options) == {each.name for each in fields(NetworkSettings)}
-    assert UNet(**options).settings.items() >= options.items()

@@ -32,8 +32,7 @@ def official_figures(root: Path, predictions: Path, to: Path) -> dict:
     to.mkdir()
     places = {"DATASET": root, "RESULTS": predictions, "EXPORT_DIR": to}
     environment = {f"CITYSCAPES_{name}": path for name, path in places.items()}
-    done = python("-c", EVALUATOR, **environment)
-    assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-2000:]
+    python("-c", EVALUATOR, **environment)
     return json.loads((to / "resultPixelLevelSemanticLabeling.json").read_text())
 
 
@@ -56,13 +55,6 @@ def same(ours: dict[str, float | None], theirs: dict[str, float]) -> None:
     assert np.isnan(left).all()  # void classes, which are ignored
 
 
-def same_figures(found: dict, official: dict) -> None:
-    same(found["iou"], official["classScores"])
-    same(found["category_iou"], official["categoryScores"])
-    assert found["mIoU"] == pytest.approx(official["averageScoreClasses"], abs=1e-9)
-    assert found["category_mIoU"] == pytest.approx(official["averageScoreCategories"], abs=1e-9)
-
-
 @pytest.mark.parametrize("name", ["streets", "camvid"])
 @pytest.mark.slow
 def test_evaluation_reports_what_the_official_evaluator_finds(name, request, tmp_path):
@@ -70,7 +62,11 @@ def test_evaluation_reports_what_the_official_evaluator_finds(name, request, tmp
     model = load_model(f"checkpoints/{name}.pt")
     out = write_submission(model, root, "val", tmp_path / "out", batch_size=4)
     _, found = evaluate_split(model, root, "val", batch_size=4)
-    same_figures(found, official_figures(root, out, tmp_path / "judged"))
+    official = official_figures(root, out, tmp_path / "judged")
+    same(found["iou"], official["classScores"])
+    same(found["category_iou"], official["categoryScores"])
+    assert found["mIoU"] == pytest.approx(official["averageScoreClasses"], abs=1e-9)
+    assert found["category_mIoU"] == pytest.approx(official["averageScoreCategories"], abs=1e-9)
     assert found["mIoU"] > 0.1  # enough right and wrong for the comparison to mean something
     assert sum(value is not None for value in found["iou"].values()) >= 11
 
@@ -105,10 +101,8 @@ def test_a_submission_is_what_predict_gives_in_label_ids(model, without_labels, 
 @pytest.mark.slow
 def test_the_shell_writes_a_zip_of_the_test_split_for_the_server(without_labels, tmp_path):
     split = ["--submission", without_labels, "--split", "test", "--workers", 1]
-    done = python(
-        "predict.py", "checkpoints/streets.pt", *split, "--out", tmp_path / "out", "--zip"
-    )
-    assert done.returncode == 0, done.stderr
+    options = "--out", tmp_path / "out", "--zip"
+    done = python("predict.py", "checkpoints/streets.pt", *split, *options)
     assert done.stdout == f"predictions: {tmp_path / 'out.zip'}\n"
     with zipfile.ZipFile(tmp_path / "out.zip") as packed:
         files = {path.name: path.read_bytes() for path in (tmp_path / "out").iterdir()}

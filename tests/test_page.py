@@ -182,8 +182,7 @@ def test_a_video_is_labelled_paused_and_recorded(page, scenes, tmp_path):
     assert page.inner_text("#play").startswith("Play")
     labelled(page, lambda: page.fill("#seek", "500"))
     assert Image.open(saved(page, "#save-labels", tmp_path)).size == (320, 160)
-    page.click("#record")  # plays on
-    page.wait_for_timeout(500)
+    labelled(page, lambda: page.click("#record"))  # plays on
     frames = [frame for _, frame in VideoReader(saved(page, "#record", tmp_path))]
     assert frames and frames[0].shape == (3, 160, 320)
 

@@ -1,7 +1,6 @@
 """Trees, lists and masks as data sets and tools leave them, drawn after their documentation."""
 
 import json
-import time
 from pathlib import Path
 
 import numpy as np
@@ -9,7 +8,6 @@ import pytest
 
 from dataset import Cityscapes
 from prepare.class_lists import read_class_list
-from prepare.conversion import target_name
 from prepare.own import prepare
 from prepare.pairs import find_pairs
 from prepare.splits import assign_splits
@@ -48,26 +46,20 @@ TREES = {  # paths of images and masks below their directories, and the rule of 
 }
 
 
-def draw_tree(root: Path, masks: Path, image: str, mask: str) -> dict[Path, Path]:
-    """Six pairs, two of the official val, and beside each mask one of instances; image -> mask."""
-    pairs = {}
-    for i in range(6):
-        names = {"split": "val" if i % 3 == 0 else "train", "i": i}
-        path = masks / mask.format(**names)
-        pairs[root / image.format(**names)] = path
-        save(path, pattern([0, 1]))
-        save(path.with_name(f"other_{path.name}"), pattern([0]))
-    for path in pairs:
-        photo(path)
-    return pairs
-
-
 @pytest.mark.parametrize("together", [False, True], ids=["two directories", "one"])
 @pytest.mark.parametrize("tree", TREES)
 def test_pairs_tells_any_names(tmp_path, tree, together):
     image, mask, rule = TREES[tree]
     images, masks = tmp_path / "images", tmp_path / ("images" if together else "masks")
-    drawn = draw_tree(images, masks, image, mask)
+    drawn = {}
+    for i in range(6):
+        names = {"split": "val" if i % 3 == 0 else "train", "i": i}
+        path = masks / mask.format(**names)
+        drawn[images / image.format(**names)] = path
+        save(path, pattern([0, 1]))
+        save(path.with_name(f"other_{path.name}"), pattern([0]))  # as of instances
+    for path in drawn:
+        photo(path)
     pairs, _ = find_pairs(images, masks, None, rule)
     assert {pair.image: pair.mask for pair in pairs} == drawn
     counts = prepare(images, masks, tmp_path / "out", labels="ids", pattern=rule)
@@ -163,23 +155,6 @@ def test_a_list_for_val_may_name_paths(tmp_path, line):
     path.write_text("1")
     with pytest.raises(ValueError, match="names 1, which is 2 of the images"):
         assign_splits(pairs, str(path))
-
-
-@pytest.mark.slow
-def test_twelve_thousand_names_are_paired_in_seconds(tmp_path):
-    """Frames of the same names in many directories: empty files, as only names count."""
-    for kind in ("images", "masks"):
-        for drive in range(20):
-            folder = tmp_path / kind / f"drive{drive}"
-            folder.mkdir(parents=True)
-            for i in range(600):
-                (folder / f"{i:06d}.png").touch()
-    start = time.process_time()
-    pairs, _ = find_pairs(tmp_path / "images", tmp_path / "masks")
-    assign_splits(pairs)
-    names = {target_name(pair.folders, pair.stem) for pair in pairs}
-    assert len(names) == 12000
-    assert time.process_time() - start < 5  # a quadratic way takes 20
 
 
 # Lists of classes

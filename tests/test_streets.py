@@ -10,18 +10,13 @@ import time
 
 import numpy as np
 import pytest
-import torch
 from cityscapesscripts.helpers.labels import labels as official
 from PIL import Image
 
-from dataset import Cityscapes
-from engine import evaluate, make_loader
-from inference import load_model
 from prepare.streets import main
 from streets import draw_tree, ensure_streets, scene_paths, tree
 from tests.processes import ROOT, python, wait_for
 from tests.samples import contents, times
-from utils import CITYSCAPES, ConfusionMatrix
 
 IDS = {label.id: label.name for label in official if 0 <= label.trainId < 255}
 IGNORED = [0, 1, 4]  # unlabelled, the own vehicle, boxes beside the road
@@ -97,16 +92,13 @@ def test_coarse_labels_agree_with_fine_ones_and_leave_out_borders(default):
 
 
 @pytest.mark.slow
-def test_same_seed_same_bytes_whatever_the_processes_and_counts(small, tmp_path):
+def test_the_seed_alone_decides_the_bytes_whatever_the_processes_and_counts(small, tmp_path):
     draw_tree(tmp_path / "two", train=4, val=2, workers=2, **SMALL)
     assert contents(tmp_path / "two") == contents(small)
     draw_tree(tmp_path / "more", train=7, val=1, workers=1, **SMALL)
     more = contents(tmp_path / "more")
     fewer = {name: data for name, data in contents(small).items() if "/train/" in name}
     assert fewer.items() <= more.items() and len(fewer) == 12
-
-
-def test_another_seed_draws_other_streets(small, tmp_path):
     draw_tree(tmp_path / "other", train=1, val=0, seed=1, workers=1, **SMALL)
     a, b = pixels([scene_paths(root, "train", 0)[0] for root in (small, tmp_path / "other")])
     assert (a != b).mean() > 0.5
@@ -213,36 +205,29 @@ def test_a_file_in_the_way_is_named(tmp_path):
         draw_tree(path / "below", train=1, val=0, quiet=True)
 
 
-@pytest.mark.parametrize(
-    "bad, says",
-    [
-        (("--size", "512"), "512x256"),
-        (("--size", "511x256"), "even"),
-        (("--size", "32x16"), "64x32"),
-        (("--train", "-1"), "0 or more"),
-        (("--seed", "-1"), "0 or more"),
-        (("--workers", "0"), "1 or more"),
-    ],
-)
-def test_the_command_refuses_a_bad_value_with_its_cure(bad, says, tmp_path, capsys):
+@pytest.mark.parametrize(("size", "says"), [("512", "512x256"), ("511x256", "even")])
+def test_the_command_refuses_a_bad_value_with_its_cure(size, says, tmp_path, capsys):
     with pytest.raises(SystemExit) as stop:
-        main([str(tmp_path / "new"), *bad])
+        main([str(tmp_path / "new"), "--size", size])
     assert says in f"{stop.value.code} {capsys.readouterr().err}"
     assert not (tmp_path / "new").exists()
 
 
 @pytest.mark.parametrize(
-    "bad, says",
+    ("bad", "says"),
     [
         (dict(size=(512, float("inf"))), "whole numbers"),
         (dict(size="512x256"), "whole numbers"),
         (dict(size=512), "whole numbers"),
+        (dict(size=(32, 16)), "64x32"),
+        (dict(train=-1), "train is -1.*0 or more"),
         (dict(train=1.5), "train is 1.5.*0 or more"),
         (dict(seed=None), "seed is None.*0 or more"),
+        (dict(workers=0), "workers is 0.*1 or more"),
         (dict(workers="2"), "workers is '2'.*1 or more"),
     ],
 )
-def test_a_value_of_the_wrong_kind_is_refused_too(bad, says, tmp_path):
+def test_a_bad_value_is_refused_before_anything_is_written(bad, says, tmp_path):
     with pytest.raises(ValueError, match=says):
         draw_tree(tmp_path / "new", **{**dict(train=1, val=0), **bad})
     assert not (tmp_path / "new").exists()
@@ -275,56 +260,9 @@ def test_ensure_streets_draws_only_where_streets_is_meant(tmp_path, monkeypatch)
     assert drawn == [(tmp_path / "streets", {})]
 
 
-def test_ensure_draws_the_default_set_where_streets_is_asked_for(small, tmp_path, monkeypatch):
-    assert draw_tree.__defaults__ == ("data/streets", 600, 100, (512, 256), 0, None, False)
-    monkeypatch.setattr(draw_tree, "__defaults__", ("", 4, 2, (128, 64), 0, 1, True))  # or minutes
-    monkeypatch.setenv("HOME", str(tmp_path))
-    monkeypatch.setenv("USERPROFILE", str(tmp_path))
-    ensure_streets("~/data/streets")
-    assert contents(tmp_path / "data" / "streets") == contents(small)
-
-
 @pytest.mark.slow
 def test_ensure_works_in_a_process_without_a_main_file_as_a_notebook_is(small, tmp_path):
     (tmp_path / "streets.json").write_bytes((small / "streets.json").read_bytes())
     code = "import sys; from streets import ensure_streets; ensure_streets(sys.argv[1])"
-    done = python("-c", code, tmp_path)
-    assert done.returncode == 0, done.stderr
+    python("-c", code, tmp_path)
     assert contents(tmp_path) == contents(small)
-
-
-ROWS, BITS = 16, 5  # as good as any of 4..6 bits a channel and 8..64 rows
-
-
-def keys(images: np.ndarray) -> np.ndarray:
-    """(N, 3, H, W) uint8 -> (N, H, W) int64: a number for each colour in each of `ROWS` rows."""
-    r, g, b = np.moveaxis(images >> (8 - BITS), 1, 0).astype(np.int64)
-    row = np.arange(images.shape[2])[None, :, None] * ROWS // images.shape[2]
-    return ((row << BITS | r) << BITS | g) << BITS | b
-
-
-def read(data: Cityscapes) -> tuple[np.ndarray, np.ndarray]:
-    images, masks = zip(*(data[i] for i in range(len(data))), strict=True)
-    return torch.stack(images).numpy(), torch.stack(masks).numpy()
-
-
-@pytest.mark.slow
-def test_a_lookup_of_colour_and_row_stays_15_points_of_miou_below_the_committed_network(tmp_path):
-    """A network must see shapes: colour and position alone do not solve Streets."""
-    draw_tree(tmp_path, train=150, val=50, workers=2, quiet=True)
-    model = load_model("checkpoints/streets.pt")
-    train = Cityscapes(tmp_path, "train", downscale=model.downscale)
-    val = Cityscapes(tmp_path, "val", downscale=model.downscale)
-
-    n = len(CITYSCAPES)
-    images, labels = read(train)
-    scored = labels < n
-    pairs = keys(images)[scored] * n + labels[scored]
-    table = np.bincount(pairs, minlength=(ROWS << 3 * BITS) * n).reshape(-1, n).argmax(1)
-    images, labels = read(val)
-    lookup = ConfusionMatrix(n)
-    lookup.update(torch.from_numpy(labels), torch.from_numpy(table[keys(images)]))
-
-    _, network = evaluate(model, make_loader(val, 8, train=False, workers=0))
-    assert lookup.mean_iou > 0.1  # a lookup is not worthless either
-    assert network.mean_iou - lookup.mean_iou > 0.15, (network.mean_iou, lookup.mean_iou)

@@ -89,9 +89,6 @@ def colors(reader: VideoReader) -> list[tuple[float, list[int]]]:
     [
         ("00001.M2TS", "mpeg2video", "mpegts"),
         ("old phone.3gp", "h263", "3gp"),
-        ("camera.wmv", "wmv2", "asf"),
-        ("drive.flv", "flv", "flv"),
-        ("clip.vob", "mpeg2video", "vob"),
         ("MOVI0001.dat", "mpeg4", "avi"),
         ("no suffix", "libvpx", "webm"),
     ],

@@ -16,7 +16,6 @@ import hashlib
 import multiprocessing
 import os
 import random
-import resource
 import shutil
 import signal
 import sys
@@ -82,6 +81,8 @@ def new_pool() -> ProcessPoolExecutor:
 
 
 def _start() -> None:
+    import resource  # not on Windows
+
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the main process
     torch.set_num_threads(1)
     warnings.simplefilter("ignore")
@@ -92,7 +93,8 @@ def _start() -> None:
     for name, kind in KINDS.items():
         _worker[name] = [outcomes(kind, content, folder) for content in kind.whole]
         assert all(map(any, _worker[name])), f"a whole file of {name} is refused"  # noqa: S101
-    _worker["peak"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    _worker["peak"] = lambda: resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    _worker["start"] = _worker["peak"]()
 
 
 _worker = {}  # of its process: folder, memory at the start, and what readers make of whole files
@@ -108,9 +110,9 @@ def read_one(seed: int, name: str, i: int) -> tuple[str, str]:
         return "failed", traceback.format_exc()
     finally:
         faulthandler.cancel_dump_traceback_later()
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - _worker["peak"]
-    if peak * 1024 > MOST_MEMORY:
-        return "failed", f"took {peak / 1e6:.1f} GB"
+    taken = _worker["peak"]() - _worker["start"]  # kB
+    if taken * 1024 > MOST_MEMORY:
+        return "failed", f"took {taken / 1e6:.1f} GB"
     for value, *whole in zip(found, *_worker[name], strict=True):
         if kind.sealed and value is not None and value not in whole:
             return "failed", "changed silently"

@@ -28,36 +28,26 @@ from prepare.decisions import read_record
 from prepare.splits import Pair, assign_splits
 from runtime.checkpoint import CHECKSUM_SIZE, _checksum, load_last, save_checkpoint
 from runtime.machine import ROOT
+from tests.samples import turned
 from tests.stress.mutations import damage, edit, mend_png, replace
 from utils import CITYSCAPES, Classes
 
 NOISE = np.random.default_rng(0).integers(0, 256, (9, 12, 3), dtype=np.uint8)
 IDS = NOISE[..., 0] % 34
 FRAME = "a/a_000000_000000"  # of the data sets: city/city_sequence_frame
-
-
 MISSING = FileNotFoundError, ValueError
 UNREADABLE = FileNotFoundError, OSError, ValueError
 
 
 class Kind(NamedTuple):
-    """A kind of files.
+    """A kind of files."""
 
-    Args:
-        name: that the file gets.
-        whole: the files that are damaged.
-        readers: each a function of the file's path, and the exceptions that its docstring names.
-        sealed: the files have checksums, so that a reader gives what it held before, or refuses.
-        change: damages a file, see `mutations.damage`.
-        mend: called with the damaged file, to give it the right checksums again.
-    """
-
-    name: str
-    whole: list[bytes]
-    readers: list[tuple[Callable[[Path], object], tuple]]
-    sealed: bool = False
-    change: Callable = damage
-    mend: Callable[[bytes], bytes] = bytes
+    name: str  # that the file gets
+    whole: list[bytes]  # the files that are damaged
+    readers: list[tuple[Callable[[Path], object], tuple]]  # and what their docstrings may raise
+    sealed: bool = False  # by checksums: a reader gives what the file held before, or refuses
+    change: Callable = damage  # damages a file, see mutations.py
+    mend: Callable[[bytes], bytes] = bytes  # gives a damaged file the right checksums again
 
     def damaged(self, seed: str) -> bytes:
         chance = random.Random(seed)
@@ -74,13 +64,12 @@ def save(pixels: np.ndarray, form: str, mode: str | None = None, **options) -> b
     return data.getvalue()
 
 
-TURNED, ROTATED = Image.Exif(), Image.Exif()
-TURNED[0x0112] = 6
-ROTATED[0x0112], ROTATED[0x010F] = 8, "maker"
+ROTATED = turned(8)
+ROTATED[0x010F] = "maker"
 FORMS = "BMP DDS GIF ICO IM JPEG JPEG2000 PCX PPM QOI SGI TGA TIFF WEBP AVIF".split()
 PNG = [
     *(save(NOISE, "png", mode) for mode in (None, "L", "P", "1", "RGBA")),
-    save(NOISE, "png", exif=TURNED),
+    save(NOISE, "png", exif=turned()),
     save(NOISE, "png", compress_level=0),
 ]
 OTHER = [
@@ -183,11 +172,6 @@ def archive(kind: str, content: bytes, compression: int = zipfile.ZIP_DEFLATED) 
     return data.getvalue()
 
 
-def is_whole(path: Path) -> bool | None:
-    """None where it is not: that is a refusal, too."""
-    return zip_state(path, read_all=True) == "complete" or None
-
-
 def unpack(path: Path) -> object:
     """The first labels of a data set that is unpacked from a damaged archive."""
     images = archive("leftImg8bit", PNG[0])
@@ -234,9 +218,10 @@ RECIPE = [(Recipe.from_file, BAD)]
 RECORD = [(lambda path: read_record(path.parent), BAD)]
 LABELS = [(partial(pixels, read_labels), MISSING)]
 OTHER_MASK = [*MASK, (lambda path: masks.are_colored([path]), ())]
-ARCHIVE = [(unpack, UNREADABLE), (is_whole, ())]
-
-
+ARCHIVE = [
+    (unpack, UNREADABLE),
+    (lambda path: zip_state(path, read_all=True) == "complete" or None, ()),
+]
 RECIPES = [path.read_bytes() for path in sorted((ROOT / "recipes").glob("*.yaml"))]
 SEALED = [checkpoint(True), checkpoint(True, seed=1)]
 PLAIN = [checkpoint(False), checkpoint(False, seed=1)]  # as older versions wrote them

@@ -14,7 +14,6 @@ tests/test_crash.py does the same for a few kills.
 import json
 import random
 import re
-import resource
 import signal
 import subprocess
 import sys
@@ -141,6 +140,8 @@ def fill_disk(data: Path, run: Path, size: int) -> str:
     Returns the name of the file that could not be written, "" if all were. Raises RuntimeError if
     the training does not say so, or if finished epochs are lost.
     """
+    import resource  # not on Windows
+
     process = start(data, run, pipe=True)
     while process.poll() is None and not (run / "history.json").exists():
         time.sleep(0.002)

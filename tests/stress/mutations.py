@@ -69,17 +69,7 @@ def _replace(data: bytearray, others: list[bytes], chance: random.Random) -> Non
     data[place] = chance.choice(kinds)
 
 
-def _swap(data: bytearray, _: list[bytes], chance: random.Random) -> None:
-    a, b, c = sorted(chance.randrange(len(data) + 1) for _ in range(3))
-    if chance.random() < 0.5:  # of one size, as fields of a header
-        size = min(chance.choice([2, 4, 8]), b - a, len(data) - b)
-        b, c = b, b + size
-        data[a : a + size], data[b:c] = data[b:c], data[a : a + size]
-    else:
-        data[a:c] = data[b:c] + data[a:b]
-
-
-DAMAGES = _flip, _flip, _number, _cut, _swap, _replace, _replace, _replace, _replace
+DAMAGES = _flip, _flip, _number, _cut, _replace, _replace, _replace, _replace
 
 
 def edit(content: bytes, others: list[bytes], chance: random.Random) -> bytes:
