@@ -54,7 +54,8 @@ def main() -> None:
         options = {"batch_size": args.batch_size, "workers": args.workers, "tta": args.tta}
         found, confusion = measure(model, root, args.split, **options)
         scenes = Cityscapes(root, args.split)
-        examples = best_median_worst(model, scenes, args.tta)
+        accuracies = found["full resolution"]["accuracies"].values()
+        examples = best_median_worst(model, scenes, accuracies, args.tta)
         out.mkdir(parents=True, exist_ok=True)
         (out / "metrics.json").write_text(json.dumps(found, indent=1))
         for name, figure in {

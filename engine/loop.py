@@ -148,7 +148,7 @@ def evaluate(
     *,
     precision: str = "auto",
     tta: bool = False,
-    on_prediction: Callable[[Tensor], None] | None = None,
+    on_prediction: Callable[[Tensor, Tensor], None] | None = None,
     description: str = "evaluate",
 ) -> tuple[float, ConfusionMatrix]:
     """Mean loss over the labelled pixels, and the confusion matrix, of a data set.
@@ -160,8 +160,8 @@ def evaluate(
         loss: computed image by image, so that it does not depend on the batches, and without
             label smoothing.
         precision, tta: as in `pick_precision` and `predict_logits`.
-        on_prediction: called with each predicted label map, in the loader's order: uint8 (H, W)
-            train ids on the CPU.
+        on_prediction: called with each predicted label map and the labels, in the loader's order:
+            uint8 (H, W) train ids on the CPU.
 
     With `valid` padding the images are extended by reflection, so that every label counts.
 
@@ -184,7 +184,7 @@ def evaluate(
                 prediction = label_map(logits)
                 confusion.update(truth, prediction)
                 if on_prediction is not None:
-                    on_prediction(prediction[0].cpu())
+                    on_prediction(prediction[0].cpu(), truth[0].cpu())
             bar.update(len(images) * world_size())
     confusion.matrix = all_reduce_sum(confusion.matrix.to(device))
     pixels = confusion.matrix.sum().to(total.dtype)

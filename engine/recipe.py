@@ -146,6 +146,11 @@ class Recipe(NetworkSettings):
             raise ValueError(f"scale must rise, not {self.scale}")
         if self.accumulate > self.batch_size:
             raise ValueError(f"accumulate is {self.accumulate}, above batch_size: lower it")
+        if self.crop and self.batch_norm and max(self.crop) <= 2**self.depth:
+            raise ValueError(
+                f"of a crop of {self.crop} the deepest level sees one pixel, which batch norm "
+                "cannot normalise: raise crop, or lower depth"
+            )
 
 
 # What a field needs to have an effect: field -> (whether a recipe has that, its name).

@@ -21,7 +21,7 @@ from dataset import downscale, find_root
 from engine.loaders import make_loader
 from engine.loop import device_of, evaluate
 from model import UNet
-from runtime.files import atomic_write
+from runtime.files import atomic_file, atomic_write
 from utils import CITYSCAPES, IGNORE_INDEX
 
 SUFFIX = "_pred.png"
@@ -100,7 +100,7 @@ def write_submission(
 
     paths = iter(out / name for name in names)
 
-    def save(train_ids: Tensor) -> None:  # (H, W) uint8
+    def save(train_ids: Tensor, _: Tensor) -> None:  # (H, W) uint8
         png = io.BytesIO()
         Image.fromarray(model.classes.label_ids[train_ids.int()].numpy()).save(png, "png")
         atomic_write(next(paths), png.getvalue())
@@ -110,11 +110,9 @@ def write_submission(
     evaluate(model, loader, on_prediction=save, **options)
     if not pack:
         return out
-    packed = io.BytesIO()
-    with zipfile.ZipFile(packed, "w", zipfile.ZIP_STORED) as file:  # PNGs are compressed already
-        for name in names:
+    with atomic_file(archive) as packed, zipfile.ZipFile(packed, "w") as file:
+        for name in names:  # PNGs are compressed already
             file.write(out / name, name)
-    atomic_write(archive, packed.getvalue())
     return archive
 
 

@@ -307,20 +307,12 @@ def test_the_best_the_median_and_the_worst_scene_are_drawn_as_they_were_labelled
     model, scenes = network(), Cityscapes(streets, "val")
     accuracies = [accuracy(truth, predict(model, image)) for image, truth in scenes]
     expected = sorted(accuracies, reverse=True)[::2]
-    for row, best in zip(best_median_worst(model, scenes), expected, strict=True):
+    found = evaluate_split(model, streets)[1]["accuracies"].values()
+    assert [*found] == pytest.approx(accuracies)
+    for row, best in zip(best_median_worst(model, scenes, found), expected, strict=True):
         title, image, truth, prediction = row
         assert f"{best:.1%}" in title
         assert accuracy(truth, prediction) == pytest.approx(best)
         assert torch.equal(image, scenes[accuracies.index(best)][0])
-    for _, image, _, prediction in best_median_worst(model, scenes, tta=True):
+    for _, image, _, prediction in best_median_worst(model, scenes, found, tta=True):
         assert torch.equal(prediction, predict(model, image, tta=True))
-
-
-def test_scenes_without_a_labelled_pixel_have_no_rank(streets, monkeypatch):
-    class Unlabelled(Cityscapes):
-        def __getitem__(self, index):
-            image, truth = super().__getitem__(index)
-            return image, truth.fill_(255)
-
-    scenes = Unlabelled(streets, "val")
-    assert best_median_worst(network(), scenes) == []

@@ -103,6 +103,7 @@ def test_null_is_only_for_fields_that_may_be_null_and_every_number_has_bounds():
         ("halve_every", 5, {"schedule": "cosine"}),
         ("accumulate", 2, {"loss": "cross_entropy+dice"}),
         ("accumulate", 4, {"batch_size": 3}),
+        ("crop", (16, 16), {}),
     ],
 )
 def test_a_field_without_effect_is_refused_unless_it_has_its_default(name, value, others):
