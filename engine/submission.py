@@ -5,17 +5,15 @@ Cityscapes' label ids (7 road .. 33 bicycle). cityscapes-dataset.com takes a zip
 Cityscapes, `csEvalPixelLevelSemanticLabeling` (cityscapesscripts) evaluates the directory.
 """
 
-import io
 import re
 import zipfile
 from pathlib import Path
 
 import torch
-from PIL import Image
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from data_io.image_io import read_image
+from data_io.image_io import encode, read_image
 from data_io.layout import IMAGE, list_split
 from dataset import downscale, find_root
 from engine.loaders import make_loader
@@ -101,9 +99,8 @@ def write_submission(
     paths = iter(out / name for name in names)
 
     def save(train_ids: Tensor, _: Tensor) -> None:  # (H, W) uint8
-        png = io.BytesIO()
-        Image.fromarray(model.classes.label_ids[train_ids.int()].numpy()).save(png, "png")
-        atomic_write(next(paths), png.getvalue())
+        ids = model.classes.label_ids[train_ids.int()]
+        atomic_write(next(paths), encode(ids.numpy()))
 
     loader = make_loader(images, batch_size, False, workers, device_of(model))
     options = {"precision": precision, "tta": tta, "description": f"predict {split}"}
