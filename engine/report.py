@@ -5,6 +5,7 @@ from pathlib import Path
 
 from torch import Tensor
 
+from data_io.layout import name_of
 from dataset import Cityscapes
 from engine.loaders import make_loader
 from engine.loop import device_of, evaluate
@@ -27,20 +28,19 @@ def evaluate_split(
     The network always sees images downscaled by `model.downscale`. At full resolution its logits
     are upsampled and compared with the original labels, as a benchmark does; otherwise the labels
     are downscaled like the images, as in training. `tta` as in `predict_logits`. `accuracies` has
-    the pixel accuracy of each image by city and name. For a split without labels all are None.
+    the pixel accuracy of each image by split/city/name. For a split without labels all are None.
     """
     scenes = Cityscapes(
         data_root, split, downscale=model.downscale, downscale_labels=not full_resolution
     )
     loader = make_loader(scenes, batch_size, False, workers, device_of(model))
-    names = iter(scenes.images)
+    names = (name_of(scenes.root, image) for image in scenes.images)
     accuracies = {}
 
     def note_accuracy(prediction: Tensor, truth: Tensor) -> None:
         one = ConfusionMatrix(len(scenes.classes))
         one.update(truth, prediction)
-        name = "/".join(Path(next(names)).parts[-2:])
-        accuracies[name] = one.pixel_accuracy if one.matrix.any() else None
+        accuracies[next(names)] = one.pixel_accuracy if one.matrix.any() else None
 
     options = {"tta": tta, "on_prediction": note_accuracy, "description": f"evaluate {split}"}
     loss, confusion = evaluate(model, loader, **options)
