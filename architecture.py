@@ -2,6 +2,7 @@
 
 import copy
 import re
+from itertools import pairwise
 
 import torch
 from matplotlib.figure import Figure
@@ -55,19 +56,19 @@ def trace_sizes(model: nn.Module, height: int, width: int) -> dict[str, tuple[in
 def summarize(model: nn.Module, height: int, width: int) -> str:
     """A table of the levels for an image of that size: channels, feature maps, parameters."""
     sizes = trace_sizes(model, height, width)
-    count = dict.fromkeys(range(model.depth + 1), 0)
-    for name, parameter in model.named_parameters():
-        path, _, step = name.partition(".")
-        if path == "contracting":
-            level = int(step.split(".")[0])
-        else:
-            level = model.depth - 1 - int(step.split(".")[0]) if path == "expansive" else 0
-        count[level] += parameter.numel()
+    total, *count = (count_parameters(module) for module in (model, *model.contracting))
+    for level, up in enumerate(reversed(model.expansive)):
+        count[level] += count_parameters(up)
+    count[0] += total - sum(count)  # of the last convolution
     lines = ["level  channels  feature map    parameters"]
-    for level in range(model.depth + 1):
-        _, (c, h, w) = next(x for x in sizes.items() if x[0].startswith(f"contracting.{level}."))
-        lines.append(f"{level:5}  {c:8}  {f'{h} x {w}':12} {count[level]:12,}")
-    return "\n".join([*lines, f"{'':30}{sum(count.values()):12,}"])
+    for level, number in enumerate(count):
+        c, h, w = next(sizes[name] for name in sizes if name.startswith(f"contracting.{level}."))
+        lines.append(f"{level:5}  {c:8}  {f'{h} x {w}':12} {number:12,}")
+    return "\n".join([*lines, f"{'':30}{total:12,}"])
+
+
+def count_parameters(module: nn.Module) -> int:
+    return sum(parameter.numel() for parameter in module.parameters())
 
 
 def plot_unet(model: nn.Module, height: int, width: int) -> Figure:
@@ -90,20 +91,18 @@ def plot_unet(model: nn.Module, height: int, width: int) -> Figure:
     ax = figure.subplots()
     ax.axis("off")
 
-    def tall(level: int) -> float:
-        return 1.7 * 0.72**level
-
-    y = [0.0]  # centre of each level
-    for level in range(depth):
-        y.append(y[-1] - tall(level) / 2 - tall(level + 1) / 2 - 1.0)
+    tall = [1.7 * 0.72**level for level in range(depth + 1)]  # of the boxes of each level
+    y = [0.0]  # of their centres
+    for above, below in pairwise(tall):
+        y.append(y[-1] - above / 2 - below / 2 - 1.0)
+    top, bottom = ([at + sign * n / 2 for at, n in zip(y, tall, strict=True)] for sign in (1, -1))
 
     def box(x: float, level: int, channels: str | int, size=None, shade="#d6e4f5"):
-        top, bottom = y[level] + tall(level) / 2, y[level] - tall(level) / 2
-        ax.add_patch(Rectangle((x, bottom), 0.26, tall(level), fc=shade, ec="C0"))
-        ax.text(x + 0.13, top + 0.05, channels, ha="center", fontsize=8)
+        ax.add_patch(Rectangle((x, bottom[level]), 0.26, tall[level], fc=shade, ec="C0"))
+        ax.text(x + 0.13, top[level] + 0.05, channels, ha="center", fontsize=8)
         if size is not None:
             label = f"{size[0]}\u00d7{size[1]}"
-            ax.text(x + 0.13, bottom - 0.06, label, ha="center", va="top", fontsize=6.5)
+            ax.text(x + 0.13, bottom[level] - 0.06, label, ha="center", va="top", fontsize=6.5)
 
     def arrow(start: tuple, end: tuple, color: str):
         ax.annotate("", end, start, arrowprops={"arrowstyle": "-|>", "color": color, "lw": 1.6})
@@ -115,39 +114,35 @@ def plot_unet(model: nn.Module, height: int, width: int) -> Figure:
             box(x, level, sizes[name][0], sizes[name][1:])
         return x
 
-    x, channels = 0.0, model.settings["in_channels"]
+    x, channels, size = 0.0, model.settings["in_channels"], (height, width)
     ends = []  # x of each level's last map, where its skip starts
     for level in range(depth + 1):
-        names = [n for n in sizes if n.startswith(f"contracting.{level}.")]
         if level:
-            before = sizes[[n for n in sizes if n.startswith(f"contracting.{level - 1}.")][-1]]
-            channels, size = before[0], (before[1] // 2, before[2] // 2)
-            top = y[level - 1] - tall(level - 1) / 2 - 0.24
-            arrow((x + 0.13, top), (x + 0.13, y[level] + tall(level) / 2 + 0.22), pool)
-        else:
-            size = (height, width)
+            arrow((x + 0.13, bottom[level - 1] - 0.24), (x + 0.13, top[level] + 0.22), pool)
         box(x, level, channels, size)
+        names = [n for n in sizes if n.startswith(f"contracting.{level}.")]
         x = convolve(x, level, names)
         ends.append(x)
+        channels, h, w = sizes[names[-1]]
+        size = h // 2, w // 2  # pooled
     for step in range(depth):
         level = depth - 1 - step
         names = [n for n in sizes if n.startswith(f"expansive.{step}.convs")]
         joined = sizes[f"expansive.{step}.up"]
-        below, above = y[level + 1] + tall(level + 1) / 2, y[level] - tall(level) / 2
-        arrow((x + 0.13, below + 0.24), (x + 0.13, above - 0.24), up)
+        arrow((x + 0.13, top[level + 1] + 0.24), (x + 0.13, bottom[level] - 0.24), up)
         arrow((ends[level] + 0.3, y[level]), (x - 0.3, y[level]), skip)
         box(x - 0.26, level, "", shade="white")  # the skip's half
         box(x, level, "", joined[1:])
-        ax.text(x, y[level] + tall(level) / 2 + 0.05, 2 * joined[0], ha="center", fontsize=8)
+        ax.text(x, top[level] + 0.05, 2 * joined[0], ha="center", fontsize=8)
         x = convolve(x, level, names)
     x = convolve(x, 0, ["conv_1x1"], last)
     for i, (name, color) in enumerate(colors.items()):
-        spot = y[-1] + tall(depth) / 2 + 0.3 - 0.32 * i
+        spot = top[-1] + 0.3 - 0.32 * i
         arrow((x - 2.6, spot), (x - 2.1, spot), color)
         ax.text(x - 2.0, spot, name, va="center", fontsize=9)
     if others := not_drawn(model):
         more = f", and {len(others) - 6} more" if len(others) > 6 else ""
         note = f"Not drawn: {', '.join(others[:6])}{more}"
         ax.text(-0.5, y[-1] - 1.1, note, fontsize=8, color="C3", wrap=True)
-    ax.set(xlim=(-0.6, x + 1), ylim=(y[-1] - 1.2, tall(0) / 2 + 0.4))
+    ax.set(xlim=(-0.6, x + 1), ylim=(y[-1] - 1.2, top[0] + 0.4))
     return figure

@@ -96,8 +96,8 @@ class Cityscapes(Dataset):
         return hashlib.sha256(content.encode()).hexdigest()
 
     def cache_size(self) -> int:
-        """Bytes of the filled cache, if all images have the first one's size; 0 without a cache."""
-        return len(self) * sum(part.nbytes for part in self.read(0)) if self.cache else 0
+        """Bytes of the filled cache, if all images have the first one's size."""
+        return len(self) * sum(part.nbytes for part in self.read(0))
 
     def set_epoch(self, epoch: int) -> None:
         """Make `transforms` draw anew: call before each pass over a data set with a seed."""
@@ -188,41 +188,28 @@ def read_labels(path: str | Path, classes: Classes = CITYSCAPES) -> tv_tensors.M
     train ids where its ids are expected (see `are_train_ids`).
     """
     ids = read_grey(path)
-    if problem := label_problem(torch.bincount(ids.flatten(), minlength=256) > 0, classes):
-        raise ValueError(f"{path} {problem}")
-    # numpy looks up bytes several times as fast as torch
-    return tv_tensors.Mask(torch.from_numpy(np.take(classes.train_ids.numpy(), ids.numpy())))
-
-
-def label_problem(present: Tensor, classes: Classes) -> str:
-    """What is wrong with the values of a label file, and the cure; "" if nothing is.
-
-    Args:
-        present: (256,) bool, whether a value occurs.
-    """
+    present = torch.bincount(ids.flatten(), minlength=256) > 0
     unknown = present & ~classes.known_ids
     if unknown.any():
-        return (
-            f"holds {unknown.nonzero().flatten().tolist()}, which are no ids of Cityscapes "
+        raise ValueError(
+            f"{path} holds {unknown.nonzero().flatten().tolist()}, which are no ids of Cityscapes "
             "(0..33): write it again with the ids of torchvision.datasets.Cityscapes.classes, or, "
             "for classes of your own, put a classes.yaml beside leftImg8bit"
         )
     if classes == CITYSCAPES and present[255] and are_train_ids(present):
-        return (
-            "looks like train ids (255, and else nothing above 18), ids are expected: take the "
-            "*_labelIds.png, not the *_labelTrainIds.png"
+        raise ValueError(
+            f"{path} looks like train ids (255, and else nothing above 18), ids are expected: take "
+            "the *_labelIds.png, not the *_labelTrainIds.png"
         )
-    return ""
+    # numpy looks up bytes several times as fast as torch
+    return tv_tensors.Mask(torch.from_numpy(np.take(classes.train_ids.numpy(), ids.numpy())))
 
 
 def are_train_ids(present: Tensor) -> bool:
-    """Whether a label file of Cityscapes holds train ids, by the values that are present.
+    """Whether a label file of Cityscapes holds train ids; `present`, (256,) bool: which values.
 
     Train ids are 0..18 and 255. As an id, 255 is a licence plate, which comes with its car, 26;
     and nearly every frame has vegetation, sky or a car, all above 18. Without 255, look at several.
-
-    Args:
-        present: (256,) bool, whether a value occurs.
     """
     return bool(present[:19].any() and not present[19:255].any())
 
@@ -235,8 +222,8 @@ def downscale(image: Tensor, factor: int) -> Tensor:
 def resize(image: Tensor, size: list[int]) -> Tensor:
     """(..., H, W) uint8 -> (..., *size): bilinear, antialiased.
 
-    Of a mask the nearest pixel, by the pixels' centres; torchvision takes one that lies up to half
-    a pixel of the result above and left of that.
+    A mask takes the nearest pixel, by the pixels' centres. Torchvision's nearest lies up to half a
+    pixel of the result above and left of it.
     """
     if tuple(size) == tuple(image.shape[-2:]):
         return image

@@ -22,8 +22,6 @@ from runtime.precision import pick_device
 from streets import ensure_streets
 from utils import ConfusionMatrix
 
-RESOLUTIONS = {"training resolution": False, "full resolution": True}
-
 
 def table(found: dict) -> str:
     """The metrics of `evaluate_split` as lines of text."""
@@ -46,7 +44,7 @@ def main() -> None:
     args = parser.parse_args()
     run = args.checkpoint.resolve().parent.name  # every run has a best.pt
     out = args.out or Path("runs") / f"{run}-{args.checkpoint.stem}-{args.split}"
-    with errors_shown("stopped"):
+    with errors_shown():
         model = load_model(args.checkpoint, pick_device(args.device))
         trained = load_checkpoint(args.checkpoint)
         root = args.data_root or trained["recipe"]["data_root"]
@@ -56,7 +54,8 @@ def main() -> None:
         options = {"batch_size": args.batch_size, "workers": args.workers, "tta": args.tta}
         found, confusion = measure(model, root, args.split, **options)
         scenes = Cityscapes(root, args.split)
-        examples = best_median_worst(model, scenes, args.tta)
+        accuracies = found["full resolution"]["accuracies"].values()
+        examples = best_median_worst(model, scenes, accuracies, args.tta)
         out.mkdir(parents=True, exist_ok=True)
         (out / "metrics.json").write_text(json.dumps(found, indent=1))
         for name, figure in {
@@ -72,7 +71,7 @@ def main() -> None:
 def measure(model: UNet, root: str, split: str, **options) -> tuple[dict, ConfusionMatrix]:
     """Print and return the metrics at both resolutions, and the confusion matrix at full."""
     found = {}
-    for name, full in RESOLUTIONS.items():
+    for name, full in {"training resolution": False, "full resolution": True}.items():
         if not full or model.downscale > 1:  # else both are the same
             confusion, numbers = evaluate_split(model, root, split, full, **options)
         found[name] = numbers
@@ -81,7 +80,7 @@ def measure(model: UNet, root: str, split: str, **options) -> tuple[dict, Confus
                 f"{split} of {root} has no labels: choose another split; "
                 "`predict.py --submission` writes its predictions for the benchmark"
             )
-        accuracy, miou = percent(found[name]["val_accuracy"]), percent(found[name]["mIoU"])
+        accuracy, miou = percent(numbers["val_accuracy"]), percent(numbers["mIoU"])
         print(f"{name:20} pixel accuracy {accuracy}   mIoU {miou}", flush=True)
     print(table(found["full resolution"]))
     return found, confusion

@@ -20,7 +20,7 @@ import copy
 import json
 import sys
 import tempfile
-from importlib import import_module
+from importlib.util import find_spec
 from pathlib import Path
 
 import torch
@@ -36,6 +36,7 @@ from runtime.console import command_line, errors_shown
 from runtime.cpu import is_plain
 
 SIZES = (1, 120, 160), (2, 97, 131), (1, 360, 480)  # N, H, W that the file is checked with
+PACKAGES = "onnx", "onnxscript", "onnxruntime"  # not in requirements.txt
 LEAST = {"fp32": 0.9999, "fp16": 0.995, "int8": 0.95}  # fraction of the pixels that must agree
 
 
@@ -97,13 +98,15 @@ def export(
         size: fixed height and width, or None for any.
         calibrate: images for the ranges of int8; none takes drawn scenes.
 
-    Raises ValueError for `valid` padding, whose sizes are not free, or a size that is too small;
-    and as `read_image`.
+    Raises ValueError for a missing package, for `valid` padding, whose sizes are not free, or a
+    size that is too small; and as `read_image`.
     """
     if model.padding != "same":
         raise ValueError('only networks with padding "same" take images of any size: train one')
     if size and min(size) < 2**model.depth:
         raise ValueError(f"give a size of at least {2**model.depth} x {2**model.depth}, not {size}")
+    if missing := [name for name in PACKAGES if find_spec(name) is None]:
+        raise ValueError(f"{', '.join(missing)} is missing: `pip install {' '.join(PACKAGES)}`")
     if precision == "int8":
         images = calibration_images(model, calibrate, size)
         batches = [image.unsqueeze(0) for image in images]
@@ -179,27 +182,17 @@ def agreement(model: UNet, path: Path, logits: bool, batches: list[Tensor]) -> f
 
 def main() -> None:
     parser = command_line(__doc__)
-    parser.add_argument("checkpoint", type=Path, help="such as checkpoints/camvid.pt")
-    parser.add_argument("onnx", type=Path, help="file to write")
-    parser.add_argument("--logits", action="store_true", help="logits instead of train ids")
-    parser.add_argument("--precision", default="fp32", choices=LEAST, help="(default: fp32)")
-    parser.add_argument("--size", type=int, nargs=2, metavar=("H", "W"), help="(default: any)")
-    parser.add_argument(
-        "--calibrate",
-        type=Path,
-        nargs="+",
-        metavar="IMAGE",
-        default=[],
-        help="images for the ranges of int8 (default: drawn scenes)",
-    )
+    add = parser.add_argument
+    add("checkpoint", type=Path, help="such as checkpoints/camvid.pt")
+    add("onnx", type=Path, help="file to write")
+    add("--logits", action="store_true", help="logits instead of train ids")
+    add("--precision", default="fp32", choices=LEAST, help="(default: fp32)")
+    add("--size", type=int, nargs=2, metavar=("H", "W"), help="(default: any)")
+    ranges = "images for the ranges of int8 (default: drawn scenes)"
+    add("--calibrate", type=Path, nargs="+", metavar="IMAGE", default=[], help=ranges)
     args = parser.parse_args()
     if args.calibrate and args.precision != "int8":
         parser.error("--calibrate is for --precision int8")
-    try:
-        for package in ("onnx", "onnxscript", "onnxruntime"):
-            import_module(package)
-    except ImportError as error:
-        sys.exit(f"error: {error}: `pip install onnx onnxscript onnxruntime`")
     with errors_shown():
         model = load_model(args.checkpoint)
         agree = export(model, args.onnx, args.logits, args.precision, args.size, args.calibrate)

@@ -72,31 +72,30 @@ def plot_samples(pairs: list[tuple[Tensor, Tensor]], classes: Classes = CITYSCAP
 
 
 def plot_predictions(
-    rows: list[tuple[str, Tensor | None, Tensor, Tensor]], classes: Classes = CITYSCAPES
+    rows: list[tuple[str, Tensor, Tensor, Tensor]], classes: Classes = CITYSCAPES
 ) -> Figure:
-    """Prediction beside truth beside an error map, a row per scene.
+    """Image, truth, prediction and an error map side by side, a row per scene.
 
-    A row is (title, image (3, H, W) uint8 or None to leave that column out, truth (H, W),
-    prediction (H, W)); in the error map wrong is red, right is grey, ignored is white.
+    A row is (title, image (3, H, W) uint8, truth (H, W), prediction (H, W)); in the error map
+    wrong is red, right is grey, ignored is white.
     """
     if not rows:
         return _nothing()
     height, width = rows[0][2].shape
-    names = ["image", "truth", "prediction", "errors"]
-    columns = len(names) if rows[0][1] is not None else len(names) - 1
-    size = (12, (12 / columns * height / width + 0.25) * len(rows) + 0.9)
+    size = (12, (3 * height / width + 0.25) * len(rows) + 0.9)
     figure = Figure(figsize=size, layout="constrained")
-    axes = figure.subplots(len(rows), columns, squeeze=False)
+    axes = figure.subplots(len(rows), 4, squeeze=False)
     for row, (title, image, truth, prediction) in enumerate(rows):
         kinds = torch.where(truth == IGNORE_INDEX, 0, 1 + (prediction != truth).int())
-        errors = ERROR_COLORS[kinds]
-        panels = [colorize(truth, classes), colorize(prediction, classes), errors]
-        if image is not None:
-            panels.insert(0, image.permute(1, 2, 0).cpu())
-        for ax, name, panel in zip(axes[row], names[-columns:], panels, strict=True):
+        panels = {
+            "image": image.permute(1, 2, 0).cpu(),
+            "truth": colorize(truth, classes),
+            "prediction": colorize(prediction, classes),
+            "errors": ERROR_COLORS[kinds],
+        }
+        for ax, (name, panel) in zip(axes[row], panels.items(), strict=True):
             ax.imshow(panel)
-            ax.set_xticks([])
-            ax.set_yticks([])
+            ax.set(xticks=[], yticks=[])
             if row == 0:
                 ax.set_title(name, fontsize=10)
         axes[row, 0].set_ylabel(title, fontsize=9)

@@ -25,15 +25,16 @@ from runtime.precision import DTYPES, Autocast, Evaluation
 TOLERANCE = {torch.float64: 1e-5, torch.float32: 5e-3, torch.float16: 0.02, torch.bfloat16: 0.1}
 COMPARED_SIZE = 64, 96  # height and width, in pixels, of the images that both are compared on
 
+ops = torch.ops.mkldnn  # PyTorch's oneDNN
 _kept = WeakKeyDictionary()  # network -> its state when it was folded, and the folded copy or None
 
 
 def for_prediction(model: nn.Module, precision: str = "fp32") -> nn.Module:
     """What predicts for `model` in `precision`: a folded copy, or the network itself.
 
-    The network itself, with a warning, where the copy does not give its logits, and where
+    The network itself predicts where the copy does not give its logits, with a warning, and where
     `torch.compile` made it faster already. The copy is kept for the next call, until a weight, a
-    layer or a hook of `model`, which stays as it is, changes.
+    layer or a hook of `model` changes. `model` stays as it is.
     """
     itself = Evaluation(model)
     if hasattr(model, "_orig_mod") or getattr(model, "_compiled_call_impl", None):
@@ -125,20 +126,17 @@ class ConvReLU(nn.Conv2d):
         form = [p, p], [1, 1], [1, 1], 1  # padding, stride, dilation, groups
         bias = None if self.bias is None else self.bias.to(dtype)
         weight, *weights = _packed(self, [first, *others], form)
-        conv, add = (
-            torch.ops.mkldnn._convolution_pointwise,
-            torch.ops.mkldnn._convolution_pointwise_,
-        )
+        conv, add = ops._convolution_pointwise, ops._convolution_pointwise_.binary
         out = conv(first, weight, bias, *form, "none" if others else "relu", [], None)
         for other, weight in zip(others, weights, strict=True):
-            out = add.binary(out, other, weight, None, *form, "add", 1.0, "relu", [], None)
+            out = add(out, other, weight, None, *form, "add", 1.0, "relu", [], None)
         return out
 
 
 class UpAdding(Up):
     """An `Up` whose first convolution adds what the skip and the upsampled map give.
 
-    That is what it gives of their concatenation, and saves the copy: 3 to 5 % of a prediction.
+    The sum is that of their concatenation, without the copy: that saves 3 to 5 % of a prediction.
     """
 
     def join(self, skip: Tensor, x: Tensor) -> tuple[Tensor, Tensor]:
@@ -174,7 +172,7 @@ def _packed(layer: nn.Conv2d, maps: list[Tensor], form: tuple) -> list[Tensor]:
     if counts_changes and known and known[0] is weight and known[1] == what:
         return known[2]
     parts = weight.to(maps[0].dtype).split([x.shape[1] for x in maps], dim=1)
-    reorder = torch.ops.mkldnn._reorder_convolution_weight
+    reorder = ops._reorder_convolution_weight
     packed = [reorder(part, *form, list(x.shape)) for part, x in zip(parts, maps, strict=True)]
     if counts_changes:
         _packed_weights[layer] = weight, what, packed
@@ -185,7 +183,7 @@ def _onednn_computes_in(dtype: torch.dtype | None) -> bool:
     if not torch.backends.mkldnn.is_available():
         return False
     if dtype == torch.bfloat16:
-        return torch.ops.mkldnn._is_mkldnn_bf16_supported()
+        return ops._is_mkldnn_bf16_supported()
     return dtype == torch.float32
 
 

@@ -75,9 +75,9 @@ def has_finite_weights(model: nn.Module) -> bool:
 
 
 def inference_net(model: nn.Module, precision: str = "auto") -> nn.Module:
-    """What predicts for a network, in evaluation mode whatever mode `model` is in.
+    """What predicts for a network: what `for_prediction` gives, under autocast, on all GPUs.
 
-    What `for_prediction` gives, under autocast, on all GPUs of this process.
+    It computes in evaluation mode, whatever mode `model` is in.
     """
     keep_freed_memory()
     model = unwrap(model)
@@ -111,9 +111,9 @@ def predict_logits(
 ) -> Iterator[Tensor]:
     """The logits of each image of a batch, (1, num_classes, *size).
 
-    Upsampled bilinearly if the images are of another size, one by one, since a batch's logits at
-    Cityscapes' full resolution are gigabytes. Upsampled ones and means are float32, others of the
-    precision that the network computes in.
+    They are upsampled bilinearly if the images are of another size, one by one, since a batch's
+    logits at Cityscapes' full resolution are gigabytes. Logits that are upsampled or averaged are
+    float32, others of the precision that the network computes in.
 
     Args:
         net: as `inference_net` returns it.
@@ -147,7 +147,7 @@ def predict_rows(
     """The logits of an image of any size in bands of rows, (num_classes, h, W).
 
     A large image is predicted in tiles and upsampled in bands, so that memory is bounded by a row
-    of tiles. Of the dtype of `predict_logits`, or from tiles float32.
+    of tiles. The dtype is that of `predict_logits`; tiles give float32.
 
     Args:
         net: as `inference_net` returns it.

@@ -3,7 +3,6 @@
 import glob
 import io
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
@@ -11,13 +10,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from data_io.image_io import (
-    HEIF_SUFFIXES,
-    IMAGE_SUFFIXES,
-    jpeg_damage,
-    read_image,
-    why_unread,
-)
+from data_io.image_io import HEIF_SUFFIXES, IMAGE_SUFFIXES, jpeg_damage, read_image, why_unread
 from data_io.video import VIDEO_SUFFIXES, VideoReader, is_video
 from data_io.video_writer import VideoWriter
 from data_io.walk import left_out, walk
@@ -95,11 +88,9 @@ def _of_directory(directory: Path, out: Path) -> tuple[list[Input], list[str]]:
             found.append(Input(path, kind, base / path.relative_to(directory).with_suffix("")))
         else:
             others.append(path)
-    why = why_unread(others, "neither Pillow nor PyAV reads them")
-    notes = left_out(directory, others, why)
-    return found, notes + left_out(
-        directory, results, f"they end as results do ({', '.join(RESULTS)})"
-    )
+    notes = left_out(directory, others, why_unread(others, "neither Pillow nor PyAV reads them"))
+    notes += left_out(directory, results, f"they end as results do ({', '.join(RESULTS)})")
+    return found, notes
 
 
 def refuse_overwriting(inputs: list[Input]) -> None:
@@ -131,14 +122,7 @@ class Labeller:
         notes: a message for each file of which parts could not be read.
     """
 
-    def __init__(
-        self,
-        model: UNet,
-        confidence: bool = False,
-        alpha: float = 0.5,
-        safe: bool = False,
-        **options,
-    ):
+    def __init__(self, model: UNet, confidence: bool, alpha: float, safe: bool, **options):
         self.model, self.confidence, self.options = model, confidence, options
         self.alpha, self.shown = alpha, with_safe_colors(model.classes) if safe else model.classes
         self.pixels = torch.zeros(256, dtype=torch.int64)
@@ -177,25 +161,23 @@ class Labeller:
         target.parent.mkdir(parents=True, exist_ok=True)
         done = target.with_name(target.name + "_overlay.mp4")
         part = done.with_name(done.name + ".part")
+        legend = self.model.known or [*range(len(self.shown))]  # the same in each frame
         try:
-            with VideoWriter(part, video.frame_rate, video.time_base, sound_of=path) as writer:
-                for at, frame in self._label_frames(video, path.name):
-                    writer.write(frame, at)
+            with (
+                progress_bar(video.frames, path.name, "frame") as bar,
+                VideoWriter(part, video.frame_rate, video.time_base, sound_of=path) as writer,
+            ):
+                for at, frame in video:
+                    labels = predict(self.model, frame, **self.options)
+                    self._count("frames", labels)
+                    writer.write(overlay(frame, labels, self.shown, legend, self.alpha), at)
+                    bar.update()
             part.replace(done)
         finally:
             part.unlink(missing_ok=True)
         self.numbers["videos"] += 1
         if video.damage:
             self.notes.append(f"warning: {path} is damaged: {video.damage}")
-
-    def _label_frames(self, video: VideoReader, name: str) -> Iterator[tuple]:
-        legend = self.model.known or [*range(len(self.shown))]  # the same in each frame
-        with progress_bar(video.frames, name, "frame") as bar:
-            for at, frame in video:
-                labels = predict(self.model, frame, **self.options)
-                self._count("frames", labels)
-                yield at, overlay(frame, labels, self.shown, legend, self.alpha)
-                bar.update()
 
     def _count(self, what: str, labels: Tensor) -> None:
         self.numbers[what] += 1

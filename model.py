@@ -107,8 +107,7 @@ class Up(nn.Module):
         """(N, 2C, h, w) and a skip (N, C, H, W), H >= 2h -> (N, C, 2h, 2w), 4 less if `valid`."""
         x = self.up(x)  # (N, C, 2h, 2w)
         if self.margin:
-            top, left = self.margin, self.margin
-            skip = skip[..., top : top + x.shape[-2], left : left + x.shape[-1]]
+            skip = skip[..., self.margin :, self.margin :][..., : x.shape[-2], : x.shape[-1]]
         return self.convs(self.join(skip, x))  # 2C channels in, C out
 
     def join(self, skip: Tensor, x: Tensor) -> Tensor:

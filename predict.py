@@ -22,31 +22,26 @@ def parse_arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("checkpoint", type=Path, help="such as checkpoints/camvid.pt")
-    parser.add_argument("inputs", nargs="*", metavar="INPUT", help="images, videos, directories")
-    parser.add_argument("--out", type=Path, help="directory (default: runs/predictions)")
-    parser.add_argument("--overwrite", action="store_true", help="replace results that are there")
-    parser.add_argument("--confidence", action="store_true", help="also how sure it is, in grey")
-    parser.add_argument("--alpha", type=float, default=0.5, help="how opaque overlays are, 0..1")
-    parser.add_argument(
-        "--palette",
-        default="data",
-        choices=("data", "safe"),
-        help="colours of overlays: the data set's, or for colour-blind people",
-    )
-    parser.add_argument("--scale", type=float, default=1, help="resize images by this (default: 1)")
-    parser.add_argument("--tile", type=int, help="tile size in pixels (default: by image size)")
-    parser.add_argument("--tta", action="store_true", help="mean over scales and mirrored images")
-    parser.add_argument("--precision", default="auto", choices=("auto", "fp32", "bf16", "fp16"))
-    parser.add_argument("--device", help="such as cpu or cuda:1 (default: the GPU if there is one)")
-    parser.add_argument(
-        "--max-pixels", type=int, help="largest image accepted, in pixels (default: 89,478,485)"
-    )
-    parser.add_argument("--submission", metavar="ROOT", help="a data set, instead of INPUT")
-    parser.add_argument("--split", default="test", help="with --submission (default: test)")
-    parser.add_argument("--zip", action="store_true", help="also pack the submission")
-    parser.add_argument("--batch_size", type=int, default=1, help="with --submission (default: 1)")
-    parser.add_argument("--workers", type=int, default=2, help="with --submission (default: 2)")
+    add = parser.add_argument
+    add("checkpoint", type=Path, help="such as checkpoints/camvid.pt")
+    add("inputs", nargs="*", metavar="INPUT", help="images, videos, directories")
+    add("--out", type=Path, help="directory (default: runs/predictions)")
+    add("--overwrite", action="store_true", help="replace results that are there")
+    add("--confidence", action="store_true", help="also how sure it is, in grey")
+    add("--alpha", type=float, default=0.5, help="how opaque overlays are, 0..1 (default: 0.5)")
+    colours = "of overlays: the data set's colours (default), or for colour-blind people"
+    add("--palette", default="data", choices=("data", "safe"), help=colours)
+    add("--scale", type=float, default=1, help="resize images by this (default: 1)")
+    add("--tile", type=int, help="tile size in pixels (default: by image size)")
+    add("--tta", action="store_true", help="mean over scales and mirrored images")
+    add("--precision", default="auto", choices=("auto", "fp32", "bf16", "fp16"))
+    add("--device", help="such as cpu or cuda:1 (default: the GPU if there is one)")
+    add("--max-pixels", type=int, help="largest image accepted, in pixels (default: 89,478,485)")
+    add("--submission", metavar="ROOT", help="a data set, instead of INPUT")
+    add("--split", default="test", help="with --submission (default: test)")
+    add("--zip", action="store_true", help="also pack the submission")
+    add("--batch_size", type=int, default=1, help="with --submission (default: 1)")
+    add("--workers", type=int, default=2, help="with --submission (default: 2)")
     args = parser.parse_args()
     if bool(args.inputs) == bool(args.submission):
         parser.error("name images or videos, or a data set with --submission")
@@ -59,46 +54,40 @@ def parse_arguments() -> argparse.Namespace:
 
 def main() -> None:
     args = parse_arguments()
-    default = f"submission-{args.split}" if args.submission else "predictions"
-    out = args.out or Path("runs") / default
     from runtime.console import errors_shown
 
-    again = "" if args.submission else " with --overwrite"
-    with errors_shown(f"stopped: {out} lacks predictions, repeat the command{again}"):
-        print(submit(args, out) if args.submission else label(args, out))
+    with errors_shown():
+        from inference import check_view, load_model
+        from runtime.precision import pick_device, pick_precision
+
+        check_view(args.scale, args.tile)
+        device = pick_device(args.device)
+        options = {"tta": args.tta, "precision": pick_precision(args.precision, device)}
+        model = load_model(args.checkpoint, device)
+        print(submit(model, args, **options) if args.submission else label(model, args, **options))
 
 
-def submit(args: argparse.Namespace, out: Path) -> str:
+def submit(model, args: argparse.Namespace, **options) -> str:
     """Write a submission; returns what to say of it."""
     from engine import write_submission
-    from inference import load_model
-    from runtime.precision import pick_device, pick_precision
 
-    device = pick_device(args.device)
-    how = args.batch_size, args.workers, args.tta, pick_precision(args.precision, device)
-    model = load_model(args.checkpoint, device)
-    done = write_submission(model, args.submission, args.split, out, args.zip, *how)
-    return f"predictions: {done}"
+    out = args.out or Path("runs") / f"submission-{args.split}"
+    options |= {"pack": args.zip, "batch_size": args.batch_size, "workers": args.workers}
+    return f"predictions: {write_submission(model, args.submission, args.split, out, **options)}"
 
 
-def label(args: argparse.Namespace, out: Path) -> str:
+def label(model, args: argparse.Namespace, **options) -> str:
     """Label the inputs; returns what to say of them. Raises ValueError if some were left out."""
     from PIL import Image
 
-    from inference import check_view, load_model
     from label_files import Labeller, find_inputs, refuse_overwriting
-    from runtime.precision import pick_device, pick_precision
 
-    started = time.monotonic()
-    check_view(args.scale, args.tile)
+    started, out = time.monotonic(), args.out or Path("runs/predictions")
     Image.MAX_IMAGE_PIXELS = args.max_pixels or Image.MAX_IMAGE_PIXELS
-    device = pick_device(args.device)
-    options = {name: getattr(args, name) for name in ("scale", "tile", "tta")}
-    options["precision"] = pick_precision(args.precision, device)
-    model = load_model(args.checkpoint, device)
     inputs, notes = find_inputs(args.inputs, out)
     if not args.overwrite:
         refuse_overwriting(inputs)
+    options |= {"scale": args.scale, "tile": args.tile}
     labeller = Labeller(model, args.confidence, args.alpha, args.palette == "safe", **options)
     labeller.label_all(inputs)
     lines = [f"predictions: {out}", labeller.summary(started), *labeller.notes, *notes]

@@ -9,22 +9,22 @@ silence.
 """
 
 import logging
-import tempfile
 from contextlib import redirect_stdout
 from io import StringIO
 from pathlib import Path
 
 import numpy as np
+import torch
 from torch import Tensor
 
 from data_io.image_io import read_image
-from dataset import Cityscapes, downscale, resize
+from dataset import downscale, resize
 from model import UNet
-from streets import draw_tree
+from streets.scene import draw_scene
 
 # Where a feature map's range ends: 0.005 % of the values seen, at each end, are beyond it.
 PERCENTILE = 99.99
-SCENES = 16  # of Streets, 512x256, that ranges are taken from without other images
+SCENES = 16  # of Streets' training split, 512x256, that ranges are taken from without other images
 QUANTIZED = ["Conv", "Relu", "MaxPool", "Concat", "DepthToSpace"]
 
 
@@ -40,9 +40,8 @@ def calibration_images(
     if files:
         images = [read_image(path) for path in files]
     else:
-        with tempfile.TemporaryDirectory() as folder:
-            draw_tree(Path(folder), train=SCENES, val=1, workers=1, quiet=True)
-            images = [image.as_subclass(Tensor) for image, _ in Cityscapes(folder, "train")]
+        scenes = (draw_scene(np.random.default_rng([0, 0, i]))[0] for i in range(SCENES))
+        images = [torch.from_numpy(scene.transpose(2, 0, 1).copy()) for scene in scenes]
     if size:
         return [resize(image, size) for image in images]
     return [downscale(image, model.downscale) for image in images]

@@ -57,7 +57,7 @@ def blend_tiles(
 def upsample_bands(bands: Iterator[Tensor], h: int, height: int, width: int) -> Iterator[Tensor]:
     """Bands of the rows of (C, h, w), in bands of those of (C, height, width).
 
-    As `F.interpolate` upsamples bilinearly, to rounding, without all of it in memory.
+    They are what bilinear `F.interpolate` gives, up to rounding, without all of it in memory.
     """
     position = ((torch.arange(height) + 0.5) * h / height - 0.5).clamp(0, h - 1)  # of source rows
     upper, fraction = position.long(), position.frac()
@@ -95,8 +95,8 @@ def tile_starts(size: int, tile: int, step: int) -> list[int]:
 def _tile_weights(start: int, stop: int, size: int, device: torch.device) -> Tensor:
     """How much the pixels `start` to `stop` of `size` count in their tile: (stop - start,) float32.
 
-    The fourth power of the distance from the tile's edges, where its context ends; those that are
-    the image's edges aside.
+    That is the fourth power of the distance from the tile's edges, where its context ends. Edges
+    of the image do not count.
     """
     i = torch.arange(start, stop, device=device)
     before = i - start + 1 if start else torch.full_like(i, size)

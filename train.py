@@ -36,12 +36,11 @@ def summary(record: dict) -> str:
 def main() -> None:
     parser = recipe_parser(__doc__)
     parser.add_argument("--run", type=str, help="directory of the run (default: runs/<recipe>)")
-    with errors_shown():
+    with errors_shown(), lost_workers_named():  # also between epochs
         recipe, args = parse_recipe(parser)
-    run = Path(args.run or Path("runs") / Path(args.recipe or "default").stem)
-    stopped = f"stopped; run the same command to go on from {run / 'last.pt'}, if it is there"
-    with errors_shown(stopped), process_group(), lost_workers_named():  # also between epochs
-        train(recipe, run)
+        run = Path(args.run or Path("runs") / Path(args.recipe or "default").stem)
+        with process_group():
+            train(recipe, run)
 
 
 def train(recipe: Recipe, run: Path) -> None:
@@ -55,7 +54,8 @@ def train(recipe: Recipe, run: Path) -> None:
     trained_on = " (trained on, too)" if recipe.train_split == "trainval" else ""
     scenes, val_scenes = train_loader.dataset, val_loader.dataset
     show(f"{len(scenes)} images to train on, {len(val_scenes)} to validate on{trained_on}")
-    if size := scenes.cache_size() + val_scenes.cache_size():
+    if scenes.cache and is_main():  # the size takes reading an image
+        size = scenes.cache_size() + val_scenes.cache_size()
         show(f"decoded images are kept in {scenes.cache.folder}: {size / 1e9:.2f} GB")
     model = make_model(recipe, scenes.classes)
     resumed = 0

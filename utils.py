@@ -69,15 +69,13 @@ class Classes:
             entries = entries[: IGNORE_INDEX + 1]  # what more there is would be an error too
             rows = [_read_entry(entry, number) for number, entry in enumerate(entries, 1)]
             names, ids, colors = zip(*rows, strict=True) if rows else ((), (), ())
+            return cls(names, ids, colors)
         except Exception as error:  # parsers raise nearly anything
             raise ValueError(
-                f"{path} is not a list of classes ({' '.join(str(error).split())}): each is a line "
-                "such as `- {name: road, id: 7, color: [128, 64, 128]}`"
+                f"{path} is not a list of classes that can be used "
+                f"({' '.join(str(error).split())}): each is a line such as "
+                "`- {name: road, id: 7, color: [128, 64, 128]}`"
             ) from error
-        try:
-            return cls(names, ids, colors)
-        except ValueError as error:
-            raise ValueError(f"{path}: {error}") from error
 
     @cached_property
     def label_ids(self) -> Tensor:

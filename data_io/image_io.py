@@ -7,6 +7,7 @@ Pillow ignores a PNG's checksums while it decodes, and would take damaged data f
 import io
 import math
 import os
+import re
 import tempfile
 import threading
 import warnings
@@ -101,7 +102,7 @@ def read_image(path: str | Path) -> Tensor:
 
 
 def jpeg_damage(path: str | Path) -> str:
-    """What is wrong with the data of a JPEG, of which its decoder shows what it can; "" if nothing.
+    """What is wrong with the data of a JPEG; "" if nothing, or if the file is no JPEG.
 
     JPEG has no checksums, so that only libjpeg's warnings show damage. Pillow drops them;
     torchvision's libjpeg writes them to the process's stderr, which is read back here. Versions of
@@ -126,11 +127,12 @@ def jpeg_damage(path: str | Path) -> str:
             os.dup2(kept, 2)
             os.close(kept)
         said.seek(0)
-        text = said.read().decode(errors="replace").strip()
-    if "orrupt" not in text and "remature" not in text:
+        text = said.read().decode(errors="replace")
+    faults = re.findall(r"(?:Corrupt|Premature)[^\r\n]*", text)  # other threads write there, too
+    if not faults:
         return ""
     return (
-        f"{path} is damaged, and parts of it are not what was photographed ({text}): "
+        f"{path} is damaged, and parts of it are not what was photographed ({'; '.join(faults)}): "
         "restore it from where it came"
     )
 
@@ -150,6 +152,13 @@ def to_rgb(image: Image.Image, opaque: bool = True) -> Tensor:
         if image.convert("RGBA").getchannel("A").getextrema()[0] < 255:
             raise UnfitImageError("has transparent pixels: save it without an alpha channel")
     return pil_to_tensor(ImageOps.exif_transpose(image).convert("RGB"))
+
+
+def encode(pixels: np.ndarray, form: str = "png", **options) -> bytes:
+    """The bytes of an image file of (H, W) or RGB (H, W, 3) uint8; options are those of Pillow."""
+    data = io.BytesIO()
+    Image.fromarray(pixels).save(data, form, **options)
+    return data.getvalue()
 
 
 def read_grey(path: str | Path) -> Tensor:

@@ -44,6 +44,17 @@ class Listing(NamedTuple):
     closed: list[tuple[Path, str]]
 
 
+def paths_of(root: Path, split: str, name: str, kind: str = "gtFine") -> tuple[Path, Path]:
+    """The files of an image, called "city/stem", and of its labels."""
+    image = root / "leftImg8bit" / split / f"{name}{IMAGE}"
+    return image, root / kind / split / f"{name}_{kind}_labelIds.png"
+
+
+def name_of(root: Path, image: str | Path) -> str:
+    """The name "split/city/stem" of an image file of a data set."""
+    return Path(image).relative_to(root / "leftImg8bit").as_posix().removesuffix(IMAGE)
+
+
 def list_split(directory: Path, suffix: str) -> Listing:
     """The files <city>/<stem><suffix> and <stem><suffix> in a directory, which need not exist.
 
@@ -100,7 +111,7 @@ def find_pairs(root: Path, split: str, mode: str) -> list[tuple[str, str]]:
     kind = "gtFine" if mode == "fine" else "gtCoarse"
     of_images, of_labels = root / "leftImg8bit" / split, root / kind / split
     suffix = f"_{kind}_labelIds.png"
-    if not (_exists(of_images) and _exists(of_labels)):
+    if is_missing(of_images) or is_missing(of_labels):
         _unpack(root, split, mode, check)
     images, labels = list_split(of_images, IMAGE), list_split(of_labels, suffix)
     for path, reason in images.closed + labels.closed:
@@ -122,17 +133,16 @@ def find_pairs(root: Path, split: str, mode: str) -> list[tuple[str, str]]:
         if files:
             message = f"{len(files)} {what} and are left out, the first {files[0]}: {check}"
             warnings.warn(message, stacklevel=3)
-    return [
-        (str(of_images / f"{stem}{IMAGE}"), str(of_labels / f"{stem}{suffix}"))
-        for stem in sorted(images.stems)
-    ]
+    return [tuple(map(str, paths_of(root, split, stem, kind))) for stem in sorted(images.stems)]
 
 
-def _exists(directory: Path) -> bool:
+def is_missing(directory: Path) -> bool:
+    """Whether there is no such directory, as opposed to one that cannot be opened."""
     try:
-        return directory.is_dir()
-    except OSError:  # in a closed directory
-        return True
+        os.listdir(directory)
+    except OSError as error:
+        return isinstance(error, FileNotFoundError)
+    return False
 
 
 def archive(kind: str, split: str) -> str:

@@ -14,7 +14,6 @@ VIDEO_SUFFIXES = {f".{name}" for name in "mp4 mov m4v avi mkv webm mpg mpeg ts m
 VIDEO_SUFFIXES |= {f".{name}" for name in "3gp 3g2 wmv asf flv ogv vob mxf".split()}
 NO_VIDEO = "tty", "image2", "jpegxl_anim"  # FFmpeg's readers of text and of single images
 LENGTH_IN_HEADER = "mov", "matroska", "avi", "asf", "flv", "mxf"  # others are as long as they are
-ALWAYS_OF_LENGTH = "avi", "asf"  # whose length FFmpeg does not know where the end is missing
 MPEGTS_PACKETS = 188, 192  # bytes
 BT709 = 1  # of FFmpeg: matrix, primaries and transfer curve of HD video
 MOST_FAILURES = 100  # one after the other, after which a file is taken to be at its end
@@ -151,18 +150,19 @@ class VideoReader:
     def _tell_damage(self, file, times: list[Fraction]) -> None:
         if not times:
             raise ValueError(f"{self.path} holds no frame that can be read: restore it")
-        name, size = file.format.name.split(",")[0], self.path.stat().st_size
-        length, is_cut, unread = self._end, False, 0
-        in_parts = name == "mov" and not self.frames  # a fragmented MP4 knows those that are there
-        if name in LENGTH_IN_HEADER and file.duration and not in_parts:
-            length = max(Fraction(file.duration, 10**6), self._end)
-            is_cut = self._end < length - Fraction(3, 2) / self.frame_rate
-        elif name == "mpegts":
-            is_cut = all(size % packet for packet in MPEGTS_PACKETS)
-        else:
-            unread = in_parts * (1 - self._read / size)  # where a part's header is damaged
-            is_cut = name in ALWAYS_OF_LENGTH or unread > 0.05 or self._ends_corrupt
-            is_cut = is_cut or (in_parts and self._errors > 0)
+        kind, size = file.format.name.split(",")[0], self.path.stat().st_size
+        in_parts = kind == "mov" and not self.frames  # a fragmented MP4 knows those that are there
+        length, unread = self._end, in_parts * (1 - self._read / size)
+        if kind in LENGTH_IN_HEADER and file.duration and not in_parts:
+            kind, length = "of known length", max(Fraction(file.duration, 10**6), self._end)
+        signs_of_a_cut = {
+            "of known length": self._end < length - Fraction(3, 2) / self.frame_rate,
+            "mov": unread > 0.05 or self._errors > 0,  # also where a part's header is damaged
+            "mpegts": all(size % packet for packet in MPEGTS_PACKETS),
+            "avi": True,  # FFmpeg knows its length, and that of ASF, where the end is there
+            "asf": True,
+        }
+        is_cut = signs_of_a_cut.get(kind, self._ends_corrupt)
         is_cut = is_cut or (self._ends_badly and length == self._end)
         expected = self.frames or round(length * self.frame_rate)
         missing = expected - len(times)

@@ -10,7 +10,6 @@ from torch import Tensor
 from data_io.video import BT709, load_av, open_video
 
 LIMITED_RANGE = 1
-COPIED_SOUND = "aac", "ac3", "eac3", "opus", "alac", "flac"  # what players take in an MP4
 
 
 class VideoWriter:
@@ -59,7 +58,7 @@ class VideoWriter:
         )
         step = 1 / (self.frame_rate * self.time_base)
         at = self._last + step if time is None else time / self.time_base
-        self._last = max(round(at), self._last + 1) if self._last >= 0 else max(round(at), 0)
+        self._last = max(round(at), self._last + 1)
         made.pts, made.time_base = self._last, self.time_base
         self._file.mux(self._stream.encode(made))
         if self._sound:
@@ -76,59 +75,44 @@ class VideoWriter:
 
 
 class _Sound:
-    """The first sound of a video, copied into another file, or encoded where MP4 lacks its form."""
+    """The first sound of a video, encoded as AAC into another file, in step with its frames."""
 
     def __init__(self, path: Path, target):
         self._library, self._target = load_av(path), target
         self._source, _ = open_video(path)
         self._start = Fraction(self._source.start_time or 0, 10**6)
         stream = self._source.streams.best("audio")
-        self._packets = iter(() if stream is None else self._source.demux(stream))
+        self._frames = iter(() if stream is None else self._source.decode(stream))
         self._waiting = self._stream = None
-        if stream is not None and stream.codec_context.name in COPIED_SOUND:
-            self._stream, self._is_copied = target.add_stream_from_template(stream), True
-        elif stream is not None:
+        if stream is not None:
             self._stream = target.add_stream("aac", rate=stream.codec_context.sample_rate)
             self._stream.layout = "mono" if stream.codec_context.channels == 1 else "stereo"
-            self._is_copied = False
 
     def copy(self, until: Fraction | None) -> None:
         """Write what is heard up to a time in seconds; None: all that is left."""
         while self._stream is not None:
-            try:
-                packet = self._waiting or next(self._packets, None)
-                self._waiting = None
-                if packet is None:
-                    self._stream = None
-                    return
-                if packet.dts is None:
-                    self._encode(packet)
-                    continue
-                time = packet.dts * packet.time_base - self._start
-                if until is not None and time > until:
-                    self._waiting = packet
-                    return
-                if time >= 0:
-                    self._encode(packet)
-            except (self._library.error.FFmpegError, ValueError):  # damaged: the rest is silent
-                self._packets = iter(())
-
-    def _encode(self, packet) -> None:
-        if self._is_copied:
-            if packet.dts is not None:
-                shift = round(self._start / packet.time_base)
-                packet.pts, packet.dts = packet.pts - shift, packet.dts - shift
-                packet.stream = self._stream
-                self._target.mux(packet)
-            return
-        is_last = packet.dts is None
-        for frame in packet.decode():
-            if frame.pts is not None:  # in samples, as AVI counts packets, which is too coarse
+            frame = self._waiting or self._next()
+            self._waiting = None
+            if frame is None:
+                self._target.mux(self._stream.encode(None))
+                self._stream = None
+                return
+            if frame.pts is not None:
                 time = frame.pts * frame.time_base - self._start
+                if until is not None and time > until:
+                    self._waiting = frame
+                    return
+                if time < 0:
+                    continue
+                # In samples, since AVI counts packets, which is too coarse.
                 frame.pts, frame.time_base = round(time * frame.rate), Fraction(1, frame.rate)
             self._target.mux(self._stream.encode(frame))
-        if is_last:
-            self._target.mux(self._stream.encode(None))
+
+    def _next(self):
+        try:
+            return next(self._frames, None)
+        except (self._library.error.FFmpegError, ValueError):  # damaged: the rest is silent
+            return None
 
     def close(self) -> None:
         self._source.close()

@@ -19,9 +19,9 @@ from dataset import Cityscapes
 from figures import colorize
 from inference import load_model, predict
 from runtime.console import command_line
+from runtime.machine import ROOT
 from streets import draw_tree
 
-ROOT = Path(__file__).resolve().parent.parent
 IMAGES = ROOT / "images"
 WIDTH, GAP, SCENE = 1660, 12, (1024, 512)  # pixels; GitHub shows half of this width
 CHOSEN, FRAMES = (2, 28), (0, 45, 100)  # of 40 scenes that are drawn, and of CamVid's val
@@ -83,9 +83,8 @@ def main() -> None:
     palette = Image.new("P", (1, 1))
     palette.putpalette(np.array(drive.classes.colors, dtype=np.uint8).tobytes())
     frames = [picture.quantize(palette=palette, dither=Image.Dither.NONE) for picture in maps]
-    frames[0].save(
-        IMAGES / "drive.gif", save_all=True, append_images=frames[1:], duration=67, loop=0
-    )
+    animated = {"save_all": True, "append_images": frames[1:], "duration": 67, "loop": 0}
+    frames[0].save(IMAGES / "drive.gif", **animated)
 
 
 if __name__ == "__main__":

@@ -140,16 +140,11 @@ def node(
 
 def main() -> None:
     parser = recipe_parser(__doc__)
-    parser.add_argument(
-        "--size", type=tuple[int, int], default=(1024, 2048), help="height and width on disk"
-    )
-    parser.add_argument("--images", type=PositiveInt, default=2975, help="of the training split")
-    parser.add_argument(
-        "--tflops", type=PositiveFloat, default=60.0, help="that a GPU sustains, in 1e12 FLOP/s"
-    )
-    parser.add_argument(
-        "--bandwidth", type=PositiveFloat, default=25.0, help="that a GPU sends, in 1e9 bytes/s"
-    )
+    add = parser.add_argument
+    add("--size", type=tuple[int, int], default=(1024, 2048), help="height and width on disk")
+    add("--images", type=PositiveInt, default=2975, help="of the training split")
+    add("--tflops", type=PositiveFloat, default=60.0, help="that a GPU sustains, in 1e12 FLOP/s")
+    add("--bandwidth", type=PositiveFloat, default=25.0, help="that a GPU sends, in 1e9 bytes/s")
     with errors_shown():
         recipe, args = parse_recipe(parser)
     size = recipe.crop or tuple(side // recipe.downscale for side in args.size)
@@ -157,7 +152,7 @@ def main() -> None:
     with progress_bar(2 * len(BATCHES), "steps on fake tensors", "step") as bar:
         for precision, batch in product(("fp32", "bf16"), BATCHES):
             found = memory(recipe, batch, size, precision)
-            cards = ", ".join(f"{card}" for card in CARDS if needed(found) <= card * GIB)
+            cards = ", ".join(str(card) for card in CARDS if needed(found) <= card * GIB)
             gib = [f"{found[k] / GIB:.2f} GiB" for k in ("parameters", "activations", "peak")]
             fits = f"{cards} GB" if cards else "none of these"
             rows.append([batch, precision, *gib, f"{work / 1e12:.2f}", fits])
@@ -182,22 +177,18 @@ def main() -> None:
         )
     head = ["GPUs", "images a node", "from the cache", "from PNG", "evaluation"]
     node_table = table([*head, "a node fails once in"], rows, 6)
-    print(f"""Computed, not measured: a training step of a U-Net of width {recipe.width}
-on images of {size[0]}x{size[1]}.
+    print(f"""Computed, not measured; docs/distributed.md explains the columns.
+
+A training step of a U-Net of width {recipe.width} on images of {size[0]}x{size[1]}:
 
 {memory_table}
 
-`fits on` adds to the peak the gradient buckets of DistributedDataParallel, 10 % for fragmentation
-and workspaces, and 1 GiB for CUDA.
-
-Computed, not measured: the training time of an epoch of {args.images} images, and the largest part
-of it that communication can take, with {args.tflops:g} TFLOP/s and {args.bandwidth:g} GB/s per GPU:
+An epoch of {args.images} images, and the largest part of it that communication can take, with
+{args.tflops:g} TFLOP/s and {args.bandwidth:g} GB/s per GPU:
 
 {time_table}
 
-Computed, not measured: what each node of {GPUS_PER_NODE} GPUs must read if they wait for nothing
-else, the evaluation of {VAL} images, and the time between two failures of a node at which restarts
-take a tenth of all time:
+Each node of {GPUS_PER_NODE} GPUs, and an evaluation of {VAL} images:
 
 {node_table}""")
 

@@ -40,11 +40,7 @@ def random_uniform(low: float, high: float) -> float:
 
 
 def scaled_crop(
-    image: Image,
-    mask: Mask,
-    crop: tuple[int, int],
-    scale: tuple[float, float],
-    keep_scale: float = 0,
+    image: Image, mask: Mask, crop: tuple[int, int], scale: tuple[float, float], keep_scale: float
 ) -> tuple[Image, Mask]:
     """A random crop of an image and its mask at a random size.
 
@@ -52,8 +48,7 @@ def scaled_crop(
     its image (see `dataset.resize`).
 
     Args:
-        image: (3, H, W) uint8.
-        mask: (H, W) uint8.
+        image, mask: (3, H, W) and (H, W), uint8.
         crop: height and width of the result; where the scaled frame is smaller, it is padded, the
             image with grey and the mask with `IGNORE_INDEX`.
         scale: the frame is resized by a factor between these, log-uniformly.
@@ -73,7 +68,7 @@ def scaled_crop(
 def crop_or_pad(
     image: Tensor, height: int, width: int, position: tuple[float, float], fill: int
 ) -> Tensor:
-    """(..., H, W) -> (..., height, width), `position` (0..1) of the way down and across.
+    """(..., H, W) -> (..., height, width), cut out `position` (0..1) of the way down and across.
 
     Beyond the image's edges there is `fill`.
     """
@@ -107,10 +102,7 @@ def jitter_colors(image: Image, jitter: float) -> Image:
 
 
 def corrupt(image: Image) -> Image:
-    """Gaussian blur of up to 2 pixels, sharpening, noise of up to 16 grey levels, or JPEG.
-
-    JPEG's quality is 15 to 80.
-    """
+    """Blur of up to 2 pixels, sharpening, noise of up to 16 grey levels, or JPEG of 15 to 80."""
     kind, strength = int(random_uniform(0, 4)), random_uniform(0, 1)
     if kind == 0:
         return F.gaussian_blur(image, [11, 11], [0.3 + 1.7 * strength])

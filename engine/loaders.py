@@ -7,13 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import torch
 from torch import Tensor
-from torch.utils.data import (
-    DataLoader,
-    Dataset,
-    RandomSampler,
-    SequentialSampler,
-    get_worker_info,
-)
+from torch.utils.data import DataLoader, Dataset, RandomSampler, SequentialSampler, get_worker_info
 
 from data_io.image_io import image_size, read_grey
 from dataset import Cityscapes, read_labels
@@ -54,9 +48,9 @@ def make_loaders(recipe: Recipe) -> tuple[DataLoader, DataLoader]:
     )
 
 
-def require_labels(scenes: Cityscapes, most: int = 50) -> None:
-    """Raise ValueError if no pixel of any label file belongs to a class; looks at a few first."""
-    sample = scenes.targets[:: -(-len(scenes) // most)]
+def require_labels(scenes: Cityscapes) -> None:
+    """Raise ValueError if no pixel of any label file belongs to a class; looks at 50 first."""
+    sample = scenes.targets[:: -(-len(scenes) // 50)]
     for target in [*sample, *scenes.targets]:
         if (read_labels(target, scenes.classes) != IGNORE_INDEX).any():
             return
@@ -136,7 +130,7 @@ def make_loader(
         prefetch_factor=PREFETCH if workers else None,
         worker_init_fn=leave_interrupts,
         generator=torch.Generator(),
-        collate_fn=_collate_train if train else _collate,
+        collate_fn=_collate,
         pin_memory=device.type == "cuda",
         persistent_workers=workers > 0,
     )
@@ -175,7 +169,7 @@ def set_epoch(loader: DataLoader, epoch: int) -> None:
 def leave_interrupts(_: int) -> None:
     """In a loader's worker: leave Ctrl-C, which a shell sends to it too, to the main process.
 
-    That may stop while it takes over a batch, of which the worker must print no traceback.
+    The main process may stop while it takes over a batch. The worker prints no traceback of that.
     """
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     shown = sys.excepthook
@@ -188,19 +182,15 @@ def leave_interrupts(_: int) -> None:
 
 
 def _collate(pairs: list) -> tuple[Tensor, Tensor] | tuple[list[Tensor], list[Tensor]]:
-    images, labels = zip(*pairs, strict=True)
-    if len({(image.shape, label.shape) for image, label in pairs}) > 1:
-        return [_stack([image]) for image in images], [_stack([label]) for label in labels]
-    return _stack(images), _stack(labels)
-
-
-def _collate_train(pairs: list) -> tuple[Tensor, Tensor]:
     if not pairs:
         # No image, where a process has no part of a short last batch. Its size, which costs
         # nothing, is one that all networks take, also with `valid` padding.
         size = 0, 1 << 14, 1 << 14
         return torch.empty(0, 3, *size[1:], dtype=torch.uint8), torch.empty(size, dtype=torch.uint8)
-    return tuple(map(_stack, zip(*pairs, strict=True)))
+    images, labels = zip(*pairs, strict=True)
+    if len({(image.shape, label.shape) for image, label in pairs}) > 1:
+        return [_stack([image]) for image in images], [_stack([label]) for label in labels]
+    return _stack(images), _stack(labels)
 
 
 def _stack(tensors: list[Tensor]) -> Tensor:

@@ -48,8 +48,7 @@ class Trainer:
         net: a `UNet`, or what `wrap_model` makes of one.
         scheduler: stepped after each batch.
         scaler: for fp16.
-        accumulate: parts in which a batch passes the network, to save memory. The step is that of
-            the full batch, but batch norm sees the parts.
+        accumulate: as in a `Recipe`.
         full_image: with `valid` padding, extend the images by reflection and train on all their
             pixels; False trains on those that the network sees without. No effect with `same`.
 
@@ -71,8 +70,7 @@ class Trainer:
 
     def state(self) -> dict:
         """What a checkpoint needs besides the weights, by name."""
-        parts = {"optimizer": self.optimizer, "scheduler": self.scheduler}
-        return {**parts, "scaler": self.scaler}
+        return {"optimizer": self.optimizer, "scheduler": self.scheduler, "scaler": self.scaler}
 
     def step(self, images: Tensor, labels: Tensor) -> Tensor:
         """Take a step on a batch; returns the sums of loss * pixels, hits and labelled pixels.
@@ -84,8 +82,7 @@ class Trainer:
         if not self.full_image:
             network = unwrap(self.net)
             h, w = network.output_size(*images.shape[-2:])  # smaller if padding is `valid`
-            top, left = network.margin, network.margin
-            labels = labels[:, top : top + h, left : left + w]
+            labels = labels[:, network.margin :, network.margin :][:, :h, :w]
         pixels, weight = count_pixels(labels), self.loss.weight(labels)
         sums = zeros(images.device, 3)
         self.optimizer.zero_grad()
@@ -151,7 +148,7 @@ def evaluate(
     *,
     precision: str = "auto",
     tta: bool = False,
-    on_prediction: Callable[[Tensor], None] | None = None,
+    on_prediction: Callable[[Tensor, Tensor], None] | None = None,
     description: str = "evaluate",
 ) -> tuple[float, ConfusionMatrix]:
     """Mean loss over the labelled pixels, and the confusion matrix, of a data set.
@@ -162,9 +159,9 @@ def evaluate(
             (`downscale_labels=False`) the logits are upsampled bilinearly first.
         loss: computed image by image, so that it does not depend on the batches, and without
             label smoothing.
-        precision, tta: as in `predict_logits` and `pick_precision`.
-        on_prediction: called with each predicted label map, in the loader's order: uint8 (H, W)
-            train ids on the CPU.
+        precision, tta: as in `pick_precision` and `predict_logits`.
+        on_prediction: called with each predicted label map and the labels, in the loader's order:
+            uint8 (H, W) train ids on the CPU.
 
     With `valid` padding the images are extended by reflection, so that every label counts.
 
@@ -187,7 +184,7 @@ def evaluate(
                 prediction = label_map(logits)
                 confusion.update(truth, prediction)
                 if on_prediction is not None:
-                    on_prediction(prediction[0].cpu())
+                    on_prediction(prediction[0].cpu(), truth[0].cpu())
             bar.update(len(images) * world_size())
     confusion.matrix = all_reduce_sum(confusion.matrix.to(device))
     pixels = confusion.matrix.sum().to(total.dtype)
@@ -200,9 +197,8 @@ def check_classes(model: UNet, classes: Classes) -> None:
         return
     ours = model.classes.names if model.classes else (f"{model.settings['num_classes']} others",)
     if ours != classes.names:
-        one = [
-            name for name in (*ours, *classes.names) if (name in ours) != (name in classes.names)
-        ]
+        names = (*ours, *classes.names)
+        one = [name for name in names if (name in ours) != (name in classes.names)]
         differences = f"only one has {', '.join(one[:10])}" if one else "their order differs"
         raise ValueError(
             f"the network's classes are not the data's ({differences}): take a checkpoint that was "

@@ -12,6 +12,7 @@ from jsonargparse import ArgumentError, ArgumentParser, DefaultHelpFormatter
 
 from inference import load_model
 from model import NetworkSettings, UNet, bounded
+from runtime.checkpoint import REPLACED
 from runtime.distributed import is_main
 from utils import CITYSCAPES, Classes, read_yaml
 
@@ -40,8 +41,8 @@ class Recipe(NetworkSettings):
         jitter: gamma, brightness, contrast and saturation vary by up to this much, hue by a sixth.
         corrupt: probability of blur, sharpening, noise or JPEG compression.
         hold_out: cities of the training split that are left out, for example to evaluate on them.
-        init: a checkpoint whose weights the training starts from; null draws them. With other
-            classes than the data's, all but the last layer's.
+        init: a checkpoint whose weights the training starts from; null draws them. The last layer
+            is drawn if its classes are not the data's.
         loss: pixel-averaged cross-entropy, alone or plus the soft Dice or the Lovász-softmax loss
             (see engine/losses.py).
         class_weights: of the cross-entropy, by how frequent the classes are in the training data.
@@ -141,9 +142,15 @@ class Recipe(NetworkSettings):
         for name, (has_effect, other) in NEEDS.items():
             if getattr(self, name) != defaults[name] and not has_effect(self):
                 raise ValueError(f"{name} needs {other}: give both, or leave {name} out")
-        for is_wrong, message in WRONG:
-            if is_wrong(self):
-                raise ValueError(message.format(**vars(self), smallest=2**self.depth + 1))
+        if self.scale and self.scale[0] > self.scale[1]:
+            raise ValueError(f"scale must rise, not {self.scale}")
+        if self.accumulate > self.batch_size:
+            raise ValueError(f"accumulate is {self.accumulate}, above batch_size: lower it")
+        if self.crop and self.batch_norm and max(self.crop) <= 2**self.depth:
+            raise ValueError(
+                f"of a crop of {self.crop} the deepest level sees one pixel, which batch norm "
+                "cannot normalise: raise crop, or lower depth"
+            )
 
 
 # What a field needs to have an effect: field -> (whether a recipe has that, its name).
@@ -156,22 +163,6 @@ NEEDS = {
         "loss: cross_entropy, the only one that is a sum over pixels",
     ),
 }
-# Values that do not go together: whether a recipe has them, and what to say of its fields.
-WRONG = [
-    (
-        lambda recipe: recipe.scale and recipe.scale[0] > recipe.scale[1],
-        "scale must rise, not {scale}",
-    ),
-    (
-        lambda recipe: recipe.accumulate > recipe.batch_size,
-        "a batch of {batch_size} has fewer than accumulate: {accumulate} parts",
-    ),
-    (
-        lambda r: r.crop and r.batch_norm and max(r.crop) <= 2**r.depth,
-        "of a crop of {crop} the deepest level sees one pixel, which batch norm cannot normalise: "
-        "crop at least {smallest} pixels, or lower depth: {depth}",
-    ),
-]
 
 
 def given(**fields) -> dict:
@@ -193,7 +184,8 @@ def _read_fields(path: str | Path) -> dict:
     known = [each.name for each in fields(Recipe)]
     for name, value in content.items():
         if name not in known:
-            like = "".join(f"{meant}? Or " for meant in get_close_matches(str(name), known, 1))
+            meant = get_close_matches(REPLACED.get(name, str(name)), known, 1)
+            like = f"{meant[0]}? Or " if meant else ""
             raise ValueError(f"{path}: a recipe has no {name}: {like}see `train.py --help`")
         values = value if isinstance(value, list) else [value]
         if not all(isinstance(each, str | int | float | None) for each in values):
@@ -233,10 +225,10 @@ def parse_recipe(parser: ArgumentParser) -> tuple[Recipe, Namespace]:
 
 
 def make_model(recipe: Recipe, classes: Classes = CITYSCAPES) -> UNet:
-    """The recipe's U-Net for a data set's classes, its weights drawn with the recipe's seed.
+    """The recipe's U-Net for a data set's classes.
 
-    Or those of the checkpoint `recipe.init`. Raises as `load_model`, and ValueError for a
-    checkpoint of another network.
+    Its weights are drawn with the recipe's seed, or are those of the checkpoint `recipe.init`.
+    Raises as `load_model`, and ValueError for a checkpoint of another network.
     """
     torch.manual_seed(recipe.seed)
     model = UNet(3, len(classes), **recipe.network())

@@ -1,15 +1,16 @@
 """The metrics of a checkpoint on a data set: what test.ipynb and evaluate.py show."""
 
+from collections.abc import Iterable
 from pathlib import Path
 
 from torch import Tensor
 
+from data_io.layout import name_of
 from dataset import Cityscapes
 from engine.loaders import make_loader
-from engine.loop import evaluate
+from engine.loop import device_of, evaluate
 from inference import predict
 from model import UNet
-from runtime.console import progress_bar
 from utils import ConfusionMatrix, metrics
 
 
@@ -21,52 +22,43 @@ def evaluate_split(
     batch_size: int = 8,
     workers: int = 0,
     tta: bool = False,
-    precision: str = "auto",
 ) -> tuple[ConfusionMatrix, dict]:
-    """The confusion matrix of a split, and its cross_entropy and what `metrics` gives.
+    """The confusion matrix of a split; its cross_entropy, what `metrics` gives, and accuracies.
 
     The network always sees images downscaled by `model.downscale`. At full resolution its logits
     are upsampled and compared with the original labels, as a benchmark does; otherwise the labels
-    are downscaled like the images, as in training. `tta` as in `predict_logits`, `precision` as in
-    `pick_precision`. For a split without labels all metrics are None.
+    are downscaled like the images, as in training. `tta` as in `predict_logits`. `accuracies` has
+    the pixel accuracy of each image by split/city/name. For a split without labels all are None.
     """
     scenes = Cityscapes(
         data_root, split, downscale=model.downscale, downscale_labels=not full_resolution
     )
-    loader = make_loader(scenes, batch_size, False, workers, next(model.parameters()).device)
-    options = {"precision": precision, "tta": tta, "description": f"evaluate {split}"}
+    loader = make_loader(scenes, batch_size, False, workers, device_of(model))
+    names = (name_of(scenes.root, image) for image in scenes.images)
+    accuracies = {}
+
+    def note_accuracy(prediction: Tensor, truth: Tensor) -> None:
+        one = ConfusionMatrix(len(scenes.classes))
+        one.update(truth, prediction)
+        accuracies[next(names)] = one.pixel_accuracy if one.matrix.any() else None
+
+    options = {"tta": tta, "on_prediction": note_accuracy, "description": f"evaluate {split}"}
     loss, confusion = evaluate(model, loader, **options)
     loss = loss if confusion.matrix.any() else None
-    return confusion, {"cross_entropy": loss, **metrics(confusion, scenes.classes)}
-
-
-def rank_scenes(model: UNet, scenes: Cityscapes, tta: bool = False) -> list[tuple[float, int]]:
-    """(pixel accuracy, index) of every scene at full resolution, the best first.
-
-    Scenes without a labelled pixel are left out.
-    """
-    ranked = []
-    with progress_bar(len(scenes), "rank") as bar:
-        for index in range(len(scenes)):
-            image, labels = scenes[index]
-            confusion = ConfusionMatrix(model.settings["num_classes"])
-            confusion.update(labels, predict(model, image, tta=tta))
-            if confusion.matrix.any():
-                ranked.append((confusion.pixel_accuracy, index))
-            bar.update()
-    return sorted(ranked, reverse=True)
+    found = {"cross_entropy": loss, **metrics(confusion, scenes.classes), "accuracies": accuracies}
+    return confusion, found
 
 
 def best_median_worst(
-    model: UNet, scenes: Cityscapes, tta: bool = False
+    model: UNet, scenes: Cityscapes, accuracies: Iterable[float | None], tta: bool = False
 ) -> list[tuple[str, Tensor, Tensor, Tensor]]:
     """Rows for `figures.plot_predictions`: the scenes where the network does best and worst.
 
-    By pixel accuracy at full resolution, of a data set that is not downscaled; the scene between
-    them is the median. Empty if no scene has a labelled pixel.
+    By the pixel accuracy of each scene, from `evaluate_split`; the median is between them. Scenes
+    without a labelled pixel, of which it is None, are left out.
     """
-    ranked, rows = rank_scenes(model, scenes, tta), []
-    ranks = {"best": 0, "median": len(ranked) // 2, "worst": len(ranked) - 1}
+    ranked = sorted(((a, i) for i, a in enumerate(accuracies) if a is not None), reverse=True)
+    rows, ranks = [], {"best": 0, "median": len(ranked) // 2, "worst": len(ranked) - 1}
     for name, rank in ranks.items() if ranked else ():
         accuracy, index = ranked[rank]
         image, truth = scenes[index]

@@ -120,7 +120,7 @@ def make_loss(recipe: Recipe, loader: DataLoader, device: torch.device) -> Loss:
 
 @contextmanager
 def errors_of_epoch(epoch: int, recipe: Recipe, *loaders: DataLoader) -> Iterator[None]:
-    """Within: an epoch, whose number errors name.
+    """Within, errors name the epoch.
 
     After an error the loaders forget their workers, so that a notebook's cell that is run again is
     not given the rest of this epoch's batches.
@@ -132,7 +132,7 @@ def errors_of_epoch(epoch: int, recipe: Recipe, *loaders: DataLoader) -> Iterato
             loader._iterator = None
         if isinstance(error, KeyboardInterrupt):
             raise Stopped(
-                f"stopped after epoch {epoch - 1} of {recipe.epochs}: run this cell again to go on"
+                f"stopped after epoch {epoch - 1} of {recipe.epochs}: run the same again to go on"
             ) from None
         if isinstance(error, FloatingPointError):
             message = f"epoch {epoch}/{recipe.epochs}: {error}; last.pt is the state before it"

@@ -19,9 +19,9 @@ from data_io.image_io import read_image
 from data_io.layout import IMAGE, list_split
 from dataset import downscale, find_root
 from engine.loaders import make_loader
-from engine.loop import evaluate
+from engine.loop import device_of, evaluate
 from model import UNet
-from runtime.files import atomic_write
+from runtime.files import atomic_file, atomic_write
 from utils import CITYSCAPES, IGNORE_INDEX
 
 SUFFIX = "_pred.png"
@@ -93,47 +93,38 @@ def write_submission(
         )
     images = UnlabelledImages(data_root, split, model.downscale)
     names = submission_names(images.images)
-    out = Path(out)
-    archive = Path(f"{out}.zip")
+    out, archive = Path(out), Path(f"{out}.zip")
     out.mkdir(parents=True, exist_ok=True)
     for path in (archive, *out.glob("*" + SUFFIX)):
         path.unlink(missing_ok=True)
 
     paths = iter(out / name for name in names)
 
-    def save(train_ids: Tensor) -> None:  # (H, W) uint8
+    def save(train_ids: Tensor, _: Tensor) -> None:  # (H, W) uint8
         png = io.BytesIO()
         Image.fromarray(model.classes.label_ids[train_ids.int()].numpy()).save(png, "png")
         atomic_write(next(paths), png.getvalue())
 
-    loader = make_loader(images, batch_size, False, workers, next(model.parameters()).device)
+    loader = make_loader(images, batch_size, False, workers, device_of(model))
     options = {"precision": precision, "tta": tta, "description": f"predict {split}"}
     evaluate(model, loader, on_prediction=save, **options)
     if not pack:
         return out
-    packed = io.BytesIO()
-    with zipfile.ZipFile(packed, "w", zipfile.ZIP_STORED) as file:  # PNGs are compressed already
-        for name in names:
+    with atomic_file(archive) as packed, zipfile.ZipFile(packed, "w") as file:
+        for name in names:  # PNGs are compressed already
             file.write(out / name, name)
-    atomic_write(archive, packed.getvalue())
     return archive
 
 
 def submission_names(images: list[str]) -> list[str]:
-    """<city>_<seq>_<frame>_pred.png of each image, by which the benchmark knows it.
-
-    Raises ValueError for an image of another name, and for two of the same.
-    """
-    names = {}
+    """<city>_<seq>_<frame>_pred.png of each image; raises ValueError for other names, or twice."""
+    names = []
     for image in images:
         found = re.fullmatch(r"([^_]+_[^_]+_[^_]+)_leftImg8bit\.png", Path(image).name)
-        if found is None:
+        if found is None or found[1] + SUFFIX in names:
             raise ValueError(
-                f"{image}: the benchmark knows images by <city>_<seq>_<frame>_leftImg8bit.png, "
-                "rename it"
+                f"{image}: the benchmark knows an image by a <city>_<seq>_<frame>_leftImg8bit.png "
+                "of its own: rename it"
             )
-        name = found[1] + SUFFIX
-        if name in names:
-            raise ValueError(f"{image} and {names[name]} share a name: rename one")
-        names[name] = image
-    return list(names)
+        names.append(found[1] + SUFFIX)
+    return names

@@ -150,5 +150,5 @@ def rank(session: Session, model: UNet) -> list[tuple[str, float]]:
     before = np.array([value for name, value in looks.items() if name not in unsure])
     chosen = choose_order(np.array([unsure[name] for name in fresh]), stack, before)
     order = [fresh[i] for i in chosen] + [name for name in unsure if name not in looks]
-    session.set_order(order + [name for name in session.order if name not in unsure])
+    session.set_order(order)
     return [(name, unsure[name]) for name in order]

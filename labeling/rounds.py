@@ -6,7 +6,7 @@ from pathlib import Path
 from data_io.image_io import image_size
 from engine import Recipe
 from labeling.proposals import SEEN
-from labeling.session import LABELS, Session
+from labeling.session import Session
 
 IMAGES = 2400  # that a training passes through the network, which takes some minutes
 EPOCHS = 12, 60  # at least and at most
@@ -22,7 +22,7 @@ def next_round(
     are labelled, and as `Recipe`.
     """
     session.flush()
-    splits = [path.parts[-3] for path in session.root.glob(f"gtFine/*/*/*{LABELS}")]
+    splits = [path.parts[-3] for path in session.root.glob("gtFine/*/*/*_gtFine_labelIds.png")]
     if not {"train", "val"} <= set(splits):
         raise ValueError(
             f"{len(splits)} photographs are labelled: label at least two, of which one trains "

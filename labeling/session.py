@@ -6,7 +6,6 @@ ROOT with its first stroke, every fifth in `val`, and is itself never written to
 keeps the order, the open photograph, and which ones are done.
 """
 
-import io
 import json
 import zlib
 from collections import defaultdict, deque
@@ -17,23 +16,21 @@ from threading import RLock
 from typing import NamedTuple
 
 import numpy as np
-from PIL import Image
 from torch import Tensor
 
-from data_io.image_io import image_size, read_grey, read_image
-from data_io.layout import IMAGE, find_pairs
+from data_io.image_io import encode, image_size, read_grey, read_image
+from data_io.layout import find_pairs, name_of, paths_of
 from dataset import find_root, read_classes
-from prepare.class_lists import as_yaml, color_of, read_class_list, void_of
+from prepare.class_lists import as_yaml, merge_classes, void_of
 from prepare.conversion import as_png, target_name
 from prepare.inspection import size_text
 from prepare.pairs import images_in
 from prepare.splits import split_of
 from runtime.files import atomic_write, expand, lock
-from utils import CITYSCAPES, Classes
+from utils import Classes
 
 UNDO = 500  # strokes of a photograph that can be undone
 SPLITS = "train", "val", "test"
-LABELS = "_gtFine_labelIds.png"
 _open: dict[Path, "Session"] = {}  # the sessions of this process, by their data set
 
 
@@ -73,7 +70,7 @@ class Session:
         self._unsaved: set[str] = set()
         self._undo = defaultdict(lambda: deque(maxlen=UNDO))
         self._redo = defaultdict(list)
-        self._copies, self._writer = [], ThreadPoolExecutor(1)
+        self._copies, self._writer = [], ThreadPoolExecutor(1)  # of photographs, in the background
         if before := _open.pop(root.resolve(), None):  # of a cell that is run again
             before.close()
         try:
@@ -90,9 +87,6 @@ class Session:
         self.done = {name for name in kept.get("done", []) if name in photos}
         self.at = kept.get("at") if kept.get("at") in photos else self.order[0]
         _open[root.resolve()] = self
-        for name, photo in photos.items():  # of a kernel that was killed between the two files
-            if photo.copy and not photo.copy.exists():
-                self._copy(name)
 
     def _save_record(self) -> None:
         record = {"void": self.void, "at": self.at, "done": sorted(self.done), "order": self.order}
@@ -196,13 +190,11 @@ class Session:
             for name in sorted(self._unsaved):
                 photo = self._with_files(name)
                 photo.labels.parent.mkdir(parents=True, exist_ok=True)
-                data = io.BytesIO()
-                Image.fromarray(self._masks[name]).save(data, "png", compress_level=1)
-                atomic_write(photo.labels, data.getvalue())
+                atomic_write(photo.labels, encode(self._masks[name], compress_level=1))
                 self.photos[name] = photo
                 self._unsaved.discard(name)
                 if not photo.copy.exists():
-                    self._copy(name)
+                    self._copies.append(self._writer.submit(write_copy, photo))
 
     def _with_files(self, name: str) -> Photo:
         """The photograph with its files in the data set, in a split where it then stays."""
@@ -212,12 +204,8 @@ class Session:
         labelled = sum(photo.labels is not None for photo in self.photos.values())
         folders = Path(name).parent.parts
         split = split_of(folders) or ("val" if labelled % 5 == 1 else "train")
-        return photo._replace(**_files(self.root, split, target_name(folders, photo.image.stem)))
-
-    def _copy(self, name: str) -> None:
-        """Write the PNG of a photograph into the data set, in the background; see `flush`."""
-        photo = self.photos[name]
-        self._copies.append(self._writer.submit(write_copy, photo.image, photo.copy))
+        copy, labels = paths_of(self.root, split, target_name(folders, photo.image.stem))
+        return Photo(photo.image, labels, copy)
 
     def flush(self) -> None:
         """Wait until all labelled photographs are in the data set; before a training.
@@ -226,10 +214,9 @@ class Session:
         """
         self.save()
         wait(self._copies)
-        self._copies.clear()
         for photo in self.photos.values():
-            if photo.copy and not photo.copy.exists():
-                write_copy(photo.image, photo.copy)
+            if photo.copy and not photo.copy.exists():  # after an error, or a kernel's sudden end
+                write_copy(photo)
 
     def set_done(self, name: str, done: bool) -> None:
         """Mark a photograph as finished, or as not."""
@@ -285,9 +272,9 @@ def open_session(
         if other := taken.get(target.casefold()):
             raise ValueError(f"{other} and {image} would become one file, {target}: rename one")
         taken[target.casefold()] = image
-        found = [_files(root, split, target) for split in SPLITS]
-        kept = next((files for files in found if files["labels"].exists()), {})
-        photos[name.as_posix()] = Photo(image, **kept)
+        places = (paths_of(root, split, target) for split in SPLITS)
+        copy, labels = next((each for each in places if each[1].exists()), (None, None))
+        photos[name.as_posix()] = Photo(image, labels, copy)
     void = _read_record(root / "labeling.json").get("void")
     files = [photo.labels for photo in photos.values() if photo.labels]
     classes, void = merge_classes(classes, there, void, files, root)
@@ -307,8 +294,7 @@ def open_data_set(root: str | Path, names: list[str] | None = None) -> Session:
     classes, photos = read_classes(root), {}
     for split in ("train", "val"):
         for image, labels in find_pairs(root, split, "fine"):
-            name = Path(image).relative_to(root / "leftImg8bit").as_posix().removesuffix(IMAGE)
-            photos[name] = Photo(Path(image), Path(labels), Path(image))
+            photos[name_of(root, image)] = Photo(Path(image), Path(labels), Path(image))
     if unknown := [name for name in names or () if name not in photos]:
         raise ValueError(f"{root} has no image {unknown[0]}: a name is such as {min(photos)}")
     photos = {name: photos[name] for name in names or photos}
@@ -318,81 +304,20 @@ def open_data_set(root: str | Path, names: list[str] | None = None) -> Session:
     return session
 
 
-def merge_classes(
-    given: list[str] | str | Path | None,
-    there: Classes | None,
-    void: int | None,
-    masks: list[Path],
-    root: Path,
-) -> tuple[Classes, int]:
-    """The classes of a session, and the id of what is not labelled.
-
-    Names that the data set knows keep their ids, whatever their order, so that its masks stay
-    right; new ones get ids that are free. Raises ValueError, with the cure, where a class is left
-    out that masks have.
-    """
-    if isinstance(given, str | Path):
-        given = read_class_list(Path(given))
-    elif given is None:
-        given = there or CITYSCAPES
-    if isinstance(given, Classes):
-        rows = list(zip(given.names, given.ids, given.colors, strict=True))
-    else:
-        rows = [(name, None, None) for name in given]
-    known, colors = {}, dict(zip(CITYSCAPES.names, CITYSCAPES.colors, strict=True))
-    if there:
-        known = dict(zip(there.names, there.ids, strict=True))
-        colors |= dict(zip(there.names, there.colors, strict=True))
-    gone = {known[name]: name for name in known.keys() - {name for name, _, _ in rows}}
-    for path in masks if gone else ():
-        for i in gone.keys() & set(np.unique(read_grey(path).numpy()).tolist()):
-            raise ValueError(
-                f"the class {gone[i]} is no longer in the list, but {path} has pixels of it: put "
-                f"it back, or erase them with it first; if it has a new name, change that in "
-                f"{root / 'classes.yaml'}, too, where it keeps its id"
-            )
-    free = sorted(set(range(256)) - {*known.values(), void, *(i for _, i, _ in rows)})
-    if void is None and free:
-        void = free.pop()
-    merged = {}
-    for number, (name, i, color) in enumerate(rows):
-        i = known.get(name, i)
-        if i is None or i == void or i in merged or (name not in known and i in known.values()):
-            if not free:
-                raise ValueError("give fewer than 256 classes: one id stands for not labelled")
-            i = free.pop(0)
-        merged[i] = name, color or colors.get(name) or color_of(number)
-    names, shown = zip(*merged.values(), strict=True) if merged else ((), ())
-    return Classes(names, tuple(merged), shown), void
-
-
-def write_copy(image: Path, copy: Path) -> None:
+def write_copy(photo: Photo) -> None:
     """Write a photograph into the data set: an 8-bit RGB PNG, upright."""
-    copy.parent.mkdir(parents=True, exist_ok=True)
-    atomic_write(copy, as_png(image))
-
-
-def _files(root: Path, split: str, target: str) -> dict[str, Path]:
-    return {
-        "labels": root / "gtFine" / split / f"{target}{LABELS}",
-        "copy": root / "leftImg8bit" / split / f"{target}{IMAGE}",
-    }
+    photo.copy.parent.mkdir(parents=True, exist_ok=True)
+    atomic_write(photo.copy, as_png(photo.image))
 
 
 def _read_record(path: Path) -> dict:
-    """What a session keeps beside the masks; {} if there is none.
-
-    Raises ValueError for a damaged one.
-    """
+    """What a session keeps beside the masks; {} if there is none. Raises ValueError if damaged."""
     try:
-        record = json.loads(path.read_text(encoding="utf-8"))
-        if not isinstance(record, dict):
-            raise ValueError("no record")
+        return dict(json.loads(path.read_text(encoding="utf-8")))
     except FileNotFoundError:
         return {}
-    except ValueError as error:
+    except (TypeError, ValueError) as error:
         raise ValueError(
             f"{path} is damaged ({error}): delete it; the masks stay, only the order of the "
             "photographs and what was marked as done are lost"
         ) from error
-    return record

@@ -24,7 +24,7 @@ from skimage.measure import label as connected
 from skimage.measure import regionprops
 from torch import Tensor, nn
 
-from data_io.layout import IMAGE
+from data_io.layout import name_of
 from dataset import Cityscapes
 from engine import Recipe, fit, make_loader, make_model
 from engine.augment import make_transforms
@@ -91,13 +91,14 @@ def thresholds(found: Iterable[tuple[int, Tensor, Tensor]], classes: int) -> Ten
 
     1 for a class that no label has.
     """
-    total, count = torch.zeros(2, classes + 1, dtype=torch.float64)
+    total, count = torch.zeros(2, classes, dtype=torch.float64)
     for _, labels, probabilities in found:
-        index = labels.long().clamp(max=classes).flatten()  # what is not labelled comes last
-        padded = torch.cat([probabilities.flatten(1), torch.zeros(1, len(index))])
-        total.index_add_(0, index, padded.gather(0, index[None])[0].double())
-        count += torch.bincount(index, minlength=classes + 1)
-    return torch.where(count > 0, total / count.clamp(min=1), 1.0)[:classes].float()
+        labelled = labels != IGNORE_INDEX
+        index = labels[labelled].long()
+        given = probabilities[:, labelled].gather(0, index[None])[0]
+        total += torch.bincount(index, given.double(), classes)
+        count += torch.bincount(index, minlength=classes)
+    return torch.where(count > 0, total / count.clamp(min=1), 1.0).float()
 
 
 def suspect_regions(
@@ -149,8 +150,7 @@ def find_suspects(recipe: Recipe, parts: int, runs: Path) -> list[Suspect]:
         net, indices = train_without(recipe, part, parts, runs / str(part))
         limits = thresholds(predict_all(net, scenes, indices, "predict"), len(names))
         for i, labels, probabilities in predict_all(net, scenes, indices, "compare"):
-            path = Path(scenes.images[i]).relative_to(scenes.root / "leftImg8bit")
-            image = path.as_posix().removesuffix(IMAGE)
+            image = name_of(scenes.root, scenes.images[i])
             for box, label, other, strength in suspect_regions(labels, probabilities, limits):
                 box = tuple(recipe.downscale * n for n in box)
                 suspects.append(Suspect(image, box, names[label], names[other], strength))

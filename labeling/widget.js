@@ -429,18 +429,14 @@ class Labeler {
     }
     if (!this.pointer) return;
     const [x, y] = this.pointer;
-    const stroked = () => {
-      context.strokeStyle = "#000";
-      context.lineWidth = 3 * pixel;
-      context.stroke();
-      context.strokeStyle = "#fff";
-      context.lineWidth = pixel;
-      context.stroke();
-    };
     context.beginPath();
     if (this.tool === "brush" || this.tool === "erase") context.arc(x, y, this.radius, 0, 7);
     if (this.corners.length) for (const corner of [...this.corners, [x, y]]) context.lineTo(...corner);
-    stroked();
+    for (const [color, wide] of [["#000", 3], ["#fff", 1]]) {
+      context.strokeStyle = color;
+      context.lineWidth = wide * pixel;
+      context.stroke();
+    }
   }
 
   resize() {

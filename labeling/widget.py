@@ -7,19 +7,17 @@ maps are compressed by zlib.
 """
 
 import hashlib
-import io
 import zlib
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
-from threading import RLock
 
 import anywidget
 import numpy as np
 import traitlets
-from PIL import ExifTags, Image
+from PIL import ExifTags
 from torch import Tensor
 
-from data_io.image_io import open_image, read_image
+from data_io.image_io import encode, open_image, read_image
 from labeling.proposals import SURE, known_classes, propose, regions, segments, view_of
 from labeling.session import Session
 from model import UNet
@@ -52,7 +50,7 @@ class LabelWidget(anywidget.AnyWidget):
         journal = hashlib.sha256(str(session.root.resolve()).encode()).hexdigest()[:16]
         super().__init__(journal=journal, **options)
         self.session, self.model, self.boxes = session, model, boxes
-        self._lock, self._worker = RLock(), ThreadPoolExecutor(1)
+        self._worker = ThreadPoolExecutor(1)
         self._ready: dict[str, Future] = {}  # segments and proposal, also of the next photograph
         self.on_msg(lambda _, content, buffers: self._answer(content, buffers))
 
@@ -127,12 +125,11 @@ class LabelWidget(anywidget.AnyWidget):
 
     def _prepare(self, name: str, image: Tensor | None = None) -> Future:
         """Segments and proposal of a photograph, computed in the background."""
-        with self._lock:
-            if name not in self._ready:
-                for other in list(self._ready)[:-2]:
-                    del self._ready[other]
-                self._ready[name] = self._worker.submit(self._compute, name, image)
-            return self._ready[name]
+        if name not in self._ready:
+            for other in list(self._ready)[:-2]:
+                del self._ready[other]
+            self._ready[name] = self._worker.submit(self._compute, name, image)
+        return self._ready[name]
 
     def _compute(self, name: str, image: Tensor | None) -> tuple:
         session = self.session
@@ -168,6 +165,4 @@ def shown_file(path: Path, image: Tensor) -> tuple[bytes, str]:
         turned = opened.format != "JPEG" and opened.getexif().get(ExifTags.Base.Orientation, 1) != 1
         if opened.format in SHOWN and opened.mode in ("L", "RGB", "RGBA") and not turned:
             return path.read_bytes(), SHOWN[opened.format]
-    data = io.BytesIO()
-    Image.fromarray(image.permute(1, 2, 0).numpy()).save(data, "jpeg", quality=95)
-    return data.getvalue(), "image/jpeg"
+    return encode(image.permute(1, 2, 0).numpy(), "jpeg", quality=95), "image/jpeg"

@@ -14,20 +14,18 @@ adds them.
 import gzip
 import json
 import shutil
-import sys
 import tempfile
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
-import torch
+import numpy as np
 from PIL import Image
 
-from dataset import Cityscapes
 from export_onnx import LEAST, export
 from inference import load_model
-from runtime.console import command_line, escape_output
-from streets import draw_tree
+from runtime.console import command_line, errors_shown
+from streets.scene import draw_scene
 
 HERE = Path(__file__).resolve().parent
 FILES = "index.html", "style.css", *sorted(path.name for path in HERE.glob("*.js"))
@@ -102,14 +100,11 @@ def export_models(checkpoints: dict[str, tuple[str, str]], out: Path) -> list[di
 def draw_samples(out: Path, count: int = 3) -> list[str]:
     """Scenes of Streets, 1024x512, of another seed than those that networks train on."""
     (out / "samples").mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory() as folder:
-        scenes = {"train": 0, "val": count, "size": (1024, 512), "seed": 7}
-        draw_tree(Path(folder), **scenes, workers=1, quiet=True)
-        images = [image for image, _ in Cityscapes(folder, "val")]
-    for i, image in enumerate(images, 1):
-        pixels = image.as_subclass(torch.Tensor).permute(1, 2, 0).numpy()
-        Image.fromarray(pixels).save(out / "samples" / f"{i}.jpg", quality=92)
-    return [f"samples/{i}.jpg" for i in range(1, count + 1)]
+    names = [f"samples/{i}.jpg" for i in range(1, count + 1)]
+    for index, name in enumerate(names):
+        image, _, _ = draw_scene(np.random.default_rng([7, 1, index]), (1024, 512))
+        Image.fromarray(image).save(out / name, quality=92)
+    return names
 
 
 def build(out: Path, checkpoints: dict[str, tuple[str, str]]) -> None:
@@ -143,14 +138,13 @@ class Handler(SimpleHTTPRequestHandler):
 
 
 def main() -> None:
-    escape_output()
     parser = command_line(__doc__)
     parser.add_argument("out", type=Path, help="folder, such as runs/page")
     parser.add_argument("--no-serve", action="store_true", help="only gather the files")
     parser.add_argument("--port", type=int, default=8000, help="(default: 8000)")
     args = parser.parse_args()
     folder = HERE.parent / "checkpoints"
-    try:
+    with errors_shown():
         build(args.out, {str(folder / name): about for name, about in MODELS.items()})
         print(f"the page: {args.out}", flush=True)
         if args.no_serve:
@@ -159,12 +153,6 @@ def main() -> None:
         with ThreadingHTTPServer(("127.0.0.1", args.port), handler) as site:
             print(f"open http://localhost:{args.port} (Ctrl-C ends it)", flush=True)
             site.serve_forever()
-    except ImportError as error:
-        sys.exit(f"error: {error}: `pip install onnx onnxscript onnxruntime`")
-    except (OSError, ValueError) as error:
-        sys.exit(f"error: {error}")
-    except KeyboardInterrupt:
-        print()
 
 
 if __name__ == "__main__":

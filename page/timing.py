@@ -1,13 +1,12 @@
 """The page in headless Chromium: download until the first picture, and seconds for 480x360.
 
-pip install playwright; make page; python -m page.timing runs/page
+pip install -r tests/requirements.txt; make page; python -m page.timing runs/page
 
 Without a GPU, so by WebAssembly, as many threads as cores. A row for each network of the page.
 """
 
 import json
 import os
-import shutil
 import statistics
 import tempfile
 import threading
@@ -20,9 +19,9 @@ from PIL import Image
 from page.build import Handler
 from runtime.console import command_line, table
 from runtime.machine import machine
+from tests.jupyterlab import chromium
 
 ROUNDS = 7
-OPTIONS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--no-first-run"]
 sent = []  # sizes of the files that the browser has got
 
 
@@ -52,8 +51,6 @@ def measure(browser, url: str, model: dict, picture: Path) -> list[str]:
 
 
 def main() -> None:
-    from playwright.sync_api import sync_playwright
-
     parser = command_line(__doc__)
     parser.add_argument("root", type=Path, help="the page that `make page` built")
     root = parser.parse_args().root
@@ -61,12 +58,11 @@ def main() -> None:
     with (
         tempfile.TemporaryDirectory() as folder,
         ThreadingHTTPServer(("127.0.0.1", 0), handler) as site,
-        sync_playwright() as play,
+        chromium() as browser,
     ):
         threading.Thread(target=site.serve_forever, daemon=True).start()
         picture = Path(folder) / "street.png"
         Image.open(root / "samples" / "1.jpg").resize((480, 360)).save(picture)
-        browser = play.chromium.launch(executable_path=shutil.which("chromium"), args=OPTIONS)
         for model in json.loads((root / "models.json").read_text())["models"]:
             url = f"http://localhost:{site.server_port}/"
             rows.append(measure(browser, url, model, picture))

@@ -7,7 +7,7 @@ const BAND = 2 ** 20; // pixels of a label map that are made at once
 const EXPORT = "python export_onnx.py CHECKPOINT model.onnx --logits";
 
 let ort; // ONNX Runtime
-let net; // {session, classes, downscale, normalization, fixed}
+let net; // {session, classes, downscale, precision, fixed}
 let picture; // {bitmap, width, height}
 let last; // the network's output for it, as `labelMap` takes it
 
@@ -51,14 +51,9 @@ function describe(bytes, name) {
     const classes = JSON.parse(notes.classes);
     const isClass = (c) => c.name && c.id >= 0 && c.id < 256 && c.color?.length === 3;
     if (!classes.length || classes.length > 255 || !classes.every(isClass)) throw new Error();
-    const inside = notes.normalization.startsWith("inside");
-    const normalization = inside ? null : JSON.parse(notes.normalization);
-    if (!inside && !(normalization.mean.length === 3 && normalization.std.length === 3)) {
-      throw new Error();
-    }
     const downscale = Number(notes.downscale);
-    if (!(downscale >= 1)) throw new Error();
-    return { classes, downscale, normalization, precision: notes.precision };
+    if (!(downscale >= 1) || !notes.normalization.startsWith("inside")) throw new Error();
+    return { classes, downscale, precision: notes.precision };
   } catch {
     throw new Plain(
       `${name} is an ONNX file, but its metadata lacks classes, downscale or normalization: ` +
@@ -79,15 +74,13 @@ async function start(bytes, provider, name) {
 }
 
 /** A session on the graphics processor, or null where that does not label as WebAssembly does. */
-async function startOnGpu(bytes, plain, name, isFloat) {
+async function startOnGpu(bytes, plain, name) {
   try {
     const session = await start(bytes, "webgpu", name);
     const sides = plain.inputMetadata[0].shape.slice(2);
     const [h, w] = sides.map((side) => (typeof side === "number" ? side : 128));
-    const values = Array.from({ length: 3 * h * w }, (_, i) => 127 + 120 * Math.sin(i / 37 + (i / w / 11) ** 2));
-    const input = isFloat
-      ? new ort.Tensor("float32", Float32Array.from(values), [1, 3, h, w])
-      : new ort.Tensor("uint8", Uint8Array.from(values), [1, 3, h, w]);
+    const values = Uint8Array.from({ length: 3 * h * w }, (_, i) => 127 + 120 * Math.sin(i / 37 + (i / w / 11) ** 2));
+    const input = new ort.Tensor("uint8", values, [1, 3, h, w]);
     const maps = [];
     for (const one of [plain, session]) {
       const [output] = Object.values(await one.run({ images: input }));
@@ -115,18 +108,17 @@ async function load({ model, runtimes, gpu }, onProgress) {
   const notes = describe(bytes, name);
   let session = await start(bytes, "wasm", name);
   const [input] = session.inputMetadata, [output] = session.outputMetadata;
-  const kind = notes.normalization ? "float32" : "uint8";
-  const wanted = input?.name === "images" && input.type === kind && input.shape.length === 4;
+  const wanted = input?.name === "images" && input.type === "uint8" && input.shape.length === 4;
   if (!wanted || !["logits", "labels"].includes(output?.name)) {
     await session.release();
     throw new Plain(
       `${name} takes ${input?.name} and gives ${output?.name}: the page knows models that take ` +
-        `images (${kind}) and give logits or labels, as ${EXPORT} writes them`,
+        `images (uint8) and give logits or labels, as ${EXPORT} writes them`,
     );
   }
   const device = { name: "wasm", threads: ort.env.wasm.numThreads };
   if (gpu && notes.precision !== "int8") {
-    const faster = await startOnGpu(bytes, session, name, kind === "float32");
+    const faster = await startOnGpu(bytes, session, name);
     if (faster) {
       await session.release();
       session = faster;
@@ -151,15 +143,7 @@ async function label({ bitmap, scale, out, wantSure }) {
   const start = performance.now();
   const { width, height } = picture;
   const [h, w] = net.fixed ?? seenSize(width, height, scale, net.downscale);
-  let pixels = resized(picture.bitmap, h, w);
-  if (net.normalization) {
-    const { mean, std } = net.normalization;
-    pixels = Float32Array.from(pixels, (v, i) => {
-      const plane = Math.floor(i / (h * w));
-      return (v - mean[plane]) / std[plane];
-    });
-  }
-  const images = new ort.Tensor(net.normalization ? "float32" : "uint8", pixels, [1, 3, h, w]);
+  const images = new ort.Tensor("uint8", resized(picture.bitmap, h, w), [1, 3, h, w]);
   const runStart = performance.now();
   const found = Object.entries(await net.session.run({ images }))[0];
   const runEnd = performance.now();

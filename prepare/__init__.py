@@ -5,5 +5,4 @@ camvid       convert CamVid
 own          convert images and masks of your own
 login        log in to cityscapes-dataset.com, to download with wget
 cityscapes   check a data set before training
-cache        decode the images of a recipe ahead of time
 """

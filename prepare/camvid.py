@@ -13,13 +13,11 @@ interrupted.
 from collections import Counter
 from pathlib import Path
 
-import numpy as np
-
-from prepare.conversion import Item, check_all, convert_all
-from prepare.masks import Form, read_values, translate
+from prepare.conversion import check_all, convert_all, plan
+from prepare.masks import Form
 from prepare.meaning import Meaning
 from prepare.splits import Pair
-from runtime.console import command_line, errors_shown, escape_output
+from runtime.console import command_line, errors_shown
 from utils import CITYSCAPES
 
 SPLITS = ("train", "val", "test")
@@ -52,25 +50,9 @@ def frame_name(stem: str) -> str:
     return f"{sequence.lower()}_000000_{int(frame.lstrip('f')):06d}"
 
 
-def read_labels(path: Path) -> np.ndarray:
-    """A label file of CamVid as Cityscapes' label ids: (H, W) uint8. Raises as `convert`."""
-    values = read_values(path, Form())
-    refuse_unknown(path, values.max())
-    return translate(values, IDS)
-
-
-def refuse_unknown(path: Path, highest: int) -> None:
-    """Raise ValueError for a label file with values that CamVid does not have."""
-    if highest > max(IDS):
-        raise ValueError(
-            f"{path} is no label image of CamVid (one channel, 0..{max(IDS)}): "
-            "take the *annot directories of the SegNet tutorial"
-        )
-
-
-def find_frames(source: Path) -> list[Path]:
-    """The images of all frames. Raises FileNotFoundError or ValueError as `convert`."""
-    splits = [source / split for split in SPLITS if (source / split).is_dir()]
+def find_frames(source: Path) -> list[Pair]:
+    """All frames with their labels and splits. Raises FileNotFoundError or ValueError."""
+    splits = [split for split in SPLITS if (source / split).is_dir()]
     if not splits:
         raise FileNotFoundError(
             f"{source} has none of the directories {', '.join(SPLITS)}: give the CamVid directory "
@@ -78,30 +60,13 @@ def find_frames(source: Path) -> list[Path]:
         )
     frames = []
     for split in splits:
-        images = sorted(split.glob("*.png"))
+        images = sorted((source / split).glob("*.png"))
         if not images:
-            raise ValueError(f"{split} holds no *.png: clone it again, or remove it")
-        names = Counter(frame_name(image.stem) for image in images)
+            raise ValueError(f"{source / split} holds no *.png: clone it again, or remove it")
         for image in images:
-            if names[frame_name(image.stem)] > 1:
-                raise ValueError(
-                    f"{image} and another file are the same frame by their names: "
-                    "move one elsewhere"
-                )
-        frames += images
+            labels = source / f"{split}annot" / image.name
+            frames.append(Pair(image, labels, frame_name(image.stem), (), split=split))
     return frames
-
-
-def target(image: Path, destination: Path) -> Item:
-    """A frame and what it becomes."""
-    split, name = image.parent.name, frame_name(image.stem)
-    labels, city = image.parent.with_name(f"{split}annot") / image.name, name.split("_")[0]
-    return Item(
-        Pair(image, labels, name, ()),
-        split,
-        destination / "leftImg8bit" / split / city / f"{name}_leftImg8bit.png",
-        destination / "gtFine" / split / city / f"{name}_gtFine_labelIds.png",
-    )
 
 
 def convert(source: Path, destination: Path) -> dict[str, int]:
@@ -110,15 +75,19 @@ def convert(source: Path, destination: Path) -> dict[str, int]:
     Raises FileNotFoundError or ValueError, with the file's name, for what is not as in the SegNet
     tutorial, and OSError if `destination` cannot be written.
     """
-    items = [target(image, destination) for image in find_frames(source)]
+    frames = find_frames(source)
+    items, _ = plan(frames, [frame.split for frame in frames], destination)
     for item in check_all(items, Form()):
-        refuse_unknown(item.pair.mask, max(item.pixels))
+        if max(item.pixels) > max(IDS):
+            raise ValueError(
+                f"{item.pair.mask} is no label image of CamVid (one channel, 0..{max(IDS)}): "
+                "take the *annot directories of the SegNet tutorial"
+            )
     convert_all(items, Meaning("ids", CITYSCAPES, IDS, "CamVid's"))
     return dict(Counter(item.split for item in items))
 
 
 def main() -> None:
-    escape_output()
     parser = command_line(__doc__)
     parser.prog = "python -m prepare.camvid"
     parser.add_argument("source", type=Path, help="the CamVid directory of the SegNet tutorial")

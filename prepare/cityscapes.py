@@ -17,10 +17,11 @@ from collections.abc import Callable
 from pathlib import Path
 from shlex import quote
 
-from data_io.layout import IMAGE, Listing, archive, list_split
+from data_io.layout import IMAGE, Listing, archive, is_missing, list_split
 from dataset import find_root, read_classes
 from prepare.archives import cure, read_archives, zip_state
 from prepare.inspection import NO_CLASS, TRAIN_IDS, Fault, inspect_all, size_text
+from prepare.pairs import listing
 from runtime.console import command_line, escape_output
 from utils import Classes
 
@@ -28,7 +29,6 @@ COUNTS = {"train": 2975, "val": 500, "test": 1525, "train_extra": 19998}
 PARTS = [("gtFine", split) for split in ("train", "val", "test")]
 PARTS += [("gtCoarse", split) for split in ("train", "val", "train_extra")]
 BLACK = "troisdorf/troisdorf_000000_000073"  # published as a black image; some users delete it
-EXAMPLES = 10  # files named per kind of fault
 CLOSED = "directories that cannot be opened"
 LEFT_OUT = f"files that are not named *{IMAGE}, which training leaves out"
 OTHER_LABELS = "labels under other names than *_labelIds.png, which training does not find"
@@ -43,15 +43,6 @@ HINTS = {  # the cure of faults that no archive cures
 }
 DAMAGED = "damaged archives"
 OTHER_SIZES = "images of another size than the rest of their split"
-
-
-def is_missing(directory: Path) -> bool:
-    """Whether there is no such directory, as opposed to one that cannot be opened."""
-    try:
-        os.listdir(directory)
-    except OSError as error:
-        return isinstance(error, FileNotFoundError)
-    return False
 
 
 def compare(
@@ -219,9 +210,7 @@ def report(root: Path, faults: list[Fault], states: dict[str, str], official: bo
                 "restore these files, run the script again that made this data set, or convert "
                 f"data of another form (`{CONVERT}`)"
             )
-        more = [f"and {len(lines) - EXAMPLES:,} more"] if len(lines) > EXAMPLES else []
-        head = f"{headline}: {len(lines):,}"
-        texts.append("\n    ".join([head, *[*lines][:EXAMPLES], *more]) + f"\n  -> {how}")
+        texts.append(listing(f"{headline}: {len(lines):,}", [*lines]) + f"\n  -> {how}")
     return texts
 
 

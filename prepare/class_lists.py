@@ -6,6 +6,9 @@ import re
 from collections.abc import Iterable
 from pathlib import Path
 
+import numpy as np
+
+from data_io.image_io import read_grey
 from prepare.masks import BACKGROUND, IGNORED
 from utils import CITYSCAPES, Classes
 
@@ -104,6 +107,52 @@ def find_class_list(directories: Iterable[Path]) -> Path | None:
     if other := next((path for path in others if lists[path] != lists[first]), None):
         raise ValueError(f"{first} and {other} list other classes: say which with --classes")
     return first
+
+
+def merge_classes(
+    given: list[str] | str | Path | None,
+    there: Classes | None,
+    void: int | None,
+    masks: list[Path],
+    root: Path,
+) -> tuple[Classes, int]:
+    """The classes of a session, and the id of what is not labelled.
+
+    Names that the data set knows keep their ids, whatever their order, so that its masks stay
+    right; new ones get ids that are free. Raises ValueError, with the cure, where a class is left
+    out that masks have.
+    """
+    known, colors = {}, dict(zip(CITYSCAPES.names, CITYSCAPES.colors, strict=True))
+    if there:
+        known = dict(zip(there.names, there.ids, strict=True))
+        colors |= dict(zip(there.names, there.colors, strict=True))
+    if given is None:
+        given = there or CITYSCAPES
+    elif isinstance(given, str | Path):
+        given = read_class_list(Path(given))
+    else:
+        shown = tuple(colors.get(name) or color_of(i) for i, name in enumerate(given))
+        given = Classes(tuple(given), tuple(range(len(given))), shown)
+    gone = {i: name for name, i in known.items() if name not in given.names}
+    for path in masks if gone else ():
+        for i in gone.keys() & set(np.unique(read_grey(path).numpy()).tolist()):
+            raise ValueError(
+                f"the class {gone[i]} is no longer in the list, but {path} has pixels of it: put "
+                f"it back, or erase them with it first; if it has a new name, change that in "
+                f"{root / 'classes.yaml'}, too, where it keeps its id"
+            )
+    free = sorted({*range(256)} - {*known.values(), *given.ids, void})
+    if void is None and free:
+        void = free.pop()
+    ids = []
+    for name, i in zip(given.names, given.ids, strict=True):
+        i = known.get(name, i)
+        if i == void or i in ids or (name not in known and i in known.values()):
+            if not free:
+                raise ValueError("give fewer than 256 classes: one id stands for not labelled")
+            i = free.pop(0)
+        ids.append(i)
+    return Classes(given.names, tuple(ids), given.colors), void
 
 
 def color_of(index: int) -> tuple[int, int, int]:

@@ -1,6 +1,5 @@
 """What pairs become: files of Cityscapes' names, checked and then written, in threads."""
 
-import io
 import os
 import re
 import zlib
@@ -10,11 +9,10 @@ from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
-import numpy as np
-from PIL import ExifTags, Image
+from PIL import ExifTags
 
-from data_io.image_io import open_image, read_image
-from data_io.layout import IMAGE, list_split
+from data_io.image_io import encode, jpeg_damage, open_image, read_image, to_rgb
+from data_io.layout import IMAGE, list_split, paths_of
 from prepare import masks
 from prepare.inspection import size_text
 from prepare.masks import Form
@@ -67,10 +65,9 @@ def plan(pairs: list[Pair], splits: list[str], dst: Path) -> tuple[list[Item], l
     items, planned, sources, notes = [], {}, defaultdict(list), []
     for pair, split in zip(pairs, splits, strict=True):
         name = target_name(pair.folders, pair.stem)
-        image = dst / "leftImg8bit" / split / f"{name}{IMAGE}"
+        image, labels = paths_of(dst, split, name)
         if (other := planned.setdefault(str(image).casefold(), pair)) is not pair:
             raise ValueError(f"{other.image} and {pair.image} would both be {image}: rename one")
-        labels = dst / "gtFine" / split / f"{name}_gtFine_labelIds.png"
         items.append(Item(pair, split, image, labels))
         sources[name].append(pair.image)
     for split in ("train", "val", "test"):
@@ -118,23 +115,29 @@ def _check(item: Item, form: Form) -> Item:
     return item._replace(pixels=counts)
 
 
-def convert_all(items: list[Item], meaning: Meaning) -> None:
-    """Write the files of each item, unless they are there. Raises ValueError, at the end, for
-    those that could not be written."""
+def convert_all(items: list[Item], meaning: Meaning) -> list[str]:
+    """Write the files of each item, unless it is done; returns what `jpeg_damage` finds.
+
+    Raises ValueError, at the end, for those that could not be written.
+    """
     convert = partial(_convert, meaning=meaning)
-    _for_all(convert, items, "converting", "images could not be converted")
+    return [*filter(None, _for_all(convert, items, "converting", "images could not be converted"))]
 
 
-def _convert(item: Item, meaning: Meaning) -> None:
+def _convert(item: Item, meaning: Meaning) -> str:
     if item.is_done():
-        return
+        return ""
     image, mask = item.pair.image, item.pair.mask
+    damage = jpeg_damage(image)
     changed = {path: path.stat().st_mtime_ns for path in (image, mask)}  # before reading
-    labels = _png(masks.translate(masks.read_values(mask, meaning.form), meaning.ids))
+    ids = masks.translate(masks.read_values(mask, meaning.form), meaning.ids)
+    labels = encode(ids, compress_level=3)
     for path, content, source in ((item.labels, labels, mask), (item.image, as_png(image), image)):
         path.parent.mkdir(parents=True, exist_ok=True)
         atomic_write(path, content)
-        os.utime(path, ns=(changed[source], changed[source]))  # for `is_done`
+        if not damage:  # else it is not done, so that the next call tells of it again
+            os.utime(path, ns=(changed[source], changed[source]))
+    return damage
 
 
 def _for_all(function: Callable, items: list[Item], what: str, fault: str) -> list:
@@ -148,20 +151,14 @@ def _for_all(function: Callable, items: list[Item], what: str, fault: str) -> li
 
     results = in_threads(attempt, items, what)
     if faults := [each for each in results if isinstance(each, Exception)]:
-        raise ValueError(listing(fault, faults))
+        raise ValueError(listing(f"{len(faults):,} {fault}", faults))
     return results
 
 
 def as_png(path: Path) -> bytes:
     """An image file as an 8-bit PNG, upright. Raises as `read_image`."""
-    rgb = read_image(path)
     with open_image(path) as image:
+        rgb = to_rgb(image)
         upright = image.getexif().get(ExifTags.Base.Orientation, 1) == 1
         as_it_is = image.format == "PNG" and image.mode in ("L", "RGB") and upright
-    return path.read_bytes() if as_it_is else _png(rgb.permute(1, 2, 0).numpy())
-
-
-def _png(pixels: np.ndarray) -> bytes:
-    data = io.BytesIO()
-    Image.fromarray(pixels).save(data, "png", compress_level=3)
-    return data.getvalue()
+    return path.read_bytes() if as_it_is else encode(rgb.permute(1, 2, 0).numpy(), compress_level=3)

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from PIL import Image
 
-from data_io.image_io import read_image
+from data_io.image_io import encode, read_image
 from data_io.layout import OWN_RECORD
 from dataset import read_classes
 from figures import plot_samples
@@ -87,8 +87,8 @@ def refuse_unknown(items: list[Item], meaning: Meaning, dst: Path) -> None:
     if files := [f"{path}: {masks.show(v, colored)}" for path, v in unknown.items() if v]:
         where = listed if listed.is_file() else "the file of --classes"
         fault = (
-            f"masks hold values that are no {LABELS[meaning.labels]}, and nothing was written: "
-            f"choose --labels otherwise, or list all classes in {where}"
+            f"{len(files):,} masks hold values that are no {LABELS[meaning.labels]}, and nothing "
+            f"was written: choose --labels otherwise, or list all classes in {where}"
         )
         raise ValueError(listing(fault, files))
 
@@ -105,10 +105,8 @@ def write_preview(path: Path, pairs: list[Pair], meanings: list[Meaning]) -> Non
         data = io.BytesIO()
         figure.savefig(data, format="png", dpi=100)
         strips.append(np.array(Image.open(data).convert("RGB")))
-    data = io.BytesIO()
-    Image.fromarray(np.concatenate(strips)).save(data, "jpeg")
     path.parent.mkdir(parents=True, exist_ok=True)
-    atomic_write(path, data.getvalue())
+    atomic_write(path, encode(np.concatenate(strips), "jpeg"))
 
 
 def _shown(pair: Pair, meaning: Meaning) -> tuple[torch.Tensor, torch.Tensor]:

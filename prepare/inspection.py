@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from data_io.image_io import image_size, read_grey, read_image
-from data_io.layout import IMAGE, OWN_RECORD
+from data_io.layout import OWN_RECORD, paths_of
 from dataset import are_train_ids
 from prepare.meaning import absent_class
 from runtime.console import in_threads
@@ -82,40 +82,37 @@ def inspect_all(
     labelled if much is not, and a question about the list of classes.
     """
     decode = kind == "gtFine" or split == "train_extra"  # the others are decoded with gtFine
-    images = [root / "leftImg8bit" / split / f"{stem}{IMAGE}" for stem in stems]
-    labels = [root / kind / split / f"{stem}_{kind}_labelIds.png" for stem in stems]
-    files = [*zip(images, labels if labelled else [None] * len(stems), strict=True)]
+    files = [paths_of(root, split, stem, kind) for stem in stems]
+    files = files if labelled else [(image, None) for image, _ in files]
     results = in_threads(lambda pair: inspect(*pair, decode, classes), files, f"{kind}/{split}")
-    sizes = {image: size for image, (size, _, _) in zip(images, results, strict=True) if size}
+    sizes = {image: size for (image, _), (size, _, _) in zip(files, results, strict=True) if size}
     faults = [fault for _, _, found in results for fault in found]
     pixels = [counts for _, counts, _ in results if counts is not None]
-    notes = []
-    if split != "test" and pixels:  # test labels are dummies
-        converted = (root / OWN_RECORD).exists()  # whose labels are ids, and as the user says
-        faults += check_split(root / kind / split, torch.stack(pixels) > 0, classes, converted)
-        total = torch.stack(pixels).sum(0)
-        labelled = total[list(classes.ids)].sum() / total.sum()
-        if labelled < MOSTLY:
-            notes.append(f"{labelled:.1%} of the pixels are labelled, the others are ignored")
-        counts = Counter({i: n for i, n in enumerate(total.tolist()) if n})
-        if classes != CITYSCAPES and not converted and (question := absent_class(counts, classes)):
-            notes.append(f"{question}? If so, correct {root / 'classes.yaml'}")
-    return sizes, faults, notes
+    if split == "test" or not pixels:  # test labels are dummies
+        return sizes, faults, []
+    more, notes = check_split(root, root / kind / split, torch.stack(pixels), classes)
+    return sizes, faults + more, notes
 
 
 def check_split(
-    directory: Path, present: Tensor, classes: Classes, converted: bool = False
-) -> list[Fault]:
-    """The faults of the labels of a split together.
+    root: Path, directory: Path, pixels: Tensor, classes: Classes
+) -> tuple[list[Fault], list[str]]:
+    """The faults of the labels of a split together, and the notes of `inspect_all`.
 
-    present: which ids are in each of its label files, (files, 256) bool.
-    converted: `prepare.own` wrote them, so that they are ids whatever they look like.
+    pixels: of each id in each label file, (files, 256) int64.
     """
-    together = present.any(0)
-    if not together[list(classes.ids)].any():
-        values = " ".join(map(str, together.nonzero().flatten().tolist()))
-        return [Fault(NO_CLASS, directory, f"the labels hold only {values}")]
-    many = classes == CITYSCAPES and len(present) >= TRAIN_ID_LABELS
-    if many and not converted and are_train_ids(together):
-        return [Fault(TRAIN_IDS, directory, f"no id above 18 in {len(present)} labels")]
-    return []
+    faults, notes, counts = [], [], pixels.sum(0)
+    converted = (root / OWN_RECORD).exists()  # whose labels are ids, whatever they look like
+    labelled = counts[list(classes.ids)].sum() / counts.sum()
+    many = classes == CITYSCAPES and len(pixels) >= TRAIN_ID_LABELS
+    if not labelled:
+        values = " ".join(map(str, counts.nonzero().flatten().tolist()))
+        faults.append(Fault(NO_CLASS, directory, f"the labels hold only {values}"))
+    elif many and not converted and are_train_ids(counts > 0):
+        faults.append(Fault(TRAIN_IDS, directory, f"no id above 18 in {len(pixels)} labels"))
+    if labelled < MOSTLY:
+        notes.append(f"{labelled:.1%} of the pixels are labelled, the others are ignored")
+    by_id = Counter({i: n for i, n in enumerate(counts.tolist()) if n})
+    if classes != CITYSCAPES and not converted and (question := absent_class(by_id, classes)):
+        notes.append(f"{question}? If so, correct {root / 'classes.yaml'}")
+    return faults, notes

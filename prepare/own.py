@@ -31,9 +31,9 @@ from prepare.decisions import (
 )
 from prepare.masks import read_values, sample, show
 from prepare.meaning import LABELS, Meaning, interpret
-from prepare.pairs import find_pairs
+from prepare.pairs import find_pairs, listing
 from prepare.splits import assign_splits
-from runtime.console import command_line, errors_shown, escape_output
+from runtime.console import command_line, errors_shown
 
 Say = Callable[[str], None]  # called with each line for the user
 
@@ -96,7 +96,8 @@ def prepare(
         say(line)
     if before is None:
         write_record(dst, meaning, pixels, masks)
-    convert_all(items, meaning)
+    if damaged := convert_all(items, meaning):
+        say(listing(f"warning: {len(damaged):,} images are damaged", damaged))
     summarise(dst, items, meaning, say)
     return dict(Counter(splits))
 
@@ -119,8 +120,8 @@ def summarise(dst: Path, items: list[Item], meaning: Meaning, say: Say) -> None:
         say(f"ignored: {show(ignored, meaning.form.colors)}")
     if meaning.is_proposal:
         say(f"the classes are a proposal: give them their names in {dst / 'classes.yaml'}")
-    sizes = [image_size(item.image) or (0, 0) for item in sample(items)]
-    downscale = max(1, int(statistics.median(map(max, sizes))) // 800)
+    longest = statistics.median(max(image_size(item.image)) for item in sample(items))
+    downscale = max(1, int(longest) // 800)
     root, run = quote(str(dst)), quote(f"runs/{dst.name}")
     smaller = f" --downscale {downscale}" if downscale > 1 else ""
     say("next:")
@@ -129,7 +130,6 @@ def summarise(dst: Path, items: list[Item], meaning: Meaning, say: Say) -> None:
 
 
 def main() -> None:
-    escape_output()
     parser = command_line(__doc__)
     parser.prog = "python -m prepare.own"
     add = parser.add_argument

@@ -68,7 +68,8 @@ def find_pairs(
             without.append((path, split))
     if lacking := [path for path, split in without if split != "test"]:
         how = f"fits --pairs '{pattern}'" if pattern else _names_of(lacking[0], of_masks)
-        raise ValueError(listing(f"images without a mask: in {masks}, none {how}", lacking))
+        fault = f"{len(lacking):,} images without a mask: in {masks}, none {how}"
+        raise ValueError(listing(fault, lacking))
     if not pairs:
         raise ValueError(f"none of the images in {images} has a mask in {masks}")
     kinds = {pair.hint: str(pair.mask) for pair in pairs}
@@ -80,7 +81,8 @@ def find_pairs(
     if without:
         notes.append(f"note: images of test without a mask, which are left out: {len(without)}")
     if lone := [paths[0] for key, paths in of_masks.items() if key not in of_images]:
-        notes.append("warning: " + listing("masks without an image, which are left out", lone))
+        fault = f"warning: {len(lone):,} masks without an image, which are left out"
+        notes.append(listing(fault, lone))
     return official_splits(pairs, above, [images, images.parent, masks.parent]), notes
 
 
@@ -92,14 +94,12 @@ def _only(paths: list[Path], stem: str, wanted: str | None) -> tuple[Path, str |
     names = [endings[path] for path in paths]
     known = len({*names}) == len(names) and all(name.startswith(SIDE_BY_SIDE) for name in names)
     if len(paths) > 1 and not known:
-        raise ValueError(
-            listing(
-                f"masks of one image, {stem}, of which it is not known which is meant: say so with "
-                f"--pairs, such as --pairs 'X.jpg={paths[0].name.replace(stem, 'X')}', or move the "
-                "others elsewhere",
-                paths,
-            )
+        fault = (
+            f"{len(paths)} masks of one image, {stem}, of which it is not known which is meant: "
+            f"say so with --pairs, such as --pairs 'X.jpg={paths[0].name.replace(stem, 'X')}', or "
+            "move the others elsewhere"
         )
+        raise ValueError(listing(fault, paths))
     best = min(paths, key=lambda path: [*ENDINGS].index(endings[path]))
     return best, ENDINGS[endings[best]]
 
@@ -114,9 +114,9 @@ def _ending(path: Path, stem: str = "") -> str:
 
 
 def listing(fault: str, files: list) -> str:
-    """A text that counts the files of a fault, and names the first ten."""
+    """A text that names the first ten files of a fault."""
     more = [f"and {len(files) - EXAMPLES:,} more"] if len(files) > EXAMPLES else []
-    return "\n    ".join([f"{len(files):,} {fault}", *map(str, files[:EXAMPLES]), *more])
+    return "\n    ".join([fault, *map(str, files[:EXAMPLES]), *more])
 
 
 # By names

@@ -9,7 +9,7 @@ a drawing that was interrupted, and does nothing once it is complete.
 import argparse
 import re
 
-from runtime.console import command_line, errors_shown, escape_output
+from runtime.console import command_line, errors_shown
 from streets import draw_tree
 
 
@@ -22,7 +22,6 @@ def parse_size(text: str) -> tuple[int, int]:
 
 
 def main(argv: list[str] | None = None) -> None:
-    escape_output()
     parser = command_line(__doc__)
     parser.prog, add = "python -m prepare.streets", parser.add_argument
     add("dst", nargs="?", default="data/streets", metavar="DST", help="(default: data/streets)")

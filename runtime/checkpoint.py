@@ -22,13 +22,16 @@ from runtime.files import atomic_write
 
 CHECKSUM = b"sha256:"
 CHECKSUM_SIZE = 2 + len(CHECKSUM) + 64  # after the comment's length, the last field of a zip
+LAST_PART = b"PK\5\6"  # of a zip begins so; 20 bytes on is its comment's length
 MAY_CHANGE = {"data_root", "workers", "cache", "device"}  # fields of a recipe, within a run
+# Fields of a recipe in earlier versions, and those that took their place.
+REPLACED = {"crop_area": "scale", "crop_start": "scale", "degrade": "corrupt"}
 
 
 def load_checkpoint(path: str | Path) -> dict:
     """What `save_checkpoint` wrote: plain data, on the CPU; no code of the file is run.
 
-    Weights saved under `nn.DataParallel` lose its `module.` prefix. A file without a checksum, as
+    Weights saved under `nn.DataParallel` lose its `module.` prefix. A file without a comment, as
     older versions and `torch.save` write it, is taken as it is. Raises FileNotFoundError, OSError
     if the file cannot be read, or ValueError if it is damaged, no checkpoint of this project, or
     would take more memory than the file has bytes.
@@ -41,19 +44,14 @@ def load_checkpoint(path: str | Path) -> dict:
         raise OSError(
             f"{path} cannot be read ({error.strerror}): name a checkpoint that you may read"
         ) from error
-    end = content[-CHECKSUM_SIZE:]
-    if end[2:].startswith(CHECKSUM) and end != _checksum(content[:-CHECKSUM_SIZE]):
-        raise ValueError(
-            f"{path} is damaged (its checksum is another): restore it from a copy, or take another"
-        )
     try:
-        _refuse_compressed(content)
+        _check_archive(content)
         checkpoint = torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
     except Exception as error:  # torch.load raises many kinds for bytes that are no checkpoint
-        cause = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        cause = (str(error).strip() or type(error).__name__).splitlines()[0]
         raise ValueError(
-            f"{path} is no checkpoint that can be read safely ({cause}): "
-            "it is damaged, or holds more than plain data"
+            f"{path} is no checkpoint that can be read safely ({cause}): it is damaged, or holds "
+            "more than plain data; restore it from a copy, or take another"
         ) from error
     parts = {"model": dict, "settings": dict, "recipe": dict, "history": list}
     is_ours = isinstance(checkpoint, dict) and all(
@@ -68,15 +66,18 @@ def load_checkpoint(path: str | Path) -> dict:
     return checkpoint
 
 
-def _refuse_compressed(content: bytes) -> None:
-    """Raise ValueError for a zip archive whose parts are larger than itself.
+def _check_archive(content: bytes) -> None:
+    """Raise ValueError for a zip of another checksum, or whose parts are larger than itself.
 
-    PyTorch compresses nothing, but would decompress it; and believe a size before it reads.
+    PyTorch compresses no part, but would decompress it, and believes its size before it reads.
     """
     with zipfile.ZipFile(io.BytesIO(content)) as file:
         size = sum(part.file_size for part in file.infolist())
     if size > len(content):
         raise ValueError(f"its parts would be {size:,} bytes, it has {len(content):,}")
+    comment = content[content.rfind(LAST_PART) + 20 :]  # with its length
+    if comment not in (b"\0\0", _checksum(content[:-CHECKSUM_SIZE])):
+        raise ValueError("its checksum is another")
 
 
 def _is_weight(name: object, value: object) -> bool:
@@ -142,8 +143,8 @@ def _checksum(content: bytes) -> bytes:
 def load_last(run_dir: Path) -> dict | None:
     """The state from which the run in `run_dir` goes on; None if there is none.
 
-    That is `last.pt`, or, with a message, `previous.pt` where `last.pt` is missing (after a kill
-    between two renames) or damaged, and is then kept as `damaged.pt`. Raises ValueError if
+    That is `last.pt`. Where it is missing (after a kill between two renames) or damaged, it is
+    `previous.pt`, with a message; what is damaged is kept as `damaged.pt`. Raises ValueError if
     `previous.pt` cannot be read either.
     """
     last, previous = run_dir / "last.pt", run_dir / "previous.pt"
@@ -180,13 +181,17 @@ def resume(
             f"{run_dir / 'last.pt'} holds weights and no state of a training: choose another run "
             "directory, and start from these weights with `init`"
         )
+    start_anew = f"`init: {run_dir / 'best.pt'}` starts from its weights"
     history = checkpoint["history"]
     defaults = {field.name: field.default for field in fields(recipe)}
     # A run from before a field existed had its default.
     ours, theirs = asdict(recipe), {**defaults, **checkpoint["recipe"]}
     if unknown := sorted(theirs.keys() - ours.keys()):
+        gone = [name for name in unknown if name in REPLACED]
+        now = "".join(f"; `{REPLACED[name]}` replaces `{name}`" for name in gone)
         raise ValueError(
             f"{run_dir} needs another version: `{'`, `'.join(unknown)}` is not known to this one"
+            f"{now}: choose another run directory; {start_anew}"
         )
     used = history[-1].get("precision") if history else None
     may_change = set(MAY_CHANGE)
@@ -204,8 +209,7 @@ def resume(
     if differing:
         raise ValueError(
             f"{run_dir} holds a run of another recipe ({'; '.join(sorted(differing))}): choose "
-            f"another run directory, or delete that one; `init: {run_dir / 'best.pt'}` starts from "
-            "its weights"
+            f"another run directory, or delete that one; {start_anew}"
         )
     states = checkpoint["training"]
     model.load_state_dict(checkpoint["model"])

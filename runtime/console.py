@@ -21,7 +21,7 @@ def escape_output() -> None:
 
 
 @contextmanager
-def errors_shown(stopped: str = "stopped; run the same command to go on") -> Iterator[None]:
+def errors_shown() -> Iterator[None]:
     """End the program with one line for an error that a user can mend, and for Ctrl-C.
 
     Under torchrun the error is raised, so that torchrun reports it. Also does `escape_output`.
@@ -36,14 +36,13 @@ def errors_shown(stopped: str = "stopped; run the same command to go on") -> Ite
         if "Traceback (most recent call last)" in text:  # of a loader's worker
             text = text.splitlines()[-1].removeprefix("ValueError: ")
         sys.exit(f"error: {text}")
-    except KeyboardInterrupt:
-        sys.exit(stopped)
+    except KeyboardInterrupt as stop:
+        sys.exit(str(stop) or "stopped: run the same command again")
 
 
-@contextmanager
 def progress_bar(
     total: int | None, description: str, unit: str = "img", quiet: bool = False
-) -> Iterator[tqdm]:
+) -> tqdm:
     """A bar of the main process, in a terminal or a notebook; it leaves nothing behind.
 
     Args:
@@ -54,14 +53,13 @@ def progress_bar(
     if quiet or not is_main():
         disable = True
     options = {"ncols": 80, "file": file, "leave": False, "disable": disable}
-    with tqdm(total=total, desc=description, unit=unit, **options) as bar:
-        yield bar
+    return tqdm(total=total, desc=description, unit=unit, **options)
 
 
-def in_threads(function: Callable, items: Collection, description: str, unit: str = "img") -> list:
+def in_threads(function: Callable, items: Collection, description: str) -> list:
     """The function's results for all items, in their order, made in threads under a bar."""
     results = []
-    with ThreadPoolExecutor() as threads, progress_bar(len(items), description, unit) as bar:
+    with ThreadPoolExecutor() as threads, progress_bar(len(items), description) as bar:
         for result in threads.map(function, items):
             results.append(result)
             bar.update()

@@ -60,15 +60,12 @@ def convert(module: nn.Module) -> nn.Module:
     return module
 
 
-def _has_slow_gradients() -> bool:
-    return torch.backends.cpu.get_cpu_capability() == "AVX2"
-
-
 def _faster_class(layer: nn.Module) -> type:
     """The class below whose forward pass suits a layer, or the layer's own."""
     if type(layer) is nn.Conv2d and layer.bias is None and is_plain_3x3(layer):
+        has_slow_gradients = torch.backends.cpu.get_cpu_capability() == "AVX2"
         # Few channels make products too narrow to be faster.
-        return Conv3x3 if layer.in_channels >= 32 and _has_slow_gradients() else nn.Conv2d
+        return Conv3x3 if layer.in_channels >= 32 and has_slow_gradients else nn.Conv2d
     if type(layer) is nn.ConvTranspose2d and layer.bias is not None and is_plain(layer):
         unpadded = layer.padding == layer.output_padding == (0, 0)
         if layer.kernel_size == layer.stride == (2, 2) and unpadded:

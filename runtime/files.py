@@ -7,7 +7,7 @@ import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import TextIO
+from typing import BinaryIO, TextIO
 
 try:
     import fcntl
@@ -23,8 +23,8 @@ _held: set[TextIO] = set()  # the lock files that this process holds
 def expand(path: str | Path, name: str) -> Path:
     """A path with `~` and variables expanded, or as it is where it exists.
 
-    Raises FileNotFoundError, with `name`, what the path is of, for a variable that is not set or
-    a user without a home directory.
+    Raises FileNotFoundError for a variable that is not set or a user without a home directory; it
+    calls the path by `name`.
     """
     if Path(path).exists():
         return Path(path)
@@ -37,8 +37,9 @@ def expand(path: str | Path, name: str) -> Path:
     return Path(expanded)
 
 
-def atomic_write(path: Path, *content: bytes, keep: Path | None = None) -> None:
-    """Write a file atomically: to a temporary name, flushed to the disk, then renamed.
+@contextmanager
+def atomic_file(path: Path, keep: Path | None = None) -> Iterator[BinaryIO]:
+    """A file to write, under a temporary name, which is flushed to the disk and renamed at the end.
 
     What was at `path` is renamed to `keep` first, if given: a kill between the two renames leaves
     it there. Raises OSError, and leaves what was at `path` unharmed, if the disk is full or cannot
@@ -47,7 +48,7 @@ def atomic_write(path: Path, *content: bytes, keep: Path | None = None) -> None:
     part = path.with_name(path.name + ".part")
     try:
         with open(part, "wb") as file:
-            file.writelines(content)
+            yield file
             file.flush()
             os.fsync(file.fileno())
         if keep and path.exists():
@@ -55,13 +56,20 @@ def atomic_write(path: Path, *content: bytes, keep: Path | None = None) -> None:
         os.replace(part, path)
         _sync_directory(path.parent)
     except OSError as error:
-        with suppress(OSError):  # gives its space back
-            part.unlink(missing_ok=True)
         raise OSError(
             f"{path} cannot be written ({error.strerror}); the file that was there is unharmed: "
             "free some space, get the permission to write, or close the program that has it open "
             "(on Windows), and run the same command again"
         ) from error
+    finally:
+        with suppress(OSError):  # gives its space back
+            part.unlink(missing_ok=True)
+
+
+def atomic_write(path: Path, *content: bytes, keep: Path | None = None) -> None:
+    """Write a file atomically: see `atomic_file`."""
+    with atomic_file(path, keep) as file:
+        file.writelines(content)
 
 
 def _sync_directory(path: Path) -> None:

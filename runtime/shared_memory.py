@@ -70,7 +70,7 @@ def lost_workers_named() -> Iterator[None]:
     """
     try:
         yield
-    except BrokenPipeError:  # of the output, as by `| head`
+    except (BrokenPipeError, ChildProcessError):  # of the output, as by `| head`; named already
         raise
     except (RuntimeError, OSError, EOFError) as error:
         text = str(error).strip()

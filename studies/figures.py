@@ -6,6 +6,9 @@ Prints the tables of `studies.report`, and draws images/padding.png, batchnorm.p
 augmentation.png, of whatever is on record; `studies.ipynb` shows both with its story.
 """
 
+from collections.abc import Collection
+
+import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, PercentFormatter
@@ -13,27 +16,24 @@ from matplotlib.ticker import MaxNLocator, PercentFormatter
 from figures import COLORS, MARKERS
 from runtime.machine import ROOT
 from studies.common import read
-from studies.report import MIOU, NAMES, RARE, UNSEEN, arms, counted, metric, spread, tables, values
+from studies.report import NAMES, RARE, UNSEEN, arms, counted, spread, tables, values
 from studies.study import DATA, STUDIES
 
 
-def label_of(arm: str, runs: list) -> str:
+def label_of(arm: str, runs: Collection) -> str:
     return f"{arm} ({len(runs)} seed{'s' * (len(runs) > 1)})"
 
 
 def draw_curves(ax: Axes, runs: list[dict], study: str, data: str, name: str) -> None:
     """A number of the history over the epochs: a thick line for the mean, a thin one a seed."""
     for i, arm in enumerate(STUDIES[study]):
-        histories = [run["history"] for run in counted(runs, data, arm).values()]
-        if not histories:
+        if not (mine := counted(runs, data, arm).values()):
             continue
-        epochs = [record["epoch"] for record in histories[0]]
-        lines = [[record[name] for record in history] for history in histories]
-        columns = list(zip(*lines, strict=True))
-        ax.plot(epochs, columns, color=COLORS[i], lw=0.7, alpha=0.4)
-        means = [spread(column)[0] for column in columns]
+        lines = np.array([[record[name] for record in run["history"]] for run in mine])
+        epochs = range(1, lines.shape[1] + 1)
+        ax.plot(epochs, lines.T, color=COLORS[i], lw=0.7, alpha=0.4)
         style = {"color": COLORS[i], "marker": MARKERS[i], "ms": 5}
-        ax.plot(epochs, means, lw=2, markevery=3, label=label_of(arm, lines), **style)
+        ax.plot(epochs, lines.mean(0), lw=2, markevery=3, label=label_of(arm, mine), **style)
     ax.set_xlabel("epoch")
     ax.xaxis.set_major_locator(MaxNLocator(integer=True))
     ax.grid(alpha=0.3)
@@ -59,7 +59,8 @@ def draw_classes(axes: list[Axes], study: str, runs: list[dict], data: str) -> N
     for i, arm in enumerate(there):
         mine, points = list(counted(runs, data, arm).values()), []
         for x, name in enumerate(names):
-            known = [v for run in mine if (v := metric("iou")(run).get(name)) is not None]
+            ious = [run["scores"]["val"]["all"]["iou"].get(name) for run in mine]
+            known = [iou for iou in ious if iou is not None]
             if known:  # the arms side by side
                 points.append((x + 0.15 * (i - (len(there) - 1) / 2), *spread(known)))
         number = list(STUDIES[study]).index(arm)
@@ -88,11 +89,11 @@ def draw_overfitting(axes: list[Axes], study: str, runs: list[dict], data: str) 
 def draw_miou(ax: Axes, runs: list[dict], study: str, data: str) -> None:
     """A bar for each arm: mIoU of the last epoch on val and, if one was held out, the video."""
     there, shift = arms(runs, study, data), 0.0
-    for measure, name, color in ((MIOU, "val", "0.75"), (UNSEEN, "unseen video", "0.4")):
-        found = [list(values(runs, data, arm, measure).values()) for arm in there]
+    for name, of, color in (("mIoU", "val", "0.75"), (UNSEEN, "unseen video", "0.4")):
+        found = [list(values(runs, data, arm, name).values()) for arm in there]
         if bars := [(x + shift, *spread(each)) for x, each in enumerate(found) if each]:
             x, means, errors = zip(*bars, strict=True)
-            ax.bar(x, means, 0.38, yerr=errors, color=color, label=name, capsize=3)
+            ax.bar(x, means, 0.38, yerr=errors, color=color, label=of, capsize=3)
             shift += 0.4
     middles = [x + (shift - 0.4) / 2 for x in range(len(there))]
     ax.set_xticks(middles, there, rotation=20, ha="right", fontsize=8)

@@ -5,72 +5,53 @@ distribution, which with three seeds is wide, and is not widened for the number 
 """
 
 import math
-from collections.abc import Callable
 from statistics import mean, stdev
-from typing import NamedTuple
 
 from figures import percent
 from runtime.console import table as markdown
 from studies.study import DATA, STUDIES
 
+UNSEEN = "mIoU, unseen video"
+# The digits of figures that are no per cent.
+DIGITS = {"loss in training": 3, "loss": 3, "loss, unseen video": 3, "epoch of the lowest loss": 1}
 NAMES = {"camvid": "CamVid", "streets": "Streets"}
 RARE = 0.02  # of the pixels, below which a class is small
 # The 97.5 % quantiles of Student's t, for 1 to 9 degrees of freedom; the last serves all above.
 T975 = (12.7062, 4.3027, 3.1824, 2.7764, 2.5706, 2.4469, 2.3646, 2.3060, 2.2622)
-
-
-class Measure(NamedTuple):
-    """A figure of a run, shown `factor` times as large: `of` takes the run's record."""
-
-    name: str
-    of: Callable[[dict], float | None]
-    factor: int = 100
-    digits: int = 2
-
-    def show(self, value: float, sign: str = "") -> str:
-        return f"{self.factor * value:{sign}.{self.digits}f}"
-
-
-def metric(name: str, split: str = "val", pixels: str = "all") -> Callable:
-    """A figure of `studies.study.score`, on `val` or `unseen`, of `all` pixels or the `inner`."""
-    return lambda run: run["scores"].get(split, {}).get(pixels, {}).get(name)
-
-
-def group_miou(small: bool) -> Callable:
-    """The mean IoU of the classes below `RARE` of the pixels trained on, or of the others."""
-
-    def of(run: dict) -> float | None:
-        iou, frequencies = metric("iou")(run), run["frequencies"].items()
-        names = [name for name, part in frequencies if part and (part < RARE) == small]
-        known = [iou[name] for name in names if iou.get(name) is not None]
-        return mean(known) if known else None
-
-    return of
-
-
-def lowest_loss_epoch(run: dict) -> float:
-    return min(run["history"], key=lambda record: record["val_loss"])["epoch"]
-
-
-MIOU, ACCURACY = Measure("mIoU", metric("mIoU")), Measure("accuracy", metric("val_accuracy"))
-UNSEEN = Measure("mIoU, unseen video", metric("mIoU", "unseen"))
-UNSEEN_ACCURACY = Measure("accuracy, unseen video", metric("val_accuracy", "unseen"))
-INNER_ACCURACY = Measure("accuracy, inner pixels", metric("val_accuracy", pixels="inner"))
-INNER_MIOU = Measure("mIoU, inner pixels", metric("mIoU", pixels="inner"))
-SMALL = Measure("mIoU, classes below 2 %", group_miou(True))
-OTHERS = Measure("mIoU, the others", group_miou(False))
-LOSSES = (
-    Measure("loss in training", lambda run: run["history"][-1]["train_loss"], 1, 3),
-    Measure("loss", lambda run: run["history"][-1]["val_loss"], 1, 3),
-    Measure("loss, unseen video", metric("loss", "unseen"), 1, 3),
-    Measure("epoch of the lowest loss", lowest_loss_epoch, 1, 1),
-)
-MEASURES = {  # of val, where nothing else is said
-    "padding": [ACCURACY, MIOU, UNSEEN, INNER_ACCURACY, INNER_MIOU],
-    "batchnorm": [ACCURACY, MIOU, UNSEEN, UNSEEN_ACCURACY],
-    "loss": [MIOU, ACCURACY, SMALL, OTHERS, UNSEEN],
-    "augmentation": [UNSEEN, MIOU, *LOSSES],
+MEASURES = {  # columns of the tables, of val where nothing else is said: see `measure`
+    "padding": ["accuracy", "mIoU", UNSEEN, "accuracy, inner pixels", "mIoU, inner pixels"],
+    "batchnorm": ["accuracy", "mIoU", UNSEEN, "accuracy, unseen video"],
+    "loss": ["mIoU", "accuracy", "mIoU, classes below 2 %", "mIoU, the others", UNSEEN],
+    "augmentation": [UNSEEN, "mIoU", *DIGITS],
 }
+
+
+def measure(run: dict) -> dict[str, float | None]:
+    """The figures of a run, None where they were not measured; see `studies.study.score`."""
+    frequencies, history, val = run["frequencies"], run["history"], run["scores"]["val"]
+    unseen, iou = run["scores"].get("unseen", {}).get("all", {}), val["all"]["iou"]
+    known = [name for name, part in frequencies.items() if part and iou.get(name) is not None]
+    small = [iou[name] for name in known if frequencies[name] < RARE]
+    others = [iou[name] for name in known if frequencies[name] >= RARE]
+    return {
+        "mIoU": val["all"]["mIoU"],
+        "accuracy": val["all"]["val_accuracy"],
+        "mIoU, inner pixels": val["inner"]["mIoU"],
+        "accuracy, inner pixels": val["inner"]["val_accuracy"],
+        "mIoU, classes below 2 %": mean(small) if small else None,
+        "mIoU, the others": mean(others) if others else None,
+        UNSEEN: unseen.get("mIoU"),
+        "accuracy, unseen video": unseen.get("val_accuracy"),
+        "loss, unseen video": unseen.get("loss"),
+        "loss": history[-1]["val_loss"],
+        "loss in training": history[-1]["train_loss"],
+        "epoch of the lowest loss": min(history, key=lambda record: record["val_loss"])["epoch"],
+    }
+
+
+def show(name: str, value: float, sign: str = "") -> str:
+    """A figure as text, those of `DIGITS` as they are, the others in per cent."""
+    return f"{value:{sign}.{DIGITS[name]}f}" if name in DIGITS else f"{100 * value:{sign}.2f}"
 
 
 def counted(runs: list[dict], data: str, arm: str) -> dict[int, dict]:
@@ -92,10 +73,10 @@ def precision(run: dict) -> str:
     return "+".join(sorted({record["precision"] for record in run["history"]}))
 
 
-def values(runs: list[dict], data: str, arm: str, measure: Measure) -> dict[tuple, float]:
-    """A measure of an arm by seed and precision, in both of which pairs agree."""
+def values(runs: list[dict], data: str, arm: str, name: str) -> dict[tuple, float]:
+    """A figure of an arm by seed and precision, in both of which pairs agree."""
     mine = counted(runs, data, arm)
-    found = {(seed, precision(run)): measure.of(run) for seed, run in mine.items()}
+    found = {(seed, precision(run)): measure(run)[name] for seed, run in mine.items()}
     return {key: value for key, value in found.items() if value is not None}
 
 
@@ -120,15 +101,15 @@ def difference(one: dict, other: dict) -> tuple[float, float, float] | None:
     return middle, middle - half, middle + half
 
 
-def cell(first: dict, own: dict, measure: Measure) -> str:
-    """A measure of an arm, and in brackets its difference to the first arm's, as in `table`."""
+def cell(first: dict, own: dict, name: str) -> str:
+    """A figure of an arm, and in brackets its difference to the first arm's, as in `table`."""
     if not own:
         return "-"
-    middle, deviation = map(measure.show, spread(own.values()))
+    middle, deviation = (show(name, value) for value in spread(own.values()))
     text = f"{middle} ± {deviation}" if len(own) > 1 else middle
     if first is own or (found := difference(first, own)) is None:
         return text
-    delta, low, high = (measure.show(value, "+") for value in found)
+    delta, low, high = (show(name, value, "+") for value in found)
     if math.isinf(found[1]):
         return f"{text} ({delta})"
     bold = "**" if found[1] > 0 or found[2] < 0 else ""
@@ -141,14 +122,14 @@ def table(study: str, data: str, runs: list[dict]) -> str:
     without runs.
     """
     columns, first, rows = [], next(iter(STUDIES[study])), []
-    for measure in MEASURES[study]:
-        found = {arm: values(runs, data, arm, measure) for arm in STUDIES[study]}
+    for name in MEASURES[study]:
+        found = {arm: values(runs, data, arm, name) for arm in STUDIES[study]}
         if any(found.values()):
-            columns.append((measure, found))
+            columns.append((name, found))
     for arm in arms(runs, study, data):
-        cells = [cell(found[first], found[arm], measure) for measure, found in columns]
+        cells = [cell(found[first], found[arm], name) for name, found in columns]
         rows.append([arm, " ".join(map(str, sorted(counted(runs, data, arm)))), *cells])
-    head = [NAMES[data], "seeds", *(measure.name for measure, _ in columns)]
+    head = [NAMES[data], "seeds", *(name for name, _ in columns)]
     return markdown(head, rows, 2) if rows else ""
 
 
@@ -161,13 +142,12 @@ def tables(study: str, runs: list[dict]) -> str:
 def all_runs(runs: list[dict]) -> str:
     """Markdown: a row for each run, also those that tried a learning rate or diverged."""
     head = "data arm seed learning_rate mIoU_on_val minutes precision commit machine".split()
-    rows = [
-        [NAMES[run["data"]], run["arm"], run["seed"]]
-        + [f"{run['recipe']['lr']:g}" + ", tried" * (run["tried"] is not None)]
-        + [percent(MIOU.of(run)) if run["scores"] else "diverged", f"{run['seconds'] / 60:.1f}"]
-        + [precision(run), run["commit"], run["machine"]]
-        for run in sorted(runs, key=lambda run: run["data"])
-    ]
+    rows = []
+    for run in sorted(runs, key=lambda run: run["data"]):
+        lr = f"{run['recipe']['lr']:g}" + ", tried" * (run["tried"] is not None)
+        miou = percent(measure(run)["mIoU"]) if run["scores"] else "diverged"
+        row = [NAMES[run["data"]], run["arm"], run["seed"], lr, miou, f"{run['seconds'] / 60:.1f}"]
+        rows.append([*row, precision(run), run["commit"], run["machine"]])
     return markdown([name.replace("_", " ") for name in head], rows, len(head))
 
 

@@ -29,6 +29,8 @@ from pathlib import Path
 from statistics import mean
 from typing import NamedTuple
 
+from torch import Tensor
+
 from dataset import Cityscapes
 from engine import Recipe, evaluate, make_loader, make_loaders, make_model
 from engine.loaders import class_frequencies
@@ -168,11 +170,10 @@ def score(model: UNet, scenes: Cityscapes, recipe: Recipe) -> dict[str, dict]:
     unpadded = UNet(width=1, depth=recipe.depth, padding="valid")
     height, width = unpadded.output_size(*scenes[0][1].shape)
     rows, columns = (slice(unpadded.margin, unpadded.margin + n) for n in (height, width))
-    truths = (scenes[i][1] for i in range(len(scenes)))
     inner = ConfusionMatrix(len(scenes.classes))
 
-    def count(prediction) -> None:  # in the order of the data set
-        inner.update(next(truths)[rows, columns], prediction[rows, columns])
+    def count(prediction: Tensor, truth: Tensor) -> None:
+        inner.update(truth[rows, columns], prediction[rows, columns])
 
     loader = make_loader(scenes, recipe.batch_size, train=False, workers=recipe.workers)
     loss, confusion = evaluate(model, loader, precision=recipe.precision, on_prediction=count)

@@ -12,7 +12,6 @@ though CamVid's own masks have errors, too. The result is added to studies/recor
 import json
 import shutil
 from collections import Counter
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -21,7 +20,7 @@ from scipy.ndimage import binary_dilation, shift
 from skimage.measure import label as connected
 
 from data_io.image_io import read_grey
-from data_io.layout import IMAGE
+from data_io.layout import name_of
 from dataset import Cityscapes
 from engine import Recipe
 from labeling.suspects import Suspect, find_suspects
@@ -63,16 +62,12 @@ def leave_out(mask: np.ndarray, draw: np.random.Generator) -> np.ndarray | None:
         return None
     around = mask[binary_dilation(area, iterations=4) & ~area]
     around = around[(around != 0) & (around != mask[area][0])]
-    return (
-        np.where(area, np.bincount(around).argmax(), mask).astype(np.uint8) if len(around) else None
-    )
+    if not len(around):
+        return None
+    return np.where(area, np.bincount(around).argmax(), mask).astype(np.uint8)
 
 
-ERRORS: dict[str, Callable] = {
-    "swapped": swap_class,
-    "shifted": shift_mask,
-    "left out": leave_out,
-}
+ERRORS = {"swapped": swap_class, "shifted": shift_mask, "left out": leave_out}
 
 
 def put_errors_in(root: Path, seed: int) -> dict[str, tuple[str, np.ndarray]]:
@@ -85,8 +80,7 @@ def put_errors_in(root: Path, seed: int) -> dict[str, tuple[str, np.ndarray]]:
         wrong = ERRORS[kind](mask, draw)
         if wrong is not None:
             Image.fromarray(wrong).save(scenes.targets[i])
-            path = Path(scenes.images[i]).relative_to(scenes.root / "leftImg8bit")
-            changed[path.as_posix().removesuffix(IMAGE)] = kind, wrong != mask
+            changed[name_of(scenes.root, scenes.images[i])] = kind, wrong != mask
     return changed
 
 

@@ -259,6 +259,8 @@ BAD_PARTS = [
 BAD_CHECKPOINTS = {
     **{str(parts): (partial(altered, **parts), [said]) for parts, said in BAD_PARTS},
     "cut": (lambda f: cut(checkpoint(f), 0.8), ["damaged"]),
+    "without a byte": (lambda f: cut(checkpoint(f), -1), ["damaged", "restore"]),
+    "without its checksum": (lambda f: cut(checkpoint(f), -71), ["damaged", "restore"]),
     "empty": (lambda f: cut(checkpoint(f), 0), ["no checkpoint"]),
     "one bit": (lambda f: flip_bit(checkpoint(f)), ["damaged", "restore"]),
     "code": (lambda f: dump(f, {"model": Trap()}), [PLAIN]),
@@ -304,7 +306,7 @@ BAD_TRAININGS = {  # how the tree or the run is spoilt, fields of the recipe, wh
         lambda t: flip_bit(first(t)), {"workers": 1}, "_leftImg8bit.png .*restore it"
     ),
     "a crop too small for valid padding": (
-        lambda t: None, {"padding": "valid", "depth": 4, "crop": [16, 16]}, "crop.*16"
+        lambda t: None, {"padding": "valid", "depth": 4, "crop": [16, 16]}, "16x16 pixels"
     ),
 }  # fmt: skip
 

@@ -26,7 +26,6 @@ from engine import (
     make_loader,
     make_loaders,
     make_model,
-    rank_scenes,
     train_one_epoch,
 )
 from engine.losses import make_class_weights
@@ -216,6 +215,10 @@ def test_a_checkpoint_with_options_of_a_newer_version_says_so(streets, tmp_path)
     ):
         with pytest.raises(ValueError, match="needs .* version: `residual`"):
             load()
+    state["recipe"]["degrade"] = state["recipe"].pop("residual")  # of an older version
+    torch.save(state, path)
+    with pytest.raises(ValueError, match="`corrupt` replaces `degrade`.*best.pt"):
+        run(recipe, tmp_path)
 
 
 def test_a_loss_that_is_not_finite_stops_and_leaves_the_last_good_state(streets, tmp_path):
@@ -295,32 +298,21 @@ def test_a_split_is_evaluated_at_the_resolution_that_is_asked_for(streets):
         assert torch.equal(confusion.matrix, expected.matrix)
         assert figures["cross_entropy"] == loss
         assert figures["mIoU"] == expected.mean_iou
-    with pytest.raises(ValueError, match="fp16 is not for this cpu"):
-        evaluate_split(model, streets, precision="fp16")
 
 
-def test_scenes_are_ranked_from_the_best_to_the_worst_and_drawn_as_they_were_labelled(streets):
+def test_the_best_the_median_and_the_worst_scene_are_drawn_as_they_were_labelled(streets):
+    def accuracy(truth: torch.Tensor, prediction: torch.Tensor) -> float:
+        return (prediction == truth)[truth != 255].double().mean().item()
+
     model, scenes = network(), Cityscapes(streets, "val")
-    ranked = rank_scenes(model, scenes)
-    assert sorted(index for _, index in ranked) == list(range(5))
-    assert [accuracy for accuracy, _ in ranked] == sorted((a for a, _ in ranked), reverse=True)
-    for row, (accuracy, index) in zip(best_median_worst(model, scenes), ranked[::2], strict=True):
+    accuracies = [accuracy(truth, predict(model, image)) for image, truth in scenes]
+    expected = sorted(accuracies, reverse=True)[::2]
+    found = evaluate_split(model, streets)[1]["accuracies"].values()
+    assert [*found] == pytest.approx(accuracies)
+    for row, best in zip(best_median_worst(model, scenes, found), expected, strict=True):
         title, image, truth, prediction = row
-        assert f"{accuracy:.1%}" in title
-        assert torch.equal(image, scenes[index][0])
-        assert torch.equal(truth, scenes[index][1])
-        hits = ((prediction == truth) & (truth != 255)).sum() / (truth != 255).sum()
-        assert hits.item() == pytest.approx(accuracy)
-    for _, image, _, prediction in best_median_worst(model, scenes, tta=True):
+        assert f"{best:.1%}" in title
+        assert accuracy(truth, prediction) == pytest.approx(best)
+        assert torch.equal(image, scenes[accuracies.index(best)][0])
+    for _, image, _, prediction in best_median_worst(model, scenes, found, tta=True):
         assert torch.equal(prediction, predict(model, image, tta=True))
-
-
-def test_scenes_without_a_labelled_pixel_have_no_rank(streets, monkeypatch):
-    class Unlabelled(Cityscapes):
-        def __getitem__(self, index):
-            image, truth = super().__getitem__(index)
-            return image, truth.fill_(255)
-
-    scenes = Unlabelled(streets, "val")
-    assert rank_scenes(network(), scenes) == []
-    assert best_median_worst(network(), scenes) == []

@@ -485,6 +485,22 @@ def test_images_of_any_size_are_copied_or_written_upright(tmp_path):
     assert copy.read_bytes() == (images / "a0.png").read_bytes()
 
 
+def test_photographs_whose_data_are_damaged_are_counted_and_named(tmp_path):
+    images, masks = flat(tmp_path, size=(128, 160))
+    for i in range(12):
+        photo(images / f"b{i}.jpg", (128, 160))
+        save(masks / f"b{i}.png", pattern([0, 1], (128, 160)))
+    assert "damaged" not in convert(images, masks, tmp_path / "whole")[1]
+    for path in sorted(images.glob("*.jpg"))[1:]:
+        data = bytearray(path.read_bytes())
+        data[len(data) // 3 : len(data) // 3 + 512] = bytes(512)  # a sector of a card
+        path.write_bytes(data)
+    for _ in range(2):
+        scenes, said = convert(images, masks, tmp_path / "out")
+        assert "warning: 11 images are damaged\n" in said and len(scenes) == 17
+        assert said.count(".jpg is damaged") == 10 and "b0.jpg is damaged" not in said
+
+
 # Again, and after an interruption
 
 

@@ -133,6 +133,7 @@ def test_a_file_fills_in_the_defaults_and_changes_beat_it(file):
     [
         ("leraning_rate: 0.1\n", ["leraning_rate", "--help"]),
         ("epoch: 3\n", ["no epoch: epochs?"]),
+        ("degrade: 0.3\n", ["no degrade: corrupt?"]),
         ("1: 3\n", ["1"]),
         ("epochs: 3\nlr: 0.1\nepochs: 4\n", ["epochs twice", "keep one"]),
         ("a: [unclosed\n", ["recipes/"]),

@@ -287,7 +287,7 @@ def test_an_overlay_is_tagged_as_bt709_and_has_these_colours(tmp_path):
     [
         ("a.mp4", "aac", "aac"),
         ("a.ts", "aac", "aac"),
-        ("a.mkv", "libopus", "opus"),
+        ("a.mkv", "libopus", "aac"),
         ("a.avi", "pcm_s16le", "aac"),
         ("a.avi", "libmp3lame", "aac"),
         ("a.flv", "libmp3lame", "aac"),

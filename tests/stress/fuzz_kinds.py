@@ -16,7 +16,6 @@ import numpy as np
 import torch
 from PIL import Image
 
-import prepare.camvid
 from data_io.cache import Cache
 from data_io.image_io import image_size, read_image
 from dataset import Cityscapes, read_labels
@@ -101,7 +100,6 @@ IMAGE = [(partial(pixels, read_image), MISSING), (image_size, ())]
 MASK = [
     *((partial(pixels, partial(masks.read_values, form=form)), MISSING) for form in FORMS_OF_MASKS),
     (masks.palette_of, MISSING),
-    (partial(pixels, prepare.camvid.read_labels), MISSING),
 ]
 
 
