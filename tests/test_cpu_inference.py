@@ -65,11 +65,12 @@ def test_weights_are_packed_once_and_again_when_they_or_the_image_change(dtype, 
     with torch.no_grad():
         layer.weight.mul_(2)
     assert run() == 3
-    layer.weight = nn.Parameter(torch.rand_like(layer.weight))
-    assert run() == 4
+    for calls in (4, 5):  # of one version, that of a new weight
+        layer.weight = nn.Parameter(torch.rand_like(layer.weight))
+        assert run() == calls
     with torch.inference_mode():
         layer.weight = nn.Parameter(torch.rand_like(layer.weight), requires_grad=False)
-    for calls in (5, 6):  # of such weights nobody counts the changes
+    for calls in (6, 7):  # of such weights nobody counts the changes
         with torch.inference_mode():
             layer.weight.mul_(2)
         assert run() == calls

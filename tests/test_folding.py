@@ -16,7 +16,7 @@ from engine import fit, make_loaders, make_model
 from export_onnx import agreement, export
 from export_onnx import noise as noise_for
 from folding import ConvReLU, UpAdding, fold, for_prediction
-from inference import load_model, predict
+from inference import inference_net, load_model, predict
 from model import UNet, Up
 from runtime.cpu import convert
 from runtime.precision import Evaluation, cpu_has_bf16
@@ -90,6 +90,7 @@ def test_a_network_in_training_stays_as_it_was_also_after_an_error(no_warning):
 )
 def test_a_network_of_another_dtype_or_of_replicas_is_folded_too(change, no_warning):
     model = network()
+    assert not isinstance(inference_net(change(copy.deepcopy(model))).module, Evaluation)
     found = predict(change(copy.deepcopy(model)), IMAGES[0])
     assert (found == predict(model, IMAGES[0], precision="fp32")).float().mean() > 0.95
 
