@@ -106,7 +106,7 @@ def export(
     if size and min(size) < 2**model.depth:
         raise ValueError(f"give a size of at least {2**model.depth} x {2**model.depth}, not {size}")
     if missing := [name for name in PACKAGES if find_spec(name) is None]:
-        raise ValueError(f"{', '.join(missing)} is missing: `pip install {' '.join(PACKAGES)}`")
+        raise ValueError(f"missing: {', '.join(missing)}; `pip install {' '.join(PACKAGES)}`")
     if precision == "int8":
         images = calibration_images(model, calibrate, size)
         batches = [image.unsqueeze(0) for image in images]
