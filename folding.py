@@ -216,7 +216,7 @@ def _state(model: nn.Module, precision: str) -> list | None:
         return None
     floats = [tensor.detach() for tensor in tensors if tensor.is_floating_point()]
     # Changes through `.data` are not counted either, but change the norm. That of one weight of
-    # each kernel is enough to see whole filters change, and takes 0.3 ms instead of 3.
+    # each kernel shows whether whole filters changed, and halves the 3 ms that all this takes.
     corners = [each[..., 0, 0] if each.dim() == 4 else each for each in floats]
     norms = torch.stack([norm.float() for norm in torch._foreach_norm(corners)]).tolist()
     weights = [(id(tensor), tensor.data_ptr(), tensor._version) for tensor in tensors]
