@@ -211,7 +211,7 @@ def main() -> None:
     parser = command_line(__doc__)
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2], help="default: 0 1 2")
     parser.add_argument("--camvid", default="data/camvid", help="made by prepare.camvid")
-    parser.add_argument("--streets", type=Path, default=ROOT / "checkpoints" / "streets-512.pt")
+    parser.add_argument("--streets", type=Path, default="checkpoints/streets-512.pt")
     parser.add_argument("--runs", type=Path, default=Path("runs/labels"), help="of checkpoints")
     parser.add_argument("--figure", action="store_true", help="draw what is on record")
     args = parser.parse_args()
