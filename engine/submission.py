@@ -115,7 +115,7 @@ def write_submission(
 
 def submission_names(images: list[str]) -> list[str]:
     """<city>_<seq>_<frame>_pred.png of each image; raises ValueError for other names, or twice."""
-    names = []
+    names = {}  # in their order, and quick to look up
     for image in images:
         found = re.fullmatch(r"([^_]+_[^_]+_[^_]+)_leftImg8bit\.png", Path(image).name)
         if found is None or found[1] + SUFFIX in names:
@@ -123,5 +123,5 @@ def submission_names(images: list[str]) -> list[str]:
                 f"{image}: the benchmark knows an image by a <city>_<seq>_<frame>_leftImg8bit.png "
                 "of its own: rename it"
             )
-        names.append(found[1] + SUFFIX)
-    return names
+        names[found[1] + SUFFIX] = image
+    return list(names)
