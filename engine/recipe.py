@@ -1,5 +1,6 @@
 """Recipes: all settings of a training, from a file and the command line."""
 
+import re
 from argparse import Namespace, RawDescriptionHelpFormatter
 from dataclasses import dataclass, fields
 from difflib import get_close_matches
@@ -164,6 +165,13 @@ NEEDS = {
     ),
 }
 
+# How a field that takes several values is written on the command line.
+LISTS = {
+    "crop": "--crop [256,512]",
+    "scale": "--scale [0.5,2]",
+    "hold_out": "--hold_out [aachen,bochum]",
+}
+
 
 def given(**fields) -> dict:
     """The fields that are not None: in a notebook, None stands for what the recipe's file says."""
@@ -201,6 +209,9 @@ class _Parser(ArgumentParser):
         unknown = [word for word in words if word.startswith("--") and word not in known]
         meant = [like for word in unknown for like in get_close_matches(word, known, 1)]
         hint = f"did you mean {meant[0]}?" if meant else f"see `{self.prog} --help`"
+        refused = re.search(r'Parser key "(\w+)".* value: (.*)', message, re.DOTALL)
+        if refused and (like := LISTS.get(refused[1])):
+            message, hint = f"--{refused[1]} {refused[2]}", f"write a list, as in {like}"
         self.exit(2, f"error: {' '.join(message.split())}: {hint}\n")
 
 

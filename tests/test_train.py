@@ -49,6 +49,7 @@ def test_a_run_goes_to_the_directory_of_its_recipe(command, monkeypatch):
         ("--epohcs=3", "did you mean --epochs?"),
         ("--epochs=many", "epochs"),
         ("--scale=[0.5,2]", "scale needs a crop"),
+        ("--crop=256", "write a list, as in --crop [256,512]"),
         ("--data_root=/nowhere/at/all", "/nowhere/at/all"),
         ("--recipe=recipes/none.yaml", "recipes/none.yaml"),
     ],
