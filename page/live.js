@@ -6,6 +6,7 @@ export async function open(video, source) {
   const isFile = source instanceof Blob;
   video.srcObject = isFile ? null : source;
   if (isFile) video.src = URL.createObjectURL(source);
+  video.play().catch(() => {}); // iOS loads no frame before; where it is refused, the button starts it
   try {
     await new Promise((done, fail) => {
       video.onloadeddata = done;
@@ -58,27 +59,28 @@ export async function camera(facing) {
 export async function frames(video, signal, again, handle) {
   let before = 0;
   while (!signal.aborted) {
-    const bitmap = await createImageBitmap(video).catch(() => null);
-    if (!bitmap) {
-      await nextFrame(video, signal, again); // it has no frame yet, as while it seeks
-      continue;
+    const next = nextFrame(video, signal, again); // also what comes while this one is handled
+    const bitmap = await createImageBitmap(video).catch(() => null); // none while it seeks
+    if (bitmap) {
+      const shown = video.getVideoPlaybackQuality?.().totalVideoFrames ?? before + 1;
+      const skipped = Math.max(shown - before - 1, 0);
+      before = shown;
+      await handle(bitmap, skipped);
     }
-    const shown = video.getVideoPlaybackQuality?.().totalVideoFrames ?? before + 1;
-    const skipped = Math.max(shown - before - 1, 0);
-    before = shown;
-    await handle(bitmap, skipped);
-    await nextFrame(video, signal, again);
+    await next;
   }
 }
 
 function nextFrame(video, signal, again) {
-  return new Promise((done) => {
-    signal.addEventListener("abort", done, { once: true });
-    again.addEventListener("again", done, { once: true });
-    if (video.requestVideoFrameCallback) video.requestVideoFrameCallback(done);
-    else if (video.paused) video.addEventListener("seeked", done, { once: true });
-    else requestAnimationFrame(done);
+  const end = new AbortController(), once = { once: true, signal: end.signal };
+  const next = new Promise((done) => {
+    signal.addEventListener("abort", done, once);
+    again.addEventListener("again", done, once);
+    if (video.requestVideoFrameCallback) return video.requestVideoFrameCallback(done);
+    for (const event of ["seeked", "play"]) video.addEventListener(event, done, once);
+    if (!video.paused) requestAnimationFrame(done);
   });
+  return next.finally(() => end.abort());
 }
 
 /** Record a canvas until the function that is returned is called, which gives a Blob. */

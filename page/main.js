@@ -16,6 +16,8 @@ let only = null; // the class that is shown alone
 let gpu; // WebGPU's adapter, if there is one
 let facing = "environment", stopLive = null, stopRecord = null;
 let turn = 0; // counts requests: answers to those that are no longer wanted are dropped
+let opening = false; // whether a picture is read that the worker has not got yet
+let busy; // what the worker labels now
 const again = new EventTarget(); // its event "again" asks to label a paused frame again
 
 // ------------------------------------------------------------------ the worker
@@ -28,7 +30,8 @@ function startWorker() {
   worker?.terminate();
   if (current) current.size = undefined; // the new one has no picture yet
   allowSaving(false);
-  for (const { fail } of waiting.values()) fail(new Plain("It was started again."));
+  const restarted = Object.assign(new Plain("It was started again."), { kind: "restarted" });
+  for (const { fail } of waiting.values()) fail(restarted);
   waiting.clear();
   worker = new Worker(new URL("worker.js", import.meta.url), { type: "module" });
   worker.onmessage = ({ data: { id, answer, error, progress } }) => {
@@ -58,13 +61,12 @@ function ask(call, data = {}, transfer = [], onProgress) {
 
 /** Load a model. If it does not load, an error is shown, and the last one stays. */
 function useModel(entry) {
-  const before = model;
   ready = loadModel(entry).catch(async (error) => {
     show(error, entry);
-    $("model").value = before?.key ?? "";
+    $("model").value = model?.key ?? "";
     if (error.kind === "plain") return;
     startWorker();
-    if (before) await loadModel(before).catch(show);
+    if (model) await loadModel(model).catch(show);
   });
   return ready;
 }
@@ -114,13 +116,13 @@ function working(text, fraction) {
   $("working").querySelector("span").textContent = text ?? "";
   if (fraction) $("progress").value = fraction;
   else $("progress").removeAttribute("value");
-  if (text !== null) $("status").textContent = text;
+  if (text !== null && !fraction) $("status").textContent = text; // which screen readers read out
 }
 
 /** An error in words; `from` is what it was about. */
 function show(error, from = current) {
   working(null);
-  const memory = from?.precision
+  const memory = from?.key
     ? "This device's memory does not suffice for this network: choose a smaller one."
     : "This device's memory does not suffice for this picture at this resolution: move the slider " +
       "for the resolution to the left, or take a smaller picture.";
@@ -141,7 +143,10 @@ async function take(files) {
     const name = file.name || "pasted picture";
     const kind = kindOf(file);
     if (kind === "model") await useOwnModel(file);
-    else first ??= add({ name, kind, blob: file });
+    else {
+      const item = add({ name, kind, blob: file });
+      first ??= item;
+    }
   }
   if (first) open(first);
 }
@@ -184,7 +189,7 @@ async function useOwnModel(file) {
 
 async function useModelAndShow(entry) {
   await useModel(entry);
-  if (model === entry && current) await relabel();
+  if (current && (model === entry || !result)) await relabel();
 }
 
 async function fetched(file) {
@@ -196,7 +201,7 @@ async function fetched(file) {
 /** Show a picture, a video or the camera. What cannot be shown leaves the one before. */
 async function open(item) {
   const mine = ++turn;
-  stop();
+  opening = true;
   $("error").hidden = true;
   try {
     if (item.kind !== "picture") return await play(item, mine);
@@ -205,20 +210,40 @@ async function open(item) {
     item.blob.name ??= item.name;
     const bitmap = await decode(item.blob);
     if (mine !== turn) return bitmap.close();
+    stop();
     begin(item);
     drawPicture(bitmap, KEPT);
-    await ready;
-    if (mine === turn && loaded) await label(bitmap, { out: fit(bitmap, SHOWN) });
+    await free();
+    if (mine !== turn) return bitmap.close();
+    opening = false;
+    if (isLoaded()) await label(bitmap, { out: fit(bitmap, SHOWN) });
+    else bitmap.close();
   } catch (error) {
-    if (mine !== turn) return;
+    if (mine !== turn && item !== current) return;
+    if (item === current && item.kind !== "picture") stop();
+    if (mine === turn) opening = false;
+    if (error.kind === "restarted") return open(item);
     if (!item.shown) forget(item);
     fail(error);
   }
 }
 
+/** Wait for the network, and for the picture that it labels, so that no queue of them forms. */
+async function free() {
+  await ready;
+  await busy?.catch(() => {});
+}
+
+function isLoaded() {
+  if (loaded) return true;
+  working(null);
+  if ($("error").hidden) show(new Plain("No network is loaded: choose one above."));
+  return false;
+}
+
 /** Make an item, which can be shown, the current one. */
 function begin(item) {
-  current = Object.assign(item, { shown: true });
+  current = Object.assign(item, { shown: true, size: undefined });
   result = undefined;
   Object.assign($("overlay"), { width: 1, height: 1 });
   $("overlay").setAttribute("aria-label", "No labels yet");
@@ -247,6 +272,7 @@ async function play(item, mine) {
   const video = $("video");
   const source = item.kind === "camera" ? await live.camera(facing) : item.blob;
   if (mine !== turn) return source.getTracks?.().forEach((track) => track.stop());
+  stop();
   const end = new AbortController();
   stopLive = () => {
     end.abort();
@@ -254,15 +280,21 @@ async function play(item, mine) {
     stopLive = null;
   };
   await live.open(video, source);
-  if (mine !== turn) return;
+  if (mine !== turn) return stop();
   begin(item);
-  await video.play().catch(() => {}); // else the button starts it
+  opening = false;
+  const lost = (text) => item === current && show(new Plain(text));
+  video.onerror = () => lost(`${item.name} is damaged from here on: restore it from where it came.`);
+  for (const track of source.getTracks?.() ?? []) {
+    track.onended = () => lost("The camera is gone: connect it, and press Camera.");
+  }
   let labelled = 0, skipped = 0;
   const times = [];
   await live.frames(video, end.signal, again, async (bitmap, missed) => {
     await ready;
-    if (mine !== turn || !loaded) return bitmap.close();
+    if (end.signal.aborted || !isLoaded()) return bitmap.close();
     await label(bitmap, { out: null, isFrame: true });
+    if (end.signal.aborted) return;
     if (labelled++) skipped += missed;
     times.push(performance.now());
     while (times.length > 10) times.shift();
@@ -295,17 +327,17 @@ function fit({ width, height }, most) {
 
 /** Label a bitmap, which goes to the worker; null takes the one that is there. */
 async function label(bitmap, { out, isFrame = false }) {
-  const mine = turn;
+  const mine = turn, item = current;
   const size = bitmap ?? current.size;
   current.size = { width: size.width, height: size.height };
   const scale = scaleFor(size.width, size.height, $("megapixels").valueAsNumber);
-  current.scale = scale;
   if (!isFrame) working("Labelling");
   const copy = isFrame ? await createImageBitmap(bitmap) : null; // to be drawn with its labels
-  const wantSure = !isFrame || layer() === "sure" || !$("probe").hidden;
+  const wantSure = !isFrame || $("video").paused || layer() === "sure" || !$("probe").hidden;
   const request = { bitmap, scale, out, wantSure };
-  const found = await ask("label", request, bitmap ? [bitmap] : []);
-  if (mine !== turn) return copy?.close();
+  busy = ask("label", request, bitmap ? [bitmap] : []);
+  const found = await busy;
+  if (mine !== turn || item !== current) return copy?.close();
   if (copy) drawPicture(copy, SHOWN);
   copy?.close();
   result = found;
@@ -325,12 +357,13 @@ async function label(bitmap, { out, isFrame = false }) {
 }
 
 async function relabel() {
-  if (current.kind !== "picture") return again.dispatchEvent(new Event("again"));
-  if (!current.size) return open(current);
+  if (opening) return; // it will be labelled as the controls then say
+  if (current.kind !== "picture" && stopLive) return again.dispatchEvent(new Event("again"));
+  if (!current.size || current.kind !== "picture") return open(current);
   const mine = ++turn;
   try {
-    await ready;
-    if (loaded) await label(null, { out: fit(current.size, SHOWN) });
+    await free();
+    if (mine === turn && isLoaded()) await label(null, { out: fit(current.size, SHOWN) });
   } catch (error) {
     if (mine === turn) fail(error);
   }
@@ -449,9 +482,8 @@ function probe() {
   const at = Math.min(y, height - 1) * width + Math.min(x, width - 1);
   const probability = sure ? `, ${Math.round(sure[at] / 2.55)} %` : "";
   $("probe").value = `${loaded.classes[labels[at]]?.name ?? "no class"}${probability}`;
-  const spot = { left: `${100 * point.x}%`, top: `${100 * point.y}%` };
-  Object.assign($("cross").style, spot);
-  Object.assign($("probe").style, spot);
+  $("probe").style.top = $("cross").style.top = `${100 * point.y}%`;
+  $("cross").style.left = `${100 * point.x}%`;
   $("cross").hidden = !point.byKeys;
   const { offsetWidth: own } = $("probe"), { clientWidth: all } = $("stage");
   const left = Math.min(Math.max(point.x * all, own / 2), all - own / 2);
@@ -525,8 +557,9 @@ function compose(canvas) {
 }
 
 $("save-labels").onclick = async () => {
+  const name = `${stem()}_labels.png`; // another picture may be current once it is made
   try {
-    download((await ask("save")).blob, `${stem()}_labels.png`);
+    download((await ask("save")).blob, name);
   } catch (error) {
     fail(error);
   }
@@ -575,11 +608,16 @@ $("turn").onclick = () => {
 };
 $("play").onclick = async () => {
   const video = $("video");
+  if (!stopLive) return open(current); // it was ended by an error
   if (video.paused || video.ended) await video.play().catch(show);
   else video.pause();
   showPlay();
 };
-$("video").onpause = $("video").onplay = showPlay;
+$("video").onplay = showPlay;
+$("video").onpause = () => {
+  showPlay();
+  again.dispatchEvent(new Event("again")); // with how sure it is, for the pointer
+};
 $("video").onended = () => {
   showPlay();
   if (stopRecord) endRecording();
@@ -625,6 +663,8 @@ addEventListener("drop", (event) => {
 /** Have the service worker in charge; true if the page must be loaded again for its headers. */
 async function serviceWorker() {
   if (!("serviceWorker" in navigator)) return false;
+  // On `make page`'s own server it is not needed, and would stay for whatever uses that port later.
+  if (self.crossOriginIsolated && location.hostname === "localhost") return false;
   try {
     await navigator.serviceWorker.register("sw.js");
     if (!navigator.serviceWorker.controller) {

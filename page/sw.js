@@ -20,13 +20,16 @@ self.addEventListener("fetch", (event) => {
 });
 
 async function answer(request, event) {
-  const cache = await caches.open("page");
+  const cache = await caches.open("page").catch(() => null); // where storage is refused
+  const kept = async () => (await cache?.match(request, { ignoreSearch: true })) ?? null;
   let found;
   try {
     found = await fetch(request, { cache: "no-cache" }); // asks whether what is kept is the newest
-    if (found.status === 200) event.waitUntil(cache.put(request, found.clone()));
+    if (found.type === "opaqueredirect") return found;
+    if (found.status >= 500) found = (await kept()) ?? found;
+    else if (found.status === 200 && cache) event.waitUntil(cache.put(request, found.clone()));
   } catch (error) {
-    found = await cache.match(request, { ignoreSearch: true });
+    found = await kept();
     if (!found) throw error;
   }
   const headers = new Headers(found.headers);

@@ -9,11 +9,13 @@ const EXPORT = "python export_onnx.py CHECKPOINT model.onnx --logits";
 let ort; // ONNX Runtime
 let net; // {session, classes, downscale, precision, fixed}
 let picture; // {bitmap, width, height}
-let last; // the network's output for it, as `labelMap` takes it
+let last; // the network's output for it, as `labelMap` takes it, and its classes
 
 /** The bytes of a file of ours, unpacked; reports how many of its bytes have come. */
 async function download(file, bytes, onProgress) {
-  const answer = await fetch(file);
+  const answer = await fetch(file).catch(() => {
+    throw new Plain(`${file} cannot be loaded: go online, or choose a network that was used before.`);
+  });
   if (!answer.ok) throw new Plain(`${file} cannot be loaded (${answer.status}): is the page complete?`);
   let done = 0;
   const counted = answer.body.pipeThrough(
@@ -32,11 +34,13 @@ async function download(file, bytes, onProgress) {
 
 async function startRuntime(runtimes, gpu, onProgress) {
   const { script, glue, wasm, bytes } = runtimes[gpu ? "webgpu" : "wasm"];
-  ort = await import(new URL(script, self.location));
-  ort.env.wasm.wasmPaths = { mjs: new URL(glue, self.location).href };
-  ort.env.wasm.numThreads = self.crossOriginIsolated ? Math.min(navigator.hardwareConcurrency, 8) : 1;
-  ort.env.wasm.wasmBinary = await download(wasm, bytes, onProgress);
-  ort.env.logLevel = "error";
+  const runtime = await import(new URL(script, self.location));
+  const { env } = runtime;
+  env.wasm.wasmPaths = { mjs: new URL(glue, self.location).href };
+  env.wasm.numThreads = self.crossOriginIsolated ? Math.min(navigator.hardwareConcurrency, 8) : 1;
+  env.wasm.wasmBinary = await download(wasm, bytes, onProgress);
+  env.logLevel = "error";
+  ort = runtime; // only now, so that what failed is tried again
 }
 
 /** What the page needs to know of a model, from its metadata. Throws `Plain` for a foreign one. */
@@ -126,12 +130,11 @@ async function load({ model, runtimes, gpu }, onProgress) {
     } else device.refused = true;
   }
   await net?.session.release();
-  last = undefined;
   const sides = input.shape.slice(2);
   const fixed = sides.every((n) => typeof n === "number") ? sides : null;
   net = { session, ...notes, fixed };
   const seconds = (performance.now() - begin) / 1000;
-  return { classes: net.classes, downscale: net.downscale, fixed, device, seconds };
+  return { classes: net.classes, fixed, device, seconds };
 }
 
 /** Label `bitmap`, or the picture of before; `out` is the size of the answer, null the network's. */
@@ -148,7 +151,7 @@ async function label({ bitmap, scale, out, wantSure }) {
   const found = Object.entries(await net.session.run({ images }))[0];
   const runEnd = performance.now();
   const C = net.classes.length;
-  last = { [found[0]]: found[1].data, C, h, w };
+  last = { [found[0]]: found[1].data, C, h, w, classes: net.classes };
   if (last.logits && last.logits.length !== C * h * w) {
     throw new Plain(`the model gives ${found[1].dims[1]} classes, but names ${C}: write it again`);
   }
@@ -171,7 +174,7 @@ async function label({ bitmap, scale, out, wantSure }) {
 /** The label map of the picture at its full size, ids as in the label files: a PNG. */
 function save() {
   const { width, height } = picture;
-  const ids = Uint8Array.from({ length: 256 }, (_, i) => net.classes[i]?.id ?? 0);
+  const ids = Uint8Array.from({ length: 256 }, (_, i) => last.classes[i]?.id ?? 0);
   const rows = Math.max(Math.floor(BAND / width), 1);
   function* bands() {
     for (let top = 0; top < height; top += rows) {

@@ -25,6 +25,7 @@ from inference import load_model, predict
 from model import UNet
 from page import build
 from streets import draw_tree
+from tests.processes import wait_for
 from utils import Classes
 
 pytestmark = [pytest.mark.browser, pytest.mark.slow]
@@ -92,17 +93,23 @@ def labelled(page, action) -> None:
         assert time.monotonic() < deadline, page.inner_text("#error") + page.inner_text("#status")
 
 
-def drop(page, path: Path, paste: bool = False) -> None:
-    kind = mimetypes.guess_type(path.name)[0] or ""
+def drop(page, *paths: Path, paste: bool = False, then: str = "") -> None:
+    """Drop or paste files; `then` is JavaScript that runs before the page comes to read them."""
+    kinds = [mimetypes.guess_type(path.name)[0] or "" for path in paths]
+    texts = [base64.b64encode(path.read_bytes()).decode() for path in paths]
+    files = list(zip([path.name for path in paths], kinds, texts, strict=True))
     page.evaluate(
-        """([name, type, text, paste]) => {
+        """([files, paste]) => {
             const dataTransfer = new DataTransfer();
-            const bytes = Uint8Array.from(atob(text), c => c.charCodeAt(0));
-            dataTransfer.items.add(new File([bytes], name, { type }));
+            for (const [name, type, text] of files) {
+                const bytes = Uint8Array.from(atob(text), c => c.charCodeAt(0));
+                dataTransfer.items.add(new File([bytes], name, { type }));
+            }
             const pasted = new ClipboardEvent("paste", { clipboardData: dataTransfer });
             dispatchEvent(paste ? pasted : new DragEvent("drop", { dataTransfer }));
-        }""",
-        [path.name, kind, base64.b64encode(path.read_bytes()).decode(), paste],
+            AFTERWARDS;
+        }""".replace("AFTERWARDS", then),
+        [files, paste],
     )
 
 
@@ -159,6 +166,33 @@ def test_a_dropped_or_pasted_picture_is_labelled_as_predict_labels_it(page, scen
     assert share_as_predicted(page, path, tmp_path) >= 0.999
 
 
+def test_all_of_several_dropped_pictures_can_be_shown(page, scenes):
+    labelled(page, lambda: drop(page, *scenes[:3]))
+    assert page.locator("#gallery li").count() == 3 + 3
+    for path in scenes[:3]:
+        labelled(page, lambda name=path.name: page.click(f"text={name}"))
+        assert path.name in page.get_attribute("#overlay", "aria-label")
+
+
+def test_a_slider_moved_while_a_picture_is_read_counts_for_that_picture(page, scenes):
+    move = """const slider = document.querySelector("#megapixels");
+        slider.value = 0.5;
+        slider.dispatchEvent(new Event("change"));"""
+    labelled(page, lambda: drop(page, scenes[0], then=move))
+    assert scenes[0].name in page.get_attribute("#overlay", "aria-label")
+
+
+def test_a_label_map_has_the_name_of_the_picture_that_was_shown(page, scenes):
+    labelled(page, lambda: drop(page, scenes[0]))
+    show_another = """() => {
+        document.querySelector("#save-labels").click();
+        document.querySelector("#gallery button").click();
+    }"""
+    with page.expect_download() as download:
+        page.evaluate(show_another)
+    assert download.value.suggested_filename == f"{scenes[0].stem}_labels.png"
+
+
 def test_an_own_network_brings_its_classes(page, scenes, tmp_path):
     torch.manual_seed(0)
     model = UNet(num_classes=5, width=4, depth=2).eval()
@@ -180,6 +214,9 @@ def test_a_video_is_labelled_paused_and_recorded(page, scenes, tmp_path):
     page.locator("#rate", has_text="frames a second").wait_for()
     page.click("#play")
     assert page.inner_text("#play").startswith("Play")
+    (tmp_path / "broken.jpg").write_bytes(b"no picture")
+    drop(page, tmp_path / "broken.jpg")
+    page.locator("#error", has_text="is damaged").wait_for()  # and the video is still there
     labelled(page, lambda: page.fill("#seek", "500"))
     assert Image.open(saved(page, "#save-labels", tmp_path)).size == (320, 160)
     labelled(page, lambda: page.click("#record"))  # plays on
@@ -195,7 +232,8 @@ def test_the_camera_is_labelled_once_it_is_allowed(page):
     page.locator("#rate", has_text="labelled").wait_for()
     assert page.is_visible("#turn") and not page.is_visible("#error")
     labelled(page, lambda: page.click("text=drawn scene 2"))
-    assert page.evaluate("document.querySelector('#video').srcObject") is None  # it is off
+    is_off = "document.querySelector('#video').srcObject === null"
+    wait_for(lambda: page.evaluate(is_off))
 
 
 HUGE = b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR" + (20000).to_bytes(4) + (10000).to_bytes(4) + bytes(9)
