@@ -86,12 +86,11 @@ class Trainer:
         pixels, weight = count_pixels(labels), self.loss.weight(labels)
         sums = zeros(images.device, 3)
         self.optimizer.zero_grad()
-        for i in range(self.accumulate):
-            part = labels[i :: self.accumulate]
-            if not len(part) and world_size() == 1:  # other processes may have an image here
-                continue
-            with reduced_after(self.net, last=i == self.accumulate - 1):
-                logits = self.net(images[i :: self.accumulate], full_image=self.full_image)
+        parts = self._parts(len(images), images.device)
+        for i in range(parts):
+            part = labels[i::parts]
+            with reduced_after(self.net, last=i == parts - 1):
+                logits = self.net(images[i::parts], full_image=self.full_image)
                 loss = self.loss(logits, part, weight)
                 with torch.no_grad():
                     hits = (label_map(logits) == part).sum()
@@ -106,6 +105,17 @@ class Trainer:
         self.scaler.update()
         self.scheduler.step()
         return sums
+
+    def _parts(self, images: int, device: torch.device) -> int:
+        """Of how many parts a step is made: `accumulate`, but each with an image in some process.
+
+        Batch norm of a part that is empty in all would spoil its running statistics.
+        """
+        if self.accumulate == 1:
+            return 1
+        total = int(all_reduce_sum(torch.tensor(images, device=device)))
+        most = -(-total // world_size())  # images of a process
+        return min(self.accumulate, most)
 
 
 @lost_workers_named()

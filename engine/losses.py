@@ -103,8 +103,10 @@ def make_class_weights(kind: str, frequencies: Tensor) -> Tensor:
 def cross_entropy(loss: Loss, logits: Tensor, labels: Tensor, weight: Tensor) -> Tensor:
     """The mean over the labelled pixels, weighted by their classes; 0 if there is none."""
     options = {"ignore_index": IGNORE_INDEX, "label_smoothing": loss.label_smoothing}
+    # On a GPU PyTorch's own sum would be the work of a single block of threads.
+    options["reduction"] = "sum" if logits.device.type == "cpu" else "none"
     total = sum(
-        F.cross_entropy(x, y, loss.class_weights, reduction="sum", **options)
+        F.cross_entropy(x, y, loss.class_weights, **options).sum()
         for x, y in _parts(logits, labels)
     )
     return loss.reduce(total) / weight.clamp(min=1e-6)

@@ -123,7 +123,8 @@ def save_checkpoint(
         "model": {name: value.cpu() for name, value in model.state_dict().items()},
     }
     if training:
-        random = {"cpu": torch.get_rng_state(), "cuda": torch.cuda.get_rng_state_all()}
+        on_gpu = torch.cuda.get_rng_state_all if torch.cuda.is_available() else list
+        random = {"cpu": torch.get_rng_state(), "cuda": on_gpu()}
         states = {name: part.state_dict() for name, part in training.items()}
         checkpoint["training"] = {**states, "random": random}
         checkpoint["data"] = data
@@ -217,6 +218,7 @@ def resume(
         if states.get(name):  # runs of before, and those not in fp16, have no scaler's state
             part.load_state_dict(states[name])
     torch.set_rng_state(states["random"]["cpu"])
-    if len(states["random"]["cuda"]) == torch.cuda.device_count():
+    gpus = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    if len(states["random"]["cuda"]) == gpus:
         torch.cuda.set_rng_state_all(states["random"]["cuda"])
     return history

@@ -26,7 +26,7 @@ def process_group() -> Iterator[None]:
     NCCL on GPUs, one for each process, and Gloo on CPUs. Raises ValueError if a machine has more
     processes than GPUs.
     """
-    if not dist.is_torchelastic_launched():
+    if not _is_launched():
         yield
         return
     if torch.cuda.is_available():
@@ -49,7 +49,11 @@ def process_group() -> Iterator[None]:
 
 def is_distributed() -> bool:
     """Whether `torchrun` started this process, be it the only one."""
-    return dist.is_initialized()
+    return dist.is_available() and dist.is_initialized()
+
+
+def _is_launched() -> bool:
+    return dist.is_available() and dist.is_torchelastic_launched()  # some builds are without
 
 
 def rank() -> int:
@@ -62,7 +66,7 @@ def world_size() -> int:
 
 def local_world_size() -> int:
     """The processes on this machine."""
-    return int(os.environ["LOCAL_WORLD_SIZE"]) if dist.is_torchelastic_launched() else 1
+    return int(os.environ["LOCAL_WORLD_SIZE"]) if _is_launched() else 1
 
 
 def is_main() -> bool:
@@ -147,15 +151,16 @@ def wrap_model(model: nn.Module, precision: str) -> nn.Module:
     net = Autocast(model, precision)
     if not is_distributed():
         return data_parallel(net)
-    devices = None
+    own, device, devices = torch.device("cpu"), next(net.parameters()).device, None
     if torch.cuda.is_available():
         own = torch.device("cuda", torch.cuda.current_device())
-        device = next(net.parameters()).device
-        if device != own:
-            raise ValueError(
-                f"under torchrun this process computes on {own}, not on {device}: leave `device` "
-                "out; CUDA_VISIBLE_DEVICES chooses GPUs, or, set to nothing, the CPU"
-            )
+    if device != own:
+        raise ValueError(
+            f"under torchrun this process computes on {own}, not on {device}: give `--device cpu` "
+            "on a Mac; with NVIDIA's GPUs leave `device` out, CUDA_VISIBLE_DEVICES chooses them, "
+            "or, set to nothing, the CPU"
+        )
+    if own.type == "cuda":
         nn.SyncBatchNorm.convert_sync_batchnorm(model)  # in place, below the root
         devices = [own]
     with warnings.catch_warnings():  # PyTorch 2.14 gives `broadcast_buffers` another name
@@ -175,7 +180,19 @@ def data_parallel(net: nn.Module) -> nn.Module:
     """The network on all GPUs of this process, if it has several to itself."""
     device = next(net.parameters()).device  # another than the first was chosen by its number
     several = device.type == "cuda" and device.index == 0 and torch.cuda.device_count() > 1
-    return nn.DataParallel(net) if several and not is_distributed() else net
+    return AllGPUs(net) if several and not is_distributed() else net
+
+
+class AllGPUs(nn.DataParallel):
+    """`nn.DataParallel` for batches of fewer images than GPUs, too.
+
+    That calls every GPU for an option of `forward`, also those that get no image
+    (https://github.com/pytorch/pytorch/issues/31460).
+    """
+
+    def scatter(self, inputs: tuple, kwargs: dict, device_ids: list) -> tuple[list, list]:
+        inputs, _ = super().scatter(inputs, None, device_ids)
+        return inputs, [kwargs] * len(inputs)
 
 
 def unwrap(net: nn.Module) -> nn.Module:

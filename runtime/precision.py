@@ -122,7 +122,8 @@ class Autocast(nn.Module):
 
     def forward(self, images: Tensor, **options) -> Tensor:
         dtype = DTYPES[self.precision]
-        enabled = dtype != torch.float32
+        # SyncBatchNorm tells others of an empty batch in its dtype, of all others in float32.
+        enabled = dtype != torch.float32 and images.numel() > 0
         # fp32 is no dtype of autocast; some versions warn of it even where it is off.
         with torch.autocast(images.device.type, dtype if enabled else None, enabled=enabled):
             return self.module(images, **options)

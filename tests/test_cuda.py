@@ -22,7 +22,7 @@ from engine import Loss, Recipe, Trainer, evaluate, make_loader, train_one_epoch
 from inference import load_model, predict
 from model import UNet
 from runtime.checkpoint import load_checkpoint
-from runtime.distributed import wrap_model
+from runtime.distributed import AllGPUs, wrap_model
 from runtime.precision import DTYPES, Autocast, pick_precision
 from tests.processes import ROOT, python
 from tests.training import differences, run
@@ -118,9 +118,9 @@ def test_data_parallel_computes_in_the_precision_on_all_gpus(precision):
     images, _ = batch(GPU)
     assert isinstance(wrap_model(model, precision), nn.DataParallel) == (GPUS > 1)
     outputs, gradients = [], []
-    for net in (Autocast(model, precision), nn.DataParallel(Autocast(model, precision))):
+    for net in (Autocast(model, precision), AllGPUs(Autocast(model, precision))):
         model.zero_grad()
-        outputs.append(net(images))
+        outputs.append(net(images, full_image=True))
         outputs[-1].float().square().mean().backward()
         gradients.append(vector(p.grad for p in model.parameters()))
     assert outputs[1].dtype == DTYPES[precision]
@@ -133,7 +133,14 @@ def close(ours: torch.Tensor, expected: torch.Tensor, precision: str) -> None:
     assert (ours - expected).float().norm() < tolerance * expected.float().norm()
 
 
-FIELDS = ["--epochs=2", f"--batch_size={max(8, GPUS)}", "--precision=fp32"]
+def test_an_image_alone_is_predicted_with_several_gpus(precision):
+    model = UNet(width=8, depth=2).to(GPU).eval()
+    image = torch.randint(256, (3, 40, 56), dtype=torch.uint8)
+    assert predict(model, image, precision=precision).shape == (40, 56)
+
+
+# Twelve images: the last batch of an epoch leaves all processes but one without an image.
+FIELDS = ["--epochs=2", f"--batch_size={max(11, GPUS)}"]
 
 
 def start(*args, **variables: str) -> None:
@@ -143,14 +150,16 @@ def start(*args, **variables: str) -> None:
     python(*args, **{"CUDA_VISIBLE_DEVICES": first, "PYTHONPATH": paths, **variables})
 
 
+@pytest.mark.parametrize(("arithmetic", "most"), [("fp32", 0.02), ("auto", 0.05)])
 @pytest.mark.parametrize("processes", sorted({1, max(1, GPUS)}))
-def test_processes_over_nccl_train_as_one_does(processes, streets, tmp_path):
-    start(*train(streets, tmp_path / "alone", *FIELDS))
-    launch(processes, *train(streets, tmp_path / "run", *FIELDS))
+def test_processes_over_nccl_train_as_one_does(processes, arithmetic, most, streets, tmp_path):
+    fields = [*FIELDS, f"--precision={arithmetic}"]
+    start(*train(streets, tmp_path / "alone", *fields))
+    launch(processes, *train(streets, tmp_path / "run", *fields))
     alone, found = history(tmp_path / "alone"), history(tmp_path / "run")
     assert len(found) == 2
     for name in ("train_loss", "train_accuracy", "val_loss", "val_accuracy"):
-        assert [r[name] for r in found] == pytest.approx([r[name] for r in alone], rel=0.02)
+        assert [r[name] for r in found] == pytest.approx([r[name] for r in alone], rel=most)
 
 
 # Resuming

@@ -23,6 +23,7 @@ from engine import (
     evaluate,
     evaluate_split,
     fit,
+    loop,
     make_loader,
     make_loaders,
     make_model,
@@ -99,6 +100,22 @@ def test_a_batch_in_parts_takes_the_step_of_the_whole_batch(weighted):
         found[parts] = means, net.state_dict()
     assert found[3][0] == pytest.approx(found[1][0])
     torch.testing.assert_close(found[3][1], found[1][1])
+
+
+@pytest.mark.parametrize(("images", "processes", "sizes"), [(2, 1, [1, 1]), (1, 8, [1])])
+def test_no_part_of_a_step_is_without_an_image_in_all_processes(
+    images, processes, sizes, monkeypatch
+):
+    monkeypatch.setattr(loop, "world_size", lambda: processes)  # each has as many images
+    monkeypatch.setattr(loop, "all_reduce_sum", lambda count: count * processes)
+    net, seen = UNet(3, 4, width=4, depth=2), []
+    net.register_forward_pre_hook(lambda _, inputs: seen.append(len(inputs[0])))
+    optimizer = torch.optim.SGD(net.parameters(), 0.1)
+    schedule = torch.optim.lr_scheduler.ConstantLR(optimizer)
+    labels = torch.zeros(images, 16, 24, dtype=torch.uint8)
+    pictures = torch.zeros(images, 3, 16, 24, dtype=torch.uint8)
+    Trainer(net, Loss(), optimizer, schedule, accumulate=4).step(pictures, labels)
+    assert seen == sizes
 
 
 def test_records_hold_epoch_rate_and_classes_and_are_kept_as_history(streets, tmp_path):

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 import torch
 from torch import nn
+from torch.nn.parallel import scatter_gather
 
 import engine.run
 import inference
@@ -117,6 +118,39 @@ def test_under_torchrun_a_network_on_another_device_is_refused(monkeypatch):
     monkeypatch.setattr(torch.cuda, "current_device", lambda: 3)
     with pytest.raises(ValueError, match="on cuda:3, not on cpu.*CUDA_VISIBLE_DEVICES"):
         distributed.wrap_model(network(), "fp32")
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)  # on a Mac
+    with pytest.raises(ValueError, match="on cpu, not on meta.*--device cpu"):
+        distributed.wrap_model(network().to("meta"), "fp32")
+
+
+@pytest.mark.parametrize("images", [1, 3, 8])
+def test_with_several_gpus_each_that_is_called_gets_an_image(images, monkeypatch):
+    def chunks(gpus: list[int], _: None, dim: int, x: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        return x.chunk(len(gpus), dim)  # as PyTorch copies to GPUs
+
+    monkeypatch.setattr(scatter_gather.Scatter, "apply", chunks)
+    net = distributed.AllGPUs(network())
+    net.dim = 0  # which it lacks where there is no GPU
+    parts, options = net.scatter((noise(images, 3, 16, 24),), {"full_image": True}, [0, 1, 2, 3])
+    assert sum(len(part) for (part,) in parts) == images and all(len(part) for (part,) in parts)
+    assert options == [{"full_image": True}] * len(parts)
+
+
+def test_an_empty_batch_is_computed_in_fp32_as_syncbatchnorm_needs():
+    empty = torch.empty(0, 3, 16, 24, dtype=torch.uint8)
+    assert Autocast(network(), "bf16")(empty).dtype == torch.float32
+    assert Autocast(network(), "bf16")(IMAGES).dtype == torch.bfloat16
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="needs a GPU that cannot be used")
+def test_a_run_is_saved_and_goes_on_where_the_driver_is_too_old(monkeypatch, streets, tmp_path):
+    def fail() -> None:
+        raise RuntimeError("The NVIDIA driver on your system is too old")
+
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
+    monkeypatch.setattr(torch.cuda, "get_rng_state_all", fail)
+    run(tiny(streets), tmp_path, stop_after=1)
+    assert len(run(tiny(streets), tmp_path)) == 3
 
 
 # The arithmetic
