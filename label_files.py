@@ -25,6 +25,7 @@ ENDINGS = {
     "image": ("_labels.png", "_overlay.jpg", "_confidence.png"),
     "video": ("_overlay.mp4",),
 }
+MOST_SIDE = 65_500  # pixels, of what libjpeg writes
 RESULTS = tuple(ending for endings in ENDINGS.values() for ending in endings)
 
 
@@ -57,7 +58,7 @@ def find_inputs(inputs: list[str], out: Path) -> tuple[list[Input], list[str]]:
     found, notes = {}, []  # by the results' path, as disks that ignore case have it
     for name in inputs:
         paths = [Path(name)] if Path(name).exists() else sorted(map(Path, glob.glob(name)))
-        here = []
+        here, before = [], len(notes)
         for path in paths:
             if path.is_dir():
                 some, more = _of_directory(path, out)
@@ -65,7 +66,7 @@ def find_inputs(inputs: list[str], out: Path) -> tuple[list[Input], list[str]]:
             else:  # reading it will raise for what it is not
                 here.append(Input(path, kind_of(path) or "image", out / path.stem))
         if not here:
-            holds = f": {notes[-1]}" if paths and notes else ""
+            holds = f": {notes[-1]}" if len(notes) > before else ""
             raise FileNotFoundError(f"{name}: there is no image or video{holds}: correct the path")
         for each in here:
             other = found.setdefault((each.kind, str(each.target).casefold()), each)
@@ -143,6 +144,8 @@ class Labeller:
     def label_image(self, path: Path, target: Path) -> None:
         """Write `target`_labels.png, _overlay.jpg and, if asked for, _confidence.png."""
         image = read_image(path)
+        if max(image.shape) > MOST_SIDE:
+            raise ValueError(f"{path}: JPEG, for its overlay, ends at {MOST_SIDE:,} pixels: cut it")
         if damage := jpeg_damage(path):
             self.notes.append(f"warning: {damage}")
         found = predict(self.model, image, probabilities=self.confidence, **self.options)
@@ -153,6 +156,8 @@ class Labeller:
         _save(target, "_overlay.jpg", overlay(image, labels, self.shown, alpha=self.alpha))
         if self.confidence:
             _save(target, "_confidence.png", found[1].mul(255).round().byte())
+        else:  # one of before would be another network's
+            target.with_name(target.name + "_confidence.png").unlink(missing_ok=True)
         self._count("images", labels)
 
     def label_video(self, path: Path, target: Path) -> None:

@@ -89,7 +89,12 @@ def label(model, args: argparse.Namespace, **options) -> str:
         refuse_overwriting(inputs)
     options |= {"scale": args.scale, "tile": args.tile}
     labeller = Labeller(model, args.confidence, args.alpha, args.palette == "safe", **options)
-    labeller.label_all(inputs)
+    try:
+        labeller.label_all(inputs)
+    except KeyboardInterrupt:
+        done = labeller.summary(started).splitlines()[0]
+        cure = "the same command with --overwrite labels all again"
+        raise KeyboardInterrupt(f"stopped: {done}, in {out}; {cure}") from None
     lines = [f"predictions: {out}", labeller.summary(started), *labeller.notes, *notes]
     if labeller.failed:
         print("\n".join(lines))

@@ -1,5 +1,6 @@
 """Video files, read by PyAV, which is optional: `pip install av`."""
 
+import os
 import struct
 from collections.abc import Iterator
 from fractions import Fraction
@@ -35,7 +36,8 @@ def open_video(path: Path):
     picture of an album or preview. Raises OSError or ValueError, FFmpeg's errors among them.
     """
     av = load_av(path)
-    file = av.open(str(path), options={"protocol_whitelist": "file,crypto,data"})  # no network
+    # Absolute, since FFmpeg takes what comes before a colon for a protocol; and no network.
+    file = av.open(str(path.absolute()), options={"protocol_whitelist": "file,crypto,data"})
     try:
         pictures = av.stream.Disposition.attached_pic | av.stream.Disposition.timed_thumbnails
         streams = [s for s in file.streams.video if not s.disposition & pictures]
@@ -53,7 +55,7 @@ def is_video(path: Path) -> bool:
     """Whether PyAV is installed and finds a video in a file."""
     try:
         file, _ = open_video(path)
-    except (OSError, ValueError):
+    except Exception:  # FFmpeg's errors have many bases
         return False
     file.close()
     return True
@@ -87,6 +89,8 @@ class VideoReader:
                 )
             raise ValueError(f"{path} {cause}") from error
         with file:
+            if stream.codec_context is None:
+                raise ValueError(f"{path} is of a codec that PyAV lacks: convert it to H.264 (MP4)")
             self.frame_rate = stream.average_rate or stream.guessed_rate or Fraction(25)
             self.time_base, self.frames = stream.time_base, stream.frames or None
 
@@ -178,13 +182,15 @@ class VideoReader:
 
 def _lacks_index(path: Path) -> bool:
     """Whether a file is an MP4 or MOV that was not written to its end, by its boxes."""
+    if not os.access(path, os.R_OK):
+        return False
     kinds, start, size = [], 0, path.stat().st_size
     with open(path, "rb") as file:
         while len(head := file.read(16)) >= 8:
             length, kind = struct.unpack(">I4s", head[:8])
             length = int.from_bytes(head[8:]) if length == 1 else length
             kinds.append(kind if start + length <= size else b"")
-            if length < 8:  # 0: to the end
+            if length < 8 or start + length > size:  # 0: to the end
                 break
             start += length
             file.seek(start)

@@ -10,6 +10,7 @@ from torch import Tensor
 from data_io.video import BT709, load_av, open_video
 
 LIMITED_RANGE = 1
+AAC_RATES = 96000, 88200, 64000, 48000, 44100, 32000, 24000, 22050, 16000, 12000, 11025, 8000, 7350
 
 
 class VideoWriter:
@@ -34,7 +35,7 @@ class VideoWriter:
     ):
         self.path, self.frame_rate, self._library = path, frame_rate, load_av(path)
         self.time_base = time_base or 1 / Fraction(frame_rate)
-        self._file = self._library.open(str(path), "w", format="mp4")
+        self._file = self._library.open(str(path.absolute()), "w", format="mp4")
         self._stream, self._last = None, -1
         self._sound = sound_of and _Sound(sound_of, self._file)
 
@@ -82,10 +83,13 @@ class _Sound:
         self._source, _ = open_video(path)
         self._start = Fraction(self._source.start_time or 0, 10**6)
         stream = self._source.streams.best("audio")
+        if stream is not None and not (stream.codec_context and stream.codec_context.sample_rate):
+            stream = None  # of a codec that PyAV lacks
         self._frames = iter(() if stream is None else self._source.decode(stream))
         self._waiting = self._stream = None
         if stream is not None:
-            self._stream = target.add_stream("aac", rate=stream.codec_context.sample_rate)
+            rate = min(AAC_RATES, key=lambda each: abs(each - stream.codec_context.sample_rate))
+            self._stream = target.add_stream("aac", rate=rate)  # PyAV converts to it
             self._stream.layout = "mono" if stream.codec_context.channels == 1 else "stereo"
 
     def copy(self, until: Fraction | None) -> None:

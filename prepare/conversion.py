@@ -22,6 +22,9 @@ from prepare.splits import SPLITS, Pair
 from runtime.console import in_threads
 from runtime.files import atomic_write
 
+TIME_UNITS = 1, 100, 1000, 10**7, 10**9, 2 * 10**9  # ns: ext4, NTFS, ..., HFS+, FAT
+MOST_VALUES = 10_000  # of a mask in colours; photographs have more
+
 
 class Item(NamedTuple):
     """A pair, its split, and the two files that it becomes, the image written last."""
@@ -36,9 +39,15 @@ class Item(NamedTuple):
         """Whether the files are there, as old as their sources, which older ones may replace."""
         files = (self.image, self.pair.image), (self.labels, self.pair.mask)
         try:
-            return all(made.stat().st_mtime_ns == src.stat().st_mtime_ns for made, src in files)
+            return all(_are_as_old(made, source) for made, source in files)
         except FileNotFoundError:
             return False
+
+
+def _are_as_old(made: Path, source: Path) -> bool:
+    """Whether a file has the time of its source, as far as its file system keeps it."""
+    found, expected = made.stat().st_mtime_ns, source.stat().st_mtime_ns
+    return any(found == expected // unit * unit for unit in TIME_UNITS)
 
 
 def target_name(folders: tuple[str, ...], stem: str) -> str:
@@ -53,7 +62,11 @@ def target_name(folders: tuple[str, ...], stem: str) -> str:
     city, frame, *clean = (re.sub(r"[\W_]+", "-", p) for p in ("/".join(folders), stem, *parts))
     if len(parts) == 3 and all(parts) and parts == clean and city in ("own", parts[0]):
         return f"{parts[0]}/{stem}"
-    sequence = 0 if path == f"{city}/{frame}" else zlib.crc32(path.encode()) % 10**6
+    sequence = (
+        0
+        if path == f"{city}/{frame}"
+        else zlib.crc32(path.encode(errors="surrogateescape")) % 10**6
+    )
     return f"{city}/{city}_{sequence:06d}_{frame}"
 
 
@@ -86,7 +99,7 @@ def plan(pairs: list[Pair], splits: list[str], dst: Path) -> tuple[list[Item], l
 
 def _is_made_of(made: Path, sources: list[Path]) -> bool:
     """Whether an image of a data set was made of one of these, which has not changed since."""
-    alike = [each for each in sources if each.stat().st_mtime_ns == made.stat().st_mtime_ns]
+    alike = [each for each in sources if _are_as_old(made, each) or jpeg_damage(each)]
     return any(made.read_bytes() == as_png(each) for each in alike)
 
 
@@ -100,6 +113,11 @@ def _check(item: Item, form: Form) -> Item:
     image, mask = item.pair.image, item.pair.mask
     values = masks.read_values(mask, form)
     counts = masks.count(values)
+    if len(counts) > MOST_VALUES:  # else those of all masks would fill the memory
+        raise ValueError(
+            f"{mask} holds {len(counts):,} colours: correct the path if it is a photograph; if its "
+            "edges were smoothed, have the nearest colours taken with --nearest-color"
+        )
     both = zip(masks.palette_of(mask) if form.palette else (), form.palette, strict=False)
     if any(mine != other and i in counts for i, (mine, other) in enumerate(both)):
         raise ValueError(

@@ -33,12 +33,12 @@ PROPOSAL = """\
 
 
 def find_classes(
-    given: Path | None, dst: Path, pairs: list[Pair], sources: list[Path], kind: str | None
+    given: Path | None, dst: Path, pairs: list[Pair], sources: list[Path], labels: str | None
 ) -> tuple[Classes | None, list[str]]:
     """The classes of --classes, of `dst`, of a list in the data set or of labelme's shapes.
 
-    kind: what the masks are, one of `meaning.LABELS`, by the user or by their names. Returns also
-    notes on whose they are. Raises ValueError for a list that differs from the classes of `dst`.
+    labels: what the masks are, one of `meaning.LABELS`, by the user. Returns also notes on whose
+    the classes are. Raises ValueError for a list that differs from the classes of `dst`.
     """
     classes = None if given is None else class_lists.read_class_list(given)
     if any((dst / name).is_file() for name in (OWN_RECORD, "classes.yaml")):
@@ -50,7 +50,7 @@ def find_classes(
         return read_classes(dst), []
     paths = [pair.mask for pair in pairs]
     are_shapes = paths[0].suffix.lower() == ".json"
-    if classes is not None or (kind in ("cityscapes", "train-ids") and not are_shapes):
+    if classes is not None or (labels in ("cityscapes", "train-ids") and not are_shapes):
         return classes, []
     folders = {*sources, *(path.parent for path in paths)}
     if path := class_lists.find_class_list(folders | {folder.parent for folder in folders}):
@@ -66,7 +66,10 @@ def find_classes(
 def choose_form(
     paths: list[Path], kind: str | None, classes: Classes | None, nearest: bool
 ) -> Form:
-    """How masks are to be read. kind: as in `find_classes`; nearest: with --nearest-color."""
+    """How masks are to be read.
+
+    kind: one of `meaning.LABELS`, by the user or the masks' names; nearest: with --nearest-color.
+    """
     if paths[0].suffix.lower() == ".json":
         return Form(names=class_lists.values_of_names(classes))
     if nearest and classes:
@@ -170,6 +173,6 @@ def write_record(dst: Path, meaning: Meaning, pixels: Counter, source: Path) -> 
         comments = {meaning.ids[v]: f"{part:.2%} of the pixels" for v, part in parts.items()}
     text += class_lists.as_yaml(meaning.classes, comments)
     if meaning.classes != CITYSCAPES and not (dst / "classes.yaml").exists():
-        atomic_write(dst / "classes.yaml", text.encode())
+        atomic_write(dst / "classes.yaml", text.encode(errors="backslashreplace"))
     record = {"labels": meaning.labels, "ids": meaning.ids, "form": meaning.form._asdict()}
     atomic_write(dst / OWN_RECORD, json.dumps(record).encode())

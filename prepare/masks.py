@@ -3,6 +3,7 @@
 import base64
 import io
 import json
+import re
 from collections import Counter
 from collections.abc import Collection, Iterable, Iterator
 from contextlib import contextmanager
@@ -98,7 +99,9 @@ def _values_of(image: Image.Image, colors: bool) -> np.ndarray:
     upright, tile = ImageOps.exif_transpose, str(getattr(image, "tile", ""))
     if not colors and image.mode in ("1", "L", "P"):
         scale = 85 if "L;2" in tile else 17 if "L;4" in tile else 1  # Pillow spreads such grey
-        return np.array(upright(image)).astype(np.uint8) // scale
+        if found := re.search(r"'ppm',.*\('L', (\d+)\)", tile):  # and a PGM's, of another maximum
+            scale = 255 / int(found[1])
+        return (np.array(upright(image)) / scale).round().astype(np.uint8)
     if not colors and image.mode.startswith("I"):  # 16 bits
         values = np.array(upright(image))
         if not 0 <= values.min() <= values.max() <= 255:

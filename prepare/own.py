@@ -79,10 +79,12 @@ def prepare(
     splits, how = assign_splits(pairs, val)
     items, gone = plan(pairs, splits, dst)
     kind, some = labels or pairs[0].hint, [pair.mask for pair in sample(pairs)]
-    listed, whose = find_classes(classes, dst, pairs, [images, masks], kind)
+    listed, whose = find_classes(classes, dst, pairs, [images, masks], labels)
     form = before.form if before else choose_form(some, kind, listed, nearest)
     items = check_all(items, form if labels is None else form._replace(palette=()))
-    pixels, notes = sum((item.pixels for item in items), Counter()), [*notes, *gone, *whose]
+    pixels, notes = Counter(), [*notes, *gone, *whose]
+    for item in items:
+        pixels.update(item.pixels)
     if before is None:
         samples = [read_values(path, form) for path in some]
         found, question = interpret(pixels, labels, pairs[0].hint, listed, form, samples)

@@ -13,6 +13,7 @@ from PIL import Image
 from torchvision.transforms.v2 import functional as F
 
 import inference
+import label_files
 import predict as predict_py
 import tiling
 from data_io.image_io import jpeg_damage, read_image
@@ -111,6 +112,43 @@ def test_what_another_call_wrote_is_overwritten_only_if_asked(photo, tmp_path, l
     assert contents(out) == before
     label(tmp_path / "more" / "front", "--out", out, "--overwrite")
     assert kept.read_bytes() != b"mine"
+
+
+def test_no_confidence_of_an_earlier_network_stays_beside_new_labels(photo, tmp_path, label):
+    label(photo, "--out", tmp_path, "--confidence")
+    label(photo, "--out", tmp_path, "--overwrite")
+    assert sorted(path.name.split("_")[-1] for path in tmp_path.iterdir()) == [
+        "labels.png",
+        "overlay.jpg",
+    ]
+
+
+def test_a_directory_without_an_image_is_not_blamed_with_the_note_on_another(
+    photo, tmp_path, label
+):
+    (tmp_path / "good").mkdir()
+    (tmp_path / "empty").mkdir()
+    shutil.copy(photo, tmp_path / "good" / "a.png")
+    (tmp_path / "good" / "notes.txt").write_text("")
+    with pytest.raises(SystemExit, match="empty: there is no image or video: correct the path"):
+        label(tmp_path / "good", tmp_path / "empty", "--out", tmp_path / "out")
+
+
+def test_ctrl_c_says_what_is_done_and_how_to_go_on(photo, tmp_path, label, monkeypatch):
+    def interrupt(*_, **__) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(label_files, "predict", interrupt)
+    with pytest.raises(SystemExit, match=r"stopped: nothing .*--overwrite labels all again"):
+        label(photo, "--out", tmp_path)
+
+
+def test_a_panorama_wider_than_jpeg_can_be_is_left_out_by_name(photo, tmp_path, label):
+    Image.new("RGB", (66_000, 8)).save(tmp_path / "wide.png")
+    shutil.copy(photo, tmp_path / "b.png")
+    with pytest.raises(SystemExit, match=r"(?s)1 of 2.*wide\.png: JPEG"):
+        label(tmp_path / "wide.png", tmp_path / "b.png", "--out", tmp_path / "out")
+    assert {path.name for path in (tmp_path / "out").iterdir()} == {"b_labels.png", "b_overlay.jpg"}
 
 
 def test_a_picture_and_a_video_of_one_name_are_both_labelled(photo, tmp_path, label):

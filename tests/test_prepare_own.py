@@ -2,6 +2,7 @@
 
 import json
 import os
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -74,6 +75,11 @@ def of_cityscapes(ids: np.ndarray) -> np.ndarray:
     return CITYSCAPES.train_ids.numpy()[ids]
 
 
+def few_greys(path: Path, values: np.ndarray) -> None:
+    """Saves a PGM, which may have another suffix, whose greys end at 33."""
+    path.write_bytes(b"P5 %d %d 33\n" % values.shape[::-1] + values.tobytes())
+
+
 def four_bits(path: Path, values: np.ndarray) -> None:
     """Saves grey of four bits, which Pillow does not write."""
     rows = b"".join(b"\0" + bytes(row[::2] * 16 + row[1::2]) for row in values)
@@ -121,6 +127,7 @@ READ = {  # masks, how they are saved, options, ids of the classes or Cityscapes
     ),
     "listed": (ZERO_ONE, {}, {"classes": BINARY.format(1)}, (0, 1), ZERO_ONE),
     "1 bit": (ZERO_ONE.astype(bool), {}, {}, (0, 1), ZERO_ONE),
+    "a PGM": (pattern([7, 33]), {"writer": few_greys}, {}, (7, 33), ZERO_ONE),
     "4 bits": (ZERO_ONE, {"writer": four_bits}, {}, (0, 1), ZERO_ONE),
     "16 bits": (ZERO_ONE.astype(np.uint16), {}, {}, (0, 1), ZERO_ONE),
     "grey as RGB": (np.stack([ZERO_ONE] * 3, -1), {}, {}, (0, 1), ZERO_ONE),
@@ -241,6 +248,16 @@ def test_a_list_that_lies_in_the_data_set_is_its_own_word(tmp_path):
     assert scenes.classes == CITYSCAPES  # the user's word counts more
     with pytest.raises(ValueError, match="leave --classes out"):
         prepare(images, masks, tmp_path / "x", labels="cityscapes", classes=own_list)
+
+
+def test_a_list_in_the_data_set_counts_more_than_the_names_of_masks(tmp_path):
+    images, masks = flat(tmp_path)
+    for path in masks.iterdir():
+        path.rename(path.with_name(f"{path.stem}_labelTrainIds.png"))
+    (masks / "classes.yaml").write_text(NINE_FOUR)
+    scenes, said = convert(images, masks, tmp_path / "out")
+    assert scenes.classes.names == ("a", "b") and are_all(scenes, ZERO_ONE)
+    assert str(masks / "classes.yaml") in said
 
 
 @pytest.mark.parametrize("data", ["streets", "camvid"])
@@ -548,6 +565,37 @@ def test_a_mask_that_was_replaced_is_converted_again_also_by_an_older_file(tmp_p
     assert "1 images in" in said and "have no source now: own/own_000000_a1\n" in said
 
 
+def test_on_a_disk_that_keeps_seconds_nothing_is_converted_twice(tmp_path):
+    images, masks = flat(tmp_path)
+    prepare(images, masks, tmp_path / "out")
+    for path in (tmp_path / "out").rglob("*.png"):  # as FAT keeps its time
+        seconds = path.stat().st_mtime_ns // (2 * 10**9) * 2 * 10**9
+        os.utime(path, ns=(seconds, seconds))
+    before = times(tmp_path / "out")
+    prepare(images, masks, tmp_path / "out")
+    assert times(tmp_path / "out") == before
+    with pytest.raises(ValueError, match="belong to another split now"):
+        prepare(images, masks, tmp_path / "out", val="0.999")
+
+
+@pytest.mark.skipif(os.name == "nt" or sys.platform == "darwin", reason="names are Unicode there")
+def test_names_that_are_not_utf8_are_converted(tmp_path):
+    images, masks = flat(tmp_path)
+    for folder in (images, masks):
+        (folder / "a0.png").rename(folder / os.fsdecode(b"stra\xdfe.png"))
+    assert len(convert(images, masks, tmp_path / "out")[0]) == 5
+
+
+def test_images_of_no_official_split_are_counted(tmp_path):
+    images, masks = flat(tmp_path)
+    (images / "train.txt").write_text("a0\na1\n")
+    (images / "val.txt").write_text("a2\n")
+    assert (
+        "those of the data set; 2 images of none are in train"
+        in convert(images, masks, tmp_path / "out")[1]
+    )
+
+
 def test_an_image_that_moved_to_another_split_is_refused(tmp_path):
     sources = {split: flat(tmp_path / "tree" / split) for split in ("train", "val")}
     for images, masks in sources.values():  # a0, a1, ... in both, which are other pictures
@@ -573,6 +621,11 @@ def damaged_image(images, masks):
     photo(images / "a1.jpg", size=(64, 64))
     save(masks / "a1.png", pattern([0, 1], (64, 64)))
     cut(images / "a1.jpg", -900)
+
+
+def large_photograph(images, masks):
+    photo(images / A, size=(120, 120))
+    photo(masks / A, size=(120, 120))
 
 
 def in_two_places(images, masks):
@@ -625,6 +678,7 @@ REFUSED = [
     ),
     case(r"masks.a1.jpg was saved as JPEG, which changes values", mask(ZERO_ONE, "a1.jpg")),
     case(r"hold 100 different values: list the classes", mask(pattern(range(100)))),
+    case(r"a1.png holds [\d,]+ colours: correct the path", large_photograph),
     case(r"a1.png holds values up to 26001: ids", mask(ZERO_ONE.astype(np.uint16) * 26001)),
     case(r"masks.a1.png is in colours", mask(pattern([ROAD, SKY])), labels="ids"),
     case(r"no train ids[^\n]*\n +.*a1.png: 19", mask(pattern([0, 19])), labels="train-ids"),
