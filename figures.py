@@ -58,6 +58,8 @@ def _nothing() -> Figure:
 
 def plot_samples(pairs: list[tuple[Tensor, Tensor]], classes: Classes = CITYSCAPES) -> Figure:
     """Images (3, H, W) uint8 above their labels (H, W), with a legend."""
+    if not pairs:
+        return _nothing()
     height, width = pairs[0][1].shape
     columns = len(pairs)
     figure = Figure(figsize=(12, 24 / columns * height / width + 0.9), layout="constrained")

@@ -1,5 +1,7 @@
 """What the widget proposes: segments, labels, and which photograph to label next."""
 
+from collections.abc import Iterable
+from contextlib import suppress
 from typing import NamedTuple
 
 import numpy as np
@@ -124,6 +126,17 @@ def choose_order(unsure: np.ndarray, looks: np.ndarray, before: np.ndarray) -> l
         left[best] = False
         near = np.maximum(near, looks @ looks[best])
     return order
+
+
+def readable_views(session: Session, names: Iterable[str], most: int = 4) -> list[Tensor]:
+    """The first photographs that can be read, as `view_of` gives them."""
+    views = []
+    for name in names:
+        with suppress(OSError, ValueError):
+            views.append(view_of(read_image(session.photos[name].image)))
+        if len(views) == most:
+            break
+    return views
 
 
 def rank(session: Session, model: UNet) -> list[tuple[str, float]]:

@@ -85,7 +85,8 @@ class Session:
         known = [name for name in kept.get("order", []) if name in photos]
         self.order = [*known, *sorted(photos.keys() - set(known))]
         self.done = {name for name in kept.get("done", []) if name in photos}
-        self.at = kept.get("at") if kept.get("at") in photos else self.order[0]
+        self._was_open = kept.get("at") in photos  # whether the user has seen `at`
+        self.at = kept["at"] if self._was_open else self.order[0]
         _open[root.resolve()] = self
 
     def _save_record(self) -> None:
@@ -121,7 +122,8 @@ class Session:
         """Open a photograph: its RGB (3, H, W) uint8, upright, and its mask (see `mask`)."""
         image = read_image(self.photos[name].image)
         with self._lock:
-            mask, self.at = self.mask(name), name
+            self._check_open()
+            mask, self.at, self._was_open = self.mask(name), name, True
             self._save_record()
         return image, mask
 
@@ -138,6 +140,7 @@ class Session:
         is no class, OSError if it cannot be saved.
         """
         with self._lock:
+            self._check_open()
             if name not in self.photos:
                 raise ValueError(
                     f"{name} is no longer among the photographs: its stroke is left out"
@@ -174,6 +177,7 @@ class Session:
 
     def _step(self, name: str, source: dict, target: dict, side: int) -> tuple[int, bytes] | None:
         with self._lock:
+            self._check_open()
             if not source[name]:
                 return None
             step = source[name].pop()
@@ -221,20 +225,33 @@ class Session:
     def set_done(self, name: str, done: bool) -> None:
         """Mark a photograph as finished, or as not."""
         with self._lock:
+            self._check_open()
             (self.done.add if done else self.done.discard)(name)
             self._save_record()
 
     def set_order(self, order: list[str]) -> None:
-        """Show photographs in this order, then all others, and open the first."""
+        """Show photographs in this order, then all others.
+
+        The first is opened, unless the user was labelling another, which is not done yet.
+        """
         with self._lock:
             rest = [name for name in self.order if name not in set(order)]
             self.order = [*order, *rest]
-            self.at = self.order[0]
+            if not self._was_open or self.at in self.done or not self.is_labelled(self.at):
+                self.at = self.order[0]
             self._save_record()
 
     def is_labelled(self, name: str) -> bool:
         """Whether a photograph has a mask, even of a single pixel."""
         return self.photos[name].labels is not None
+
+    def _check_open(self) -> None:
+        """Raise BlockingIOError if this session was closed, as by a cell that was run again."""
+        if _open.get(self.root.resolve()) is not self:
+            raise BlockingIOError(
+                f"{self.root} was opened again by another cell: run this cell again, too, or go on "
+                "in the newer widget; what was drawn here since is not lost"
+            )
 
     def close(self) -> None:
         """Save what is not saved, and let another notebook go on."""

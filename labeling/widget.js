@@ -62,14 +62,16 @@ class Labeler {
     this.corners = []; // of the polygon that is being drawn
     this.pointers = new Map(); // that are down: id -> position on the canvas
     this.number = 0; // of the last stroke
-    this.journal = `labeler ${model.get("journal")}`;
+    this.id = Math.random().toString(36).slice(2); // of this view: a widget may have several, also in other tabs
     this.waiting = this.readJournal(); // number -> stroke that may not be on disk yet
     this.build(el);
     let before = Promise.resolve(); // messages are answered in order, though unpacking is async
-    this.receive = (message, buffers) => (before = before.then(() => this.answer(message, buffers)));
+    this.receive = (message, buffers) => 
+      (before = before.then(() => this.answer(message, buffers)).catch((error) => this.fail(String(error))));
     model.on("msg:custom", this.receive);
     this.sizes = new ResizeObserver(() => this.resize());
     this.sizes.observe(this.canvas);
+    this.writeJournal();
     for (const stroke of this.waiting.values()) this.sendStroke(stroke);
     this.send({ type: "hello" });
     this.clock = setInterval(() => this.showStatus(), 500);
@@ -106,8 +108,8 @@ class Labeler {
     this.doneButton = button("done ✓", "Mark this photograph as finished, and go to the next (Enter)", () => this.done());
     this.root = make("div", { class: "labeler", tabindex: 0, "data-lm-suppress-shortcuts": "true", style: `height:${this.model.get("height")}px` },
       make("div", { class: "bar" }, ...this.tools, this.size,
-        button("↶", "Undo (Ctrl+Z)", () => this.send({ type: "undo" }), { "aria-label": "undo" }),
-        button("↷", "Redo (Ctrl+Shift+Z)", () => this.send({ type: "redo" }), { "aria-label": "redo" }),
+        button("↶", "Undo (Ctrl+Z)", () => this.undo("undo"), { "aria-label": "undo" }),
+        button("↷", "Redo (Ctrl+Shift+Z)", () => this.undo("redo"), { "aria-label": "redo" }),
         slider("labels", "How much the labels cover; hold H to see the photograph alone", 0, 100, 100 * this.opacity,
           (e) => { this.opacity = e.target.value / 100; this.redraw(); }),
         (this.outlines = check("outlines", "Draw the labels' outlines only (O)", () => this.paintAll())),
@@ -125,11 +127,17 @@ class Labeler {
     const pointer = { down: "down", move: "move", up: "up", cancel: "up", leave: "leave" };
     for (const [name, method] of Object.entries(pointer))
       this.canvas.addEventListener(`pointer${name}`, (e) => this[method](e));
+    this.canvas.addEventListener("dblclick", () => this.corners.length && this.fillPolygon());
     this.canvas.addEventListener("wheel", (e) => this.wheel(e), { passive: false });
     this.canvas.addEventListener("contextmenu", (e) => e.preventDefault());
     this.root.addEventListener("keydown", (e) => this.key(e));
     this.root.addEventListener("keyup", (e) => this.keyUp(e));
-    this.root.addEventListener("focusout", () => { this.hidden = this.space = false; this.redraw(); });
+    this.root.addEventListener("focusin", (e) => (this.tabbed = e.target !== this.root && e.target.matches(":focus-visible")));
+    this.root.addEventListener("focusout", (e) => {
+      if (this.root.contains(e.relatedTarget)) return;
+      this.hidden = this.space = false;
+      this.redraw();
+    });
     this.setTool("fill");
   }
 
@@ -166,7 +174,9 @@ class Labeler {
     this.photos.replaceChildren(...photos.map(([name, labelled, done]) =>
       make("div", { class: "photo", title: name, "aria-current": name === at, onclick: () => this.send({ type: "go", to: name }) },
         make("span", { class: "mark" }, done ? "✓" : labelled ? "●" : "○"), name)));
-    this.photos.querySelector("[aria-current=true]")?.scrollIntoView({ block: "nearest" });
+    const current = this.photos.querySelector("[aria-current=true]");
+    if (current && at !== this.listed) this.photos.scrollTop = current.offsetTop - this.photos.offsetTop;
+    this.listed = at; // and is left where the user scrolled it to
     const finished = photos.filter(([, , done]) => done).length;
     this.count = `${photos.findIndex(([name]) => name === at) + 1} of ${photos.length}, ${finished} done`;
     const row = photos.find(([name]) => name === at);
@@ -178,7 +188,8 @@ class Labeler {
   showStatus() {
     const n = this.waiting.size;
     const late = n && performance.now() - this.sentAt > 1500;
-    const saved = late ? `the kernel is busy: ${n} strokes wait, kept in this browser` : n ? "saving" : "saved";
+    const kept = this.isKept ? "kept in this browser" : "too many for this browser to keep: leave this tab and the kernel running";
+    const saved = late ? `the kernel is busy: ${n} strokes wait, ${kept}` : n ? "saving" : "saved";
     this.status.textContent = this.photo ? `${this.count ?? ""} · ${this.photo.name} · ${saved}` : "waiting for the kernel";
     this.root.dataset.saved = n === 0; // for tests, as the next lines
     this.root.dataset.photo = this.photo?.name ?? "";
@@ -195,9 +206,18 @@ class Labeler {
   // ------------------------------------------------------------------ the kernel
 
   send(message, buffers) {
-    if (!this.photo && message.type !== "hello" && message.type !== "stroke") return;
+    if (!this.photo && !["hello", "stroke", "go"].includes(message.type)) return;
     if (message.type === "go" || message.type === "hello") this.asked = performance.now();
-    this.model.send({ photo: this.photo?.name, ...message }, undefined, buffers);
+    try {
+      this.model.send({ photo: this.photo?.name, view: this.id, ...message }, undefined, buffers);
+    } catch (error) { // JupyterLab refuses to send to a kernel that has ended
+      this.fail(`the kernel has ended (${error.message}): run this cell again, and all strokes are saved`);
+    }
+  }
+
+  // What the kernel has not written yet and was drawn before, goes with the stroke that is undone.
+  undo(type) {
+    this.send({ type, number: this.number });
   }
 
   sendStroke(stroke) {
@@ -213,13 +233,19 @@ class Labeler {
     this.send({ type: "save", number: this.number });
   }
 
+  // The strokes of views that are gone, numbered anew: each view has an entry of its own.
   readJournal() {
+    const data = `labeler ${this.model.get("journal")}`, kept = [];
+    this.journal = `${data} ${this.id}`;
     try {
-      const kept = JSON.parse(localStorage.getItem(this.journal) ?? "[]");
-      return new Map(kept.map((s) => [s.number, { ...s, runs: Uint32Array.from(s.runs) }]));
-    } catch {
-      return new Map();
+      for (const key of Object.keys(localStorage).filter((each) => each.startsWith(data))) {
+        kept.push(...JSON.parse(localStorage.getItem(key)));
+        localStorage.removeItem(key);
+      }
+    } catch (error) {
+      console.warn(`strokes kept in this browser cannot be read: ${error}`);
     }
+    return new Map(kept.map((s, i) => [i + 1, { ...s, number: i + 1, runs: Uint32Array.from(s.runs) }]));
   }
 
   writeJournal() {
@@ -227,22 +253,25 @@ class Labeler {
       const kept = [...this.waiting.values()].map((s) => ({ ...s, runs: [...s.runs] }));
       if (kept.length) localStorage.setItem(this.journal, JSON.stringify(kept));
       else localStorage.removeItem(this.journal);
+      this.isKept = true;
     } catch {
-      // The storage is full. The kernel gets the strokes all the same, unless it ends before.
+      this.isKept = false; // The storage is full. The kernel gets them, unless it ends before.
     }
     this.showStatus();
   }
 
   async answer(message, buffers) {
     if (message.type === "saved") {
+      if (message.view !== this.id) return;
       for (const number of this.waiting.keys()) if (number <= message.number) this.waiting.delete(number);
       this.writeJournal();
     } else if (message.type === "error") this.fail(message.text);
     else if (message.type === "list") this.showPhotos(message.photos, message.at);
     else if (message.type === "photo") await this.open(message, ...buffers.map(bytesOf));
     else if (message.photo === this.photo?.name) {
+      if (message.type === "stroke") return this.apply(message, new Uint32Array(bytesOf(buffers[0]).buffer));
       const maps = await Promise.all(buffers.map((b) => inflate(bytesOf(b))));
-      if (message.type === "patch") this.patch(message.start, maps[0]);
+      if (message.type === "patch") this.patch(message, maps[0]);
       else this.offer(message, maps);
     }
   }
@@ -257,10 +286,17 @@ class Labeler {
     }
     if (photo.bitmap.width !== photo.width || photo.bitmap.height !== photo.height)
       return this.fail(`this browser shows ${photo.name} turned or scaled: save it as PNG`);
-    this.photo = photo;
     const { width, height, classes } = photo;
+    // Of a large photograph, a small copy of both is drawn where it is not zoomed into.
+    const step = Math.ceil(Math.max(width, height) / 1600), [w, h] = [Math.ceil(width / step), Math.ceil(height / step)];
+    photo.small = await createImageBitmap(photo.bitmap, { resizeWidth: w, resizeHeight: h });
+    if (this.box) this.end(); // the stroke that is being drawn on the photograph before
+    this.putWaiting(photo, 0); // strokes that came after the kernel packed the mask
+    this.photo?.bitmap.close();
+    this.photo?.small.close();
+    this.photo = photo; // from here on nothing is awaited, so that all is of one photograph
     this.error.hidden = true;
-    Object.assign(this, { segments: null, proposed: null, regions: null, hover: null, corners: [], touched: null, box: null });
+    Object.assign(this, { step, segments: null, proposed: null, regions: null, hover: null, corners: [], touched: null, box: null });
     this.note.textContent = message.model;
     photo.counts = new Float64Array(256);
     for (const id of photo.mask) photo.counts[id]++;
@@ -273,10 +309,6 @@ class Labeler {
     if (!classes.some(([id]) => id === this.selected)) this.selected = classes[0][0];
     this.line = Math.max(1, Math.round(Math.max(width, height) / 1000)); // of outlines, in pixels
     this.labels = new OffscreenCanvas(width, height);
-    // Of a large photograph, a small copy of both is drawn where it is not zoomed into.
-    this.step = Math.ceil(Math.max(width, height) / 1600);
-    const [w, h] = [Math.ceil(width / this.step), Math.ceil(height / this.step)];
-    photo.small = await createImageBitmap(photo.bitmap, { resizeWidth: w, resizeHeight: h });
     this.smallLabels = new OffscreenCanvas(w, h);
     if (classes.some(([id]) => photo.counts[id])) this.paintAll();
     this.fit();
@@ -303,13 +335,38 @@ class Labeler {
     }
   }
 
-  patch(start, pixels) {
-    const { width, name } = this.photo;
-    pixels.forEach((id, i) => this.setPixel(start + i, id));
-    for (const { photo, runs } of this.waiting.values()) // strokes after the one that was undone
-      for (let i = 0; photo === name && i < runs.length; i += 3)
-        for (let n = 0; n < runs[i + 1]; n++) this.setPixel(runs[i] + n, runs[i + 2]);
-    this.paint(0, Math.floor(start / width), width, Math.floor((start + pixels.length - 1) / width) + 1);
+  // Pixels that the kernel undid. `view` and `number`: whose undo it was, and after which stroke.
+  patch({ start, view, number }, pixels) {
+    this.photo.mask.set(pixels, start);
+    this.putWaiting(this.photo, view === this.id ? number : 0);
+    this.showRows(start, start + pixels.length);
+  }
+
+  // A stroke that was drawn in another view.
+  apply({ view }, runs) {
+    if (view === this.id || !runs.length) return;
+    const { mask } = this.photo;
+    let [first, last] = [mask.length, 0];
+    for (let i = 0; i < runs.length; i += 3) {
+      mask.fill(runs[i + 2], runs[i], runs[i] + runs[i + 1]);
+      [first, last] = [Math.min(first, runs[i]), Math.max(last, runs[i] + runs[i + 1])];
+    }
+    this.showRows(first, last);
+  }
+
+  // Put the strokes after a number, which the kernel may not have yet, on a photograph.
+  putWaiting({ name, mask }, after) {
+    for (const { number, photo, runs } of this.waiting.values())
+      for (let i = 0; number > after && photo === name && i < runs.length; i += 3)
+        mask.fill(runs[i + 2], runs[i], runs[i] + runs[i + 1]);
+  }
+
+  // Count and draw again what changed between two pixels.
+  showRows(first, last) {
+    const { width, mask, counts } = this.photo;
+    counts.fill(0);
+    for (const id of mask) counts[id]++;
+    this.paint(0, Math.floor(first / width), width, Math.floor((last - 1) / width) + 1);
     this.showClasses();
   }
 
@@ -385,7 +442,7 @@ class Labeler {
   }
 
   draw() {
-    const { context, canvas, photo, view } = this, ratio = devicePixelRatio;
+    const { context, canvas, photo, view } = this, ratio = canvas.width / canvas.clientWidth || 1;
     context.setTransform(1, 0, 0, 1, 0, 0);
     context.clearRect(0, 0, canvas.width, canvas.height);
     if (!photo?.bitmap || !this.labels) return;
@@ -444,7 +501,8 @@ class Labeler {
     if (!clientWidth) return;
     this.canvas.width = clientWidth * devicePixelRatio;
     this.canvas.height = clientHeight * devicePixelRatio;
-    this.fit();
+    if (this.isWhole ?? true) this.fit();
+    else this.redraw();
   }
 
   fit() {
@@ -452,6 +510,7 @@ class Labeler {
     const { clientWidth, clientHeight } = this.canvas, { width, height } = this.photo;
     const scale = Math.min(clientWidth / width, clientHeight / height);
     this.view = { scale, x: (clientWidth - width * scale) / 2, y: (clientHeight - height * scale) / 2 };
+    this.isWhole = true; // and stays so when the widget's size changes
     this.redraw();
   }
 
@@ -460,6 +519,7 @@ class Labeler {
     const view = this.view, scale = Math.min(Math.max(view.scale * factor, 0.02), 60);
     const by = scale / view.scale;
     this.view = { scale, x: x - (x - view.x) * by + dx, y: y - (y - view.y) * by + dy };
+    this.isWhole = false;
     this.redraw();
   }
 
@@ -509,8 +569,8 @@ class Labeler {
     if (!runs.length) return false;
     const stroke = { number: this.number + 1, photo: name, runs: Uint32Array.from(runs) };
     this.waiting.set(stroke.number, stroke);
-    this.sendStroke(stroke);
     this.writeJournal();
+    this.sendStroke(stroke);
     this.showClasses();
     return true;
   }
@@ -626,7 +686,7 @@ class Labeler {
     const at = this.positionOf(e);
     this.pointers.set(e.pointerId, at.on);
     if (this.pointers.size === 2) { // two fingers move and zoom; the stroke that the first began is undone
-      if (this.box && this.end()) this.send({ type: "undo" });
+      if (this.box && this.end()) this.undo("undo");
       this.box = null;
       this.corners.pop();
       return;
@@ -635,7 +695,6 @@ class Labeler {
     if (this.tool === "pick" || e.altKey) return this.pick(at.in);
     if (this.tool === "polygon") {
       this.pointer = at.in;
-      if (e.detail > 1) return this.fillPolygon();
       this.corners.push(at.in);
       return this.redraw();
     }
@@ -721,6 +780,11 @@ class Labeler {
   }
 
   key(e) {
+    const press = e.key === "Enter" || e.key === " ";
+    if ((e.target.type === "range" && e.key.startsWith("Arrow")) || (press && this.tabbed))
+      return e.stopPropagation(); // it is for the slider or the button that has the focus
+    const step = { ArrowLeft: -1, ArrowRight: 1 }[e.key];
+    if (step && !this.photo) return this.go(step); // past one that cannot be shown
     if (!this.photo?.mask) return;
     const tool = TOOLS.find(([, key]) => key === e.key), digit = /^Digit(\d)$/.exec(e.code);
     const actions = {
@@ -735,7 +799,7 @@ class Labeler {
     };
     if (e.ctrlKey || e.metaKey) {
       const key = e.key.toLowerCase();
-      if (key === "z" || key === "y") this.send({ type: key === "y" || e.shiftKey ? "redo" : "undo" });
+      if (key === "z" || key === "y") this.undo(key === "y" || e.shiftKey ? "redo" : "undo");
       else if (key !== "s") return; // all is saved: no dialog of the browser
     } else if (digit) {
       const row = this.photo.classes[((+digit[1] + 9) % 10) + (e.shiftKey ? 10 : 0)];

@@ -57,16 +57,19 @@ class LabelWidget(anywidget.AnyWidget):
     def _answer(self, message: dict, buffers: list) -> None:
         """Answer a request of the browser: hello, stroke, undo, redo, save, go or done."""
         session, name, kind = self.session, message.get("photo"), message["type"]
+        about = {"view": message.get("view"), "number": message.get("number", 0)}
         try:
             if kind == "hello":
                 self._show(session.at)
             elif kind == "stroke":
                 runs = np.frombuffer(buffers[0], dtype="<u4").reshape(-1, 3)
                 session.stroke(name, runs)
+                self.send({"type": "stroke", "photo": name, **about}, [buffers[0]])  # other views
                 self._list()
             elif kind in ("undo", "redo"):
                 if changed := getattr(session, kind)(name):
-                    self.send({"type": "patch", "photo": name, "start": changed[0]}, [changed[1]])
+                    about_patch = {"type": "patch", "photo": name, "start": changed[0]}
+                    self.send({**about_patch, **about}, [changed[1]])
                 session.save()
             elif kind == "save":
                 session.save()
@@ -75,11 +78,11 @@ class LabelWidget(anywidget.AnyWidget):
             elif kind == "done":
                 session.set_done(name, message["done"])
                 self._list()
-        except (OSError, ValueError) as error:
-            self.send({"type": "error", "text": str(error)})
-            if isinstance(error, OSError):
+        except Exception as error:  # a kernel's output of it would be seen by nobody
+            self.send({"type": "error", "text": str(error) or repr(error)})
+            if not isinstance(error, ValueError):
                 return  # the session keeps what it could not save, and saves it the next time
-        self.send({"type": "saved", "number": message.get("number", 0)})  # or refused for good
+        self.send({"type": "saved", **about})  # or refused for good
 
     def _list(self) -> None:
         """Send the list of photographs."""

@@ -74,7 +74,7 @@ def write_notebook(path: Path, *cells: str) -> None:
 
 def open_notebook(browser, address: str, name: str):
     """A page with a notebook, all of its cells run."""
-    page = browser.new_page(viewport={"width": 1400, "height": 1000})
+    page = browser.new_context(viewport={"width": 1400, "height": 1000}).new_page()
     page.set_default_timeout(60_000)  # on a busy machine
     page.goto(f"{address}/doc/tree/{name}")
     page.locator(".jp-Notebook .jp-Cell").first.wait_for()
@@ -111,6 +111,12 @@ class Labeler:
     def view(self) -> tuple[float, float, float]:
         time.sleep(0.2)  # the next frame
         return tuple(map(float, self.canvas.get_attribute("data-view").split()))
+
+    def at(self, place: tuple[float, float]) -> tuple[int, int]:
+        """Where a place of the photograph is on the page."""
+        scale, x, y = self.view()
+        box = self.canvas.bounding_box()
+        return round(box["x"] + x + place[0] * scale), round(box["y"] + y + place[1] * scale)
 
     def drag(self, *places: tuple[float, float], saved: bool = True) -> list[tuple[float, float]]:
         """Press at the first place of the photograph and move over the others; the real places."""

@@ -13,6 +13,7 @@ from PIL import Image, ImageOps
 from data_io.image_io import read_image
 from dataset import Cityscapes
 from labeling import session as labeling
+from labeling.proposals import readable_views
 from labeling.session import open_data_set, open_session
 from labeling.widget import LabelWidget, shown_file
 from prepare import cityscapes
@@ -120,7 +121,31 @@ def test_another_kernel_on_the_same_data_set_is_told_and_the_same_one_takes_over
     opened.stroke("b.png", [[0, 9, 1]])
     again = open_session(folder, opened.root)  # of a cell that is run again
     assert (again.mask("b.png").reshape(-1)[:9] == 1).all()
+    before = contents(opened.root)
+    for change in (lambda: opened.stroke("b.png", [[0, 9, 2]]), lambda: opened.undo("b.png")):
+        with pytest.raises(BlockingIOError, match="opened again by another cell"):
+            change()  # by the widget of the cell that was run before
+    assert contents(opened.root) == before
     again.close()
+
+
+def test_a_photograph_that_is_half_labelled_stays_open_when_all_are_ranked(opened, folder):
+    opened.go("b.png")
+    opened.stroke("b.png", [[0, 9, 1]])
+    opened.close()
+    again = open_session(folder, opened.root)
+    again.set_order(["trip/3.png", "a.jpg"])
+    assert (again.at, again.order[0]) == ("b.png", "trip/3.png")
+    again.set_done("b.png", True)
+    again.set_order(["trip/3.png", "a.jpg"])
+    assert again.at == "trip/3.png"
+    again.close()
+
+
+def test_what_cannot_be_read_is_passed_over_when_photographs_are_shown(opened, folder):
+    (folder / "b.png").write_bytes(b"no picture")
+    found = readable_views(opened, ["b.png", "a.jpg", "c.gif"], most=2)
+    assert [tuple(view.shape[1:]) for view in found] == [(41, 30), (20, 20)]
 
 
 @pytest.mark.parametrize("failure", [errno.ENOSPC, errno.EACCES])
@@ -226,7 +251,7 @@ def test_the_widget_says_what_is_on_disk_and_what_cannot_be_saved(opened, monkey
         widget._answer({"type": kind, "photo": "b.png", "number": number}, buffers)
         return [message["type"] for message in sent if message["type"] != "list"]
 
-    assert ask("stroke", 1, (0, 9, 1)) == ["saved"]
+    assert ask("stroke", 1, (0, 9, 1)) == ["stroke", "saved"]  # the former for other tabs
     assert sent[-1]["number"] == 1
     assert ask("stroke", 2, (0, 9, 77)) == ["error", "saved"]  # is no class, and never will be
     with monkeypatch.context() as patch:

@@ -108,6 +108,25 @@ def test_a_polygon_zoomed_to_the_pixel_has_the_pixels_whose_centre_is_inside(ben
     inside = Outline(corners).contains_points(centres).reshape(256, 512)
     assert 100 < inside.sum() < 400
     assert (bench.mask("a") == np.where(inside, 2, 255)).all()
+    bench.keys("Control+z", "1")
+    for corner in wanted[:-1]:
+        bench.drag(corner)
+    bench.page.mouse.dblclick(*bench.at(wanted[-1]))  # closes it, too
+    bench.saved()
+    wait_for(lambda: (bench.mask("a") == np.where(inside, 0, 255)).all(), 10)
+
+
+def test_the_zoom_stays_when_the_widget_changes_its_size(bench):
+    box = bench.canvas.bounding_box()
+    bench.page.mouse.move(box["x"] + 300, box["y"] + 200)
+    bench.page.mouse.wheel(0, -600)
+    before = bench.view()
+    bench.page.set_viewport_size({"width": 1300, "height": 1000})
+    assert bench.view() == before
+    bench.keys("z")
+    whole = bench.view()
+    bench.page.set_viewport_size({"width": 1400, "height": 1000})
+    assert bench.view() != whole  # it fits again
 
 
 def test_a_fill_dragged_over_several_segments_sets_these(bench):
@@ -170,6 +189,23 @@ def test_keys_of_jupyterlab_do_nothing_in_the_widget(bench):
     bench.keys("a", "b", "d", "d", "x", "m", "y")
     assert cells.count() == before
     assert bench.page.locator(".jp-mod-editMode").count() == 0
+
+
+def test_keys_are_for_the_slider_or_button_that_has_the_focus(bench):
+    slider = bench.widget.get_by_label("size")
+    slider.focus()
+    bench.keys("ArrowRight")
+    assert slider.input_value() == "9" and bench.state("photo") == "a.png"
+    slider.press("Tab")  # the button to undo
+    bench.keys("Enter")
+    assert bench.state("photo") == "a.png" and "0 done" in bench.widget.inner_text()
+    bench.widget.locator("[data-tool=brush]").click()
+    before = bench.view()
+    bench.page.keyboard.down(" ")
+    bench.drag((100, 100), (150, 100))
+    bench.page.keyboard.up(" ")
+    assert bench.view()[1] > before[1]  # it was moved, and not painted on
+    assert not list(bench.root.glob("gtFine/*/*/*_a_*")) or (bench.mask("a") == 255).all()
 
 
 def test_a_turned_photograph_is_labelled_upright(bench):
@@ -245,6 +281,24 @@ def test_a_reloaded_tab_shows_what_was_there(bench):
     assert (bench.mask("a") == before).all()
 
 
+def test_two_tabs_show_each_others_strokes(bench):
+    bench.page.get_by_role("button", name="Save").first.click()
+    time.sleep(1)
+    page = bench.page.context.new_page()
+    page.goto(bench.page.url)
+    other = Labeler(page, bench.root)
+    other.ready("a.png")
+    other.widget.focus()
+    other.keys("1", "b")
+    other.drag((200, 200), (230, 200))
+    assert (bench.mask("a") == 0).sum() > 300
+    page.close()
+    bench.widget.focus()
+    bench.keys("e")
+    bench.drag((195, 200), (235, 200))  # it would not be sent where nothing is shown
+    assert (bench.mask("a") == 255).all()
+
+
 def test_strokes_go_on_to_the_disk_while_a_cell_runs(bench):
     cell = bench.page.locator(".jp-Cell").nth(1)
     cell.locator(".cm-content").fill("import time; time.sleep(20)")
@@ -266,6 +320,9 @@ def test_a_stroke_that_a_killed_kernel_never_saw_is_saved_by_the_next(bench):
     time.sleep(0.5)
     assert bench.state("saved") == "false"
     os.kill(pid, signal.SIGKILL)
+    bench.page.locator(".jp-Dialog button").click()  # which says that it has died
+    late = bench.drag((300, 60), saved=False)
+    time.sleep(0.5)
     bench.page.reload()
     bench.page.locator(".jp-NotebookPanel-toolbar >> text=Python 3").first.wait_for()
     wait_for(lambda: int((bench.root.parent / "pid").read_text()) == pid)
@@ -273,7 +330,8 @@ def test_a_stroke_that_a_killed_kernel_never_saw_is_saved_by_the_next(bench):
     run_all(bench.page)
     bench.ready("a.png")
     bench.saved()
-    expected = brushed((256, 512), points, 8) | brushed((256, 512), lost * 2, 8)
+    expected = brushed((256, 512), points, 8)
+    expected |= brushed((256, 512), lost * 2, 8) | brushed((256, 512), late * 2, 8)
     assert (bench.mask("a") == np.where(expected, 2, 255)).all()
 
 
