@@ -2,8 +2,9 @@
 
     python -m studies.figures
 
-Prints the tables of `studies.report`, and draws images/padding.png, batchnorm.png, loss.png and
-augmentation.png, of whatever is on record; `studies.ipynb` shows both with its story.
+Prints the tables of `studies.report` and `labels_report`, and draws images/padding.png,
+batchnorm.png, loss.png, augmentation.png and labels.png, of whatever is on record;
+`studies.ipynb` shows both with its story.
 """
 
 from collections.abc import Collection
@@ -15,6 +16,7 @@ from matplotlib.ticker import MaxNLocator, PercentFormatter
 
 from figures import COLORS, MARKERS
 from runtime.machine import ROOT
+from studies import labels_report
 from studies.common import read
 from studies.report import NAMES, RARE, UNSEEN, arms, counted, spread, tables, values
 from studies.study import DATA, STUDIES
@@ -134,6 +136,9 @@ def main() -> None:
         print(f"# {study}\n\n{tables(study, runs)}\n")
         if drawn := figure(study, runs):
             drawn.savefig(ROOT / "images" / f"{study}.png", dpi=120)
+    runs = read("labels")
+    print(f"# labels\n\n{labels_report.table(runs)}")
+    labels_report.plot(runs).savefig(ROOT / "images" / "labels.png", dpi=120)
 
 
 if __name__ == "__main__":

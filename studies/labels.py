@@ -1,15 +1,14 @@
 """How many images must one label? The question of `label.ipynb`, on CamVid.
 
     python -m studies.labels --seeds 0 1 2
-    python -m studies.labels --figure
 
-The first trains what is not on record yet; a run that was stopped goes on from its last epoch, in
-runs/labels/, with the same command. The second prints the table and draws images/labels.png.
+Trains what is not on record yet; a run that was stopped goes on from its last epoch, in
+runs/labels/, with the same command. `python -m studies.figures` shows what is on record.
 
 Every run trains recipes/own.yaml on frames of two of CamVid's videos, and its last epoch is
-evaluated on the third, 0006R0, at full resolution. All take as many steps: the images of a run are
-repeated until they fill an epoch, each with an augmentation of its own. A seed draws other images
-and other weights.
+evaluated on the third, 0006R0, at full resolution; so are the weights of Streets alone. All take
+as many steps: the images of a run are repeated until they fill an epoch, each with an augmentation
+of its own. A seed draws other images and other weights.
 
 - `count`: 5, 10, 20, 50, 100 and all images, from random weights and from those of Streets.
 - `choice`: 20 images in the notebook's order, evenly in time, or at random (from `count`).
@@ -20,33 +19,29 @@ of 0006R0 to 95 % of its labels, from nothing and from their proposal: the media
 """
 
 from pathlib import Path
-from statistics import mean, median
+from statistics import median
 from typing import NamedTuple
 
 import numpy as np
 import torch
-from matplotlib.figure import Figure
-from matplotlib.ticker import PercentFormatter
 from PIL import Image
 from torch.utils.data import DataLoader
 
 from data_io.image_io import read_grey, read_image
 from dataset import Cityscapes
-from engine import Recipe, make_loader
+from engine import Recipe, evaluate, make_loader
 from engine.augment import make_transforms
 from inference import load_model
 from labeling.oracle import accept, fills_needed
 from labeling.proposals import choose_order, look, propose, regions, segments, uncertainty
 from model import UNet
 from runtime.console import command_line, errors_shown, progress_bar
-from runtime.console import table as markdown
 from runtime.machine import ROOT
-from studies.common import add, find, held_out, identity, read, train_and_evaluate
-from studies.report import spread
-from utils import CITYSCAPES
+from studies.common import add, find, held_out, identity, train_and_evaluate
+from studies.labels_report import COUNTS
+from utils import CITYSCAPES, metrics
 
 UNSEEN = "0006r0"
-COUNTS = 5, 10, 20, 50, 100, None  # all
 EPOCHS = 12  # of all images, the fewest of the notebook, or as many repeated ones
 FRAMES = 20  # whose fills are counted
 VOID = 0
@@ -147,9 +142,14 @@ def count_fills(model: UNet | None, unseen: Cityscapes) -> float | None:
 
 def perform(run: Run, unseen: Cityscapes, streets: Path, folder: Path) -> dict:
     """Train, or go on, in `folder`, and evaluate the last epoch; what to record."""
+    if run.count == 0 and run.start == "random":
+        return {"fills": count_fills(None, unseen)}
     if run.count == 0:
-        model = load_model(streets) if run.start == "streets" else None
-        return {"fills": count_fills(model, unseen)}
+        model = load_model(streets)
+        _, confusion = evaluate(model, make_loader(unseen, 8, False))
+        found = metrics(confusion, CITYSCAPES)
+        scores = {"mIoU": found["mIoU"], "iou": found["iou"], "accuracy": found["val_accuracy"]}
+        return {**scores, "fills": count_fills(model, unseen)}
     init = str(streets) if run.start == "streets" else None
     changes = {"data_root": str(unseen.root), "init": init, "seed": run.seed, "epochs": EPOCHS}
     recipe = Recipe.from_file(ROOT / "recipes" / "own.yaml", **changes)
@@ -165,47 +165,6 @@ def perform(run: Run, unseen: Cityscapes, streets: Path, folder: Path) -> dict:
     }
 
 
-def of(runs: list[dict], figure: str, **wanted) -> list[float]:
-    """A figure of the runs with these fields, a seed after the other."""
-    kept = (run.get(figure) for run in runs if wanted.items() <= run.items())
-    return [value for value in kept if value is not None]
-
-
-def table(runs: list[dict]) -> str:
-    """What is on record, as Markdown: the mean over the seeds, of mIoU ± standard deviation."""
-    arms, rows = {}, []
-    for run in runs:
-        arm = tuple("all" if run[name] is None else run[name] for name in Run._fields[:-1])
-        arms.setdefault(arm, []).append(run)
-    for arm, own in arms.items():
-        mious, accuracies, fills = (of(own, name) for name in ("mIoU", "accuracy", "fills"))
-        middle, deviation = spread(100 * miou for miou in mious or [0])
-        figures = f"{middle:.1f} ± {deviation:.1f}", f"{100 * mean(accuracies or [0]):.1f}"
-        shown = figures if mious else ("", "")
-        rows.append([*arm, len(mious), *shown, f"{mean(fills):.0f}" if fills else ""])
-    head = ["images", "weights", "chosen", "pixels", "seeds", "mIoU", "accuracy", "fills to 95 %"]
-    return markdown(head, rows, 3)
-
-
-def plot(runs: list[dict], total: int) -> Figure:
-    """mIoU and accuracy on the unseen video against the number of labelled images."""
-    figure = Figure(figsize=(9, 3.4), layout="constrained")
-    for ax, name in zip(figure.subplots(1, 2), ("mIoU", "accuracy"), strict=True):
-        for start, color in (("streets", "C0"), ("random", "C1")):
-            arm = {"start": start, "choice": "at random", "pixels": 1.0}
-            found = {count or total: of(runs, name, count=count, **arm) for count in COUNTS}
-            for count, values in found.items():
-                ax.scatter([count] * len(values), values, s=8, color=color, alpha=0.5)
-            means = {count: mean(values) for count, values in found.items() if values}
-            ax.plot([*means], [*means.values()], color, label=f"from {start} weights")
-        ax.set(xscale="log", xlabel="labelled images", ylabel=f"{name} on a video not seen")
-        ax.set_xticks([count or total for count in COUNTS], [count or total for count in COUNTS])
-        ax.yaxis.set_major_formatter(PercentFormatter(1))
-        ax.grid(alpha=0.3)
-        ax.legend(frameon=False)
-    return figure
-
-
 @errors_shown()
 def main() -> None:
     parser = command_line(__doc__)
@@ -213,12 +172,7 @@ def main() -> None:
     parser.add_argument("--camvid", default="data/camvid", help="made by prepare.camvid")
     parser.add_argument("--streets", type=Path, default="checkpoints/streets-512.pt")
     parser.add_argument("--runs", type=Path, default=Path("runs/labels"), help="of checkpoints")
-    parser.add_argument("--figure", action="store_true", help="draw what is on record")
     args = parser.parse_args()
-    if args.figure:
-        total = len(Cityscapes(args.camvid, hold_out=[UNSEEN]))
-        plot(read("labels"), total).savefig(ROOT / "images" / "labels.png", dpi=120)
-        return print(table(read("labels")))
     unseen = Cityscapes(args.camvid, cities=[UNSEEN])
     for run in plan(args.seeds):
         if find("labels", **run._asdict()) is None:
@@ -226,7 +180,7 @@ def main() -> None:
             name = f"{count} images {run.choice}, {run.pixels:.0%}, from {run.start}, {run.seed}"
             found = perform(run, unseen, args.streets, args.runs / name)
             add("labels", "labels", {**run._asdict(), **found})
-    print("all runs are on record; now: python -m studies.labels --figure")
+    print("all runs are on record; now: python -m studies.figures")
 
 
 if __name__ == "__main__":

@@ -17,7 +17,7 @@ from dataset import Cityscapes
 from engine import Recipe, evaluate, make_loader
 from inference import load_model
 from model import UNet
-from studies import common, figures, labels, leave_one_out, report, robustness, study
+from studies import common, figures, labels, labels_report, leave_one_out, report, robustness, study
 from studies.common import is_of, read
 from studies.study import Run, plan, score
 from tests.processes import ROOT, options, python, wait_for
@@ -248,13 +248,14 @@ def test_each_corruption_changes_the_image_and_is_compared_with_clean_ones(stree
 def test_the_study_of_labels_has_a_row_for_each_arm_and_a_point_for_each_run():
     runs = []
     for run in labels.plan([0, 1, 2]):
-        found = {"mIoU": 0.4 + 0.01 * run.seed, "accuracy": 0.8} if run.count != 0 else {}
+        iou = dict.fromkeys([*labels_report.CLASSES, "truck"], 0.4 + 0.01 * run.seed)
+        found = {"iou": iou, "accuracy": 0.8} if (run.count, run.start) != (0, "random") else {}
         runs.append({**run._asdict(), **found, "fills": 30 if run.start == "streets" else None})
-    rows = labels.table(runs).splitlines()[2:]
-    assert "| 0 | streets | none | 1.0 | 0 |  |  | 30 |" in rows
-    assert "| all | random | at random | 1.0 | 3 | 41.0 ± 1.0 | 80.0 |  |" in rows
+    rows = labels_report.table(runs).splitlines()[2:]
+    assert "| 0 | random | none | 100% |  |  |  |" in rows
+    assert "| 266 | random | at random | 100% | 41.0 ± 1.0 | 80.0 |  |" in rows
     assert len(rows) == 2 + 2 * len(labels.COUNTS) + 3
-    miou, _ = labels.plot(runs, 266).axes
+    miou, _ = labels_report.plot(runs).axes
     assert len(miou.collections) == 2 * len(labels.COUNTS)
     assert all(len(points.get_offsets()) == 3 for points in miou.collections)
 

@@ -1,0 +1,72 @@
+"""How many images one must label: a table and a figure, from the records of `studies.labels`."""
+
+from statistics import mean
+
+from matplotlib.figure import Figure
+from matplotlib.ticker import NullFormatter, PercentFormatter
+
+from figures import COLORS, MARKERS
+from runtime.console import table as markdown
+from studies.report import spread
+
+ALL = 266  # frames of CamVid's `train` without the unseen video
+COUNTS = 5, 10, 20, 50, 100, None  # labelled images; None: all
+CLASSES = (  # of CamVid: what else a network may take for a class has no pixel that is right
+    *("road", "sidewalk", "building", "fence", "pole", "traffic sign", "vegetation", "sky"),
+    *("person", "rider", "car"),
+)
+ARM = "count", "start", "choice", "pixels"  # what runs of several seeds have in common
+
+
+def of(runs: list[dict], figure: str, **wanted) -> list[float]:
+    """A figure of the runs with these fields, a seed after the other.
+
+    mIoU is the mean over the eleven classes of CamVid.
+    """
+    own = [run for run in runs if wanted.items() <= run.items()]
+    if figure == "mIoU":
+        return [mean(run["iou"][name] for name in CLASSES) for run in own if "iou" in run]
+    return [run[figure] for run in own if run.get(figure) is not None]
+
+
+def table(runs: list[dict]) -> str:
+    """Markdown: a row for each arm, the mean over the seeds, of mIoU ± standard deviation."""
+    rows = []
+    for arm in dict.fromkeys(tuple(run[name] for name in ARM) for run in runs):
+        fields = dict(zip(ARM, arm, strict=True))
+        mious, accuracies, fills = (of(runs, n, **fields) for n in ("mIoU", "accuracy", "fills"))
+        shown = ["", "", ""]
+        if mious:
+            middle, deviation = spread(100 * miou for miou in mious)
+            shown = [f"{middle:.1f} ± {deviation:.1f}", f"{100 * mean(accuracies):.1f}", ""]
+        if fills:
+            shown[2] = f"{mean(fills):.0f}"
+        count, start, choice, pixels = arm
+        rows.append([ALL if count is None else count, start, choice, f"{pixels:.0%}", *shown])
+    head = ["images", "weights", "chosen", "pixels", "mIoU", "accuracy", "fills to 95 %"]
+    return markdown(head, rows, 3)
+
+
+def plot(runs: list[dict]) -> Figure:
+    """mIoU and accuracy on the unseen video against the number of labelled images."""
+    figure = Figure(figsize=(9, 3.4), layout="constrained")
+    ticks = [count or ALL for count in COUNTS]
+    for ax, name in zip(figure.subplots(1, 2), ("mIoU", "accuracy"), strict=True):
+        for i, start in enumerate(("streets", "random")):
+            arm = {"start": start, "choice": "at random", "pixels": 1.0}
+            found = {count or ALL: of(runs, name, count=count, **arm) for count in COUNTS}
+            found = {count: values for count, values in found.items() if values}
+            for count, values in found.items():
+                ax.scatter([count] * len(values), values, s=8, color=COLORS[i], alpha=0.6)
+            style = {"color": COLORS[i], "marker": MARKERS[i], "ms": 5}
+            means = [mean(values) for values in found.values()]
+            ax.plot([*found], means, label=f"from {start} weights", **style)
+        if bare := of(runs, name, count=0, start="streets"):
+            ax.axhline(bare[0], color=COLORS[0], ls=":", lw=1, label="Streets alone, no label")
+        ax.set(xscale="log", xlabel="labelled images", ylabel=f"{name} on a video not seen")
+        ax.set_xticks(ticks, ticks)
+        ax.xaxis.set_minor_formatter(NullFormatter())
+        ax.yaxis.set_major_formatter(PercentFormatter(1))
+        ax.grid(alpha=0.3)
+        ax.legend(frameon=False)
+    return figure
