@@ -3,7 +3,7 @@
 from statistics import mean
 
 from matplotlib.figure import Figure
-from matplotlib.ticker import NullFormatter, PercentFormatter
+from matplotlib.ticker import PercentFormatter
 
 from figures import COLORS, MARKERS
 from runtime.console import table as markdown
@@ -38,7 +38,8 @@ def table(runs: list[dict]) -> str:
         shown = ["", "", ""]
         if mious:
             middle, deviation = spread(100 * miou for miou in mious)
-            shown = [f"{middle:.1f} ± {deviation:.1f}", f"{100 * mean(accuracies):.1f}", ""]
+            miou = f"{middle:.1f} ± {deviation:.1f}" if len(mious) > 1 else f"{middle:.1f}"
+            shown = [miou, f"{100 * mean(accuracies):.1f}", ""]
         if fills:
             shown[2] = f"{mean(fills):.0f}"
         count, start, choice, pixels = arm
@@ -52,7 +53,7 @@ def plot(runs: list[dict]) -> Figure:
     figure = Figure(figsize=(9, 3.4), layout="constrained")
     ticks = [count or ALL for count in COUNTS]
     for ax, name in zip(figure.subplots(1, 2), ("mIoU", "accuracy"), strict=True):
-        for i, start in enumerate(("streets", "random")):
+        for i, (start, whose) in enumerate({"streets": "Streets'", "random": "random"}.items()):
             arm = {"start": start, "choice": "at random", "pixels": 1.0}
             found = {count or ALL: of(runs, name, count=count, **arm) for count in COUNTS}
             found = {count: values for count, values in found.items() if values}
@@ -60,13 +61,13 @@ def plot(runs: list[dict]) -> Figure:
                 ax.scatter([count] * len(values), values, s=8, color=COLORS[i], alpha=0.6)
             style = {"color": COLORS[i], "marker": MARKERS[i], "ms": 5}
             means = [mean(values) for values in found.values()]
-            ax.plot([*found], means, label=f"from {start} weights", **style)
+            ax.plot([*found], means, label=f"from {whose} weights", **style)
         if bare := of(runs, name, count=0, start="streets"):
             ax.axhline(bare[0], color=COLORS[0], ls=":", lw=1, label="Streets alone, no label")
         ax.set(xscale="log", xlabel="labelled images", ylabel=f"{name} on a video not seen")
         ax.set_xticks(ticks, ticks)
-        ax.xaxis.set_minor_formatter(NullFormatter())
-        ax.yaxis.set_major_formatter(PercentFormatter(1))
+        ax.minorticks_off()
+        ax.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
         ax.grid(alpha=0.3)
         ax.legend(frameon=False)
     return figure
