@@ -49,7 +49,11 @@ def trace_sizes(model: nn.Module, height: int, width: int) -> dict[str, tuple[in
             module.register_forward_hook(
                 lambda _, __, output, name=name: shapes.update({name: tuple(output.shape[1:])})
             )
-    meta_model(torch.zeros(1, model.settings["in_channels"], height, width, device="meta"))
+    image = torch.zeros(1, model.settings["in_channels"], height, width, device="meta")
+    try:
+        meta_model(image)
+    except ValueError:  # too small for `valid` padding, if it is not extended
+        meta_model(image, full_image=True)
     return shapes
 
 

@@ -49,8 +49,7 @@ def main() -> None:
         trained = load_checkpoint(args.checkpoint)
         root = args.data_root or trained["recipe"]["data_root"]
         ensure_streets(root)
-        if args.split == "val" and trained["recipe"]["train_split"] == "trainval":
-            print(f"note: {args.checkpoint} was trained on val, too: these metrics are no test")
+        print(note(trained, args.split), end="")
         options = {"batch_size": args.batch_size, "workers": args.workers, "tta": args.tta}
         found, confusion = measure(model, root, args.split, **options)
         scenes = Cityscapes(root, args.split)
@@ -66,6 +65,13 @@ def main() -> None:
         }.items():
             figure.savefig(out / f"{name}.png", dpi=120)
     print(f"metrics.json and four figures: {out}")
+
+
+def note(trained: dict, split: str) -> str:
+    """A line to show beside metrics on a split that a checkpoint was trained on; else ""."""
+    if split == "val" and trained["recipe"]["train_split"] == "trainval":
+        return "note: this network was trained on val, too: these metrics are no test\n"
+    return ""
 
 
 def measure(model: UNet, root: str, split: str, **options) -> tuple[dict, ConfusionMatrix]:

@@ -145,7 +145,10 @@ class Labeller:
         """Write `target`_labels.png, _overlay.jpg and, if asked for, _confidence.png."""
         image = read_image(path)
         if max(image.shape) > MOST_SIDE:
-            raise ValueError(f"{path}: JPEG, for its overlay, ends at {MOST_SIDE:,} pixels: cut it")
+            raise ValueError(
+                f"{path}: its overlay would be a JPEG, which has at most {MOST_SIDE:,} pixels a "
+                "side: cut it into parts"
+            )
         if damage := jpeg_damage(path):
             self.notes.append(f"warning: {damage}")
         found = predict(self.model, image, probabilities=self.confidence, **self.options)

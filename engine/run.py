@@ -60,12 +60,15 @@ def fit(
     on from it, and ends with the same bits as an uninterrupted run. Under `torchrun` all processes
     train and yield; the main one writes. A network without `classes` gets the data's.
 
-    Raises ValueError if `run_dir` holds a run of another recipe or the device cannot do what the
-    recipe asks for, BlockingIOError if another process trains there, OSError if it cannot be
-    written, ChildProcessError (an OSError) if a loader worker is lost, FloatingPointError if the
-    loss is not finite, Stopped (a KeyboardInterrupt) if it is interrupted. `run_dir` then holds
-    the state after the last good epoch.
+    Raises ValueError if `run_dir` holds a run of another recipe, the device cannot do what the
+    recipe asks for or the network has other settings, BlockingIOError if another process trains
+    there, OSError if it cannot be written, ChildProcessError (an OSError) if a loader worker is
+    lost, FloatingPointError if the loss is not finite, Stopped (a KeyboardInterrupt) if it is
+    interrupted. `run_dir` then holds the state after the last good epoch.
     """
+    differ = {k: v for k, v in recipe.network().items() if model.settings.get(k, v) != v}
+    if differ:
+        raise ValueError(f"the network was made with other settings than the recipe's {differ}")
     classes = train_loader.dataset.classes
     if model.classes is None and model.settings["num_classes"] == len(classes):
         model.classes = classes

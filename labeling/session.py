@@ -70,6 +70,7 @@ class Session:
         self._unsaved: set[str] = set()
         self._undo = defaultdict(lambda: deque(maxlen=UNDO))
         self._redo = defaultdict(list)
+        self._origins: set[str] = set()  # of the strokes so far
         self._copies, self._writer = [], ThreadPoolExecutor(1)  # of photographs, in the background
         if before := _open.pop(root.resolve(), None):  # of a cell that is run again
             before.close()
@@ -132,12 +133,17 @@ class Session:
         index = self.order.index(self.at) + step
         return self.order[min(max(index, 0), len(self.order) - 1)]
 
-    def stroke(self, name: str, runs: np.ndarray) -> None:
+    def stroke(self, name: str, runs: np.ndarray, origin: str | None = None) -> None:
         """Set pixels of a mask, and save it.
 
-        runs: (n, 3) integers: the first pixel of each run, counted along the rows from 0, how many
-        pixels follow from it, and their id. Raises ValueError for what lies outside of the mask or
-        is no class, OSError if it cannot be saved.
+        Args:
+            name: of the photograph.
+            runs: (n, 3) integers: the first pixel of each run, counted along the rows from 0, how
+                many pixels follow from it, and their id.
+            origin: identifies the stroke: one that came before is saved, and not put again.
+
+        Raises ValueError for what lies outside of the mask or is no class, OSError if it cannot be
+        saved.
         """
         with self._lock:
             self._check_open()
@@ -151,6 +157,8 @@ class Session:
             inside = (starts >= 0) & (stops >= starts) & (stops <= mask.size)
             if not inside.all() or not np.isin(ids, [*self.classes.ids, self.void]).all():
                 raise ValueError(f"a stroke does not fit {name}, or is of no class: it is left out")
+            if origin in self._origins:
+                return self.save()
             if not len(runs):
                 return
             first, last = int(starts.min()), int(stops.max())
@@ -161,6 +169,7 @@ class Session:
             step = first, zlib.compress(before, 1), zlib.compress(part.tobytes(), 1)
             self._undo[name].append(step)
             self._redo[name].clear()
+            self._origins |= {origin} - {None}
             self.save(name)
 
     def undo(self, name: str) -> tuple[int, bytes] | None:

@@ -223,17 +223,18 @@ class Labeler {
   sendStroke(stroke) {
     this.sentAt = performance.now();
     this.number = Math.max(this.number, stroke.number);
-    const { number, photo, runs } = stroke;
-    this.send({ type: "stroke", number, photo }, [runs.buffer]);
+    const { number, photo, origin, runs } = stroke;
+    this.send({ type: "stroke", number, photo, origin }, [runs.buffer]);
   }
 
-  // The kernel keeps the strokes that it could not write: saving again is enough.
+  // Send again what is waiting: the kernel knows the strokes that it has, and writes them.
   save() {
     this.error.hidden = true;
-    this.send({ type: "save", number: this.number });
+    for (const stroke of this.waiting.values()) this.sendStroke(stroke);
   }
 
-  // The strokes of views that are gone, numbered anew: each view has an entry of its own.
+  // The strokes that other views kept, which may still be open, numbered anew. Each view has an
+  // entry of its own, and the kernel puts a stroke of the same origin once.
   readJournal() {
     const data = `labeler ${this.model.get("journal")}`, kept = [];
     this.journal = `${data} ${this.id}`;
@@ -339,19 +340,15 @@ class Labeler {
   patch({ start, view, number }, pixels) {
     this.photo.mask.set(pixels, start);
     this.putWaiting(this.photo, view === this.id ? number : 0);
-    this.showRows(start, start + pixels.length);
+    this.showAll();
   }
 
   // A stroke that was drawn in another view.
   apply({ view }, runs) {
     if (view === this.id || !runs.length) return;
-    const { mask } = this.photo;
-    let [first, last] = [mask.length, 0];
-    for (let i = 0; i < runs.length; i += 3) {
-      mask.fill(runs[i + 2], runs[i], runs[i] + runs[i + 1]);
-      [first, last] = [Math.min(first, runs[i]), Math.max(last, runs[i] + runs[i + 1])];
-    }
-    this.showRows(first, last);
+    for (let i = 0; i < runs.length; i += 3) this.photo.mask.fill(runs[i + 2], runs[i], runs[i] + runs[i + 1]);
+    this.putWaiting(this.photo, 0); // which the kernel gets after it
+    this.showAll();
   }
 
   // Put the strokes after a number, which the kernel may not have yet, on a photograph.
@@ -361,12 +358,12 @@ class Labeler {
         mask.fill(runs[i + 2], runs[i], runs[i] + runs[i + 1]);
   }
 
-  // Count and draw again what changed between two pixels.
-  showRows(first, last) {
-    const { width, mask, counts } = this.photo;
+  // Count and draw all labels again.
+  showAll() {
+    const { mask, counts } = this.photo;
     counts.fill(0);
     for (const id of mask) counts[id]++;
-    this.paint(0, Math.floor(first / width), width, Math.floor((last - 1) / width) + 1);
+    this.paintAll();
     this.showClasses();
   }
 
@@ -567,7 +564,7 @@ class Labeler {
       }
     }
     if (!runs.length) return false;
-    const stroke = { number: this.number + 1, photo: name, runs: Uint32Array.from(runs) };
+    const number = this.number + 1, stroke = { number, origin: `${this.id} ${number}`, photo: name, runs: Uint32Array.from(runs) };
     this.waiting.set(stroke.number, stroke);
     this.writeJournal();
     this.sendStroke(stroke);

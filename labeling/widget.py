@@ -2,8 +2,8 @@
 
 From the browser: {type, ...} with the types below in `LabelWidget._answer`; strokes come as a
 buffer of uint32, three for each run of pixels. To the browser: `photo` with the photograph's file
-and its mask, `segments`, `proposal`, `patch` for undone strokes, `saved`, `list` and `error`. All
-maps are compressed by zlib.
+and its mask, `segments`, `proposal`, `patch` for undone strokes, `stroke` for other views of the
+widget, `saved`, `list` and `error`. All maps are compressed by zlib.
 """
 
 import hashlib
@@ -55,7 +55,7 @@ class LabelWidget(anywidget.AnyWidget):
         self.on_msg(lambda _, content, buffers: self._answer(content, buffers))
 
     def _answer(self, message: dict, buffers: list) -> None:
-        """Answer a request of the browser: hello, stroke, undo, redo, save, go or done."""
+        """Answer a request of the browser: hello, stroke, undo, redo, go or done."""
         session, name, kind = self.session, message.get("photo"), message["type"]
         about = {"view": message.get("view"), "number": message.get("number", 0)}
         try:
@@ -63,15 +63,13 @@ class LabelWidget(anywidget.AnyWidget):
                 self._show(session.at)
             elif kind == "stroke":
                 runs = np.frombuffer(buffers[0], dtype="<u4").reshape(-1, 3)
-                session.stroke(name, runs)
+                session.stroke(name, runs, message.get("origin"))
                 self.send({"type": "stroke", "photo": name, **about}, [buffers[0]])  # other views
                 self._list()
             elif kind in ("undo", "redo"):
                 if changed := getattr(session, kind)(name):
                     about_patch = {"type": "patch", "photo": name, "start": changed[0]}
                     self.send({**about_patch, **about}, [changed[1]])
-                session.save()
-            elif kind == "save":
                 session.save()
             elif kind == "go":
                 self._show(message.get("to") or session.neighbour(message["step"]))
@@ -81,7 +79,7 @@ class LabelWidget(anywidget.AnyWidget):
         except Exception as error:  # a kernel's output of it would be seen by nobody
             self.send({"type": "error", "text": str(error) or repr(error)})
             if not isinstance(error, ValueError):
-                return  # the session keeps what it could not save, and saves it the next time
+                return  # the browser keeps it, too
         self.send({"type": "saved", **about})  # or refused for good
 
     def _list(self) -> None:

@@ -17,7 +17,9 @@ let gpu; // WebGPU's adapter, if there is one
 let facing = "environment", stopLive = null, stopRecord = null;
 let turn = 0; // counts requests: answers to those that are no longer wanted are dropped
 let opening = false; // whether a picture is read that the worker has not got yet
+let stale = false; // whether the controls changed meanwhile
 let busy; // what the worker labels now
+let isReady = false; // whether the worker has a network
 const again = new EventTarget(); // its event "again" asks to label a paused frame again
 
 // ------------------------------------------------------------------ the worker
@@ -28,6 +30,7 @@ let calls = 0;
 
 function startWorker() {
   worker?.terminate();
+  isReady = false;
   if (current) current.size = undefined; // the new one has no picture yet
   allowSaving(false);
   const restarted = Object.assign(new Plain("It was started again."), { kind: "restarted" });
@@ -62,11 +65,12 @@ function ask(call, data = {}, transfer = [], onProgress) {
 /** Load a model. If it does not load, an error is shown, and the last one stays. */
 function useModel(entry) {
   ready = loadModel(entry).catch(async (error) => {
+    if (error.kind === "restarted") return useModel(entry);
     show(error, entry);
     $("model").value = model?.key ?? "";
     if (error.kind === "plain") return;
     startWorker();
-    if (model) await loadModel(model).catch(show);
+    if (model) await loadModel(model).catch((again) => show(again, model));
   });
   return ready;
 }
@@ -79,6 +83,7 @@ async function loadModel(entry) {
       : working(`Loading ${entry.name}, ${mb(done)} of ${mb(total)}`, done / total);
   const request = { model: { ...entry, option: null }, runtimes: list.runtimes, gpu: Boolean(gpu) };
   loaded = await ask("load", request, [], tell);
+  isReady = true;
   model = entry;
   working(null);
   $("model").value = model.key;
@@ -164,7 +169,7 @@ function add(item) {
   const label = document.createElement("span");
   label.textContent = item.name;
   button.append(image, label);
-  button.onclick = () => open(item);
+  button.onclick = () => choose(item);
   const row = document.createElement("li");
   row.append(button);
   $("gallery").append(row);
@@ -198,11 +203,16 @@ async function fetched(file) {
   return answer.blob();
 }
 
+/** Open what the user asked for: an error of before is done with. */
+function choose(item) {
+  $("error").hidden = true;
+  return open(item);
+}
+
 /** Show a picture, a video or the camera. What cannot be shown leaves the one before. */
 async function open(item) {
   const mine = ++turn;
   opening = true;
-  $("error").hidden = true;
   try {
     if (item.kind !== "picture") return await play(item, mine);
     working("Reading the picture");
@@ -225,6 +235,7 @@ async function open(item) {
     if (error.kind === "restarted") return open(item);
     if (!item.shown) forget(item);
     fail(error);
+    if (mine === turn && current && current !== item && (stale || !result)) relabel();
   }
 }
 
@@ -235,7 +246,7 @@ async function free() {
 }
 
 function isLoaded() {
-  if (loaded) return true;
+  if (isReady) return true;
   working(null);
   if ($("error").hidden) show(new Plain("No network is loaded: choose one above."));
   return false;
@@ -244,6 +255,7 @@ function isLoaded() {
 /** Make an item, which can be shown, the current one. */
 function begin(item) {
   current = Object.assign(item, { shown: true, size: undefined });
+  stale = false;
   result = undefined;
   Object.assign($("overlay"), { width: 1, height: 1 });
   $("overlay").setAttribute("aria-label", "No labels yet");
@@ -264,12 +276,14 @@ function fail(error) {
   show(error);
   if (error.kind !== "memory" && error.kind !== "unknown") return;
   startWorker();
-  if (model) ready = loadModel(model).then(() => ($("status").textContent = ""), show);
+  if (!model) return;
+  ready = loadModel(model).then(() => ($("status").textContent = ""), (again) => show(again, model));
 }
 
 async function play(item, mine) {
   working(item.kind === "camera" ? "Starting the camera" : "Reading the video");
   const video = $("video");
+  if (item.kind === "camera" && current?.kind === "camera") stop(); // phones open one at a time
   const source = item.kind === "camera" ? await live.camera(facing) : item.blob;
   if (mine !== turn) return source.getTracks?.().forEach((track) => track.stop());
   stop();
@@ -279,7 +293,10 @@ async function play(item, mine) {
     live.close(video);
     stopLive = null;
   };
-  await live.open(video, source);
+  await live.open(video, source).catch((error) => {
+    stop();
+    throw error;
+  });
   if (mine !== turn) return stop();
   begin(item);
   opening = false;
@@ -333,6 +350,10 @@ async function label(bitmap, { out, isFrame = false }) {
   const scale = scaleFor(size.width, size.height, $("megapixels").valueAsNumber);
   if (!isFrame) working("Labelling");
   const copy = isFrame ? await createImageBitmap(bitmap) : null; // to be drawn with its labels
+  if (item !== current) { // another was opened meanwhile
+    copy?.close();
+    return bitmap.close();
+  }
   const wantSure = !isFrame || $("video").paused || layer() === "sure" || !$("probe").hidden;
   const request = { bitmap, scale, out, wantSure };
   busy = ask("label", request, bitmap ? [bitmap] : []);
@@ -357,7 +378,8 @@ async function label(bitmap, { out, isFrame = false }) {
 }
 
 async function relabel() {
-  if (opening) return; // it will be labelled as the controls then say
+  if (opening) return void (stale = true); // what is opened will be labelled as the controls then say
+  stale = false;
   if (current.kind !== "picture" && stopLive) return again.dispatchEvent(new Event("again"));
   if (!current.size || current.kind !== "picture") return open(current);
   const mine = ++turn;
@@ -601,14 +623,14 @@ $("choose").onchange = ({ target }) => {
   take([...target.files]);
   target.value = ""; // so that the same file can be chosen again
 };
-$("camera").onclick = () => open({ name: "camera", kind: "camera" });
+$("camera").onclick = () => choose({ name: "camera", kind: "camera" });
 $("turn").onclick = () => {
   facing = facing === "user" ? "environment" : "user";
-  open({ name: "camera", kind: "camera" });
+  choose({ name: "camera", kind: "camera" });
 };
 $("play").onclick = async () => {
   const video = $("video");
-  if (!stopLive) return open(current); // it was ended by an error
+  if (!stopLive) return choose(current); // it was ended by an error
   if (video.paused || video.ended) await video.play().catch(show);
   else video.pause();
   showPlay();
@@ -643,7 +665,10 @@ $("opacity").oninput = ({ target }) => {
 $("megapixels").oninput = ({ target }) => {
   document.querySelector("output[for=megapixels]").value = `${target.valueAsNumber.toFixed(2)} MP`;
 };
-$("megapixels").onchange = () => current && relabel();
+$("megapixels").onchange = () => {
+  $("error").hidden = true;
+  if (current) relabel();
+};
 $("error").querySelector("button").onclick = () => ($("error").hidden = true);
 
 addEventListener("paste", ({ clipboardData }) => clipboardData.files.length && take([...clipboardData.files]));

@@ -98,8 +98,9 @@ def _read_array(path: Path) -> np.ndarray:
 def _values_of(image: Image.Image, colors: bool) -> np.ndarray:
     upright, tile = ImageOps.exif_transpose, str(getattr(image, "tile", ""))
     if not colors and image.mode in ("1", "L", "P"):
-        scale = 85 if "L;2" in tile else 17 if "L;4" in tile else 1  # Pillow spreads such grey
-        if found := re.search(r"'ppm',.*\('L', (\d+)\)", tile):  # and a PGM's, of another maximum
+        # Pillow spreads grey of 2 and 4 bits, and that of a PGM with another maximum than 255.
+        scale = 85 if "L;2" in tile else 17 if "L;4" in tile else 1
+        if found := re.search(r"'ppm(?:_plain)?',.*\('L', (\d+)\)", tile):
             scale = 255 / int(found[1])
         return (np.array(upright(image)) / scale).round().astype(np.uint8)
     if not colors and image.mode.startswith("I"):  # 16 bits

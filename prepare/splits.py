@@ -77,7 +77,7 @@ def assign_splits(pairs: list[Pair], val: str | None = None) -> tuple[list[str],
     """
     if val is None and any(pair.split in OFFICIAL for pair in pairs):
         more = sum(pair.split is None for pair in pairs)
-        how = f"those of the data set; {more:,} images of none are in train" if more else ""
+        how = f"those of the data set; {more:,} images in none of them go to train" if more else ""
         return [pair.split or "train" for pair in pairs], how or "those of the data set"
     draws = {i: _draw(pair.stem) for i, pair in enumerate(pairs) if pair.split != "test"}
     if len(draws) < 2:

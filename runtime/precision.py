@@ -122,7 +122,7 @@ class Autocast(nn.Module):
 
     def forward(self, images: Tensor, **options) -> Tensor:
         dtype = DTYPES[self.precision]
-        # SyncBatchNorm tells others of an empty batch in its dtype, of all others in float32.
+        # SyncBatchNorm sends the statistics of an empty batch in its dtype, others in float32.
         enabled = dtype != torch.float32 and images.numel() > 0
         # fp32 is no dtype of autocast; some versions warn of it even where it is off.
         with torch.autocast(images.device.type, dtype if enabled else None, enabled=enabled):

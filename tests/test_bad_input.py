@@ -5,6 +5,7 @@ import ctypes
 import math
 import os
 import pickle
+import re
 import shutil
 import sys
 import warnings
@@ -275,7 +276,7 @@ BAD_CHECKPOINTS = {
 def test_a_bad_checkpoint_is_named(tmp_path, monkeypatch, make, fragments):
     monkeypatch.chdir(tmp_path)
     path = make(tmp_path)
-    with refuses(ValueError, str(path), *fragments):
+    with refuses(ValueError, re.escape(str(path)), *fragments):
         load_model(path)
     assert os.listdir() == ["model.pt"]
 

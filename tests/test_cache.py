@@ -203,7 +203,9 @@ def test_a_cache_that_cannot_be_written_warns_once(tree, tmp_path, monkeypatch, 
     with pytest.warns(UserWarning) as caught:
         assert content(scenes) == content(scenes) == truth
     (warning,) = [w for w in caught if w.category is UserWarning]
-    assert re.search(f"{folder} .*({cause}).*name another directory", str(warning.message))
+    assert re.search(
+        f"{re.escape(str(folder))} .*({cause}).*name another directory", str(warning.message)
+    )
     assert not list(tmp_path.rglob("*.part"))
     loader = DataLoader(open_tree(tree, cache=folder), None, num_workers=1)
     list(loader)
@@ -242,6 +244,6 @@ def test_a_cache_that_cannot_be_filled_is_named(tree, command):
     with pytest.warns(UserWarning), pytest.raises(OSError, match="file/below could not be filled"):
         fill(data)
     path = cut(first(tree, split="val"), -30)
-    with pytest.raises(SystemExit, match=f"^error: {path} cannot be read") as stop:
+    with pytest.raises(SystemExit, match=f"^error: {re.escape(str(path))} cannot be") as stop:
         command(*FILL, f"--data_root={tree}")
     assert "\n" not in stop.value.code

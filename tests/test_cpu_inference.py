@@ -47,6 +47,7 @@ def test_a_fused_convolution_computes_both_layers(layer, dtype, layout, n, maps,
     torch.testing.assert_close(found, expected, rtol=rtol, atol=atol)
 
 
+@pytest.mark.skipif(not torch.backends.mkldnn.is_available(), reason="PyTorch without oneDNN")
 @pytest.mark.parametrize("dtype", [torch.float32, bf16])
 def test_weights_are_packed_once_and_again_when_they_or_the_image_change(dtype, monkeypatch):
     torch.manual_seed(0)

@@ -248,7 +248,8 @@ def test_the_widget_says_what_is_on_disk_and_what_cannot_be_saved(opened, monkey
     def ask(kind: str, number: int = 0, runs: tuple = ()) -> list[str]:
         sent.clear()
         buffers = [np.array(runs, dtype="<u4").tobytes()]
-        widget._answer({"type": kind, "photo": "b.png", "number": number}, buffers)
+        about = {"photo": "b.png", "number": number, "origin": f"view {number}"}
+        widget._answer({"type": kind, **about}, buffers)
         return [message["type"] for message in sent if message["type"] != "list"]
 
     assert ask("stroke", 1, (0, 9, 1)) == ["stroke", "saved"]  # the former for other tabs
@@ -259,7 +260,7 @@ def test_the_widget_says_what_is_on_disk_and_what_cannot_be_saved(opened, monkey
         assert ask("stroke", 3, (9, 9, 1)) == ["error"]
         assert "disk full" in sent[-1]["text"]
         assert ask("undo") == ["patch", "error"]
-    assert ask("save", 3) == ["saved"]
+    assert ask("stroke", 3, (9, 9, 1)) == ["stroke", "saved"]  # again: it is known, and undone
     assert (on_disk(opened, "b.png").reshape(-1)[:18] == [1] * 9 + [opened.void] * 9).all()
 
 

@@ -283,7 +283,8 @@ def test_a_reloaded_tab_shows_what_was_there(bench):
 
 def test_two_tabs_show_each_others_strokes(bench):
     bench.page.get_by_role("button", name="Save").first.click()
-    time.sleep(1)
+    notebook = bench.root.parent / "n.ipynb"
+    wait_for(lambda: "widget-view" in notebook.read_text())
     page = bench.page.context.new_page()
     page.goto(bench.page.url)
     other = Labeler(page, bench.root)
@@ -301,7 +302,10 @@ def test_two_tabs_show_each_others_strokes(bench):
 
 def test_strokes_go_on_to_the_disk_while_a_cell_runs(bench):
     cell = bench.page.locator(".jp-Cell").nth(1)
-    cell.locator(".cm-content").fill("import time; time.sleep(20)")
+    ends = bench.root.parent / "the cell may end"
+    cell.locator(".cm-content").fill(
+        f"import os, time\nwhile not os.path.exists({str(ends)!r}): time.sleep(1)"
+    )
     bench.page.keyboard.press("Control+Enter")
     wait_for(lambda: "[*]" in cell.inner_text())
     bench.widget.focus()
@@ -309,6 +313,8 @@ def test_strokes_go_on_to_the_disk_while_a_cell_runs(bench):
     points = bench.drag((60, 60), (90, 60))
     assert (bench.mask("a") == np.where(brushed((256, 512), points, 8), 1, 255)).all()
     assert "[*]" in cell.inner_text()
+    ends.touch()
+    wait_for(lambda: "[*]" not in cell.inner_text())
 
 
 def test_a_stroke_that_a_killed_kernel_never_saw_is_saved_by_the_next(bench):
@@ -325,9 +331,9 @@ def test_a_stroke_that_a_killed_kernel_never_saw_is_saved_by_the_next(bench):
     time.sleep(0.5)
     bench.page.reload()
     bench.page.locator(".jp-NotebookPanel-toolbar >> text=Python 3").first.wait_for()
-    wait_for(lambda: int((bench.root.parent / "pid").read_text()) == pid)
-    time.sleep(5)  # until JupyterLab has started the kernel again
+    bench.page.locator(".jp-Notebook-ExecutionIndicator[data-status=idle]").wait_for()
     run_all(bench.page)
+    wait_for(lambda: int((bench.root.parent / "pid").read_text()) != pid)
     bench.ready("a.png")
     bench.saved()
     expected = brushed((256, 512), points, 8)

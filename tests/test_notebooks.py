@@ -12,7 +12,6 @@ from engine import Recipe
 from runtime.checkpoint import load_checkpoint
 from tests.processes import python
 
-pytestmark = pytest.mark.slow
 SMALL = {
     **{"downscale": 1, "width": 4, "depth": 2, "epochs": 2},
     **{"batch_size": 4, "workers": 0, "loss": "cross_entropy"},
@@ -48,6 +47,7 @@ def trained(streets, tmp_path_factory) -> tuple[Path, nbformat.NotebookNode]:
         ("test", {"checkpoint": "none.pt"}, "none.pt"),
     ],
 )
+@pytest.mark.slow
 def test_bad_input_ends_a_notebook_with_one_clear_error(tmp_path, name, parameters, said):
     notebook = papermill(f"{name}.ipynb", tmp_path, status=1, **parameters)
     outputs = [output for cell in notebook.cells for output in cell.get("outputs", [])]
@@ -56,6 +56,7 @@ def test_bad_input_ends_a_notebook_with_one_clear_error(tmp_path, name, paramete
     assert outputs[-1] is error
 
 
+@pytest.mark.slow
 def test_all_progress_bars_of_a_cell_leave_one_empty_line_in_a_saved_notebook(trained):
     _, notebook = trained
     assert "%|" not in outputs(notebook) and "it/s" not in outputs(notebook)
@@ -64,6 +65,7 @@ def test_all_progress_bars_of_a_cell_leave_one_empty_line_in_a_saved_notebook(tr
     assert max(counts) == 1
 
 
+@pytest.mark.slow
 def test_the_trainer_leaves_checkpoints_history_and_figures_of_its_recipe(trained, streets):
     run, notebook = trained
     assert {path.name for path in run.iterdir()} == {
@@ -78,6 +80,7 @@ def test_the_trainer_leaves_checkpoints_history_and_figures_of_its_recipe(traine
     assert recipe["schedule"] == Recipe().schedule  # in neither: the default
 
 
+@pytest.mark.slow
 def test_the_test_notebook_evaluates_what_the_trainer_trained(trained, tmp_path):
     run, _ = trained
     options = {"checkpoint": run / "best.pt", "out": tmp_path / "out", "submission": "val"}
@@ -90,6 +93,7 @@ def test_the_test_notebook_evaluates_what_the_trainer_trained(trained, tmp_path)
     assert len(list((tmp_path / "out" / "val").glob("*_pred.png"))) == 5
 
 
+@pytest.mark.slow
 def test_the_shell_evaluates_as_the_test_notebook_does(trained, tmp_path):
     done = python("evaluate.py", trained[0] / "best.pt", "--out", tmp_path / "out")
     found = json.loads((tmp_path / "out" / "metrics.json").read_text())
@@ -100,6 +104,7 @@ def test_the_shell_evaluates_as_the_test_notebook_does(trained, tmp_path):
     assert figures == {"metrics.png", "classious.png", "confusion.png", "results.png"}
 
 
+@pytest.mark.slow
 def test_the_labelling_notebook_labels_trains_and_looks_at_the_rest(tmp_path):
     pytest.importorskip("anywidget")
     recipe = tmp_path / "small.yaml"
@@ -130,6 +135,9 @@ def test_a_committed_notebook_was_run_as_it_is_and_names_no_machine(name):
     notebook = nbformat.read(f"{name}.ipynb", as_version=4)
     code = [cell for cell in notebook.cells if cell.cell_type == "code"]
     assert [cell.execution_count for cell in code] == list(range(1, len(code) + 1))
+    assert "widgets" not in notebook.metadata  # of which an old widget.js would be shown
+    images = [c for c in code if "image/png" in json.dumps(c.outputs)]
+    assert images and all(cell.metadata.get("alt") for cell in images)
     text = json.dumps(notebook)
     for other in (str(Path.cwd()), "/home/", "/root/", '"output_type": "error"'):
         assert other not in text

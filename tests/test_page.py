@@ -1,6 +1,7 @@
 """The page in a real browser: Chromium, driven by playwright, without a GPU."""
 
 import base64
+import contextlib
 import io
 import mimetypes
 import re
@@ -46,7 +47,8 @@ def site(tmp_path_factory) -> Path:
         pytest.importorskip(package)
     if not build.DIST.is_dir() and shutil.which("npm"):
         command = ["npm", "ci", "--ignore-scripts", "--prefix", str(build.HERE)]
-        subprocess.run(command, capture_output=True, timeout=300)
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            subprocess.run(command, capture_output=True, timeout=300)
     if not build.DIST.is_dir():
         pytest.skip("page/node_modules lacks ONNX Runtime: run `npm ci` in page/")
     out = tmp_path_factory.mktemp("page")
@@ -178,8 +180,34 @@ def test_a_slider_moved_while_a_picture_is_read_counts_for_that_picture(page, sc
     move = """const slider = document.querySelector("#megapixels");
         slider.value = 0.5;
         slider.dispatchEvent(new Event("change"));"""
+    before = page.inner_text("#seen")
     labelled(page, lambda: drop(page, scenes[0], then=move))
     assert scenes[0].name in page.get_attribute("#overlay", "aria-label")
+    page.locator("text=drawn scene 1").click()
+    page.locator("#overlay[aria-label*='drawn scene 1']").wait_for()
+    assert page.inner_text("#seen") != before  # of more pixels
+
+
+def test_the_error_of_a_network_stays_while_a_picture_dropped_with_it_is_labelled(
+    page, scenes, tmp_path
+):
+    (tmp_path / "broken.onnx").write_bytes(b"none")
+    labelled(page, lambda: drop(page, tmp_path / "broken.onnx", scenes[0]))
+    assert "broken.onnx" in page.inner_text("#error")
+    page.click("text=drawn scene 2")
+    page.locator("#error").wait_for(state="hidden")
+
+
+def test_after_a_broken_video_the_one_before_can_be_played_again(page, scenes, tmp_path):
+    pytest.importorskip("av")
+    with VideoWriter(tmp_path / "drive.mp4", 10) as video:
+        for path in scenes * 2:
+            video.write(torch.from_numpy(np.array(Image.open(path).convert("RGB"))))
+    labelled(page, lambda: drop(page, tmp_path / "drive.mp4"))
+    (tmp_path / "broken.mp4").write_bytes(b"\0\0\0\x18ftypmp42" + bytes(999))
+    drop(page, tmp_path / "broken.mp4")
+    page.locator("#error", has_text="convert it to MP4").wait_for()
+    labelled(page, lambda: page.click("#play"))
 
 
 def test_a_label_map_has_the_name_of_the_picture_that_was_shown(page, scenes):

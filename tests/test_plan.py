@@ -35,7 +35,7 @@ def train(recipe: Recipe) -> None:
 
 
 in_bf16 = pytest.mark.skipif(
-    not torch.ops.mkldnn._is_mkldnn_bf16_supported(),
+    not (torch.backends.mkldnn.is_available() and torch.ops.mkldnn._is_mkldnn_bf16_supported()),
     reason="without AVX512, PyTorch's convolutions in bf16 unfold their input",
 )
 

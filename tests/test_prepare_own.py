@@ -80,6 +80,11 @@ def few_greys(path: Path, values: np.ndarray) -> None:
     path.write_bytes(b"P5 %d %d 33\n" % values.shape[::-1] + values.tobytes())
 
 
+def ascii_greys(path: Path, values: np.ndarray) -> None:
+    """The same in decimal numbers."""
+    path.write_text("P2 {1} {0} 33\n".format(*values.shape) + " ".join(map(str, values.ravel())))
+
+
 def four_bits(path: Path, values: np.ndarray) -> None:
     """Saves grey of four bits, which Pillow does not write."""
     rows = b"".join(b"\0" + bytes(row[::2] * 16 + row[1::2]) for row in values)
@@ -128,6 +133,7 @@ READ = {  # masks, how they are saved, options, ids of the classes or Cityscapes
     "listed": (ZERO_ONE, {}, {"classes": BINARY.format(1)}, (0, 1), ZERO_ONE),
     "1 bit": (ZERO_ONE.astype(bool), {}, {}, (0, 1), ZERO_ONE),
     "a PGM": (pattern([7, 33]), {"writer": few_greys}, {}, (7, 33), ZERO_ONE),
+    "an ASCII PGM": (pattern([7, 33]), {"writer": ascii_greys}, {}, (7, 33), ZERO_ONE),
     "4 bits": (ZERO_ONE, {"writer": four_bits}, {}, (0, 1), ZERO_ONE),
     "16 bits": (ZERO_ONE.astype(np.uint16), {}, {}, (0, 1), ZERO_ONE),
     "grey as RGB": (np.stack([ZERO_ONE] * 3, -1), {}, {}, (0, 1), ZERO_ONE),
@@ -591,7 +597,7 @@ def test_images_of_no_official_split_are_counted(tmp_path):
     (images / "train.txt").write_text("a0\na1\n")
     (images / "val.txt").write_text("a2\n")
     assert (
-        "those of the data set; 2 images of none are in train"
+        "those of the data set; 2 images in none of them go to train"
         in convert(images, masks, tmp_path / "out")[1]
     )
 
@@ -749,8 +755,9 @@ def test_the_command_runs_as_a_module_and_prints_what_comes_next(tmp_path, comma
     args = [masks, tmp_path / "my data", "--val", "0.4", "--labels", "cityscapes"]
     command("prepare.own", images, *args)
     output = capsys.readouterr().out
-    assert f"python -m prepare.cityscapes '{tmp_path}/my data' --counts any" in output
-    assert f"--data_root '{tmp_path}/my data' --run 'runs/my data' --downscale 2\n" in output
+    root = tmp_path / "my data"
+    assert f"python -m prepare.cityscapes '{root}' --counts any" in output
+    assert f"--data_root '{root}' --run 'runs/my data' --downscale 2\n" in output
     assert "as --labels cityscapes says" in output
     assert json.loads((tmp_path / "my data" / "own.json").read_text())["labels"] == "cityscapes"
     with pytest.raises(SystemExit, match="error: there is no directory .*nowhere"):

@@ -16,7 +16,8 @@ from torch.utils.data import get_worker_info
 
 from dataset import Cityscapes
 from engine import fit, make_loaders, make_model
-from runtime.shared_memory import affordable_workers, free_shared_memory, lost_workers_named
+from runtime import shared_memory
+from runtime.shared_memory import affordable_workers, lost_workers_named
 from tests.processes import STREETS, namespace, options, python
 from tests.training import tiny
 
@@ -35,8 +36,9 @@ def with_shared_memory(size: str, *command: str) -> subprocess.CompletedProcess:
     return python(*command, through=namespace(f"mount -t tmpfs -o size={size} tmpfs /dev/shm"))
 
 
-def test_as_many_workers_start_as_have_room_for_what_they_read_ahead(recwarn):
-    batch = free_shared_memory() // 10 - 2**20
+def test_as_many_workers_start_as_have_room_for_what_they_read_ahead(recwarn, monkeypatch):
+    batch = 2**20
+    monkeypatch.setattr(shared_memory, "free_shared_memory", lambda: 10 * batch)
     assert affordable_workers(4, 2, batch) == 4
     assert affordable_workers(0, 2, 100 * batch) == 0
     assert not recwarn
