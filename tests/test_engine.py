@@ -127,6 +127,13 @@ def test_records_hold_epoch_rate_and_classes_and_are_kept_as_history(streets, tm
     assert json.loads((tmp_path / "history.json").read_text()) == records
 
 
+def test_a_network_of_other_settings_than_the_recipes_is_refused(streets, tmp_path):
+    recipe = tiny(streets)
+    model = make_model(dataclasses.replace(recipe, width=8))
+    with pytest.raises(ValueError, match="other settings than the recipe's {'width': 4}"):
+        next(fit(model, *make_loaders(recipe), recipe, tmp_path))
+
+
 @pytest.mark.parametrize("name", ["loss", "class_weights", "optimizer", "schedule"])
 def test_a_choice_that_nobody_implemented_does_not_train_as_another(name, streets, tmp_path):
     namespace = {"__annotations__": {name: Literal["newest"]}, name: "newest"}

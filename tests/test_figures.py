@@ -87,6 +87,8 @@ def test_the_summary_counts_every_parameter():
     assert len(counts) == 4
     assert sum(counts) == int(total.replace(",", ""))
     assert sum(counts) == sum(p.numel() for p in model.parameters())
+    small = UNet(width=4, padding="valid")  # sees an image of that size once it is extended
+    assert len(summarize(small, 64, 96).splitlines()) == 1 + 5 + 1
 
 
 def test_an_overlay_mixes_image_and_colours_outlines_thin_things_and_names_the_classes_below():
