@@ -121,7 +121,7 @@ def test_the_labelling_notebook_labels_trains_and_looks_at_the_rest(tmp_path):
     assert outputs(notebook).count("of its pixels are right") == 5
     assert outputs(notebook).count("image/png") == 3
     assert len(json.loads((tmp_path / "runs" / "1" / "history.json").read_text())) == 2
-    assert len(list((tmp_path / "set").rglob("*_labelIds.png"))) == 5
+    assert len(list((tmp_path / "set-drawn").rglob("*_labelIds.png"))) == 5  # apart from own ones
 
 
 def assigned(cell: nbformat.NotebookNode) -> set[str]:
