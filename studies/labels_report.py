@@ -43,8 +43,9 @@ def table(runs: list[dict]) -> str:
         if fills:
             shown[2] = f"{mean(fills):.0f}"
         count, start, choice, pixels = arm
-        rows.append([ALL if count is None else count, start, choice, f"{pixels:.0%}", *shown])
-    head = ["images", "weights", "chosen", "pixels", "mIoU", "accuracy", "fills to 95 %"]
+        number = ALL if count is None else count
+        rows.append([number, start, choice, f"{pixels:.0%}", len(mious) or "", *shown])
+    head = ["images", "weights", "chosen", "pixels", "seeds", "mIoU", "accuracy", "fills to 95 %"]
     return markdown(head, rows, 3)
 
 
