@@ -133,8 +133,8 @@ class Session:
         index = self.order.index(self.at) + step
         return self.order[min(max(index, 0), len(self.order) - 1)]
 
-    def stroke(self, name: str, runs: np.ndarray, origin: str | None = None) -> None:
-        """Set pixels of a mask, and save it.
+    def stroke(self, name: str, runs: np.ndarray, origin: str | None = None) -> bool:
+        """Set pixels of a mask, and save it; returns whether they were set now.
 
         Args:
             name: of the photograph.
@@ -158,9 +158,10 @@ class Session:
             if not inside.all() or not np.isin(ids, [*self.classes.ids, self.void]).all():
                 raise ValueError(f"a stroke does not fit {name}, or is of no class: it is left out")
             if origin in self._origins:
-                return self.save()
+                self.save()
+                return False
             if not len(runs):
-                return
+                return False
             first, last = int(starts.min()), int(stops.max())
             part = mask.reshape(-1)[first:last]
             before = part.tobytes()
@@ -171,6 +172,7 @@ class Session:
             self._redo[name].clear()
             self._origins |= {origin} - {None}
             self.save(name)
+            return True
 
     def undo(self, name: str) -> tuple[int, bytes] | None:
         """Undo the last stroke, to be saved by `save`; None if there is none.

@@ -63,8 +63,8 @@ class LabelWidget(anywidget.AnyWidget):
                 self._show(session.at)
             elif kind == "stroke":
                 runs = np.frombuffer(buffers[0], dtype="<u4").reshape(-1, 3)
-                session.stroke(name, runs, message.get("origin"))
-                self.send({"type": "stroke", "photo": name, **about}, [buffers[0]])  # other views
+                if session.stroke(name, runs, message.get("origin")):  # for other views
+                    self.send({"type": "stroke", "photo": name, **about}, [buffers[0]])
                 self._list()
             elif kind in ("undo", "redo"):
                 if changed := getattr(session, kind)(name):

@@ -17,7 +17,7 @@ let gpu; // WebGPU's adapter, if there is one
 let facing = "environment", stopLive = null, stopRecord = null;
 let turn = 0; // counts requests: answers to those that are no longer wanted are dropped
 let opening = false; // whether a picture is read that the worker has not got yet
-let stale = false; // whether the controls changed meanwhile
+let stale = false; // whether the controls changed since what is shown was labelled
 let busy; // what the worker labels now
 let isReady = false; // whether the worker has a network
 const again = new EventTarget(); // its event "again" asks to label a paused frame again
@@ -46,7 +46,10 @@ function startWorker() {
     else call.done(answer);
   };
   worker.onerror = (event) => {
-    for (const { fail } of waiting.values()) fail(new Plain(event.message || "The worker stopped."));
+    worker.terminate();
+    worker = null; // the next call starts another
+    const error = Object.assign(new Plain(event.message || "The worker stopped."), { kind: "unknown" });
+    for (const { fail } of waiting.values()) fail(error);
     waiting.clear();
   };
 }
@@ -56,6 +59,7 @@ function allowSaving(allowed) {
 }
 
 function ask(call, data = {}, transfer = [], onProgress) {
+  if (!worker) startWorker();
   return new Promise((done, fail) => {
     waiting.set(++calls, { done, fail, onProgress });
     worker.postMessage({ id: calls, call, ...data }, transfer);
@@ -67,12 +71,18 @@ function useModel(entry) {
   ready = loadModel(entry).catch(async (error) => {
     if (error.kind === "restarted") return useModel(entry);
     show(error, entry);
-    $("model").value = model?.key ?? "";
+    $("model").value = isReady ? model.key : "";
     if (error.kind === "plain") return;
     startWorker();
-    if (model) await loadModel(model).catch((again) => show(again, model));
+    if (model) await loadModel(model).catch(noModel);
   });
   return ready;
+}
+
+/** The network did not load again: it must be possible to choose it. */
+function noModel(error) {
+  $("model").value = "";
+  show(error, model);
 }
 
 async function loadModel(entry) {
@@ -277,7 +287,7 @@ function fail(error) {
   if (error.kind !== "memory" && error.kind !== "unknown") return;
   startWorker();
   if (!model) return;
-  ready = loadModel(model).then(() => ($("status").textContent = ""), (again) => show(again, model));
+  ready = loadModel(model).then(() => ($("status").textContent = ""), noModel);
 }
 
 async function play(item, mine) {
@@ -362,6 +372,7 @@ async function label(bitmap, { out, isFrame = false }) {
   if (copy) drawPicture(copy, SHOWN);
   copy?.close();
   result = found;
+  stale = false;
   paint();
   showFrequencies();
   probe();
@@ -378,8 +389,8 @@ async function label(bitmap, { out, isFrame = false }) {
 }
 
 async function relabel() {
-  if (opening) return void (stale = true); // what is opened will be labelled as the controls then say
-  stale = false;
+  stale = true; // until that is shown
+  if (opening) return; // what is opened will be labelled as the controls then say
   if (current.kind !== "picture" && stopLive) return again.dispatchEvent(new Event("again"));
   if (!current.size || current.kind !== "picture") return open(current);
   const mine = ++turn;
@@ -726,7 +737,7 @@ async function start() {
   const named = list.models.find(({ key }) => `#${key}` === location.hash); // a link may name one
   startWorker();
   useModel(named ?? list.models.find(({ precision }) => precision === best) ?? list.models[0]);
-  await open(items[0]);
+  await choose(items[0]);
 }
 
 start().catch(show);

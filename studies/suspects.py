@@ -119,7 +119,7 @@ def main() -> None:
         shutil.copytree(args.camvid, root, ignore=ignored, dirs_exist_ok=True)
         changed, classes = put_errors_in(root, args.seed), Cityscapes(root).classes
         fields = {"data_root": str(root), "downscale": 2, "crop": [160, 224], "scale": [0.7, 1.4]}
-        fields |= {"epochs": args.epochs, "seed": args.seed}
+        fields |= {"epochs": args.epochs, "seed": args.seed, "lr": 0.01}  # as on record
         recipe = Recipe.from_file(ROOT / "recipes" / "own.yaml", **fields)
         suspects = find_suspects(recipe, args.parts, args.runs / f"{args.seed}")
     right = [is_right(each, root, classes, changed) for each in suspects[: max(FIRST)]]
