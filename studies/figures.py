@@ -138,7 +138,8 @@ def main() -> None:
             drawn.savefig(ROOT / "images" / f"{study}.png", dpi=120)
     runs = read("labels")
     print(f"# labels\n\n{labels_report.table(runs)}")
-    labels_report.plot(runs).savefig(ROOT / "images" / "labels.png", dpi=120)
+    if drawn := labels_report.plot(runs):
+        drawn.savefig(ROOT / "images" / "labels.png", dpi=120)
 
 
 if __name__ == "__main__":

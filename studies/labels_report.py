@@ -46,11 +46,16 @@ def table(runs: list[dict]) -> str:
         number = ALL if count is None else count
         rows.append([number, start, choice, f"{pixels:.0%}", len(mious) or "", *shown])
     head = ["images", "weights", "chosen", "pixels", "seeds", "mIoU", "accuracy", "fills to 95 %"]
-    return markdown(head, rows, 3)
+    return markdown(head, rows, 3) if rows else "No run counts yet: `python -m studies.labels`"
 
 
-def plot(runs: list[dict]) -> Figure:
-    """mIoU and accuracy on the unseen video against the number of labelled images."""
+def plot(runs: list[dict]) -> Figure | None:
+    """mIoU and accuracy on the unseen video against the number of labelled images.
+
+    None as long as nothing is on record.
+    """
+    if not any("iou" in run for run in runs):
+        return None
     figure = Figure(figsize=(9, 3.4), layout="constrained")
     ticks = [count or ALL for count in COUNTS]
     for ax, name in zip(figure.subplots(1, 2), ("mIoU", "accuracy"), strict=True):
