@@ -307,7 +307,7 @@ BAD_TRAININGS = {  # how the tree or the run is spoilt, fields of the recipe, wh
         lambda t: flip_bit(first(t)), {"workers": 1}, "_leftImg8bit.png .*restore it"
     ),
     "a crop too small for valid padding": (
-        lambda t: None, {"padding": "valid", "depth": 4, "crop": [16, 16]}, "crop.*16"
+        lambda t: None, {"padding": "valid", "depth": 4, "crop": [32, 32]}, "32x32 pixels"
     ),
 }  # fmt: skip
 

@@ -244,6 +244,7 @@ def test_a_cache_that_cannot_be_filled_is_named(tree, command):
     with pytest.warns(UserWarning), pytest.raises(OSError, match="file/below could not be filled"):
         fill(data)
     path = cut(first(tree, split="val"), -30)
-    with pytest.raises(SystemExit, match=f"^error: {re.escape(str(path))} cannot be") as stop:
+    named = f"^error: {re.escape(str(path))} cannot be read"
+    with pytest.raises(SystemExit, match=named) as stop:
         command(*FILL, f"--data_root={tree}")
     assert "\n" not in stop.value.code

@@ -12,6 +12,9 @@ from model import UNet
 from runtime.precision import cpu_has_bf16
 
 pytestmark = pytest.mark.processor
+needs_onednn = pytest.mark.skipif(
+    not torch.backends.mkldnn.is_available(), reason="PyTorch without oneDNN"
+)
 
 CONVOLUTIONS = [
     nn.Conv2d(3, 8, 3, padding="same"),
@@ -47,7 +50,7 @@ def test_a_fused_convolution_computes_both_layers(layer, dtype, layout, n, maps,
     torch.testing.assert_close(found, expected, rtol=rtol, atol=atol)
 
 
-@pytest.mark.skipif(not torch.backends.mkldnn.is_available(), reason="PyTorch without oneDNN")
+@needs_onednn
 @pytest.mark.parametrize("dtype", [torch.float32, bf16])
 def test_weights_are_packed_once_and_again_when_they_or_the_image_change(dtype, monkeypatch):
     torch.manual_seed(0)
@@ -81,11 +84,6 @@ def operators(layer: nn.Module, x) -> set[str]:
     with torch.profiler.profile() as profile:
         layer(x)
     return {event.key for event in profile.key_averages()}
-
-
-needs_onednn = pytest.mark.skipif(
-    not torch.backends.mkldnn.is_available(), reason="PyTorch without oneDNN"
-)
 
 
 @needs_onednn

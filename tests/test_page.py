@@ -58,9 +58,9 @@ def site(tmp_path_factory) -> Path:
 
 @pytest.fixture(scope="module")
 def browser(scenes, tmp_path_factory):
-    film = tmp_path_factory.mktemp("camera") / "street.mjpeg"  # what the camera sees
-    film.write_bytes(b"".join(as_jpeg(path) for path in scenes))
-    camera = "--use-fake-device-for-media-stream", f"--use-file-for-fake-video-capture={film}"
+    street = tmp_path_factory.mktemp("camera") / "street.mjpeg"  # what the camera sees
+    street.write_bytes(b"".join(as_jpeg(path) for path in scenes))
+    camera = "--use-fake-device-for-media-stream", f"--use-file-for-fake-video-capture={street}"
     with chromium(*camera) as browser:
         yield browser
 
@@ -138,6 +138,14 @@ def share_as_predicted(page, path: Path, out: Path, model: UNet | None = None) -
     return (np.array(found) == model.classes.label_ids[labels.int()].numpy()).mean()
 
 
+def film(path: Path, scenes: list[Path], times: int) -> Path:
+    """A video of the scenes, shown so many times."""
+    with VideoWriter(path, 10) as video:
+        for scene in scenes * times:
+            video.write(torch.from_numpy(np.array(Image.open(scene).convert("RGB"))))
+    return path
+
+
 def as_jpeg(path: Path, **options) -> bytes:
     data = io.BytesIO()
     Image.open(path).convert("RGB").save(data, "jpeg", quality=95, **options)
@@ -200,10 +208,8 @@ def test_the_error_of_a_network_stays_while_a_picture_dropped_with_it_is_labelle
 
 def test_after_a_broken_video_the_one_before_can_be_played_again(page, scenes, tmp_path):
     pytest.importorskip("av")
-    with VideoWriter(tmp_path / "drive.mp4", 10) as video:
-        for path in scenes * 2:
-            video.write(torch.from_numpy(np.array(Image.open(path).convert("RGB"))))
-    labelled(page, lambda: drop(page, tmp_path / "drive.mp4"))
+    drive = film(tmp_path / "drive.mp4", scenes, times=2)
+    labelled(page, lambda: drop(page, drive))
     (tmp_path / "broken.mp4").write_bytes(b"\0\0\0\x18ftypmp42" + bytes(999))
     drop(page, tmp_path / "broken.mp4")
     page.locator("#error", has_text="convert it to MP4").wait_for()
@@ -235,10 +241,8 @@ def test_an_own_network_brings_its_classes(page, scenes, tmp_path):
 
 def test_a_video_is_labelled_paused_and_recorded(page, scenes, tmp_path):
     pytest.importorskip("av")
-    with VideoWriter(tmp_path / "drive.mp4", 10) as video:
-        for path in scenes * 4:
-            video.write(torch.from_numpy(np.array(Image.open(path).convert("RGB"))))
-    labelled(page, lambda: drop(page, tmp_path / "drive.mp4"))
+    drive = film(tmp_path / "drive.mp4", scenes, times=4)
+    labelled(page, lambda: drop(page, drive))
     page.locator("#rate", has_text="frames a second").wait_for()
     page.click("#play")
     assert page.inner_text("#play").startswith("Play")
