@@ -170,7 +170,8 @@ class Session:
             step = first, zlib.compress(before, 1), zlib.compress(part.tobytes(), 1)
             self._undo[name].append(step)
             self._redo[name].clear()
-            self._origins |= {origin} - {None}
+            if origin:
+                self._origins.add(origin)
             self.save(name)
             return True
 

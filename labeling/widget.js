@@ -41,6 +41,18 @@ async function inflate(bytes) {
 const bytesOf = (view) =>
   new Uint8Array(view.buffer ? view.buffer.slice(view.byteOffset, view.byteOffset + view.byteLength) : view);
 
+// Give the pixels of a stroke's runs their ids.
+function putRuns(mask, runs) {
+  for (let i = 0; i < runs.length; i += 3) mask.fill(runs[i + 2], runs[i], runs[i] + runs[i + 1]);
+}
+
+// The pixels of each id in a mask.
+function countIds(mask) {
+  const counts = new Float64Array(256);
+  for (const id of mask) counts[id]++;
+  return counts;
+}
+
 // Extend a box [left, top, right, bottom], the last two exclusive, to a pixel.
 function include(box, x, y) {
   if (x < box[0]) box[0] = x;
@@ -66,7 +78,7 @@ class Labeler {
     this.waiting = this.readJournal(); // number -> stroke that may not be on disk yet
     this.build(el);
     let before = Promise.resolve(); // messages are answered in order, though unpacking is async
-    this.receive = (message, buffers) => 
+    this.receive = (message, buffers) =>
       (before = before.then(() => this.answer(message, buffers)).catch((error) => this.fail(String(error))));
     model.on("msg:custom", this.receive);
     this.sizes = new ResizeObserver(() => this.resize());
@@ -215,7 +227,7 @@ class Labeler {
     }
   }
 
-  // What the kernel has not written yet and was drawn before, goes with the stroke that is undone.
+  // The number tells `patch` which strokes the kernel has before the undo.
   undo(type) {
     this.send({ type, number: this.number });
   }
@@ -299,8 +311,7 @@ class Labeler {
     this.error.hidden = true;
     Object.assign(this, { step, segments: null, proposed: null, regions: null, hover: null, corners: [], touched: null, box: null });
     this.note.textContent = message.model;
-    photo.counts = new Float64Array(256);
-    for (const id of photo.mask) photo.counts[id]++;
+    photo.counts = countIds(photo.mask);
     photo.isClass = new Uint8Array(256);
     this.colors = new Uint32Array(256);
     for (const [id, , [r, g, b]] of classes) {
@@ -346,7 +357,7 @@ class Labeler {
   // A stroke that was drawn in another view.
   apply({ view }, runs) {
     if (view === this.id || !runs.length) return;
-    for (let i = 0; i < runs.length; i += 3) this.photo.mask.fill(runs[i + 2], runs[i], runs[i] + runs[i + 1]);
+    putRuns(this.photo.mask, runs);
     this.putWaiting(this.photo, 0); // which the kernel gets after it
     this.showAll();
   }
@@ -354,15 +365,12 @@ class Labeler {
   // Put the strokes after a number, which the kernel may not have yet, on a photograph.
   putWaiting({ name, mask }, after) {
     for (const { number, photo, runs } of this.waiting.values())
-      for (let i = 0; number > after && photo === name && i < runs.length; i += 3)
-        mask.fill(runs[i + 2], runs[i], runs[i] + runs[i + 1]);
+      if (number > after && photo === name) putRuns(mask, runs);
   }
 
   // Count and draw all labels again.
   showAll() {
-    const { mask, counts } = this.photo;
-    counts.fill(0);
-    for (const id of mask) counts[id]++;
+    this.photo.counts = countIds(this.photo.mask);
     this.paintAll();
     this.showClasses();
   }

@@ -62,11 +62,8 @@ def target_name(folders: tuple[str, ...], stem: str) -> str:
     city, frame, *clean = (re.sub(r"[\W_]+", "-", p) for p in ("/".join(folders), stem, *parts))
     if len(parts) == 3 and all(parts) and parts == clean and city in ("own", parts[0]):
         return f"{parts[0]}/{stem}"
-    sequence = (
-        0
-        if path == f"{city}/{frame}"
-        else zlib.crc32(path.encode(errors="surrogateescape")) % 10**6
-    )
+    data = path.encode(errors="surrogateescape")  # of names that are not UTF-8
+    sequence = 0 if path == f"{city}/{frame}" else zlib.crc32(data) % 10**6
     return f"{city}/{city}_{sequence:06d}_{frame}"
 
 

@@ -102,7 +102,8 @@ def _values_of(image: Image.Image, colors: bool) -> np.ndarray:
         scale = 85 if "L;2" in tile else 17 if "L;4" in tile else 1
         if found := re.search(r"'ppm(?:_plain)?',.*\('L', (\d+)\)", tile):
             scale = 255 / int(found[1])
-        return (np.array(upright(image)) / scale).round().astype(np.uint8)
+        values = np.array(upright(image)).astype(np.uint8)
+        return values if scale == 1 else (values / scale).round().astype(np.uint8)
     if not colors and image.mode.startswith("I"):  # 16 bits
         values = np.array(upright(image))
         if not 0 <= values.min() <= values.max() <= 255:

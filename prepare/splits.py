@@ -77,8 +77,8 @@ def assign_splits(pairs: list[Pair], val: str | None = None) -> tuple[list[str],
     """
     if val is None and any(pair.split in OFFICIAL for pair in pairs):
         more = sum(pair.split is None for pair in pairs)
-        how = f"those of the data set; {more:,} images in none of them go to train" if more else ""
-        return [pair.split or "train" for pair in pairs], how or "those of the data set"
+        note = f"; {more:,} images in none of them go to train" if more else ""
+        return [pair.split or "train" for pair in pairs], "those of the data set" + note
     draws = {i: _draw(pair.stem) for i, pair in enumerate(pairs) if pair.split != "test"}
     if len(draws) < 2:
         raise ValueError(
@@ -109,7 +109,8 @@ def assign_splits(pairs: list[Pair], val: str | None = None) -> tuple[list[str],
 
 
 def _draw(stem: str) -> float:
-    digest = hashlib.sha256(f"0:{stem}".encode(errors="surrogateescape")).digest()  # 0: historical
+    name = f"0:{stem}".encode(errors="surrogateescape")  # 0: as in the first versions
+    digest = hashlib.sha256(name).digest()
     return int.from_bytes(digest[:6], "big") / 2**48
 
 
