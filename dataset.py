@@ -10,6 +10,7 @@ import os
 import shlex
 from collections.abc import Callable, Collection
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -82,18 +83,22 @@ class Cityscapes(Dataset):
         if cache:
             size = f"1/{downscale}, labels 1/{downscale if downscale_labels else 1}"
             what = f"{size}, ids {self.classes.ids}"
-            self.cache = Cache(self.root / expand(cache, "cache"), pairs, what)
+            self.cache = Cache(self.root / expand(cache, "cache"), what)
 
     def __len__(self) -> int:
         return len(self.images)
 
     def fingerprint(self) -> str:
-        """A digest of the names of the images and of the classes; not of where they lie."""
+        """Two digests: of the names of the images and of the classes; of the label files' sizes.
+
+        Not of where they lie.
+        """
         names = [Path(path).relative_to(self.root).as_posix() for path in self.images]
         # The same in a locale that does not know the letters, where Python escapes them.
         names = [os.fsencode(name).decode("utf-8", "surrogateescape") for name in names]
         content = json.dumps([sorted(names), self.classes.names, self.classes.ids])
-        return hashlib.sha256(content.encode()).hexdigest()
+        sizes = str(sorted(map(os.path.getsize, self.targets)))
+        return " ".join(hashlib.sha256(each.encode()).hexdigest() for each in (content, sizes))
 
     def cache_size(self) -> int:
         """Bytes of the filled cache, if all images have the first one's size."""
@@ -116,19 +121,23 @@ class Cityscapes(Dataset):
         if self.transforms is None:
             return image, mask
         if self.seed is None:
-            return self.transforms(image, mask)
+            return check_types(*self.transforms(image, mask))
         generator = torch.default_generator  # the one that torchvision's transforms draw from
         state = generator.get_state()
         # One number for seed, epoch and item: 20 bits each for seed and epoch, 24 for the item.
         generator.manual_seed(((self.seed << 20) + int(self.epoch) << 24) + index)
         try:
-            return self.transforms(image, mask)
+            return check_types(*self.transforms(image, mask))
         finally:
             generator.set_state(state)
 
     def read(self, index: int) -> tuple[tv_tensors.Image, tv_tensors.Mask]:
         """Item `index` downscaled, before any transform."""
-        image, mask = self.cache.read(index, self.decode) if self.cache else self.decode(index)
+        if self.cache:
+            sources = self.images[index], self.targets[index]
+            image, mask = self.cache.read(sources, partial(self.decode, index))
+        else:
+            image, mask = self.decode(index)
         return tv_tensors.Image(torch.from_numpy(image)), tv_tensors.Mask(torch.from_numpy(mask))
 
     def decode(self, index: int) -> tuple[np.ndarray, np.ndarray]:
@@ -236,6 +245,21 @@ def resize(image: Tensor, size: list[int]) -> Tensor:
     if min(size) == 1:  # PyTorch's uint8 path fails
         return F.resize(image.float(), size, antialias=True).round().to(image.dtype)
     return F.resize(image, size, antialias=True)
+
+
+def check_types(image: tv_tensors.Image, mask: tv_tensors.Mask) -> tuple:
+    """The two as they are; raises TypeError if a transform lost their types.
+
+    Torchvision's transforms know an image and a mask by them: of plain tensors they would flip or
+    crop only the first.
+    """
+    if not isinstance(image, tv_tensors.Image) or not isinstance(mask, tv_tensors.Mask):
+        found = f"{type(image).__name__} and {type(mask).__name__}"
+        raise TypeError(
+            f"transforms gave {found}, not a tv_tensors.Image and a tv_tensors.Mask: let each step "
+            "return `torchvision.tv_tensors.wrap(result, like=image)`"
+        )
+    return image, mask
 
 
 def paired_transforms(flip: float = 0.5) -> v2.Transform:

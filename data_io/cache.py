@@ -28,6 +28,7 @@ VERSION = 4  # raise it whenever decoding or downscaling gives other bytes
 HEADER = 48  # bytes: fingerprint, checksum, H, W, H', W' as uint64
 RESERVE = 2**30  # bytes to leave on the disk, for checkpoints
 
+Sources = tuple[str, str]  # the files of an image and of its labels
 Pair = tuple[np.ndarray, np.ndarray]
 
 
@@ -36,40 +37,40 @@ class Cache:
 
     Args:
         folder: of the files; created with the first of them.
-        pairs: the source files of each item, an image and its labels.
         size: what was done to them, such as the factor of the downscaling.
 
     A folder may be deleted at any time. If it cannot be written, a warning says so, and items
     are decoded every time.
     """
 
-    def __init__(self, folder: Path, pairs: list[tuple[str, str]], size: str):
-        self.folder, self.pairs, self.size = folder, pairs, size
+    def __init__(self, folder: Path, size: str):
+        self.folder, self.size = folder, size
         self.writable = share(torch.ones((), dtype=torch.bool))  # seen by all workers
 
-    def read(self, index: int, decode: Callable[[int], Pair]) -> Pair:
-        """Item `index` from its file if that is complete, else `decode(index)`, which is kept.
+    def read(self, sources: Sources, decode: Callable[[], Pair]) -> Pair:
+        """What was decoded from `sources`, from its file if that is complete, else `decode()`.
 
-        Returns arrays (3, H, W) and (H', W') uint8; to change them does not change the file.
+        What had to be decoded is kept. Returns arrays (3, H, W) and (H', W') uint8; to change them
+        does not change the file.
         """
-        path, fingerprint = self.path(index), self.fingerprint(index)
+        path, fingerprint = self.path(sources), self.fingerprint(sources)
         pair = self.load(path, fingerprint)
         if pair is None:
-            pair = decode(index)
+            pair = decode()
             if self.writable and fingerprint:
                 self.save(path, fingerprint, pair)
         return pair
 
-    def path(self, index: int) -> Path:
-        """The file of item `index`, which stays the same when folder and sources move together."""
-        sources = [_relative(path, self.folder) for path in self.pairs[index]]
-        digest = _digest([sources, self.size]).hex()
-        return self.folder / f"{Path(self.pairs[index][0]).stem}-{digest}.cache"
+    def path(self, sources: Sources) -> Path:
+        """The file of a pair, which stays the same when folder and sources move together."""
+        names = [_relative(path, self.folder) for path in sources]
+        digest = _digest([names, self.size]).hex()
+        return self.folder / f"{Path(sources[0]).stem}-{digest}.cache"
 
-    def fingerprint(self, index: int) -> int:
+    def fingerprint(self, sources: Sources) -> int:
         """A number that changes with size or mtime of a source; 0 if one is not there."""
         try:
-            stats = [os.stat(path) for path in self.pairs[index]]
+            stats = [os.stat(path) for path in sources]
         except OSError:
             return 0  # decoding it will say so
         return int.from_bytes(_digest([VERSION, [(s.st_size, s.st_mtime_ns) for s in stats]])) or 1

@@ -97,7 +97,9 @@ def make_class_weights(kind: str, frequencies: Tensor) -> Tensor:
     return torch.where(frequencies > 0, weights, 0).float()
 
 
-# The terms: of logits (pixels, C) and labels (pixels,) int64, with the weight of the full batch.
+# The terms: of logits (pixels, C) of any floating type, which they compute with in float32, and
+# labels (pixels,) int64. `weight` is that of the full batch, which counts the class weights in.
+# `label_smoothing` and `class_weights` have the effect that a term gives them.
 
 
 def cross_entropy(loss: Loss, logits: Tensor, labels: Tensor, weight: Tensor) -> Tensor:
@@ -134,11 +136,13 @@ def dice(loss: Loss, logits: Tensor, labels: Tensor, weight: Tensor) -> Tensor:
     p = logits.float().softmax(1)
     counted = labelled.to(p.dtype)
     p_true = p.gather(1, index.unsqueeze(1)).squeeze(1) * counted
-    zeros = p.new_zeros(p.shape[1])
-    hits = zeros.index_add(0, index, p_true)
-    size = zeros.index_add(0, index, counted)
-    predicted = counted @ p  # sums over the labelled pixels
-    hits, size, predicted = loss.reduce(torch.stack([hits, size, predicted]))
+    zeros, sums = p.new_zeros(p.shape[1]), 0
+    # In parts, since float32 loses much of the sum of millions: 1.6 % of three.
+    for values in zip(*(x.split(CACHED_PIXELS) for x in (index, p_true, counted, p)), strict=True):
+        i, hit, count, probability = values
+        sizes = zeros.index_add(0, i, count)
+        sums += torch.stack([zeros.index_add(0, i, hit), sizes, count @ probability])
+    hits, size, predicted = loss.reduce(sums)
     dice_scores = 2 * hits / (predicted + size).clamp(min=1e-6)
     present = size > 0
     return 1 - (dice_scores * present).sum() / present.sum().clamp(min=1)

@@ -137,13 +137,22 @@ def test_several_workers_may_fill_it_at_once(tree, no_warnings):
     assert {path.suffix for path in (tree / ".cache").iterdir()} == {".cache", ""}  # and .gitignore
 
 
-def small_cache(folder: Path) -> tuple[Cache, tuple[np.ndarray, np.ndarray]]:
-    """A cache of one item, a few bytes large, and what decoding gives."""
+def test_a_data_set_cut_down_to_some_of_its_images_shares_the_cache_of_all(tree):
+    scenes, some = (open_tree(tree, downscale=4) for _ in range(2))
+    plain = content(open_tree(tree, None, downscale=4))
+    some.images, some.targets = some.images[1::2], some.targets[1::2]
+    assert content(some) == plain[1::2]  # which fills a part of it
+    assert content(scenes) == plain
+    assert len(cached_files(tree / ".cache")) == len(plain)
+
+
+def small_cache(folder: Path) -> tuple[Cache, tuple[str, str], tuple[np.ndarray, np.ndarray]]:
+    """A cache of one item, a few bytes large, its sources, and what decoding gives."""
     sources = folder / "image", folder / "labels"
     for path in sources:
         path.touch()
     noise = np.random.default_rng(0).integers(0, 256, (4, 3, 4), np.uint8)
-    return Cache(folder / "cache", [tuple(map(str, sources))], "1/1"), (noise[:3], noise[3])
+    return Cache(folder / "cache", "1/1"), tuple(map(str, sources)), (noise[:3], noise[3])
 
 
 def equal(pair, other) -> bool:
@@ -151,8 +160,8 @@ def equal(pair, other) -> bool:
 
 
 def test_no_damage_to_a_file_is_taken_for_an_image(tmp_path):
-    cache, truth = small_cache(tmp_path)
-    cache.read(0, lambda _: truth)
+    cache, sources, truth = small_cache(tmp_path)
+    cache.read(sources, lambda: truth)
     (path,) = cached_files(cache.folder)
     whole = path.read_bytes()
     bits = [1 << i for i in range(8 * len(whole))]
@@ -170,12 +179,12 @@ def test_no_damage_to_a_file_is_taken_for_an_image(tmp_path):
         for data in damaged:
             path.unlink()
             path.write_bytes(data)
-            pair = cache.load(path, cache.fingerprint(0))
+            pair = cache.load(path, cache.fingerprint(sources))
             refused += pair is None
             assert pair is None or equal(pair, truth)
         assert refused > 0.8 * len(damaged)  # the others are changes of the spare bytes
         path.write_bytes(whole[:-1])
-        assert equal(cache.read(0, lambda _: truth), truth)
+        assert equal(cache.read(sources, lambda: truth), truth)
     assert path.read_bytes() == whole  # written again
 
 
@@ -230,7 +239,10 @@ def test_the_command_leaves_nothing_to_decode_in_either_split(tree, command, no_
     command(*FILL, f"--data_root={tree}")
     for split in ("train", "val"):
         data = Cityscapes(tree, split, downscale=2, cache=".cache")
-        found = [data.cache.path(i).stat().st_size for i in range(len(data))]
+        found = [
+            data.cache.path(pair).stat().st_size
+            for pair in zip(data.images, data.targets, strict=True)
+        ]
         assert data.cache_size() == pytest.approx(sum(found), rel=0.01)
         blank_sources(data)
         assert len(content(data)) == len(found)

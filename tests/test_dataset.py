@@ -122,6 +122,16 @@ def test_order_and_augmentation_depend_on_the_epoch_and_not_on_workers_and_threa
 # Augmentation
 
 
+@pytest.mark.parametrize("seed", [None, 3])
+def test_a_step_that_loses_the_types_is_refused_since_flips_would_miss_the_mask(streets, seed):
+    def roll(image, mask):
+        return image.roll(3, -1), mask.roll(3, -1)  # plain tensors
+
+    scenes = Cityscapes(streets, transforms=roll, seed=seed)
+    with pytest.raises(TypeError, match=r"wrap\(result, like=image\)"):
+        scenes[0]
+
+
 def pair(height=90, width=120):
     """A image whose red channel is its mask times ten."""
     mask = torch.randint(0, 19, (height // 10, width // 10), dtype=torch.uint8)

@@ -38,9 +38,9 @@ def test_a_large_image_has_the_loss_and_gradient_that_all_its_pixels_have_at_onc
     labels[0, :30] = 255
     ours, whole = logits.clone().requires_grad_(), logits.clone().requires_grad_()
     Loss(loss)(ours, labels).backward()
-    expected = F.cross_entropy(whole.float(), labels, ignore_index=255)
-    if loss != "cross_entropy":
-        expected = expected + Loss(loss.removeprefix("cross_entropy+"))(whole, labels)
+    cross_entropy = F.cross_entropy(whole.float(), labels, ignore_index=255)
+    terms = {name: Loss(name)(whole, labels) for name in loss.split("+")}
+    expected = sum({**terms, "cross_entropy": cross_entropy}[name] for name in terms)
     expected.backward()
     torch.testing.assert_close(Loss(loss)(logits, labels), expected)
     torch.testing.assert_close(ours.grad, whole.grad, atol=1e-9, rtol=1e-2)
@@ -61,6 +61,15 @@ def test_dice_loss_is_its_formula_over_the_classes_of_the_batch():
     torch.testing.assert_close(Loss("dice")(logits, labels), expected)
     both = Loss("cross_entropy+dice")(logits, labels)
     torch.testing.assert_close(both, F.cross_entropy(logits, labels, ignore_index=255) + expected)
+
+
+def test_dice_loss_counts_every_one_of_millions_of_pixels():
+    torch.manual_seed(0)
+    p = 0.9 + 0.1 * torch.rand(1, 1, 1500, 2000)  # of the right class, of two
+    logits = torch.cat([(p / (1 - p)).log(), torch.zeros_like(p)], 1)
+    labels = torch.zeros(1, 1500, 2000, dtype=torch.uint8)
+    expected = 1 - 2 * p.double().sum() / (p.double().sum() + p.numel())
+    assert Loss("dice")(logits, labels).item() == pytest.approx(expected.item(), rel=1e-3)
 
 
 def test_classes_weigh_by_median_frequency_or_as_in_enet():

@@ -183,25 +183,25 @@ def unpack(path: Path) -> object:
 PAIR = np.moveaxis(NOISE, 2, 0)[:, :8, :4].copy(), IDS[:8, :4].copy()
 
 
-def small_cache(folder: Path) -> Cache:
-    """Of one item, whose sources lie beside its file."""
-    for name in ("image", "labels"):
-        (folder / name).touch()
-        os.utime(folder / name, (1, 1))
-    cache = Cache(folder, [(str(folder / "image"), str(folder / "labels"))], "1/1")
-    cache.path = lambda index: folder / "item.cache"
-    return cache
+def read_small_cache(folder: Path) -> tuple[np.ndarray, np.ndarray]:
+    """The one item of a cache, whose sources lie beside its file."""
+    sources = folder / "image", folder / "labels"
+    for path in sources:
+        path.touch()
+        os.utime(path, (1, 1))
+    cache = Cache(folder, "1/1")
+    cache.path = lambda _: folder / "item.cache"
+    return cache.read(tuple(map(str, sources)), lambda: PAIR)
 
 
 def cached() -> list[bytes]:
     with tempfile.TemporaryDirectory() as folder:
-        small_cache(Path(folder)).read(0, lambda _: PAIR)
+        read_small_cache(Path(folder))
         return [Path(folder, "item.cache").read_bytes()]
 
 
 def read_cached(path: Path) -> object:
-    found = small_cache(path.parent).read(0, lambda _: PAIR)
-    return [(part.shape, part.tobytes()) for part in found]
+    return [(part.shape, part.tobytes()) for part in read_small_cache(path.parent)]
 
 
 OWN = Classes(("a", "b"), (1, 2), ((1, 2, 3), (4, 5, 6)))
