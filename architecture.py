@@ -37,7 +37,7 @@ def not_drawn(model: nn.Module) -> list[str]:
 
 
 def trace_sizes(model: nn.Module, height: int, width: int) -> dict[str, tuple[int, int, int]]:
-    """(C, H, W) of the output of each convolution and each `up`, for an image of that size.
+    """(C, H, W) of the output of each convolution that is drawn, for an image of that size.
 
     By the layer's name, in the network's order. Nothing is computed: shapes run through a copy on
     the `meta` device.
@@ -45,7 +45,8 @@ def trace_sizes(model: nn.Module, height: int, width: int) -> dict[str, tuple[in
     shapes = {}
     meta_model = copy.deepcopy(model).to("meta").eval()
     for name, module in meta_model.named_modules():
-        if isinstance(module, nn.Conv2d) or re.fullmatch(r"expansive\.\d+\.up", name):
+        is_conv = isinstance(module, nn.Conv2d) and module.kernel_size != (1, 1)
+        if is_conv or re.fullmatch(r"expansive\.\d+\.up|conv_1x1", name):
             module.register_forward_hook(
                 lambda _, __, output, name=name: shapes.update({name: tuple(output.shape[1:])})
             )
@@ -146,7 +147,7 @@ def plot_unet(model: nn.Module, height: int, width: int) -> Figure:
         ax.text(x - 2.0, spot, name, va="center", fontsize=9)
     if others := not_drawn(model):
         more = f", and {len(others) - 6} more" if len(others) > 6 else ""
-        note = f"Not drawn: {', '.join(others[:6])}{more}"
+        note = f"Not drawn as they are: {', '.join(others[:6])}{more}"
         ax.text(-0.5, y[-1] - 1.1, note, fontsize=8, color="C3", wrap=True)
     ax.set(xlim=(-0.6, x + 1), ylim=(y[-1] - 1.2, top[0] + 0.4))
     return figure

@@ -36,20 +36,23 @@ def main() -> None:
     parser.add_argument("checkpoint", type=Path, help="such as runs/camvid/best.pt")
     parser.add_argument("data_root", nargs="?", help="default: where the checkpoint was trained")
     parser.add_argument("--split", default="val", help="val, train or another (default: val)")
-    parser.add_argument("--out", type=Path, help="default: runs/<directory>-<checkpoint>-<split>")
+    where = "default: runs/<directory>-<checkpoint>[-<data>]-<split>[-tta]"
+    parser.add_argument("--out", type=Path, help=where)
     parser.add_argument("--tta", action="store_true", help="mean over scales and mirrored images")
     parser.add_argument("--batch_size", type=int, default=8, help="images at once (default: 8)")
     parser.add_argument("--workers", type=int, default=2, help="loader processes (default: 2)")
     parser.add_argument("--device", help="such as cpu or cuda:1 (default: the GPU if there is one)")
     args = parser.parse_args()
     run = args.checkpoint.resolve().parent.name  # every run has a best.pt
-    out = args.out or Path("runs") / f"{run}-{args.checkpoint.stem}-{args.split}"
+    data = [Path(args.data_root).resolve().name] if args.data_root else []
+    name = "-".join([run, args.checkpoint.stem, *data, args.split, *["tta"] * args.tta])
+    out = args.out or Path("runs") / name
     with errors_shown():
         model = load_model(args.checkpoint, pick_device(args.device))
         trained = load_checkpoint(args.checkpoint)
         root = args.data_root or trained["recipe"]["data_root"]
         ensure_streets(root)
-        print(note(trained, args.split), end="")
+        print(note(trained, args.split, root), end="")
         options = {"batch_size": args.batch_size, "workers": args.workers, "tta": args.tta}
         found, confusion = measure(model, root, args.split, **options)
         scenes = Cityscapes(root, args.split)
@@ -67,10 +70,12 @@ def main() -> None:
     print(f"metrics.json and four figures: {out}")
 
 
-def note(trained: dict, split: str) -> str:
+def note(trained: dict, split: str, root: str | Path) -> str:
     """A line to show beside metrics on a split that a checkpoint was trained on; else ""."""
-    if split == "val" and trained["recipe"]["train_split"] == "trainval":
-        return "note: this network was trained on val, too: these metrics are no test\n"
+    recipe = trained["recipe"]
+    seen = ["train", "trainval", "val"][: 3 if recipe["train_split"] == "trainval" else 2]
+    if split in seen and Path(root).name == Path(recipe["data_root"]).name:
+        return f"note: this network was trained on {split}: these metrics are no test\n"
     return ""
 
 

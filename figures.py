@@ -116,10 +116,10 @@ def plot_curves(history: list[dict]) -> Figure:
     epochs = [record["epoch"] for record in history]
     seen = history[-1].get("trained_on_val") if history else False
     names = "train", "validation (trained on, too)" if seen else "validation"
-    for ax, (title, keys) in zip(figure.subplots(1, 3), panels, strict=True):
+    for ax, (title, keys) in zip(figure.subplots(1, len(panels)), panels, strict=True):
         for key, name, color in zip(keys, names, COLORS[:2], strict=True):
             if key is not None:
-                values = [record[key] for record in history]
+                values = [record.get(key) for record in history]  # of a run from before: None
                 ax.plot(epochs, values, color=color, label=name, marker=".", ms=4)
         ax.set(title=title, xlabel="epoch")
         ax.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))

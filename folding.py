@@ -43,22 +43,21 @@ def for_prediction(model: nn.Module, precision: str = "fp32") -> nn.Module:
     known_state, folded = _kept.get(model, (None, None))
     if state is None or state != known_state:
         folded = _fold_and_compare(model, itself, precision)
-        _kept[model] = state, folded
+        _kept[model] = _state(model, precision), folded  # a layer may keep what it computed
     return itself if folded is None else folded
 
 
 def _fold_and_compare(model: nn.Module, itself: nn.Module, precision: str) -> nn.Module | None:
     """The folded copy if it gives the logits of `itself`; else None, and a warning."""
-    try:
-        folded = add_convolutions(fold(model))
-        if gives_the_same(folded, itself, precision):
-            return folded
-        folded = fold(model)  # of a network whose `Up` joins in another way
-        if gives_the_same(folded, itself, precision):
-            return folded
-        cause = "that would change its predictions"
-    except Exception as error:  # a network that cannot be copied, or is no U-Net
-        cause = f"{type(error).__name__}: {error}"
+    # The second is for a network whose `Up` does more than the paper's.
+    for attempt in (lambda: add_convolutions(fold(model)), lambda: fold(model)):
+        try:
+            folded = attempt()
+            if gives_the_same(folded, itself, precision):
+                return folded
+            cause = "that would change its predictions"
+        except Exception as error:  # a network that cannot be copied, or is no U-Net
+            cause = f"{type(error).__name__}: {error}"
     warnings.warn(
         f"batch norm is not folded into this network's convolutions ({cause}): the network itself "
         "predicts, which takes longer",
@@ -67,6 +66,7 @@ def _fold_and_compare(model: nn.Module, itself: nn.Module, precision: str) -> nn
     return None
 
 
+@torch.inference_mode(False)  # so that the copy's weights count their changes (see `_packed`)
 def fold(model: nn.Module) -> nn.Module:
     """A copy in evaluation mode with fewer layers, not compared with `model`."""
     model = copy.deepcopy(model).eval()
@@ -233,6 +233,8 @@ def _content(owner: object) -> list:
             return [*value, *map(id, value.values())]
         if isinstance(value, int | float | str):
             return value
+        if isinstance(value, Tensor) and not value.is_inference():
+            return id(value), value._version
         return [*map(id, value)] if isinstance(value, tuple | list) else id(value)
 
     return [(name, identity(value)) for name, value in vars(owner).items()]

@@ -49,7 +49,12 @@ def load_model(path: str | Path, device: str | torch.device = "cpu") -> UNet:
 def _network(checkpoint: dict) -> UNet:
     settings, recipe = checkpoint["settings"], checkpoint["recipe"]
     with torch.device("meta"):  # takes no memory, whatever the settings ask for
-        UNet(**settings).load_state_dict(checkpoint["model"], assign=True)
+        try:
+            trial = UNet(**settings)
+        except RuntimeError:  # its constructor reads a number of a tensor, which `meta` has not
+            trial = None
+        if trial is not None:
+            trial.load_state_dict(checkpoint["model"], assign=True)
     model = UNet(**settings)
     model.load_state_dict(checkpoint["model"])
     # Checkpoints from before classes were saved are of Cityscapes' 19.
@@ -71,7 +76,10 @@ def _network(checkpoint: dict) -> UNet:
 
 def has_finite_weights(model: nn.Module) -> bool:
     """Whether no weight and no statistic of batch norm is infinite or NaN."""
-    return all(bool(value.isfinite().all()) for value in model.state_dict().values())
+    batch_norm = nn.modules.batchnorm._BatchNorm
+    norms = [module for module in model.modules() if isinstance(module, batch_norm)]
+    tensors = [*model.parameters(), *(buffer for norm in norms for buffer in norm.buffers())]
+    return all(bool(value.isfinite().all()) for value in tensors)
 
 
 def inference_net(model: nn.Module, precision: str = "auto") -> nn.Module:
@@ -129,7 +137,9 @@ def predict_logits(
         total = 0
         for scale in TTA_SCALES:
             height, width = (max(round(n * scale), 1) for n in image.shape[-2:])
-            view = resize(image, (height, width))
+            # PyTorch 2.6 has no antialiasing on Apple's GPUs.
+            source = image.cpu() if image.device.type == "mps" else image
+            view = resize(source, (height, width)).to(image.device)
             total = total + _resized(net(view, full_image=True), size).float()
             total = total + _resized(net(view.flip(-1), full_image=True).flip(-1), size).float()
         yield total / (2 * len(TTA_SCALES))
@@ -217,7 +227,7 @@ def predict(
     if isinstance(image, str | Path):
         path, image = image, read_image(image)
         if damage := jpeg_damage(path):
-            warnings.warn(damage, stacklevel=3)  # beyond inference_mode
+            warnings.warn(damage, stacklevel=2)
     elif isinstance(image, Image.Image):
         image = to_rgb(image)
     is_tensor = isinstance(image, Tensor)

@@ -70,7 +70,7 @@ def normalize(images: Tensor) -> Tensor:
 
     The network calls it on uint8 input, so that a batch travels to the device as bytes.
     """
-    return images.float().div_(63.75).sub_(2)
+    return images.to(torch.float32, copy=True).div_(63.75).sub_(2)
 
 
 def double_conv(in_channels: int, out_channels: int, options: NetworkSettings) -> nn.Module:

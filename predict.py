@@ -57,9 +57,12 @@ def main() -> None:
     from runtime.console import errors_shown
 
     with errors_shown():
+        from PIL import Image
+
         from inference import check_view, load_model
         from runtime.precision import pick_device, pick_precision
 
+        Image.MAX_IMAGE_PIXELS = args.max_pixels or Image.MAX_IMAGE_PIXELS
         check_view(args.scale, args.tile)
         device = pick_device(args.device)
         options = {"tta": args.tta, "precision": pick_precision(args.precision, device)}
@@ -72,18 +75,17 @@ def submit(model, args: argparse.Namespace, **options) -> str:
     from engine import write_submission
 
     out = args.out or Path("runs") / f"submission-{args.split}"
+    if not args.overwrite and (Path(f"{out}.zip").exists() or any(out.glob("*_pred.png"))):
+        raise FileExistsError(f"{out} holds a submission: choose another --out, or --overwrite it")
     options |= {"pack": args.zip, "batch_size": args.batch_size, "workers": args.workers}
     return f"predictions: {write_submission(model, args.submission, args.split, out, **options)}"
 
 
 def label(model, args: argparse.Namespace, **options) -> str:
     """Label the inputs; returns what to say of them. Raises ValueError if some were left out."""
-    from PIL import Image
-
     from label_files import Labeller, find_inputs, refuse_overwriting
 
     started, out = time.monotonic(), args.out or Path("runs/predictions")
-    Image.MAX_IMAGE_PIXELS = args.max_pixels or Image.MAX_IMAGE_PIXELS
     inputs, notes = find_inputs(args.inputs, out)
     if not args.overwrite:
         refuse_overwriting(inputs)

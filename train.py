@@ -49,6 +49,7 @@ def train(recipe: Recipe, run: Path) -> None:
         if first:  # draws or unpacks the data, once on each machine
             ensure_streets(recipe.data_root)
             Cityscapes(recipe.data_root, recipe.train_split, recipe.mode)
+            Cityscapes(recipe.data_root, "val")
     train_loader, val_loader = make_loaders(recipe)
     show = print if is_main() else lambda *args, **kwargs: None
     trained_on = " (trained on, too)" if recipe.train_split == "trainval" else ""
@@ -57,7 +58,7 @@ def train(recipe: Recipe, run: Path) -> None:
     if scenes.cache and is_main():  # the size takes reading an image
         size = scenes.cache_size() + val_scenes.cache_size()
         show(f"decoded images are kept in {scenes.cache.folder}: {size / 1e9:.2f} GB")
-    model = make_model(recipe, scenes.classes)
+    model = make_model(recipe, scenes.classes, run)
     resumed = 0
     for epoch in fit(model, train_loader, val_loader, recipe, run):
         if epoch["resumed"]:

@@ -40,7 +40,10 @@ class Classes:
     def __post_init__(self):
         for values, what in ((self.names, "name"), (self.ids, "id")):
             if twice := [value for i, value in enumerate(values) if value in values[:i]]:
-                raise ValueError(f"the {what} {twice[0]} is given to two classes: change one")
+                raise ValueError(
+                    f"the {what} {twice[0]} is given to two classes: change one (a class has one "
+                    "id: to merge two, change the masks)"
+                )
         ids = [*self.ids, *(self.ignored or ())]
         if not 0 < len(self.ids) <= IGNORE_INDEX or not all(_is_byte(i) for i in ids):
             raise ValueError(f"give 1 to {IGNORE_INDEX} classes, with ids 0..255")

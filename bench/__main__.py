@@ -17,6 +17,7 @@ from runtime.machine import commit, machine
 
 
 def main() -> None:
+    commit()  # now: there may be others when this ends
     start, texts = time.perf_counter(), []
     for part in (loading, training, prediction, kernels):
         print(f"{part.__name__}: {part.__doc__.splitlines()[0]}", flush=True)

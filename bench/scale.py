@@ -174,6 +174,7 @@ def main() -> None:
     parser.add_argument("drawn", type=Path, help="what `prepare.streets` drew")
     parser.add_argument("--sizes", type=int, nargs="+", default=SIZES)
     args = parser.parse_args()
+    commit()  # now: there may be others when this ends
     record = json.loads(RECORD.read_text()) if RECORD.exists() else {"sizes": {}}
     for train in args.sizes:
         if str(train) in record["sizes"]:

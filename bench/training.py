@@ -193,8 +193,7 @@ def main() -> None:
     args = parser.parse_args()
     with errors_shown():
         text = measure(working_device(args.device), args.batch, args.tiny)
-    gpu = f"{torch.cuda.get_device_properties('cuda')}, " if args.device == "cuda" else ""
-    print(text, gpu + machine(), sep="\n\n")
+    print(text, machine(), sep="\n\n")
 
 
 if __name__ == "__main__":

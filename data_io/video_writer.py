@@ -110,7 +110,10 @@ class _Sound:
                     continue
                 # In samples, since AVI counts packets, which is too coarse.
                 frame.pts, frame.time_base = round(time * frame.rate), Fraction(1, frame.rate)
-            self._target.mux(self._stream.encode(frame))
+            try:
+                self._target.mux(self._stream.encode(frame))
+            except ValueError:  # of another form than before, or back in time: the rest is silent
+                self._stream = None
 
     def _next(self):
         try:

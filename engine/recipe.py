@@ -1,5 +1,6 @@
 """Recipes: all settings of a training, from a file and the command line."""
 
+import json
 import re
 from argparse import Namespace, RawDescriptionHelpFormatter
 from dataclasses import dataclass, fields
@@ -14,7 +15,7 @@ from jsonargparse import ArgumentError, ArgumentParser, DefaultHelpFormatter
 from inference import load_model
 from model import NetworkSettings, UNet, bounded
 from runtime.checkpoint import REPLACED
-from runtime.distributed import is_main
+from runtime.distributed import broadcast_from_main, is_main
 from utils import CITYSCAPES, Classes, read_yaml
 
 
@@ -51,7 +52,7 @@ class Recipe(NetworkSettings):
             that the network is less sure of every pixel; validation losses are without.
         optimizer: `adam`, or `muon` for the 3x3 convolutions, which learn in fewer steps; see
             engine/muon.py.
-        lr: learning rate at the start.
+        lr: learning rate at the start, with `cosine` at its highest.
         weight_decay: decoupled from the gradient; at 0, AdamW is Adam.
         schedule: `halve` the learning rate every `halve_every` epochs, or let it rise over the
             first twentieth of the steps and fall to 0 as half a `cosine`.
@@ -63,7 +64,8 @@ class Recipe(NetworkSettings):
         seed: of the weights, the order of the images and their augmentation.
         precision: of the network's arithmetic; `auto` takes what the device is fast in (see
             runtime/precision.py).
-        device: such as `cuda` or `cpu`; null takes the GPU where there is one.
+        device: such as `cuda` or `cpu`; null takes the GPU where there is one. `cuda` and `cuda:0`
+            take all GPUs, unless CUDA_VISIBLE_DEVICES=0 is in the environment; `cuda:1` takes one.
         workers: processes of a machine that read images ahead, null for as many as suit it; does
             not change the result.
         cache: directory for the decoded and downscaled images, relative to data_root, so that
@@ -121,8 +123,7 @@ class Recipe(NetworkSettings):
         parser = ArgumentParser(exit_on_error=False)
         parser.add_class_arguments(type(self))
         try:
-            values = {k: str(v) if isinstance(v, Path) else v for k, v in vars(self).items()}
-            parsed = vars(parser.parse_object(values))
+            parsed = vars(parser.parse_object(as_json(vars(self))))
         except ArgumentError as error:
             raise ValueError(" ".join(str(error).split())) from error
         kinds = get_type_hints(type(self))
@@ -161,7 +162,7 @@ NEEDS = {
     "halve_every": (lambda recipe: recipe.schedule == "halve", "schedule: halve"),
     "accumulate": (
         lambda recipe: recipe.loss == "cross_entropy",
-        "loss: cross_entropy, the only one that is a sum over pixels",
+        "loss: cross_entropy; of the others, the parts of a batch do not add up",
     ),
 }
 
@@ -171,6 +172,18 @@ LISTS = {
     "scale": "--scale [0.5,2]",
     "hold_out": "--hold_out [aachen,bochum]",
 }
+
+
+def as_json(value: object) -> object:
+    """A value as it is read back from JSON: numpy's and PyTorch's numbers become Python's.
+
+    Checkpoints hold nothing else, since they are read without running code.
+    """
+
+    def plain(each: object) -> object:
+        return each.item() if hasattr(each, "item") else str(each)
+
+    return json.loads(json.dumps(value, default=plain))
 
 
 def given(**fields) -> dict:
@@ -235,31 +248,41 @@ def parse_recipe(parser: ArgumentParser) -> tuple[Recipe, Namespace]:
     return Recipe.from_file(args.recipe, **changes) if args.recipe else Recipe(**changes), args
 
 
-def make_model(recipe: Recipe, classes: Classes = CITYSCAPES) -> UNet:
+def make_model(
+    recipe: Recipe, classes: Classes = CITYSCAPES, run_dir: str | Path | None = None
+) -> UNet:
     """The recipe's U-Net for a data set's classes.
 
-    Its weights are drawn with the recipe's seed, or are those of the checkpoint `recipe.init`.
-    Raises as `load_model`, and ValueError for a checkpoint of another network.
+    Its weights are drawn with the recipe's seed, or are those of the checkpoint `recipe.init`,
+    which a run that goes on in `run_dir` needs no more. Raises as `load_model`, and ValueError for
+    a checkpoint of another network.
     """
     torch.manual_seed(recipe.seed)
     model = UNet(3, len(classes), **recipe.network())
     model.classes, model.downscale = classes, recipe.downscale
-    if recipe.init is not None:
+    if recipe.init is not None and not broadcast_from_main(_has_state, run_dir):
         _load_weights(model, recipe.init)
     return model
 
 
+def _has_state(run_dir: str | Path | None) -> bool:
+    return run_dir is not None and (Path(run_dir) / "last.pt").exists()
+
+
 def _load_weights(model: UNet, path: str) -> None:
     source = load_model(path)
-    if {**source.settings, "num_classes": model.settings["num_classes"]} != model.settings:
+    theirs, ours = ({**m.settings, "num_classes": None} for m in (source, model))
+    if differ := [f"{n} is {theirs[n]!r}, not {ours[n]!r}" for n in ours if theirs[n] != ours[n]]:
         raise ValueError(
-            f"{path} is of a network with {source.settings}, the recipe's has {model.settings}: "
-            "make them equal, or leave init out"
+            f"{path} is of another network than the recipe's ({'; '.join(differ)}): make them "
+            "equal, or draw the weights with `init: null`"
         )
     weights = source.state_dict()
     if source.classes is None or source.classes.names != model.classes.names:
-        last_layer = {n: w for n, w in model.state_dict().items() if n.startswith("conv_1x1")}
-        weights = {**weights, **last_layer}
+        drawn = model.state_dict()
+        last = {n: w for n, w in drawn.items() if n.startswith("conv_1x1")}
+        others = {n: w for n, w in drawn.items() if w.shape != weights[n].shape}  # as of heads
+        weights = {**weights, **last, **others}
         if is_main():
             print(f"{path} has other classes: the last layer starts from random weights")
     model.load_state_dict(weights)

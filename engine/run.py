@@ -13,10 +13,10 @@ from torch.amp import GradScaler
 from torch.utils.data import DataLoader
 
 from engine.loaders import class_frequencies, set_epoch
-from engine.loop import Trainer, device_of, evaluate, train_one_epoch
+from engine.loop import Trainer, check_classes, device_of, evaluate, train_one_epoch
 from engine.losses import Loss, make_class_weights
 from engine.optimizer import make_optimizer
-from engine.recipe import Recipe
+from engine.recipe import Recipe, as_json
 from model import UNet
 from runtime.checkpoint import resume, save_checkpoint
 from runtime.cpu import convert, keep_freed_memory
@@ -72,6 +72,7 @@ def fit(
     classes = train_loader.dataset.classes
     if model.classes is None and model.settings["num_classes"] == len(classes):
         model.classes = classes
+    check_classes(model, classes)
     device = pick_device(recipe.device)
     precision = pick_precision(recipe.precision, device)
     run_dir = Path(run_dir)
@@ -118,7 +119,12 @@ def make_loss(recipe: Recipe, loader: DataLoader, device: torch.device) -> Loss:
         # One process reads all labels.
         frequencies = broadcast_from_main(class_frequencies, loader.dataset)
         weights = make_class_weights(recipe.class_weights, frequencies).to(device)
-    return Loss(recipe.loss, weights, recipe.label_smoothing, all_reduce_sum)
+    return Loss(
+        kind=recipe.loss,
+        class_weights=weights,
+        label_smoothing=recipe.label_smoothing,
+        reduce=all_reduce_sum,
+    )
 
 
 @contextmanager
@@ -198,6 +204,11 @@ class Run:
         for part in self.directory.glob("*.part"):  # of a write that was killed
             part.unlink()
         if found is None:
+            if (self.directory / "best.pt").exists():
+                raise ValueError(
+                    f"{self.directory} holds best.pt of an earlier run, and no last.pt to go on "
+                    "from: move it, or choose another run directory"
+                )
             self._save("last.pt", training)
         elif found:
             self._write_history()  # a kill between the two leaves it an epoch behind
@@ -215,7 +226,8 @@ class Run:
         `last.pt` follows `best.pt`: after a kill between them the epoch is trained again, with the
         same result, and both are written.
         """
-        self.history.append(record)
+        self.history.append(as_json(record))
+        record = self.history[-1]
         if not is_main():
             return
         best = max(self.history, key=lambda each: each["mIoU"] or 0)  # None: no pixel is labelled

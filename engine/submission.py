@@ -38,8 +38,12 @@ class UnlabelledImages(Dataset):
 
     def __init__(self, root: str | Path, split: str, factor: int):
         folder = find_root(root) / "leftImg8bit" / split
-        stems = sorted(list_split(folder, IMAGE).stems)
-        self.images = [f"{folder / stem}{IMAGE}" for stem in stems]
+        listing = list_split(folder, IMAGE)
+        for path, reason in listing.closed:
+            raise OSError(
+                f"{path} cannot be opened ({reason}): get the permission, or mend the link"
+            )
+        self.images = [f"{folder / stem}{IMAGE}" for stem in sorted(listing.stems)]
         if not self.images:
             raise FileNotFoundError(
                 f"{folder} holds no <city>/*{IMAGE}: choose another split, prepare the data set "
@@ -91,7 +95,8 @@ def write_submission(
         )
     images = UnlabelledImages(data_root, split, model.downscale)
     names = submission_names(images.images)
-    out, archive = Path(out), Path(f"{out}.zip")
+    out = Path(out)
+    archive = Path(f"{out}.zip")  # of "runs/sub/", too
     out.mkdir(parents=True, exist_ok=True)
     for path in (archive, *out.glob("*" + SUFFIX)):
         path.unlink(missing_ok=True)

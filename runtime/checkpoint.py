@@ -8,6 +8,7 @@ import io
 import os
 import platform
 import sys
+import warnings
 import zipfile
 from dataclasses import asdict, fields
 from pathlib import Path
@@ -17,7 +18,7 @@ import torch
 import torchvision
 from torch import nn
 
-from runtime.distributed import broadcast_from_main
+from runtime.distributed import broadcast_from_main, is_main
 from runtime.files import atomic_write
 
 CHECKSUM = b"sha256:"
@@ -105,7 +106,7 @@ def save_checkpoint(
         training: the optimizer and the like, by name. Their states are saved too, with those of
             the random generators, so that the training can go on from the file; and the file
             that was at `path` becomes `previous.pt`.
-        data: the fingerprint of the training data, which `resume` compares.
+        data: the `fingerprint` of the training data, which `resume` compares.
 
     Raises OSError if the disk is full or cannot be written.
     """
@@ -205,12 +206,19 @@ def resume(
         for name in ours.keys() - may_change
         if ours[name] != theirs[name]
     ]
-    if checkpoint.get("data", data) != data:
+    images, labels = (checkpoint.get("data", data).split() + [None])[:2]
+    if images != data.split()[0]:
         differing.append(f"{recipe.data_root} has other training images or classes")
     if differing:
         raise ValueError(
             f"{run_dir} holds a run of another recipe ({'; '.join(sorted(differing))}): choose "
             f"another run directory, or delete that one; {start_anew}"
+        )
+    if labels not in (None, data.split()[1]) and is_main():
+        warnings.warn(
+            f"labels of {recipe.data_root} changed since the run in {run_dir} began, which goes on "
+            f"from what it learned of the old ones; {start_anew} in another run directory",
+            stacklevel=4,
         )
     states = checkpoint["training"]
     model.load_state_dict(checkpoint["model"])

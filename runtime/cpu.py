@@ -122,10 +122,11 @@ class Conv3x3(nn.Conv2d):
 class UpConv2x2(nn.ConvTranspose2d):
     """A 2x2 `nn.ConvTranspose2d` of stride 2 with bias; `convert` makes it."""
 
-    def forward(self, x: Tensor, output_size: None = None) -> Tensor:
+    def forward(self, x: Tensor, output_size: list[int] | None = None) -> Tensor:
         """(N, C, H, W) -> (N, D, 2H, 2W)."""
         dtype = computing_dtype(self, x)
-        if _trains(self, x) and dtype in (torch.float32, torch.bfloat16):
+        is_plain = output_size is None and _trains(self, x)
+        if is_plain and dtype in (torch.float32, torch.bfloat16):
             return _UpConv2x2.apply(x.to(dtype), self.weight.to(dtype), self.bias.to(dtype))
         return super().forward(x, output_size)
 

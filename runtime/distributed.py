@@ -9,6 +9,7 @@ import os
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
+from datetime import timedelta
 
 import torch
 import torch.distributed as dist
@@ -42,7 +43,10 @@ def process_group() -> Iterator[None]:
         # (as of PyTorch 2.14). For several machines see docs/distributed.md.
         store = dist.PrefixStore(os.environ["TORCHELASTIC_RESTART_COUNT"], store)
     backend = "nccl" if torch.cuda.is_available() else "gloo"
-    dist.init_process_group(backend, store=store, rank=rank, world_size=size)
+    # The others wait as long as the first of a machine unpacks the data.
+    dist.init_process_group(
+        backend, store=store, rank=rank, world_size=size, timeout=timedelta(hours=2)
+    )
     yield
     dist.destroy_process_group()  # not after an exception: it would wait for the others
 

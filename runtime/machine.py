@@ -8,6 +8,7 @@ import shutil
 import subprocess
 import sys
 from datetime import date
+from functools import cache
 from pathlib import Path
 
 import torch
@@ -19,16 +20,19 @@ ROOT = Path(__file__).resolve().parent.parent
 
 
 def machine() -> str:
-    """Cores, processor, the instructions that PyTorch uses of it, PyTorch's version, and date."""
+    """GPU, cores, processor, the instructions PyTorch uses of it, PyTorch's version, and date."""
     processor = platform.processor() or platform.machine()
     if os.path.exists("/proc/cpuinfo"):
         lines = Path("/proc/cpuinfo").read_text().splitlines()
         names = [line.split(":")[1].strip() for line in lines if line.startswith("model name")]
         processor = names[0] if names else processor
     processor += f", {torch.backends.cpu.get_cpu_capability()}" + ", bf16" * cpu_has_bf16()
-    return f"{available_cores()} cores ({processor}), PyTorch {torch.__version__}, {date.today()}"
+    gpu = f"{torch.cuda.get_device_name()}, " if torch.cuda.is_available() else ""
+    cores = f"{gpu}{available_cores()} cores"
+    return f"{cores} ({processor}), PyTorch {torch.__version__}, {date.today()}"
 
 
+@cache  # at the first call: of the code that runs, which may be committed on meanwhile
 def commit() -> str | None:
     """The commit of this code, with "-dirty" if a module differs from it; None outside of git."""
 

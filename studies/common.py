@@ -14,13 +14,15 @@ from torch.utils.data import DataLoader
 
 from dataset import Cityscapes
 from engine import Recipe, evaluate, fit, make_loader, make_model
+from engine.recipe import as_json
 from figures import percent
 from model import UNet
 from runtime.checkpoint import MAY_CHANGE
 from runtime.files import atomic_write
-from runtime.machine import provenance
+from runtime.machine import commit, provenance
 from utils import metrics
 
+commit()  # now: there may be others when a run ends
 RECORDS = Path(__file__).with_name("records")
 RENAMED = {"degrade": "corrupt"}  # fields of recipes of earlier versions
 GONE = {"crop_area": [0.25, 1.0], "crop_start": 1.0}  # by default
@@ -64,7 +66,7 @@ def train_and_evaluate(
 
     With the `seconds` of all epochs, and the `precision`.
     """
-    model = make_model(recipe, full.dataset.classes)
+    model = make_model(recipe, full.dataset.classes, run)
     records = list(train(model, loaders, recipe, run, name))
     precision = records[-1]["precision"]
     _, confusion = evaluate(model, full, precision=precision)
@@ -77,15 +79,13 @@ def held_out(recipe: Recipe, city: str, every: int = 1) -> DataLoader:
     """Batches of a city's training images, all or one in `every`; labels of full resolution."""
     read_as = {"downscale": recipe.downscale, "downscale_labels": False}
     scenes = Cityscapes(recipe.data_root, recipe.train_split, cities=[city], **read_as)
-    # There is no cache here, which would know its entries by their index among all images.
     scenes.images, scenes.targets = scenes.images[::every], scenes.targets[::every]
     return make_loader(scenes, min(recipe.batch_size, 8), False, recipe.workers)
 
 
 def identity(recipe: Recipe) -> dict:
     """The fields that determine a run's result, as they are read back from JSON."""
-    fields = {k: v for k, v in asdict(recipe).items() if k not in MAY_CHANGE}
-    return json.loads(json.dumps(fields))
+    return as_json({k: v for k, v in asdict(recipe).items() if k not in MAY_CHANGE})
 
 
 def is_of(recorded: dict, recipe: Recipe) -> bool:

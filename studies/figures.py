@@ -71,8 +71,8 @@ def draw_classes(axes: list[Axes], study: str, runs: list[dict], data: str) -> N
     labels = [f"{name} {frequencies[name]:.2%}" for name in names]
     ax.set_xticks(range(len(names)), labels, rotation=50, ha="right", fontsize=8)
     ax.axvline(sum(frequencies[name] < RARE for name in names) - 0.5, color="0.6", ls="--", lw=1)
-    ax.set(title=NAMES[data], ylim=(0, 1), xlabel="part of the pixels that were trained on")
-    ax.set_ylabel("IoU on val")
+    ax.set(title=NAMES[data], ylim=(0, 1), xlabel="class, and its part of the training pixels")
+    ax.set_ylabel("IoU on val, mean ± standard deviation")
     ax.yaxis.set_major_formatter(PercentFormatter(1))
     ax.grid(alpha=0.3)
     ax.legend(frameon=False, loc="upper left", fontsize=8)

@@ -44,7 +44,8 @@ def table(runs: list[dict]) -> str:
             shown[2] = f"{mean(fills):.0f}"
         count, start, choice, pixels = arm
         number = ALL if count is None else count
-        rows.append([number, start, choice, f"{pixels:.0%}", len(mious) or "", *shown])
+        weights, part = (start if mious else "no network"), (f"{pixels:.0%}" if number else "")
+        rows.append([number, weights, choice, part, len(mious) or "", *shown])
     head = ["images", "weights", "chosen", "pixels", "seeds", "mIoU", "accuracy", "fills to 95 %"]
     return markdown(head, rows, 3) if rows else "No run counts yet: `python -m studies.labels`"
 
@@ -70,7 +71,8 @@ def plot(runs: list[dict]) -> Figure | None:
             ax.plot([*found], means, label=f"from {whose} weights", **style)
         if bare := of(runs, name, count=0, start="streets"):
             ax.axhline(bare[0], color=COLORS[0], ls=":", lw=1, label="Streets alone, no label")
-        ax.set(xscale="log", xlabel="labelled images", ylabel=f"{name} on a video not seen")
+        ax.set(xscale="log", xlabel="labelled images (dots: single seeds)")
+        ax.set_ylabel(f"{name}, unseen video")
         ax.set_xticks(ticks, ticks)
         ax.minorticks_off()
         ax.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))

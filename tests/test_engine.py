@@ -2,11 +2,15 @@
 
 import dataclasses
 import json
+import shutil
 from collections.abc import Callable
+from pathlib import Path
 from typing import Literal
 
+import numpy as np
 import pytest
 import torch
+from PIL import Image
 from torch.nn import functional as F
 from torch.utils.data import DataLoader, TensorDataset
 from torchmetrics.classification import MulticlassJaccardIndex
@@ -33,11 +37,13 @@ from engine.losses import make_class_weights
 from engine.optimizer import make_optimizer
 from inference import load_model, predict
 from model import UNet
+from runtime.checkpoint import load_checkpoint
 from runtime.precision import Autocast
 from tests.plain import PlainUNet, copy_weights, plain_step
+from tests.processes import copy_of
 from tests.samples import contents
 from tests.training import differences, network, run, tiny
-from utils import CITYSCAPES
+from utils import CITYSCAPES, metrics
 
 
 def schedule(recipe: Recipe, steps_per_epoch: int) -> Callable[[int], float]:
@@ -134,6 +140,30 @@ def test_a_network_of_other_settings_than_the_recipes_is_refused(streets, tmp_pa
         next(fit(model, *make_loaders(recipe), recipe, tmp_path))
 
 
+def test_a_network_of_other_classes_than_the_datas_is_refused_before_it_trains(streets, tmp_path):
+    recipe = tiny(streets)
+    five = make_model(recipe, dataclasses.replace(CITYSCAPES, **{
+        name: getattr(CITYSCAPES, name)[:5] for name in ("names", "ids", "colors", "categories")
+    }))  # fmt: skip
+    with pytest.raises(ValueError, match="classes are not the data's"):
+        next(fit(five, *make_loaders(recipe), recipe, tmp_path))
+    assert not (tmp_path / "last.pt").exists()
+
+
+def test_numbers_of_numpy_and_pytorch_are_saved_as_pythons(streets, tmp_path, monkeypatch):
+    def newer(*args) -> dict:
+        return {**metrics(*args), "numpy": np.float64(0.5), "torch": torch.tensor(0.25)}
+
+    monkeypatch.setattr(engine.run, "metrics", newer)
+    recipe = tiny(
+        streets, epochs=np.int64(1), lr=np.float64(1e-3), crop=np.array([32, 48]).tolist()
+    )
+    (record,) = run(recipe, tmp_path)
+    assert (recipe.epochs, record["numpy"], record["torch"]) == (1, 0.5, 0.25)
+    for name in ("last.pt", "best.pt"):
+        assert load_checkpoint(tmp_path / name)["history"][0]["numpy"] == 0.5
+
+
 @pytest.mark.parametrize("name", ["loss", "class_weights", "optimizer", "schedule"])
 def test_a_choice_that_nobody_implemented_does_not_train_as_another(name, streets, tmp_path):
     namespace = {"__annotations__": {name: Literal["newest"]}, name: "newest"}
@@ -214,6 +244,35 @@ def test_a_finished_run_is_left_alone_and_another_recipe_refused_by_its_fields(s
 
 
 @pytest.mark.slow
+def test_a_run_goes_on_without_the_checkpoint_that_it_started_from(streets, tmp_path):
+    run(tiny(streets, epochs=1), tmp_path / "first")
+    recipe = tiny(streets, epochs=2, init=str(tmp_path / "first" / "best.pt"))
+    run(recipe, tmp_path / "run", stop_after=1)
+    shutil.rmtree(tmp_path / "first")
+    assert [record["resumed"] for record in run(recipe, tmp_path / "run")] == [True, False]
+    with pytest.raises(FileNotFoundError, match="first"):
+        run(recipe, tmp_path / "another")
+
+
+def test_weights_of_an_earlier_run_are_not_replaced_by_a_new_one(streets, tmp_path):
+    run(tiny(streets, epochs=1), tmp_path)
+    for name in ("last.pt", "previous.pt"):
+        (tmp_path / name).unlink()
+    before = contents(tmp_path)
+    with pytest.raises(ValueError, match="best.pt of an earlier run"):
+        run(tiny(streets, epochs=1, seed=1), tmp_path)
+    assert contents(tmp_path) == before
+
+
+def test_a_run_warns_of_labels_that_changed_since_it_began(streets, tmp_path):
+    root, recipe = copy_of(streets, tmp_path / "data"), tiny(tmp_path / "data", epochs=1)
+    run(recipe, tmp_path / "run")
+    label = Path(Cityscapes(root).targets[0])
+    Image.fromarray(np.full_like(np.array(Image.open(label)), 7)).save(label)
+    with pytest.warns(UserWarning, match="labels of .* changed since the run in .*run began"):
+        assert run(recipe, tmp_path / "run")[0]["resumed"]
+
+
 def test_a_run_from_before_a_field_was_there_goes_on(streets, tmp_path):
     recipe = tiny(streets, epochs=2)
     run(recipe, tmp_path, stop_after=1)
@@ -230,16 +289,16 @@ def test_a_checkpoint_with_options_of_a_newer_version_says_so(streets, tmp_path)
     recipe, path = tiny(streets, epochs=1), tmp_path / "last.pt"
     run(recipe, tmp_path)
     state = torch.load(path, weights_only=True)
-    state["settings"]["residual"] = state["recipe"]["residual"] = True
+    state["settings"]["of_tomorrow"] = state["recipe"]["of_tomorrow"] = True
     torch.save(state, path)
     for load in (
         lambda: load_model(path),
         lambda: make_model(dataclasses.replace(recipe, init=str(path))),
         lambda: run(recipe, tmp_path),
     ):
-        with pytest.raises(ValueError, match="needs .* version: `residual`"):
+        with pytest.raises(ValueError, match="needs .* version: `of_tomorrow`"):
             load()
-    state["recipe"]["degrade"] = state["recipe"].pop("residual")  # of an older version
+    state["recipe"]["degrade"] = state["recipe"].pop("of_tomorrow")  # of an older version
     torch.save(state, path)
     with pytest.raises(ValueError, match="`corrupt` replaces `degrade`.*best.pt"):
         run(recipe, tmp_path)

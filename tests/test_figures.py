@@ -116,9 +116,10 @@ def test_the_architecture_names_what_it_does_not_draw_and_leaves_the_network_alo
     assert note(model) == "" and model.training
     assert not any(module._forward_hooks for module in model.modules())
     model.contracting[0][2] = nn.LeakyReLU()
-    model.expansive[0].gate = nn.Sequential(nn.Conv2d(8, 1, 1), nn.Sigmoid())
+    model.expansive[0].tested_gate = nn.Sequential(nn.Conv2d(8, 1, 1), nn.Sigmoid())
     model.expansive[1].convs = type("Residual", (nn.Sequential,), {})(*model.expansive[1].convs)
     model.expansive[0].up = nn.Sequential(nn.Upsample(scale_factor=2), nn.Conv2d(16, 8, 1))
-    for name in ("contracting.0.2: LeakyReLU", "expansive.0.gate: Sequential", "1.convs: Residual"):
+    gate = "expansive.0.tested_gate: Sequential"
+    for name in ("contracting.0.2: LeakyReLU", gate, "1.convs: Residual"):
         assert name in note(model)
-    assert "expansive.0.up: Sequential" in note(model) and "gate.0" not in note(model)
+    assert "expansive.0.up: Sequential" in note(model) and "tested_gate.0" not in note(model)

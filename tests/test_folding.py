@@ -269,10 +269,10 @@ def gated(patch):
 
     def init_with_gate(self, in_channels, *args, **options):
         init(self, in_channels, *args, **options)
-        self.gate = nn.Conv2d(in_channels, 1, 1)
+        self.tested_gate = nn.Conv2d(in_channels, 1, 1)
 
     def join(self, skip, x):
-        gate = self.gate(torch.cat([skip, x], 1)).sigmoid()
+        gate = self.tested_gate(torch.cat([skip, x], 1)).sigmoid()
         return torch.cat([skip * gate, x], 1)
 
     patch.setattr(Up, "__init__", init_with_gate)

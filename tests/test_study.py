@@ -252,8 +252,8 @@ def test_the_study_of_labels_has_a_row_for_each_arm_and_a_point_for_each_run():
         found = {"iou": iou, "accuracy": 0.8} if (run.count, run.start) != (0, "random") else {}
         runs.append({**run._asdict(), **found, "fills": 30 if run.start == "streets" else None})
     rows = labels_report.table(runs).splitlines()[2:]
-    assert "| 0 | random | none | 100% |  |  |  |  |" in rows
-    assert "| 0 | streets | none | 100% | 1 | 40.0 | 80.0 | 30 |" in rows
+    assert "| 0 | no network | none |  |  |  |  |  |" in rows
+    assert "| 0 | streets | none |  | 1 | 40.0 | 80.0 | 30 |" in rows
     assert "| 266 | random | at random | 100% | 3 | 41.0 ± 1.0 | 80.0 |  |" in rows
     assert len(rows) == 2 + 2 * len(labels.COUNTS) + 3
     miou, _ = labels_report.plot(runs).axes

@@ -22,7 +22,8 @@ def tiny(root: Path, **fields) -> Recipe:
 def run(recipe: Recipe, folder: Path, stop_after: int | None = None) -> list[dict]:
     """Train a recipe, or go on, until so many epochs are done; returns their records."""
     loaders, records = make_loaders(recipe), []
-    for record in fit(make_model(recipe, loaders[0].dataset.classes), *loaders, recipe, folder):
+    model = make_model(recipe, loaders[0].dataset.classes, folder)
+    for record in fit(model, *loaders, recipe, folder):
         records.append(record)
         if len(records) == stop_after:
             break
