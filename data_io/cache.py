@@ -22,6 +22,7 @@ from uuid import uuid4
 import numpy as np
 import torch
 
+from runtime.files import relative_path
 from runtime.shared_memory import share
 
 VERSION = 4  # raise it whenever decoding or downscaling gives other bytes
@@ -63,7 +64,7 @@ class Cache:
 
     def path(self, sources: Sources) -> Path:
         """The file of a pair, which stays the same when folder and sources move together."""
-        names = [_relative(path, self.folder) for path in sources]
+        names = [relative_path(path, self.folder) for path in sources]
         digest = _digest([names, self.size]).hex()
         return self.folder / f"{Path(sources[0]).stem}-{digest}.cache"
 
@@ -124,13 +125,6 @@ class Cache:
 
 def _checksum(sizes: list[int], body: np.ndarray) -> int:
     return zlib.adler32(body, zlib.adler32(np.array(sizes, np.uint64).tobytes()))
-
-
-def _relative(path: str, folder: Path) -> str:
-    try:
-        return os.path.relpath(path, folder)
-    except ValueError:  # on another drive of Windows
-        return os.path.abspath(path)
 
 
 def _digest(key: list) -> bytes:

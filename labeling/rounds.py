@@ -4,9 +4,11 @@ import statistics
 from pathlib import Path
 
 from data_io.image_io import image_size
+from data_io.layout import IMAGE, list_split
 from engine import Recipe
 from labeling.proposals import SEEN
 from labeling.session import Session
+from prepare.splits import OFFICIAL
 
 IMAGES = 2400  # that a training passes through the network, which takes some minutes
 EPOCHS = 12, 60  # at least and at most
@@ -22,18 +24,22 @@ def next_round(
     are labelled, and as `Recipe`.
     """
     session.flush()
-    splits = [path.parts[-3] for path in session.root.glob("gtFine/*/*/*_gtFine_labelIds.png")]
-    if not {"train", "val"} <= set(splits):
+    images = {
+        split: list_split(session.root / "leftImg8bit" / split, IMAGE).stems for split in OFFICIAL
+    }
+    if not all(images.values()):
         raise ValueError(
-            f"{len(splits)} photographs are labelled: label at least two, of which one trains "
-            "and one validates (of each five that follow, one more validates)"
+            f"{len(images['train'])} labelled photographs to train on and {len(images['val'])} to "
+            "validate on: label at least two, of which one trains and one validates (of each five "
+            "that follow, one more validates; directories called train and val decide instead)"
         )
-    sizes = [max(image_size(photo.image)) for photo in session.photos.values() if photo.labels]
+    folder = session.root / "leftImg8bit" / "train"
+    sizes = [max(image_size(f"{folder / stem}{IMAGE}")) for stem in images["train"]]
     low, high = EPOCHS
     fields = {
         "data_root": str(session.root),
         "downscale": max(1, int(statistics.median(sizes)) // SEEN),
-        "epochs": min(max(IMAGES // splits.count("train"), low), high),
+        "epochs": min(max(IMAGES // len(images["train"]), low), high),
         **changes,
     }
     done = [int(path.name) for path in Path(runs).glob("[0-9]*") if path.name.isdigit()]

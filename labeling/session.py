@@ -18,15 +18,16 @@ from typing import NamedTuple
 import numpy as np
 from torch import Tensor
 
-from data_io.image_io import encode, image_size, read_grey, read_image
+from data_io.image_io import encode, image_size, read_grey, read_image, why_unread
 from data_io.layout import find_pairs, name_of, paths_of
+from data_io.walk import left_out
 from dataset import find_root, read_classes
 from prepare.class_lists import as_yaml, merge_classes, void_of
 from prepare.conversion import as_png, target_name
 from prepare.inspection import size_text
 from prepare.pairs import images_in
-from prepare.splits import split_of
-from runtime.files import atomic_write, expand, lock
+from prepare.splits import OFFICIAL, split_of
+from runtime.files import atomic_write, expand, lock, relative_path
 from utils import Classes
 
 UNDO = 500  # strokes of a photograph that can be undone
@@ -59,12 +60,22 @@ class Session:
         order: the names, as they are shown.
         at: the name of the photograph that is open.
         done: the names of those that are finished.
+        folder: of the photographs, from the data set; None: it has them itself.
+        notes: what was left out, for the user.
     """
 
     def __init__(
-        self, root: Path, photos: dict[str, Photo], classes: Classes, void: int, record: str
+        self,
+        root: Path,
+        photos: dict[str, Photo],
+        classes: Classes,
+        void: int,
+        record: str,
+        folder: str | None = None,
     ):
         self.root, self.photos, self.classes, self.void = root, photos, classes, void
+        self.folder, self.notes = folder, []
+        self._has_splits = {split_of(Path(name).parent.parts) for name in photos} >= OFFICIAL
         self._record, self._lock, self._held = root / record, RLock(), ExitStack()
         self._masks: dict[str, np.ndarray] = {}  # the open one's, and those not saved yet
         self._unsaved: set[str] = set()
@@ -91,7 +102,8 @@ class Session:
         _open[root.resolve()] = self
 
     def _save_record(self) -> None:
-        record = {"void": self.void, "at": self.at, "done": sorted(self.done), "order": self.order}
+        record = {"photographs": self.folder, "void": self.void, "done": sorted(self.done)}
+        record |= {"order": self.order, "at": self.at if self._was_open else None}
         atomic_write(self._record, json.dumps(record, indent=1).encode())
 
     def mask(self, name: str) -> np.ndarray:
@@ -164,40 +176,33 @@ class Session:
                 return False
             first, last = int(starts.min()), int(stops.max())
             part = mask.reshape(-1)[first:last]
-            before = part.tobytes()
+            self._undo[name].append((first, zlib.compress(part.tobytes(), 1)))
             for start, stop, value in (runs - [[first, 0, 0]]).tolist():
                 part[start : start + stop] = value
-            step = first, zlib.compress(before, 1), zlib.compress(part.tobytes(), 1)
-            self._undo[name].append(step)
             self._redo[name].clear()
             if origin:
                 self._origins.add(origin)
             self.save(name)
             return True
 
-    def undo(self, name: str) -> tuple[int, bytes] | None:
-        """Undo the last stroke, to be saved by `save`; None if there is none.
+    def undo(self, name: str, redo: bool = False) -> tuple[int, bytes] | None:
+        """Undo the last stroke, or the last undoing, to be saved by `save`; None if there is none.
 
         Returns the index of the first changed pixel of the mask, and all pixels from it to the last
         changed one, compressed by zlib.
         """
-        return self._step(name, self._undo, self._redo, 1)
-
-    def redo(self, name: str) -> tuple[int, bytes] | None:
-        """The reverse of `undo`, until the next stroke."""
-        return self._step(name, self._redo, self._undo, 2)
-
-    def _step(self, name: str, source: dict, target: dict, side: int) -> tuple[int, bytes] | None:
+        source, target = (self._redo, self._undo) if redo else (self._undo, self._redo)
         with self._lock:
             self._check_open()
             if not source[name]:
                 return None
-            step = source[name].pop()
-            target[name].append(step)
-            pixels = np.frombuffer(zlib.decompress(step[side]), dtype=np.uint8)
-            self.mask(name).reshape(-1)[step[0] : step[0] + len(pixels)] = pixels
+            first, packed = source[name].pop()
+            pixels = np.frombuffer(zlib.decompress(packed), dtype=np.uint8)
+            part = self.mask(name).reshape(-1)[first : first + len(pixels)]
+            target[name].append((first, zlib.compress(part.tobytes(), 1)))
+            part[:] = pixels
             self._unsaved.add(name)
-            return step[0], step[side]
+            return first, packed
 
     def save(self, *names: str) -> None:
         """Write the masks of these photographs, and those that could not be written before."""
@@ -219,7 +224,8 @@ class Session:
             return photo
         labelled = sum(photo.labels is not None for photo in self.photos.values())
         folders = Path(name).parent.parts
-        split = split_of(folders) or ("val" if labelled % 5 == 1 else "train")
+        split = split_of(folders) if self._has_splits else None
+        split = split or ("val" if labelled % 5 == 1 else "train")
         copy, labels = paths_of(self.root, split, target_name(folders, photo.image.stem))
         return Photo(photo.image, labels, copy)
 
@@ -292,7 +298,14 @@ def open_session(
     written.
     """
     photographs, root = Path(expand(photographs, "folder of photographs")), Path(root)
-    images, _ = images_in(photographs, root)
+    kept, folder = _read_record(root / "labeling.json"), relative_path(photographs, root)
+    if (before := kept.get("photographs") or folder) != folder:
+        raise ValueError(
+            f"{root} has the labels of {root / before}, not of {photographs}: set data_root to "
+            "another directory, or, if the photographs were moved, correct `photographs` in "
+            f"{root / 'labeling.json'} to {folder}"
+        )
+    images, others = images_in(photographs, root)
     there = read_classes(root) if (root / "classes.yaml").is_file() else None
     photos, taken = {}, {}
     for image in images:
@@ -304,10 +317,11 @@ def open_session(
         places = (paths_of(root, split, target) for split in SPLITS)
         copy, labels = next((each for each in places if each[1].exists()), (None, None))
         photos[name.as_posix()] = Photo(image, labels, copy)
-    void = _read_record(root / "labeling.json").get("void")
     files = [photo.labels for photo in photos.values() if photo.labels]
-    classes, void = merge_classes(classes, there, void, files, root)
-    session = Session(root, photos, classes, void, "labeling.json")
+    classes, void = merge_classes(classes, there, kept.get("void"), files, root)
+    session = Session(root, photos, classes, void, "labeling.json", folder)
+    session._save_record()  # before the first stroke: of which folder it is
+    session.notes = left_out(photographs, others, why_unread(others, "Pillow does not read them"))
     if classes != there:
         atomic_write(root / "classes.yaml", as_yaml(classes, {}).encode())
     return session

@@ -67,7 +67,7 @@ class LabelWidget(anywidget.AnyWidget):
                     self.send({"type": "stroke", "photo": name, **about}, [buffers[0]])
                 self._list()
             elif kind in ("undo", "redo"):
-                if changed := getattr(session, kind)(name):
+                if changed := session.undo(name, redo=kind == "redo"):
                     about_patch = {"type": "patch", "photo": name, "start": changed[0]}
                     self.send({**about_patch, **about}, [changed[1]])
                 session.save()

@@ -89,7 +89,6 @@ def convert(source: Path, destination: Path) -> dict[str, int]:
 
 def main() -> None:
     parser = command_line(__doc__)
-    parser.prog = "python -m prepare.camvid"
     parser.add_argument("source", type=Path, help="the CamVid directory of the SegNet tutorial")
     parser.add_argument("destination", type=Path, help="where to write, such as data/camvid")
     args = parser.parse_args()

@@ -218,7 +218,7 @@ def main() -> int:
     """Print the summary and the problems; returns the exit code, 0 or 1."""
     escape_output()
     parser = command_line(__doc__)
-    parser.prog, add = "python -m prepare.cityscapes", parser.add_argument
+    add = parser.add_argument
     place = "directory of leftImg8bit and gtFine; default: $CITYSCAPES_DATASET"
     add("root", nargs="?", default=os.environ.get("CITYSCAPES_DATASET"), help=place)
     add("--coarse", action="store_true", help="need gtCoarse and train_extra")

@@ -17,6 +17,7 @@ NAMES = """\
 classes.yaml label_colors.txt labelmap.txt class_names.txt class_dict.csv _classes.csv config.json
 config_v1.2.json config_v2.0.json rs19-config.json class_list.json dataset_meta.json
 """.split()  # files that are taken for the list of the data set beside them
+OF_TOOLS = ".txt", ".csv", ".json"  # suffixes of lists that other tools write
 LINE = re.compile(  # an id or a colour, the name, a colour, and what CVAT adds
     r"(?:([\d\s,]*\d)[\s,]+)?"
     r"([^\d\s:,][^:,]{0,60}?)"
@@ -31,16 +32,15 @@ def read_class_list(path: Path) -> Classes:
 
     The file is a `classes.yaml`, or a list of CamVid, CVAT, datumaro, labelme, Kaggle, Roboflow,
     Mapillary, RailSem19 or A2D2 (see docs/own-data.md). Without ids, classes are numbered from 0
-    in their order. Classes called void or unlabeled are ignored. Raises FileNotFoundError, or
-    ValueError with the file's name.
+    in their order. In other lists than a `classes.yaml`, classes called void or unlabeled are
+    ignored. Raises FileNotFoundError, or ValueError with the file's name.
     """
     if not path.is_file():
         raise FileNotFoundError(f"there is no list of classes {path}: correct the path")
-    if path.suffix.lower() not in (".txt", ".csv", ".json"):
+    if path.suffix.lower() not in OF_TOOLS:
         return Classes.from_file(path)
     try:
-        text = path.read_text(encoding="utf-8-sig")
-        rows = _read_json(text) if path.suffix.lower() == ".json" else _read_lines(text, path)
+        rows = _read_rows(path)
         first = -1 if rows and rows[0][0] == IGNORED else 0  # labelme counts from it on
         classes = [
             (name, number if i is None else i, tuple(color or color_of(number)))
@@ -55,6 +55,17 @@ def read_class_list(path: Path) -> Classes:
             f"{path} is no list of classes that is known ({error}): write a classes.yaml, a line "
             "each such as `- {name: road, id: 7, color: [128, 64, 128]}`"
         ) from error
+
+
+def void_colors(path: Path) -> list[tuple[int, int, int]]:
+    """The colours that a list, which `read_class_list` has read, gives to what is ignored."""
+    rows = _read_rows(path) if path.suffix.lower() in OF_TOOLS else []
+    return [tuple(color) for name, _, color in rows if name.lower() in VOID and color]
+
+
+def _read_rows(path: Path) -> list[Row]:
+    text = path.read_text(encoding="utf-8-sig")
+    return _read_json(text) if path.suffix.lower() == ".json" else _read_lines(text, path)
 
 
 def _read_lines(text: str, path: Path) -> list[Row]:

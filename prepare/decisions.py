@@ -34,11 +34,12 @@ PROPOSAL = """\
 
 def find_classes(
     given: Path | None, dst: Path, pairs: list[Pair], sources: list[Path], labels: str | None
-) -> tuple[Classes | None, list[str]]:
+) -> tuple[Classes | None, list[tuple[int, int, int]], list[str]]:
     """The classes of --classes, of `dst`, of a list in the data set or of labelme's shapes.
 
-    labels: what the masks are, one of `meaning.LABELS`, by the user. Returns also notes on whose
-    the classes are. Raises ValueError for a list that differs from the classes of `dst`.
+    labels: what the masks are, one of `meaning.LABELS`, by the user. Returns also the colours that
+    a list gives to what is ignored, and notes on whose the classes are. Raises ValueError for a
+    list that differs from the classes of `dst`.
     """
     classes = None if given is None else class_lists.read_class_list(given)
     if any((dst / name).is_file() for name in (OWN_RECORD, "classes.yaml")):
@@ -47,40 +48,67 @@ def find_classes(
                 f"{given} differs from the classes of {dst}: leave --classes out, and edit "
                 f"{dst / 'classes.yaml'}, or choose a new directory"
             )
-        return read_classes(dst), []
+        return read_classes(dst), [], []
+    voids = [] if given is None else class_lists.void_colors(given)
     paths = [pair.mask for pair in pairs]
     are_shapes = paths[0].suffix.lower() == ".json"
     if classes is not None or (labels in ("cityscapes", "train-ids") and not are_shapes):
-        return classes, []
+        return classes, voids, []
     folders = {*sources, *(path.parent for path in paths)}
     if path := class_lists.find_class_list(folders | {folder.parent for folder in folders}):
-        return class_lists.read_class_list(path), [f"classes: those of {path}"]
+        voids = class_lists.void_colors(path)
+        return class_lists.read_class_list(path), voids, [f"classes: those of {path}"]
     if not are_shapes:
-        return None, []
+        return None, [], []
     labels = sorted(set().union(*in_threads(masks.shape_names, paths, "reading shapes")))
     names, ids = (masks.BACKGROUND, *labels), tuple(range(1 + len(labels)))
     colors = tuple(map(class_lists.color_of, ids))
-    return Classes(names, ids, colors), ["classes: the labels of shapes"]
+    return Classes(names, ids, colors), [], ["classes: the labels of shapes"]
 
 
 def choose_form(
-    paths: list[Path], kind: str | None, classes: Classes | None, nearest: bool
+    paths: list[Path],
+    kind: str | None,
+    classes: Classes | None,
+    voids: list[tuple[int, int, int]],
+    nearest: bool,
 ) -> Form:
     """How masks are to be read.
 
-    kind: one of `meaning.LABELS`, by the user or the masks' names; nearest: with --nearest-color.
+    kind: one of `meaning.LABELS`, by the user or the masks' names; voids: colours of what is
+    ignored; nearest: with --nearest-color.
     """
     if paths[0].suffix.lower() == ".json":
         return Form(names=class_lists.values_of_names(classes))
     if nearest and classes:
-        colors = (0, 0, 0), *classes.colors
+        colors = (0, 0, 0), *voids, *classes.colors
         return Form(colors=True, targets=[masks.pack(color) for color in colors])
     if nearest:
         samples = [read_values(path, Form(colors=True, targets=())) for path in paths]
         return Form(colors=True, targets=strong_values(samples, colored=True)[0])
     if kind == "colors" or (kind is None and masks.are_colored(paths)):
         return Form(colors=True)
+    if kind is None and classes and _is_shuffled(paths, classes):
+        return Form(colors=True)
     return Form(palette=masks.palette_of(paths[0]))
+
+
+def _is_shuffled(paths: list[Path], classes: Classes) -> bool:
+    """Whether masks have a list's colours in palettes whose indices are not the list's ids.
+
+    Programs that make PNGs smaller turn colours into such palettes.
+    """
+    listed = dict(zip(classes.ids, map(masks.pack, classes.colors), strict=True))
+    shown = set()  # indices and their colours
+    for path in paths:
+        try:
+            used = np.unique(read_values(path, Form())).tolist()
+            shown |= {each for each in enumerate(masks.palette_of(path)) if each[0] in used}
+        except (OSError, ValueError):  # damaged: it will be named with all others
+            return False
+    known = {0, *listed.values()}
+    is_other = any(color != listed.get(i, 0) for i, color in shown)
+    return is_other and all(color in known for _, color in shown)
 
 
 def refuse_unknown(items: list[Item], meaning: Meaning, dst: Path) -> None:
@@ -137,7 +165,10 @@ def read_record(dst: Path) -> Meaning | None:
     try:
         record = json.loads((dst / OWN_RECORD).read_text(encoding="utf-8"))
         labels, ids = record["labels"], {int(value): i for value, i in record["ids"].items()}
-        form = _kept_form(record)
+        kept = record["form"]
+        targets = kept["targets"] and [*map(int, kept["targets"])]
+        names = {str(name): int(value) for name, value in kept["names"].items()}
+        form = Form(bool(kept["colors"]), targets, names, [*map(int, kept["palette"])])
         if labels not in LABELS or not {*ids.values(), *form.names.values()} <= {*range(256)}:
             raise ValueError("its labels or ids are invalid")
     except Exception as error:  # parsers raise nearly anything
@@ -147,18 +178,6 @@ def read_record(dst: Path) -> Meaning | None:
     if form.names:
         form = form._replace(names=class_lists.values_of_names(classes) | form.names)
     return Meaning(labels, classes, ids_of(labels, classes) | ids, "the same as before", form=form)
-
-
-def _kept_form(record: dict) -> Form:
-    """The form in a record. Older versions kept its parts beside the labels, and colours as RGB."""
-    kept = record.get("form", record)
-    targets, palette = kept.get("targets"), kept.get("palette", ())
-    return Form(
-        bool(kept.get("colors", record["labels"] == "colors")),
-        None if targets is None or kept is record and not targets else list(map(int, targets)),
-        {str(name): int(value) for name, value in kept.get("names", {}).items()},
-        [c if isinstance(c, int) else int.from_bytes(bytes(c), "big") for c in palette],
-    )
 
 
 def write_record(dst: Path, meaning: Meaning, pixels: Counter, source: Path) -> None:
@@ -175,4 +194,25 @@ def write_record(dst: Path, meaning: Meaning, pixels: Counter, source: Path) -> 
     if meaning.classes != CITYSCAPES and not (dst / "classes.yaml").exists():
         atomic_write(dst / "classes.yaml", text.encode(errors="backslashreplace"))
     record = {"labels": meaning.labels, "ids": meaning.ids, "form": meaning.form._asdict()}
+    atomic_write(dst / OWN_RECORD, json.dumps(record).encode())
+
+
+def add_source(dst: Path, images: Path, items: list[Item]) -> None:
+    """Keep in the record that `dst` has images of this directory.
+
+    Raises ValueError if they would replace those of another.
+    """
+    record = json.loads((dst / OWN_RECORD).read_text(encoding="utf-8"))
+    here, known = str(images.resolve()), record.get("sources", [])
+    if here in known:
+        return
+    if taken := [
+        item.image for item in items if known and item.image.exists() and not item.is_done()
+    ]:
+        raise ValueError(
+            f"{len(taken):,} images would replace those of {' and '.join(known)}, such as "
+            f"{taken[0]}: choose a new directory; or, if these are the same images, moved, change "
+            f"`sources` in {dst / OWN_RECORD}"
+        )
+    record["sources"] = [*known, here]
     atomic_write(dst / OWN_RECORD, json.dumps(record).encode())

@@ -46,22 +46,16 @@ def inspect(
             faults.append(_unreadable("label files that cannot be used", label, error))
         else:
             pixels = torch.bincount(labels.flatten(), minlength=256)
-            faults += check_ids(label, pixels > 0, classes)
+            unknown = (pixels > 0) & ~classes.known_ids
+            if unknown.any():
+                detail = " ".join(map(str, unknown.nonzero().flatten().tolist()))
+                faults.append(Fault("labels with ids outside 0..33", label, detail))
+            elif classes == CITYSCAPES and pixels[255] and are_train_ids(pixels > 0):
+                faults.append(Fault(TRAIN_IDS, label, "255, and else nothing above 18"))
             if size and size != tuple(labels.shape):
                 detail = f"{size_text(labels.shape)}, the image is {size_text(size)}"
                 faults.append(Fault("labels of another size than their image", label, detail))
     return size, pixels, faults
-
-
-def check_ids(label: Path, present: Tensor, classes: Classes) -> list[Fault]:
-    """The faults of the ids that are present in a label file, (256,) bool."""
-    unknown = present & ~classes.known_ids
-    if unknown.any():
-        detail = " ".join(map(str, unknown.nonzero().flatten().tolist()))
-        return [Fault("labels with ids outside 0..33", label, detail)]
-    if classes == CITYSCAPES and present[255] and are_train_ids(present):
-        return [Fault(TRAIN_IDS, label, "255, and else nothing above 18")]
-    return []
 
 
 def _unreadable(headline: str, path: Path, error: Exception) -> Fault:
@@ -112,7 +106,7 @@ def check_split(
         faults.append(Fault(TRAIN_IDS, directory, f"no id above 18 in {len(pixels)} labels"))
     if labelled < MOSTLY:
         notes.append(f"{labelled:.1%} of the pixels are labelled, the others are ignored")
-    by_id = Counter({i: n for i, n in enumerate(counts.tolist()) if n})
+    by_id = Counter(dict(enumerate(counts.tolist())))
     if classes != CITYSCAPES and not converted and (question := absent_class(by_id, classes)):
         notes.append(f"{question}? If so, correct {root / 'classes.yaml'}")
     return faults, notes

@@ -43,7 +43,6 @@ def save_cookies(cookies: MozillaCookieJar, path: Path) -> None:
 
 def main(page: str = PAGE) -> None:
     parser = command_line(__doc__)
-    parser.prog = "python -m prepare.login"
     parser.add_argument("cookies", type=Path, help="file to write, such as cookies.txt")
     args = parser.parse_args()
     with errors_shown():

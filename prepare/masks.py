@@ -96,6 +96,8 @@ def _read_array(path: Path) -> np.ndarray:
 
 
 def _values_of(image: Image.Image, colors: bool) -> np.ndarray:
+    if getattr(image, "n_frames", 1) > 1:
+        raise UnfitImageError(f"holds {image.n_frames} images: save the one that is meant")
     upright, tile = ImageOps.exif_transpose, str(getattr(image, "tile", ""))
     if not colors and image.mode in ("1", "L", "P"):
         # Pillow spreads grey of 2 and 4 bits, and that of a PGM with another maximum than 255.
@@ -214,17 +216,19 @@ def _draw(mask: Image.Image, shape: dict, value: int) -> None:
     points = [(float(x), float(y)) for x, y in shape["points"]]
     (x, y), (x2, y2) = points[0], points[-1]
     radius = POINT if kind == "point" else np.hypot(x2 - x, y2 - y)
-    if kind == "polygon":
+    if kind in ("polygon", "rotation"):
         pen.polygon(points, value, value)
-    elif kind == "rectangle":
-        pen.rectangle([min(x, x2), min(y, y2), max(x, x2), max(y, y2)], value, value)
+    elif kind == "rectangle":  # of two corners, X-AnyLabeling's of four
+        xs, ys = zip(*points, strict=True)
+        pen.rectangle([min(xs), min(ys), max(xs), max(ys)], value, value)
     elif kind in ("circle", "point"):
         pen.ellipse([x - radius, y - radius, x + radius, y + radius], value, value)
     elif kind in ("line", "linestrip"):
         pen.line(points, value, LINE)
     elif kind == "mask":
         drawn = Image.open(io.BytesIO(base64.b64decode(shape["mask"])), formats=["PNG"])
-        mask.paste(value, (int(x), int(y)), drawn.convert("1"))
+        inside = Image.fromarray(np.array(drawn) > 0)  # 0 and 1, or 0 and 255
+        mask.paste(value, (int(x), int(y)), inside)
     else:
         raise ValueError(f"a shape of the kind {kind!r} is not known")
 

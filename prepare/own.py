@@ -19,9 +19,11 @@ from pathlib import Path
 from shlex import quote
 
 from data_io.image_io import image_size
+from prepare.class_lists import void_of
 from prepare.conversion import Item, check_all, convert_all, plan
 from prepare.decisions import (
     PREVIEW,
+    add_source,
     choose_form,
     find_classes,
     read_record,
@@ -29,7 +31,7 @@ from prepare.decisions import (
     write_preview,
     write_record,
 )
-from prepare.masks import read_values, sample, show
+from prepare.masks import pack, read_values, sample, show
 from prepare.meaning import LABELS, Meaning, interpret
 from prepare.pairs import find_pairs, listing
 from prepare.splits import assign_splits
@@ -79,8 +81,8 @@ def prepare(
     splits, how = assign_splits(pairs, val)
     items, gone = plan(pairs, splits, dst)
     kind, some = labels or pairs[0].hint, [pair.mask for pair in sample(pairs)]
-    listed, whose = find_classes(classes, dst, pairs, [images, masks], labels)
-    form = before.form if before else choose_form(some, kind, listed, nearest)
+    listed, voids, whose = find_classes(classes, dst, pairs, [images, masks], labels)
+    form = before.form if before else choose_form(some, kind, listed, voids, nearest)
     items = check_all(items, form if labels is None else form._replace(palette=()))
     pixels, notes = Counter(), [*notes, *gone, *whose]
     for item in items:
@@ -88,6 +90,8 @@ def prepare(
     if before is None:
         samples = [read_values(path, form) for path in some]
         found, question = interpret(pixels, labels, pairs[0].hint, listed, form, samples)
+        for each in found if form.colors else ():
+            each.ids.update(dict.fromkeys(map(pack, voids), void_of(each.classes)))
         write_preview(dst / PREVIEW, sample(pairs, 3), found)
         notes.append(f"see {dst / PREVIEW}: what the labels are taken for")
         if question:
@@ -98,6 +102,7 @@ def prepare(
         say(line)
     if before is None:
         write_record(dst, meaning, pixels, masks)
+    add_source(dst, images, items)
     if damaged := convert_all(items, meaning):
         say(listing(f"warning: {len(damaged):,} images are damaged", damaged))
     summarise(dst, items, meaning, say)
@@ -133,7 +138,6 @@ def summarise(dst: Path, items: list[Item], meaning: Meaning, say: Say) -> None:
 
 def main() -> None:
     parser = command_line(__doc__)
-    parser.prog = "python -m prepare.own"
     add = parser.add_argument
     add("images", type=Path, metavar="IMAGES", help="directory of the images")
     add("masks", type=Path, metavar="MASKS", help="directory of the masks")

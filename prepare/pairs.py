@@ -1,6 +1,7 @@
 """Which images and which masks of two directories belong together, by names or by --pairs."""
 
 import re
+import unicodedata
 from collections import Counter, defaultdict
 from pathlib import Path
 
@@ -44,8 +45,9 @@ def find_pairs(
         wanted: of several masks of an image, the kind to take, one of `meaning.LABELS`.
         pattern: how names and paths fit together, see `parse_pattern`.
 
-    Raises OSError or ValueError, with up to ten files, for an image without a mask, for images of
-    one name, for several masks of which none is known to be meant, and for masks of several kinds.
+    Raises OSError or ValueError, with up to ten files, for images without a mask beside masks
+    without an image, for images of one name, for several masks of which none is known to be meant,
+    and for masks of several kinds.
     """
     if pattern:
         of_images, of_masks, notes = _by_pattern(images, masks, pattern)
@@ -66,7 +68,9 @@ def find_pairs(
             pairs.append(Pair(path, mask, _stem(path), folders, hint, split))
         else:
             without.append((path, split))
-    if lacking := [path for path, split in without if split != "test"]:
+    lone = [paths[0] for key, paths in of_masks.items() if key not in of_images]
+    lacking = [path for path, split in without if split != "test"]
+    if lacking and (lone or not pairs):  # else all masks have their images, and some are lacking
         how = f"fits --pairs '{pattern}'" if pattern else _names_of(lacking[0], of_masks)
         fault = f"{len(lacking):,} images without a mask: in {masks}, none {how}"
         raise ValueError(listing(fault, lacking))
@@ -78,9 +82,12 @@ def find_pairs(
             f"the masks are of several kinds, such as {' and '.join(kinds.values())}: "
             "leave only those of one kind in the directory"
         )
-    if without:
-        notes.append(f"note: images of test without a mask, which are left out: {len(without)}")
-    if lone := [paths[0] for key, paths in of_masks.items() if key not in of_images]:
+    if lacking:
+        fault = f"warning: {len(lacking):,} images without a mask, which are left out"
+        notes.append(listing(fault, lacking))
+    if of_test := len(without) - len(lacking):
+        notes.append(f"note: images of test without a mask, which are left out: {of_test}")
+    if lone:
         fault = f"warning: {len(lone):,} masks without an image, which are left out"
         notes.append(listing(fault, lone))
     return official_splits(pairs, above, [images, images.parent, masks.parent]), notes
@@ -104,13 +111,18 @@ def _only(paths: list[Path], stem: str, wanted: str | None) -> tuple[Path, str |
     return best, ENDINGS[endings[best]]
 
 
+def _name(path: Path) -> str:
+    """A file's name without suffix, in the one of Unicode's forms that all of them have here."""
+    return unicodedata.normalize("NFC", path.stem)
+
+
 def _stem(path: Path) -> str:
-    return path.stem.removesuffix(Path(IMAGE).stem)
+    return _name(path).removesuffix(Path(IMAGE).stem)
 
 
 def _ending(path: Path, stem: str = "") -> str:
     """What a mask's name has after that of its image, one of `ENDINGS`."""
-    return "" if path.stem == stem else max(filter(path.stem.endswith, ENDINGS), key=len)
+    return "" if _name(path) == stem else max(filter(path.stem.endswith, ENDINGS), key=len)
 
 
 def listing(fault: str, files: list) -> str:
@@ -175,12 +187,12 @@ def _by_names(images: Path, masks: Path) -> tuple[Groups, Groups, list[str]]:
 
 def _image_stem(path: Path, stems: set[str]) -> str:
     """The stem of the image of a mask, one of some stems if it can be."""
-    name = Path(path.stem)
+    name = Path(_name(path))
     if name.suffix.lower() in IMAGE_SUFFIXES and name.stem in stems:  # street.jpg.png
         return name.stem
-    if path.stem in stems:
-        return path.stem
-    return GROUND_TRUTH.sub("", path.stem.removesuffix(_ending(path)))
+    if str(name) in stems:
+        return str(name)
+    return GROUND_TRUTH.sub("", str(name).removesuffix(_ending(path)))
 
 
 def _names_of(path: Path, of_masks: Groups) -> str:
@@ -214,7 +226,8 @@ def _fitting(
     groups, others = defaultdict(list), []
     for path in walk(directory):
         if path.suffix.lower() in suffixes:
-            match = side.fullmatch(path.relative_to(directory).as_posix())
+            relative = path.relative_to(directory).as_posix()
+            match = side.fullmatch(unicodedata.normalize("NFC", relative))
             (groups[match.groups()] if match else others).append(path)
     if not groups:
         example = f", it holds such as {others[0].relative_to(directory)}" if others else ""
@@ -240,5 +253,6 @@ def parse_pattern(text: str) -> tuple[re.Pattern, re.Pattern]:
     for side in sides:
         suffix = "" if Path(side).suffix else r"\.\w+"
         parts = re.escape(side.strip("/ ")).replace("X", "(.+)").replace(r"\*", "([^/]*)")
+        parts = unicodedata.normalize("NFC", parts)
         found.append(re.compile(rf"((?:.*?/)??){parts}{suffix}"))
     return found[0], found[1]

@@ -1,6 +1,7 @@
 """Which images are to train on and which to validate on."""
 
 import hashlib
+import unicodedata
 from collections import defaultdict
 from pathlib import Path
 from typing import NamedTuple
@@ -69,7 +70,7 @@ def assign_splits(pairs: list[Pair], val: str | None = None) -> tuple[list[str],
         val: the probability with which each image is drawn for validation, or a text file that
             names the images, a line each, by name or path. None: the official splits, else 0.2.
 
-    The draw is a hash of the image's name alone, so that an image keeps its split when others are
+    The draw is a hash of the image's path alone, so that an image keeps its split when others are
     added. Of a dozen images or fewer, one may change its split so that neither split is empty.
 
     Raises ValueError for fewer than two pairs outside of `test`, for a `val` that cannot be used,
@@ -79,7 +80,7 @@ def assign_splits(pairs: list[Pair], val: str | None = None) -> tuple[list[str],
         more = sum(pair.split is None for pair in pairs)
         note = f"; {more:,} images in none of them go to train" if more else ""
         return [pair.split or "train" for pair in pairs], "those of the data set" + note
-    draws = {i: _draw(pair.stem) for i, pair in enumerate(pairs) if pair.split != "test"}
+    draws = {i: _draw(pair) for i, pair in enumerate(pairs) if pair.split != "test"}
     if len(draws) < 2:
         raise ValueError(
             f"at least two images with masks are needed outside of test, to train on and to "
@@ -108,8 +109,9 @@ def assign_splits(pairs: list[Pair], val: str | None = None) -> tuple[list[str],
     return splits, how
 
 
-def _draw(stem: str) -> float:
-    name = f"0:{stem}".encode(errors="surrogateescape")  # 0: as in the first versions
+def _draw(pair: Pair) -> float:
+    path = "/".join([*pair.folders, pair.stem])
+    name = f"0:{path}".encode(errors="surrogateescape")  # 0: as in the first versions
     digest = hashlib.sha256(name).digest()
     return int.from_bytes(digest[:6], "big") / 2**48
 
@@ -134,16 +136,16 @@ def _read(path: Path, pairs: list[Pair]) -> list[tuple[str, set[int]]]:
     """
     owners = defaultdict(set)
     for i, pair in enumerate(pairs):
-        image = pair.image.absolute()
+        image = Path(unicodedata.normalize("NFC", str(pair.image.absolute())))
         for name in {image.name, image.stem, pair.stem}:
             parts = image.with_name(name).as_posix().split("/")
             for start in range(len(parts)):
                 owners["/".join(parts[start:])].add(i)
     try:
-        lines = path.read_text(encoding="utf-8-sig").splitlines()
+        text = unicodedata.normalize("NFC", path.read_text(encoding="utf-8-sig"))
     except (OSError, UnicodeError) as error:
         raise ValueError(
             f"{path} is neither a probability, such as 0.2, nor a list of names ({error})"
         ) from error
-    lines = [line.strip().replace("\\", "/").removeprefix("./") for line in lines]
+    lines = [line.strip().replace("\\", "/").removeprefix("./") for line in text.splitlines()]
     return [(line, owners[line] or owners[line.split()[0]]) for line in lines if line]

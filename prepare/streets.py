@@ -23,7 +23,7 @@ def parse_size(text: str) -> tuple[int, int]:
 
 def main(argv: list[str] | None = None) -> None:
     parser = command_line(__doc__)
-    parser.prog, add = "python -m prepare.streets", parser.add_argument
+    add = parser.add_argument
     add("dst", nargs="?", default="data/streets", metavar="DST", help="(default: data/streets)")
     add("--train", type=int, default=600, metavar="N", help="training scenes (600)")
     add("--val", type=int, default=100, metavar="N", help="validation scenes (100)")

@@ -96,7 +96,9 @@ class _CellLine:
 
 def command_line(doc: str) -> ArgumentParser:
     """A parser of options, whose `--help` shows `doc` as it is written."""
-    return ArgumentParser(description=doc, formatter_class=RawDescriptionHelpFormatter)
+    module = sys.modules["__main__"].__spec__  # as Python 3.14 names it
+    prog = f"python -m {module.name.removesuffix('.__main__')}" if module else None
+    return ArgumentParser(prog, description=doc, formatter_class=RawDescriptionHelpFormatter)
 
 
 def table(head: list[str], rows: list[list], left: int = 1) -> str:

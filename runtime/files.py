@@ -141,3 +141,11 @@ def _release() -> None:
 
 if fcntl is not None:
     os.register_at_fork(after_in_child=_release)
+
+
+def relative_path(path: str | Path, folder: str | Path) -> str:
+    """A path as it is seen from a folder, which stays the same when both move together."""
+    try:
+        return os.path.relpath(path, folder)
+    except ValueError:  # on another drive of Windows
+        return os.path.abspath(path)

@@ -145,7 +145,7 @@ def test_where_all_photographs_are_labelled_the_order_stays(streets, tmp_path):
 def test_a_round_needs_two_labelled_photographs_and_gets_a_directory_of_its_own(streets, tmp_path):
     session = open_session(streets / "leftImg8bit" / "train", tmp_path / "set")
     recipe, runs = "recipes/own.yaml", tmp_path / "runs"
-    with pytest.raises(ValueError, match="0 photographs are labelled: label at least two"):
+    with pytest.raises(ValueError, match="0 labelled photographs to train on and 0 to"):
         next_round(session, recipe, runs)
     for name in session.order[:4]:
         truth = true_labels(session.photos[name].image)

@@ -5,6 +5,7 @@ import io
 import json
 import os
 import shutil
+from contextlib import closing
 
 import numpy as np
 import pytest
@@ -52,6 +53,39 @@ def on_disk(session, name: str) -> np.ndarray:
     return np.array(Image.open(session.photos[name].labels))
 
 
+def test_photographs_of_another_folder_do_not_get_the_masks_of_the_first(folder, tmp_path):
+    with closing(open_session(folder, tmp_path / "set", NAMES)) as session:
+        session.stroke("b.png", [[0, 5, 1]])
+    shutil.copytree(folder, tmp_path / "second")
+    with pytest.raises(ValueError, match=r"set has the labels of .*photos, not of .*second"):
+        open_session(tmp_path / "second", tmp_path / "set", NAMES)
+    for name in ("photos", "set"):  # both move together
+        shutil.move(tmp_path / name, tmp_path / "moved" / name)
+    with closing(open_session(tmp_path / "moved/photos", tmp_path / "moved/set")) as session:
+        assert (on_disk(session, "b.png").reshape(-1)[:5] == 1).all()
+
+
+def test_files_that_are_no_photographs_are_told(folder, tmp_path):
+    (folder / "notes.xyz").write_bytes(b"x")
+    with closing(open_session(folder, tmp_path / "set", NAMES)) as session:
+        (note,) = session.notes
+    assert ".xyz" in note and "left out" in note
+
+
+@pytest.mark.parametrize(
+    ("second", "splits"),
+    [("val", ["train", "train", "val"]), ("more", ["train", "val", "train"])],
+)
+def test_directories_called_train_decide_only_beside_val(folder, tmp_path, second, splits):
+    for i, name in enumerate(("train", "train", second)):
+        (tmp_path / "split" / name).mkdir(parents=True, exist_ok=True)
+        shutil.copy(folder / "b.png", tmp_path / "split" / name / f"{i}.png")
+    with closing(open_session(tmp_path / "split", tmp_path / "set", NAMES)) as session:
+        for name in ("train/0.png", "train/1.png", f"{second}/2.png"):
+            session.stroke(name, [[0, 5, 1]])
+            assert session.photos[name].labels.parts[-3] == splits.pop(0)
+
+
 def test_a_stroke_is_on_disk_at_the_upright_size_and_the_photograph_is_untouched(opened, folder):
     before = contents(folder)
     opened.stroke("a.jpg", [[5, 10, 0], [300, 2, 2]])
@@ -87,10 +121,10 @@ def test_undo_and_redo_go_back_and_forth_over_a_hundred_random_strokes(opened):
         assert (on_disk(opened, name) == state).all()
     assert opened.undo(name) is None
     for state in states[1:61]:
-        opened.redo(name)
+        opened.undo(name, redo=True)
         assert (opened.mask(name) == state).all()
     opened.stroke(name, [[0, 1, 1]])
-    assert opened.redo(name) is None
+    assert opened.undo(name, redo=True) is None
 
 
 @pytest.mark.parametrize("killed", [False, True])

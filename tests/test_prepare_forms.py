@@ -1,16 +1,21 @@
 """Trees, lists and masks as data sets and tools leave them, drawn after their documentation."""
 
+import base64
+import io
 import json
+import unicodedata
 from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from dataset import Cityscapes
 from prepare.class_lists import read_class_list
 from prepare.own import prepare
 from prepare.pairs import find_pairs
 from prepare.splits import assign_splits
+from tests.samples import contents
 from tests.test_prepare_own import ZERO_ONE, are_all, convert, flat, pattern, photo, save
 
 # Names that --pairs tells
@@ -223,6 +228,88 @@ def test_a_file_that_is_no_list_of_classes_is_refused(tmp_path, name, text):
         read_class_list(tmp_path / name)
 
 
+def test_a_list_may_give_any_colour_to_what_is_ignored(tmp_path):
+    values = [(1, 2, 3), (4, 5, 6), (255, 255, 255)]
+    images, masks = flat(tmp_path, values=values)
+    (tmp_path / "labelmap.txt").write_text("a:1,2,3::\nb:4,5,6::\nignore:255,255,255::\n")
+    scenes, _ = convert(images, masks, tmp_path / "out")
+    assert are_all(scenes, pattern([0, 1, 255])) and scenes.classes.names == ("a", "b")
+    photo(images / "more.png")
+    save(masks / "more.png", pattern(values))
+    assert are_all(convert(images, masks, tmp_path / "out")[0], pattern([0, 1, 255]))
+
+
+def test_listed_colours_in_palettes_of_another_order_are_read_as_colours(tmp_path):
+    images, masks = flat(tmp_path)
+    (tmp_path / "labelmap.txt").write_text("a:1,2,3::\nb:4,5,6::\nc:7,8,9::\n")
+    orders = [[(7, 8, 9), (1, 2, 3)], [(1, 2, 3), (7, 8, 9)]]  # each mask has its own
+    for i, path in enumerate(sorted(masks.iterdir())):
+        image = Image.fromarray(pattern([0, 1] if i % 2 == 0 else [1, 0]))
+        image.putpalette(sum(orders[i % 2], ()))
+        image.save(path)
+    assert are_all(convert(images, masks, tmp_path / "out")[0], pattern([2, 0]))
+    for path in masks.iterdir():  # in the list's order the indices are the ids
+        image = Image.fromarray(pattern([0, 2]))
+        image.putpalette([1, 2, 3, 4, 5, 6, 7, 8, 9])
+        image.save(path)
+    assert are_all(convert(images, masks, tmp_path / "more")[0], pattern([0, 2]))
+
+
+# What belongs together
+
+
+def test_images_without_a_mask_are_left_out_and_named_where_every_mask_has_its_image(tmp_path):
+    images, masks = flat(tmp_path, number=8)
+    (masks / "a3.png").unlink()
+    scenes, said = convert(images, masks, tmp_path / "out")
+    assert len(scenes) == 7 and "1 images without a mask, which are left out" in said
+    assert "a3.png" in said
+
+
+def test_names_in_either_form_of_unicode_are_the_same(tmp_path):
+    images, masks = flat(tmp_path)
+    for folder, form in ((images, "NFD"), (masks, "NFC")):
+        (folder / "a1.png").rename(folder / unicodedata.normalize(form, "Müller.png"))
+    (tmp_path / "val.txt").write_text("Müller\n", encoding="utf-8")
+    scenes, _ = convert(images, masks, tmp_path / "out", val=str(tmp_path / "val.txt"))
+    assert are_all(scenes, ZERO_ONE)
+    assert [len(Cityscapes(tmp_path / "out", split)) for split in ("train", "val")] == [4, 1]
+
+
+def test_images_of_one_name_in_many_directories_are_drawn_by_their_paths(tmp_path):
+    images, masks = tmp_path / "images", tmp_path / "masks"
+    for i in range(40):
+        for side in ("left", "right"):
+            photo(images / f"scene_{i}" / f"{side}.png")
+            save(masks / f"scene_{i}" / f"{side}.png", ZERO_ONE)
+    convert(images, masks, tmp_path / "out")
+    drawn = [Path(path).name.split("_")[-2] for path in Cityscapes(tmp_path / "out", "val").images]
+    assert 5 < len(drawn) < 30 and {*drawn} == {"left", "right"}
+
+
+def test_images_of_another_directory_do_not_replace_those_of_the_first(tmp_path):
+    first, masks = flat(tmp_path / "1")
+    dst = tmp_path / "out"
+    convert(first, masks, dst)
+    before = contents(dst)
+    second, other_masks = flat(tmp_path / "2")
+    for path in second.iterdir():
+        photo(path.with_name(f"b{path.name}"))
+        path.unlink()
+        path.with_name(f"b{path.name}").rename(path)
+    with pytest.raises(
+        ValueError, match=r"(?s)5 images would replace those of .*1.images.*own.json"
+    ):
+        prepare(second, other_masks, dst)
+    assert contents(dst) == before
+    for folder in (second, other_masks):
+        for path in folder.iterdir():
+            path.rename(path.with_name(f"c{path.name}"))
+    assert len(convert(second, other_masks, dst)[0]) == 10
+    photo(first / "a1.png", quality=5)
+    convert(first, masks, dst)  # of the directory that they came from, changed ones do
+
+
 # Masks that are no pictures
 
 
@@ -262,6 +349,27 @@ def test_labelmes_shapes_are_drawn(tmp_path, beside, listed):
     with (dst / "classes.yaml").open("a") as file:
         file.write("- {name: tram, id: 7, color: [7, 7, 7]}\n")
     assert 3 in set().union(*(m.unique().tolist() for _, m in convert(images, labels, dst)[0]))
+
+
+@pytest.mark.parametrize("highest", [1, 255])
+def test_shapes_of_assistants_and_other_tools_are_drawn_whole(tmp_path, highest):
+    images, labels = tmp_path / "images", tmp_path / "labels"
+    labels.mkdir(parents=True)
+    pixels = io.BytesIO()
+    Image.fromarray(np.full((5, 4), highest, np.uint8)).save(pixels, "png")
+    drawn = base64.b64encode(pixels.getvalue()).decode()
+    for i in range(2):
+        photo(images / f"{i}.jpg")
+        corners = [[8, 2], [12, 2], [12, 6], [8, 6]]  # as X-AnyLabeling has them
+        turned = ("road", "rotation", [[0, 10], [15, 10], [15, 19], [0, 19]])
+        mask = ("car", "mask", [[2, 3], [5, 7]])
+        shapes(labels / f"{i}.json", ("car", "rectangle", corners), turned, mask)
+        content = json.loads((labels / f"{i}.json").read_text())
+        content["shapes"][2]["mask"] = drawn  # of what an AI found
+        (labels / f"{i}.json").write_text(json.dumps(content))
+    expected = np.zeros((20, 16), np.uint8)
+    expected[10:], expected[2:7, 8:13], expected[3:8, 2:6] = 2, 1, 1
+    assert are_all(convert(images, labels, tmp_path / "out")[0], expected)
 
 
 @pytest.mark.parametrize("dtype", [np.uint8, np.int64, np.float32, bool])

@@ -13,7 +13,6 @@ from dataset import Cityscapes
 from prepare import conversion, own
 from prepare.cityscapes import check
 from prepare.conversion import target_name
-from prepare.decisions import read_record
 from prepare.meaning import look_like_streets
 from prepare.own import prepare
 from prepare.pairs import find_pairs
@@ -664,8 +663,20 @@ def case(message: str, spoil=lambda images, masks: None, **options) -> tuple:
 A = "a1.png"
 GREY_ROAD = "- {name: road, id: 7, color: [1, 2, 3]}"
 TRAIN_ID_NAME = "a1_gtFine_labelTrainIds.png"
+
+
+def two_pages(images: Path, masks: Path) -> None:
+    pages = [Image.fromarray(ZERO_ONE), Image.fromarray(1 - ZERO_ONE)]
+    pages[0].save(masks / "a1.tif", save_all=True, append_images=pages[1:])
+    (masks / "a1.tif").replace(masks / A)
+
+
 REFUSED = [
-    case(r"1 images without.*masks,.* called a1,.*\n +.*s.a1.png", lambda i, m: (m / A).unlink()),
+    case(
+        r"1 images without.*masks,.* called a1,.*\n +.*s.a1.png",
+        lambda i, m: (m / A).rename(m / "b.png"),
+    ),
+    case(r"masks.a1.png holds 2 images: save the one", two_pages),
     case(
         r"a1.jpg and .*a1.png are .* to a1_mask.png if it is the mask",
         lambda i, m: photo(i / "a1.jpg"),
@@ -737,17 +748,6 @@ def test_a_destination_with_other_data_is_refused(tmp_path):
     (dst / "own.json").unlink()
     with pytest.raises(ValueError, match="is of another data set: choose a new directory"):
         prepare(images, masks, dst)
-
-
-def test_a_record_of_an_older_version_is_understood(tmp_path):
-    kept = {"labels": "ids", "ids": {"3": 1}, "colors": False, "lossy": True, "targets": [3, 5]}
-    kept |= {"names": {"car": 3}, "palette": [[1, 2, 3]]}  # as commit 4db8e43 wrote it
-    (tmp_path / "own.json").write_text(json.dumps(kept))
-    form = read_record(tmp_path).form
-    assert (form.targets, form.names["car"], form.palette) == ([3, 5], 3, [0x010203])
-    assert not form.colors
-    (tmp_path / "own.json").write_text(json.dumps(kept | {"targets": []}))
-    assert read_record(tmp_path).form.targets is None  # JPEG is refused, as it was
 
 
 def test_the_command_runs_as_a_module_and_prints_what_comes_next(tmp_path, command, capsys):

@@ -208,7 +208,13 @@ OWN = Classes(("a", "b"), (1, 2), ((1, 2, 3), (4, 5, 6)))
 TABLES = [class_lists.as_yaml(classes, {}).encode() for classes in (OWN, CITYSCAPES)]
 COLORS = [b"128 64 128 road\n0 0 0 void\n# x\n70 70 70 a b\n", b"1 2 3 x\n"]
 RECORDS = [
-    json.dumps({"labels": labels, "ids": {str(i): i for i in range(count)}}).encode()
+    json.dumps(
+        {
+            "labels": labels,
+            "ids": {str(i): i for i in range(count)},
+            "form": masks.Form(colors=labels == "colors")._asdict(),
+        }
+    ).encode()
     for labels, count in (("ids", 34), ("colors", 2))
 ]
 METHODS = zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA
