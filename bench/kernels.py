@@ -50,7 +50,7 @@ def official_matrix() -> Callable:
     labels, prediction = (ids[each.numpy()] for each in label_maps())
     official.args.evalLabels = evaluated = sorted(official.id2label)
     matrix = official.generateMatrix(official.args)
-    if official.CSUPPORT:
+    if official.CSUPPORT:  # where its C extension was built, which PyPI does not have
         add = official.addToConfusionMatrix.cEvaluatePair
         return partial(repeat, UPDATES, partial(add, prediction, labels, matrix, evaluated))
 

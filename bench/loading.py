@@ -58,25 +58,21 @@ def reference(root: Path) -> Callable:
     return partial(read, DataLoader(scenes, FRAMES))
 
 
-def our_loader(root: Path, cache: str | None) -> DataLoader:
-    """Training batches, the cache filled."""
+def reading(root: Path, cache: str | None = None, passes: int = 1) -> Callable:
+    """Our training batches, the cache filled."""
     recipe = Recipe(data_root=str(root), cache=cache, workers=0, batch_size=FRAMES)
     loader, _ = make_loaders(recipe)
     if cache:
         read(loader)
-    return loader
-
-
-def reading(root: Path, cache: str | None = None, passes: int = 1) -> Callable:
-    return partial(read, our_loader(root, cache), passes)
+    return partial(read, loader, passes)
 
 
 def first_epoch(root: Path) -> Callable:
-    loader = our_loader(root, "first")
+    again = reading(root, "first")
 
     def run() -> None:
         shutil.rmtree(root / "first")
-        read(loader)
+        again()
 
     return run
 

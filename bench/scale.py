@@ -21,9 +21,10 @@ from pathlib import Path
 
 import psutil
 
+from dataset import find_root
 from engine import Recipe, fit, make_loaders, make_model
 from runtime import console
-from runtime.console import command_line
+from runtime.console import command_line, errors_shown
 from runtime.files import atomic_write
 from runtime.machine import ROOT, commit, machine
 
@@ -172,11 +173,12 @@ def table(sizes: dict[str, dict]) -> str:
 def main() -> None:
     parser = command_line(__doc__)
     parser.add_argument("drawn", type=Path, help="what `prepare.streets` drew")
-    parser.add_argument("--sizes", type=int, nargs="+", default=SIZES)
     args = parser.parse_args()
+    with errors_shown():
+        find_root(args.drawn)
     commit()  # now: there may be others when this ends
     record = json.loads(RECORD.read_text()) if RECORD.exists() else {"sizes": {}}
-    for train in args.sizes:
+    for train in SIZES:
         if str(train) in record["sizes"]:
             continue
         # Beside the drawn scenes, since a hard link does not leave its disk.

@@ -170,13 +170,13 @@ def measure(device: torch.device = CPU, batch: int = BATCH, tiny: bool = False) 
         parameters, flop = count(name, width, size)
         what = f"{LABELS[name]} ({parameters / 1e6:.1f} M, {flop / 1e12:.2g} TFLOP/image)"
         seconds, resident, peaks = zip(*results, strict=True)
+        if None in peaks:
+            rows.append([what, mode, "out of memory", "", "", ""])
+            continue
         speed = batch * steps / statistics.median(seconds)
         ours = ours or speed
         figures = [f"{speed:.3g}", f"{ours / speed:.2f}", f"{speed * flop / 1e12:.3g}"]
-        if None in peaks:
-            rows.append([what, mode, "out of memory", "", "", ""])
-        else:
-            rows.append([what, mode, *figures, f"{(max(peaks) or max(resident)) / GIB:.1f} GiB"])
+        rows.append([what, mode, *figures, f"{(max(peaks) or max(resident)) / GIB:.1f} GiB"])
     head = ["training step", "mode", "images/s", "speed-up of ours", "TFLOP/s", "peak memory"]
     return table(head, rows, 2) + (
         f"\n\nSteps on {batch} images of {size[0]}x{size[1]} on {device.type}; the median of "

@@ -18,7 +18,7 @@ from tqdm import tqdm
 from dataset import Cityscapes
 from figures import colorize
 from inference import load_model, predict
-from runtime.console import command_line
+from runtime.console import command_line, errors_shown
 from runtime.machine import ROOT
 from streets import draw_tree
 
@@ -61,6 +61,7 @@ def banner(*rows: list[Image.Image]) -> Image.Image:
     return sheet.crop((0, 0, WIDTH, y))
 
 
+@errors_shown()
 def main() -> None:
     parser = command_line(__doc__)
     parser.add_argument("camvid", type=Path, help="as python -m prepare.camvid wrote it")
@@ -72,10 +73,11 @@ def main() -> None:
         draw_tree(Path(folder), train=0, val=40, size=SCENE, quiet=True)
         drawn = Cityscapes(folder, "val")
         images = [drawn[index][0] for index in CHOSEN]
-    scenes = [half_labelled(image, predict(drawn_only, image, scale=0.5)) for image in images]
     drive = Cityscapes(args.camvid, "val")
     found = [predict(model, drive[i][0]) for i in tqdm(range(len(drive)), desc="drive")]
-    present = torch.stack(found).unique().tolist()
+    seen = [predict(drawn_only, image, scale=0.5) for image in images]
+    present = torch.cat([labels.flatten() for labels in (*found, *seen)]).unique().tolist()
+    scenes = [half_labelled(*each) for each in zip(images, seen, strict=True)]
     maps = [Image.fromarray(colorize(labels).numpy()) for labels in found]
     names = legend(drive.classes, present)
     sheet = banner(scenes, [maps[i] for i in FRAMES], [names])

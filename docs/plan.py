@@ -111,10 +111,8 @@ def epoch(
     return compute + talk, talk / (compute + talk)
 
 
-def node(
-    gpus: int, flop: float, forward: float, seconds: float, pixels: int, rate: float
-) -> dict[str, float]:
-    """What each node must read, how long an evaluation takes, and how seldom a node must fail.
+def node(gpus: int, flop: float, forward: float, seconds: float, pixels: int, rate: float) -> list:
+    """A row: what each node must read, how long an evaluation takes, how seldom a node must fail.
 
     Args:
         gpus: of all nodes, eight in each.
@@ -124,18 +122,18 @@ def node(
         pixels: of an image in the cache, which keeps four bytes of each.
         rate: FLOP/s that a GPU sustains.
 
-    `failures` are the hours between two failures of one node at which a tenth of all time is lost.
+    The last are the hours between two failures of one node at which a tenth of all time is lost.
     Any failure stops all nodes, and half an epoch is trained again, on average.
     """
     nodes, images = -(-gpus // GPUS_PER_NODE), min(gpus, GPUS_PER_NODE) * rate / flop
-    return {
-        "images": images,
-        "cache": images * 4 * pixels,
-        "png": images * PNG,
-        "cores": images * DECODE,
-        "evaluation": -(-VAL // gpus) * forward / rate,
-        "failures": 10 * nodes * (seconds / 2 + RESTART) / 3600,
-    }
+    return [
+        gpus,
+        f"{images:.0f}/s",
+        f"{images * 4 * pixels / 1e9:.2f} GB/s",
+        f"{images * PNG / 1e9:.2f} GB/s, {images * DECODE:.0f} cores",
+        f"{-(-VAL // gpus) * forward / rate:.2g} s",
+        f"{10 * nodes * (seconds / 2 + RESTART) / 3600:.2g} h",
+    ]
 
 
 def main() -> None:
@@ -147,6 +145,8 @@ def main() -> None:
     add("--bandwidth", type=PositiveFloat, default=25.0, help="that a GPU sends, in 1e9 bytes/s")
     with errors_shown():
         recipe, args = parse_recipe(parser)
+        if recipe.accumulate > 1:
+            raise ValueError("the plan is of steps at once: leave --accumulate out")
     size = recipe.crop or tuple(side // recipe.downscale for side in args.size)
     work, rows = flop(recipe, size), []
     with progress_bar(2 * len(BATCHES), "steps on fake tensors", "step") as bar:
@@ -169,12 +169,7 @@ def main() -> None:
     forward = flop(recipe, full) / 3  # the backward pass takes twice as long
     for gpus in GPUS:
         seconds, _ = epoch(args.images, 1, gpus, work, *rates)
-        found = node(gpus, work, forward, seconds, full[0] * full[1], rates[1])
-        rows.append(
-            [gpus, f"{found['images']:.0f}/s", f"{found['cache'] / 1e9:.2f} GB/s"]
-            + [f"{found['png'] / 1e9:.2f} GB/s, {found['cores']:.0f} cores"]
-            + [f"{found['evaluation']:.2g} s", f"{found['failures']:.2g} h"]
-        )
+        rows.append(node(gpus, work, forward, seconds, full[0] * full[1], rates[1]))
     head = ["GPUs", "images a node", "from the cache", "from PNG", "evaluation"]
     node_table = table([*head, "a node fails once in"], rows, 6)
     print(f"""Computed, not measured; docs/distributed.md explains the columns.

@@ -81,5 +81,5 @@ def lost_workers_named() -> Iterator[None]:
         cause = text.splitlines()[-1] if text else "its connection ended"
         raise ChildProcessError(
             "a loader worker could not go on, most likely for lack of memory or of shared memory "
-            f"({cause}): run the same command to go on from the last epoch; {CURE}"
+            f"({cause}): run the same command to go on; {CURE}"
         ) from error

@@ -149,13 +149,11 @@ class Things:
 
     def __init__(self, canvas: Canvas, rng: Generator) -> None:
         self.canvas, self.rng = canvas, rng
-        self._boxes: list[Box] = []
-        self._draws: list[Callable[[], None]] = []
+        self._things: list[tuple[Box, Callable[[], None]]] = []
 
     def add(self, x: Span, z: Span, draw: Callable, *args) -> None:
         """Add what stands on a footprint that spans x and z: draw(*args) draws it."""
-        self._boxes.append((*x, *z))
-        self._draws.append(partial(draw, *args))
+        self._things.append(((*x, *z), partial(draw, *args)))
 
     def add_at(
         self, x: float, z: float, draw: Callable, *args, reach: Span = (0.3, 0.3), head: float = 0.0
@@ -170,8 +168,8 @@ class Things:
 
     def paint(self) -> None:
         """Paint them all."""
-        for i in far_to_near(self._boxes):
-            self._draws[i]()
+        for i in far_to_near([box for box, _ in self._things]):
+            self._things[i][1]()
 
 
 def far_to_near(boxes: Sequence[Box]) -> list[int]:

@@ -1,33 +1,25 @@
-"""Draw Streets, a procedural data set with all 19 classes of Cityscapes, as a directory:
+"""Draw Streets, a procedural data set with all 19 classes of Cityscapes, in Cityscapes' format.
 
-    DST/streets.json                                            the settings it was drawn with
-    DST/leftImg8bit/<split>/<city>/<city>_<seq>_<frame>_leftImg8bit.png        RGB
-    DST/gtFine/<split>/<city>/<city>_<seq>_<frame>_gtFine_labelIds.png         exact label ids
-    DST/gtCoarse/<split>/<city>/<city>_<seq>_<frame>_gtCoarse_labelIds.png     coarse label ids
-
-A scene depends only on the seed, the split, its index and the size: not on how many scenes there
-are, nor on how many processes draw them.
+streets.json holds the settings that it was drawn with. A scene depends only on the seed, the split,
+its index and the size: not on how many scenes there are, nor on how many processes draw them.
 """
 
 import io
 import json
-import multiprocessing
 import operator
 import os
 import shutil
-import signal
-import threading
-from collections.abc import Iterator
-from concurrent.futures import ProcessPoolExecutor, as_completed
-from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
 
 import numpy as np
+import torch
 from PIL import Image
+from torch.utils.data import DataLoader
 
 from runtime.console import progress_bar
 from runtime.cpu import available_cores
 from runtime.files import expand
+from runtime.shared_memory import lost_workers_named
 from streets.scene import draw_scene
 
 VERSION = 2  # of the drawing; raise it whenever pixels change
@@ -86,9 +78,15 @@ def draw_tree(
             f"{len(jobs):,} scenes of {width}x{height} take some {needed / 1e9:.1f} GB, and {dst} "
             f"has {free / 1e9:.1f} GB: free some space, or draw fewer or smaller ones"
         )
-    draw = _draw_in_processes(jobs, workers) if workers > 1 < len(jobs) else map(_draw, jobs)
-    with progress_bar(len(jobs), f"drawing {dst}", "scene", quiet or not jobs) as bar:
-        for _ in draw:
+    apart = {}
+    if workers > 1 < len(jobs):  # fork is not safe where threads run
+        apart = {"num_workers": min(workers, len(jobs)), "multiprocessing_context": "spawn"}
+    # Without batches, `collate_fn` is what a worker does with an item. With a generator of its own
+    # the loader leaves PyTorch's alone.
+    done = DataLoader(jobs, None, collate_fn=_draw, generator=torch.Generator(), **apart)
+    bar = progress_bar(len(jobs), f"drawing {dst}", "scene", quiet or not jobs)
+    with lost_workers_named(), bar:
+        for _ in done:
             bar.update()
     return len(jobs)
 
@@ -186,31 +184,3 @@ def write(path: Path, data: bytes) -> None:
     except FileNotFoundError:  # another process has renamed its `part`, of the same name, first
         if not path.exists():
             raise
-
-
-def _draw_in_processes(jobs: list[tuple], workers: int) -> Iterator[None]:
-    """Draw in some processes; yields once for each scene that is done."""
-    workers = min(workers, len(jobs), 60)  # Windows cannot wait for more
-    context = multiprocessing.get_context("spawn")  # fork is not safe where threads run
-    pool = ProcessPoolExecutor(workers, context, initializer=_live_with_parent)
-    try:
-        for done in as_completed([pool.submit(_draw, job) for job in jobs]):
-            yield done.result()
-    except BrokenProcessPool:
-        raise ChildProcessError(
-            "a drawing process died, perhaps for lack of memory: call again to continue, with "
-            "fewer workers"
-        ) from None
-    finally:
-        pool.shutdown(cancel_futures=True)
-
-
-def _live_with_parent() -> None:
-    """In a drawing process: leave Ctrl-C to the parent, and end when it is killed."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-
-    def follow() -> None:
-        multiprocessing.parent_process().join()
-        os._exit(1)
-
-    threading.Thread(target=follow, daemon=True).start()

@@ -42,9 +42,10 @@ from studies.labels_report import COUNTS
 from utils import CITYSCAPES, metrics
 
 UNSEEN = "0006r0"
+CAMVID, STREETS, RUNS = "data/camvid", "checkpoints/streets-512.pt", Path("runs/labels")
 EPOCHS = 12  # of all images, the fewest of the notebook, or as many repeated ones
 LR = 0.01  # of recipes/own.yaml when the study began; it has another since (docs/labeling.md)
-FRAMES = 20  # whose fills are counted
+FRAMES = 20  # whose fills are counted, or one more
 VOID = 0
 
 
@@ -72,7 +73,7 @@ def plan(seeds: list[int]) -> list[Run]:
     return runs
 
 
-def choose(run: Run, scenes: Cityscapes, streets: Path) -> list[int]:
+def choose(run: Run, scenes: Cityscapes) -> list[int]:
     """Which images a run is trained on: their indices."""
     count = len(scenes) if run.count is None else run.count
     if run.choice == "evenly":
@@ -82,7 +83,7 @@ def choose(run: Run, scenes: Cityscapes, streets: Path) -> list[int]:
     if run.choice == "at random":
         return sorted(drawn[:count])
     # In the notebook's order, of two thirds of the images, so that seeds differ.
-    some, model, looks, unsure = sorted(drawn[: len(scenes) * 2 // 3]), load_model(streets), [], []
+    some, model, looks, unsure = sorted(drawn[: len(scenes) * 2 // 3]), load_model(STREETS), [], []
     with progress_bar(len(some), "look at all") as bar:
         for i in some:
             image = read_image(scenes.images[i])
@@ -107,13 +108,11 @@ def label_in_part(run: Run, scenes: Cityscapes, indices: list[int], folder: Path
     return paths
 
 
-def make_loaders(
-    run: Run, recipe: Recipe, streets: Path, folder: Path
-) -> tuple[DataLoader, DataLoader]:
+def make_loaders(run: Run, recipe: Recipe, folder: Path) -> tuple[DataLoader, DataLoader]:
     """Training batches, and those of a tenth of the unseen video."""
     options = {"transforms": make_transforms(recipe), "seed": recipe.seed, "hold_out": [UNSEEN]}
     scenes = Cityscapes(recipe.data_root, downscale=recipe.downscale, **options)
-    length, indices = len(scenes), choose(run, scenes, streets)
+    length, indices = len(scenes), choose(run, scenes)
     targets = [scenes.targets[i] for i in indices]
     if run.pixels < 1:
         targets = label_in_part(run, scenes, indices, folder / "masks")
@@ -141,21 +140,21 @@ def count_fills(model: UNet | None, unseen: Cityscapes) -> float | None:
     return middle if np.isfinite(middle) else None
 
 
-def perform(run: Run, unseen: Cityscapes, streets: Path, folder: Path) -> dict:
+def perform(run: Run, unseen: Cityscapes, folder: Path) -> dict:
     """Train, or go on, in `folder`, and evaluate the last epoch; what to record."""
     if run.count == 0 and run.start == "random":
         return {"fills": count_fills(None, unseen)}
     if run.count == 0:
-        model = load_model(streets)
+        model = load_model(STREETS)
         _, confusion = evaluate(model, make_loader(unseen, 8, False))
         found = metrics(confusion, CITYSCAPES)
         scores = {"mIoU": found["mIoU"], "iou": found["iou"], "accuracy": found["val_accuracy"]}
         return {**scores, "fills": count_fills(model, unseen)}
-    init = str(streets) if run.start == "streets" else None
+    init = STREETS if run.start == "streets" else None
     changes = {"data_root": str(unseen.root), "init": init, "seed": run.seed}
     changes |= {"epochs": EPOCHS, "lr": LR}
     recipe = Recipe.from_file(ROOT / "recipes" / "own.yaml", **changes)
-    loaders = make_loaders(run, recipe, streets, folder)
+    loaders = make_loaders(run, recipe, folder)
     full = held_out(recipe, UNSEEN)
     model, found = train_and_evaluate(recipe, loaders, full, folder, folder.name)
     return {
@@ -171,16 +170,13 @@ def perform(run: Run, unseen: Cityscapes, streets: Path, folder: Path) -> dict:
 def main() -> None:
     parser = command_line(__doc__)
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2], help="default: 0 1 2")
-    parser.add_argument("--camvid", default="data/camvid", help="made by prepare.camvid")
-    parser.add_argument("--streets", type=Path, default="checkpoints/streets-512.pt")
-    parser.add_argument("--runs", type=Path, default=Path("runs/labels"), help="of checkpoints")
     args = parser.parse_args()
-    unseen = Cityscapes(args.camvid, cities=[UNSEEN])
+    unseen = Cityscapes(CAMVID, cities=[UNSEEN])
     for run in plan(args.seeds):
         if find("labels", **run._asdict()) is None:
             count = "all" if run.count is None else run.count
             name = f"{count} images {run.choice}, {run.pixels:.0%}, from {run.start}, {run.seed}"
-            found = perform(run, unseen, args.streets, args.runs / name)
+            found = perform(run, unseen, RUNS / name)
             add("labels", "labels", {**run._asdict(), **found})
     print("all runs are on record; now: python -m studies.figures")
 

@@ -40,15 +40,11 @@ def run_fold(recipe: Recipe, city: str) -> dict:
 
 def summary(folds: dict[str, dict]) -> dict:
     """Figures of each city, the mean of their mIoUs, and the minutes, for the record."""
-
-    def known(iou: dict) -> dict:
-        return {name: round(value, 3) for name, value in iou.items() if value is not None}
-
     return {
         "mean": round(mean(fold["mIoU"] for fold in folds.values()), 4),
         "mIoU": {city: round(fold["mIoU"], 4) for city, fold in folds.items()},
         "accuracy": {city: round(fold["val_accuracy"], 4) for city, fold in folds.items()},
-        "iou": {city: known(fold["iou"]) for city, fold in folds.items()},
+        "iou": {city: fold["iou"] for city, fold in folds.items()},
         "minutes": round(sum(fold["seconds"] for fold in folds.values()) / 60, 1),
         "precision": sorted({fold["precision"] for fold in folds.values()}),
     }

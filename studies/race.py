@@ -134,11 +134,13 @@ def plot(runs: list[dict]) -> Figure:
     """mIoU on val against minutes of training, a line for each seed."""
     figure = Figure(figsize=(7, 3.9), layout="constrained")
     ax = figure.subplots()
-    for i, run in enumerate(runs):
-        for color, (name, curve) in enumerate(run["curves"].items()):
+    shown = set()
+    for run in runs:
+        for name, curve in run["curves"].items():
             minutes, values = zip(*curve, strict=True)
-            label = None if i else LABELS[name]
-            ax.plot(minutes, values, marker=".", color=f"C{color}", label=label)
+            label = None if name in shown else LABELS[name]
+            shown.add(name)
+            ax.plot(minutes, values, marker=".", color=f"C{NAMES.index(name)}", label=label)
     ax.axhline(GOAL, color="0.6", lw=1, ls="--")
     ax.set(xlabel="minutes of training", ylabel="mIoU on CamVid val", ylim=(0, None))
     ax.yaxis.set_major_formatter(PercentFormatter(1))

@@ -32,6 +32,7 @@ from utils import Classes
 WRONG = 0.05  # of the masks get an error
 OBJECTS = 17, 20, 24, 25, 26  # ids: pole, traffic sign, person, rider, car
 FIRST = 20, 50, 100  # regions that are looked at
+RUNS, SEED = Path("runs/study-suspects"), 0
 
 
 def draw_area(mask: np.ndarray, ids: list[int], draw: np.random.Generator) -> np.ndarray | None:
@@ -107,21 +108,18 @@ def found_in(suspects: list[Suspect], right: list[bool], changed: dict) -> dict:
 
 def main() -> None:
     parser = command_line(__doc__)
-    parser.add_argument("--camvid", type=Path, default=Path("data/camvid"))
     parser.add_argument("--parts", type=int, default=2)
     parser.add_argument("--epochs", type=int, default=8)
-    parser.add_argument("--runs", type=Path, default=Path("runs/study-suspects"))
-    parser.add_argument("--seed", type=int, default=0)
     args = parser.parse_args()
     with errors_shown():
-        root = args.runs / "data"
+        root = RUNS / "data"
         ignored = shutil.ignore_patterns(".cache")
-        shutil.copytree(args.camvid, root, ignore=ignored, dirs_exist_ok=True)
-        changed, classes = put_errors_in(root, args.seed), Cityscapes(root).classes
+        shutil.copytree("data/camvid", root, ignore=ignored, dirs_exist_ok=True)
+        changed, classes = put_errors_in(root, SEED), Cityscapes(root).classes
         fields = {"data_root": str(root), "downscale": 2, "crop": [160, 224], "scale": [0.7, 1.4]}
-        fields |= {"epochs": args.epochs, "seed": args.seed, "lr": 0.01}  # as on record
+        fields |= {"epochs": args.epochs, "seed": SEED, "lr": 0.01}  # as on record
         recipe = Recipe.from_file(ROOT / "recipes" / "own.yaml", **fields)
-        suspects = find_suspects(recipe, args.parts, args.runs / f"{args.seed}")
+        suspects = find_suspects(recipe, args.parts, RUNS / f"{SEED}")
     right = [is_right(each, root, classes, changed) for each in suspects[: max(FIRST)]]
     first = {n: found_in(suspects[:n], right[:n], changed) for n in FIRST}
     result = {"places": len(suspects), "errors": len(changed), "parts": args.parts, "first": first}
