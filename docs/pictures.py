@@ -76,7 +76,9 @@ def main() -> None:
     drive = Cityscapes(args.camvid, "val")
     found = [predict(model, drive[i][0]) for i in tqdm(range(len(drive)), desc="drive")]
     seen = [predict(drawn_only, image, scale=0.5) for image in images]
-    present = torch.cat([labels.flatten() for labels in (*found, *seen)]).unique().tolist()
+    shown = [labels[:, labels.shape[1] // 2 :] for labels in seen] + [found[i] for i in FRAMES]
+    parts = [labels.flatten().bincount(minlength=19) / labels.numel() for labels in shown]
+    present = (torch.stack(parts).amax(0) > 0.002).nonzero().flatten().tolist()
     scenes = [half_labelled(*each) for each in zip(images, seen, strict=True)]
     maps = [Image.fromarray(colorize(labels).numpy()) for labels in found]
     names = legend(drive.classes, present)
