@@ -18,20 +18,15 @@ from typing import NamedTuple
 import numpy as np
 from torch import Tensor
 
-from data_io.image_io import encode, image_size, read_grey, read_image, why_unread
-from data_io.layout import find_pairs, name_of, paths_of
-from data_io.walk import left_out
-from dataset import find_root, read_classes
-from prepare.class_lists import as_yaml, merge_classes, void_of
+from data_io.image_io import encode, image_size, read_grey, read_image
+from data_io.layout import paths_of
 from prepare.conversion import as_png, target_name
 from prepare.inspection import size_text
-from prepare.pairs import images_in
 from prepare.splits import OFFICIAL, split_of
-from runtime.files import atomic_write, expand, lock, relative_path
+from runtime.files import atomic_write, lock
 from utils import Classes
 
 UNDO = 500  # strokes of a photograph that can be undone
-SPLITS = "train", "val", "test"
 _open: dict[Path, "Session"] = {}  # the sessions of this process, by their data set
 
 
@@ -47,7 +42,7 @@ class Photo(NamedTuple):
 
 
 class Session:
-    """Photographs that are being labelled. Open one with `open_session` or `open_data_set`.
+    """Photographs that are being labelled; `labeling.opening` makes one.
 
     Its methods may be called from several threads. A stroke is on disk when `stroke` returns; where
     that fails it raises OSError, keeps the stroke in memory, and the next save writes it, too.
@@ -93,7 +88,7 @@ class Session:
                 f"{root} is being labelled in another notebook, or trained in ({holder}): go on "
                 "there, or shut its kernel down and run this cell again"
             ) from None
-        kept = _read_record(self._record)
+        kept = read_record(self._record)
         known = [name for name in kept.get("order", []) if name in photos]
         self.order = [*known, *sorted(photos.keys() - set(known))]
         self.done = {name for name in kept.get("done", []) if name in photos}
@@ -101,7 +96,8 @@ class Session:
         self.at = kept["at"] if self._was_open else self.order[0]
         _open[root.resolve()] = self
 
-    def _save_record(self) -> None:
+    def save_record(self) -> None:
+        """Write what the session keeps beside the masks."""
         record = {"photographs": self.folder, "void": self.void, "done": sorted(self.done)}
         record |= {"order": self.order, "at": self.at if self._was_open else None}
         atomic_write(self._record, json.dumps(record, indent=1).encode())
@@ -137,7 +133,7 @@ class Session:
         with self._lock:
             self._check_open()
             mask, self.at, self._was_open = self.mask(name), name, True
-            self._save_record()
+            self.save_record()
         return image, mask
 
     def neighbour(self, step: int) -> str:
@@ -245,7 +241,7 @@ class Session:
         with self._lock:
             self._check_open()
             (self.done.add if done else self.done.discard)(name)
-            self._save_record()
+            self.save_record()
 
     def set_order(self, order: list[str]) -> None:
         """Show photographs in this order, then all others.
@@ -257,7 +253,7 @@ class Session:
             self.order = [*order, *rest]
             if not self._was_open or self.at in self.done or not self.is_labelled(self.at):
                 self.at = self.order[0]
-            self._save_record()
+            self.save_record()
 
     def is_labelled(self, name: str) -> bool:
         """Whether a photograph has a mask, even of a single pixel."""
@@ -282,78 +278,13 @@ class Session:
                 del _open[self.root.resolve()]
 
 
-def open_session(
-    photographs: str | Path, root: str | Path, classes: list[str] | str | Path | None = None
-) -> Session:
-    """Label the photographs of a folder and of those below it; the data set is made in `root`.
-
-    Args:
-        photographs: only read.
-        root: may hold what an earlier session made: it goes on where that stopped.
-        classes: names; or a `classes.yaml` or `label_colors.txt`; None: those of `root`, or else
-            Cityscapes'. May grow between two sessions, or be in another order.
-
-    Raises FileNotFoundError or ValueError for a folder without photographs and for classes that do
-    not fit the masks, BlockingIOError if another notebook has `root` open, OSError if it cannot be
-    written.
-    """
-    photographs, root = Path(expand(photographs, "folder of photographs")), Path(root)
-    kept, folder = _read_record(root / "labeling.json"), relative_path(photographs, root)
-    if (before := kept.get("photographs") or folder) != folder:
-        raise ValueError(
-            f"{root} has the labels of {root / before}, not of {photographs}: set data_root to "
-            "another directory, or, if the photographs were moved, correct `photographs` in "
-            f"{root / 'labeling.json'} to {folder}"
-        )
-    images, others = images_in(photographs, root)
-    there = read_classes(root) if (root / "classes.yaml").is_file() else None
-    photos, taken = {}, {}
-    for image in images:
-        name = image.relative_to(photographs)
-        target = target_name(name.parent.parts, image.stem)
-        if other := taken.get(target.casefold()):
-            raise ValueError(f"{other} and {image} would become one file, {target}: rename one")
-        taken[target.casefold()] = image
-        places = (paths_of(root, split, target) for split in SPLITS)
-        copy, labels = next((each for each in places if each[1].exists()), (None, None))
-        photos[name.as_posix()] = Photo(image, labels, copy)
-    files = [photo.labels for photo in photos.values() if photo.labels]
-    classes, void = merge_classes(classes, there, kept.get("void"), files, root)
-    session = Session(root, photos, classes, void, "labeling.json", folder)
-    session._save_record()  # before the first stroke: of which folder it is
-    session.notes = left_out(photographs, others, why_unread(others, "Pillow does not read them"))
-    if classes != there:
-        atomic_write(root / "classes.yaml", as_yaml(classes, {}).encode())
-    return session
-
-
-def open_data_set(root: str | Path, names: list[str] | None = None) -> Session:
-    """Correct the labels of a data set in place; ids that are no class stay as they are.
-
-    names: of images, as <split>/<city>/<stem>, to open only these, in this order. Raises as
-    `open_session`.
-    """
-    root = find_root(root)
-    classes, photos = read_classes(root), {}
-    for split in ("train", "val"):
-        for image, labels in find_pairs(root, split, "fine"):
-            photos[name_of(root, image)] = Photo(Path(image), Path(labels), Path(image))
-    if unknown := [name for name in names or () if name not in photos]:
-        raise ValueError(f"{root} has no image {unknown[0]}: a name is such as {min(photos)}")
-    photos = {name: photos[name] for name in names or photos}
-    session = Session(root, photos, classes, void_of(classes), "corrections.json")
-    if names:
-        session.set_order(names)
-    return session
-
-
 def write_copy(photo: Photo) -> None:
     """Write a photograph into the data set: an 8-bit RGB PNG, upright."""
     photo.copy.parent.mkdir(parents=True, exist_ok=True)
     atomic_write(photo.copy, as_png(photo.image))
 
 
-def _read_record(path: Path) -> dict:
+def read_record(path: Path) -> dict:
     """What a session keeps beside the masks; {} if there is none. Raises ValueError if damaged."""
     try:
         return dict(json.loads(path.read_text(encoding="utf-8")))

@@ -9,6 +9,7 @@ import torch
 from PIL import Image
 
 from inference import load_model
+from labeling.opening import open_data_set, open_session
 from labeling.oracle import accept, as_runs, fills, fills_needed, label, true_labels
 from labeling.proposals import (
     choose_order,
@@ -23,7 +24,6 @@ from labeling.proposals import (
     view_of,
 )
 from labeling.rounds import next_round
-from labeling.session import open_data_set, open_session
 from labeling.suspects import Suspect, read_suspects, suspect_regions, thresholds
 from labeling.suspects import rank as rank_suspects
 from labeling.widget import shown_file

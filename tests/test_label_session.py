@@ -14,8 +14,8 @@ from PIL import Image, ImageOps
 from data_io.image_io import read_image
 from dataset import Cityscapes
 from labeling import session as labeling
+from labeling.opening import open_data_set, open_session
 from labeling.proposals import readable_views
-from labeling.session import open_data_set, open_session
 from labeling.widget import LabelWidget, shown_file
 from prepare import cityscapes
 from runtime import files
@@ -148,7 +148,7 @@ def test_a_second_round_opens_where_the_first_stopped_or_was_killed(opened, fold
 
 
 def test_another_kernel_on_the_same_data_set_is_told_and_the_same_one_takes_over(opened, folder):
-    code = "import sys; from labeling.session import open_session; open_session(*sys.argv[1:])"
+    code = "import sys; from labeling.opening import open_session; open_session(*sys.argv[1:])"
     done = python("-c", code, folder, opened.root, status=1)
     assert "is being labelled in another notebook" in done.stderr
     assert f"process {os.getpid()}" in done.stderr

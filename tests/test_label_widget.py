@@ -24,7 +24,7 @@ pytestmark = [pytest.mark.browser, pytest.mark.slow]
 NAMES = ["road", "car", "sky", *(f"class {i}" for i in range(4, 13))]
 START = f"""
 import os
-from labeling.session import open_session
+from labeling.opening import open_session
 from labeling.widget import LabelWidget
 open("pid", "w").write(str(os.getpid()))
 session = open_session("photos", "set", {NAMES})
