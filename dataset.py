@@ -257,7 +257,7 @@ def check_types(image: tv_tensors.Image, mask: tv_tensors.Mask) -> tuple:
         found = f"{type(image).__name__} and {type(mask).__name__}"
         raise TypeError(
             f"transforms gave {found}, not a tv_tensors.Image and a tv_tensors.Mask: let each step "
-            "return `torchvision.tv_tensors.wrap(result, like=image)`"
+            "return `torchvision.tv_tensors.wrap(result, like=image)`, and leave ToPureTensor out"
         )
     return image, mask
 

@@ -76,7 +76,7 @@ def submit(model, args: argparse.Namespace, **options) -> str:
 
     out = args.out or Path("runs") / f"submission-{args.split}"
     if not args.overwrite and (Path(f"{out}.zip").exists() or any(out.glob("*_pred.png"))):
-        raise FileExistsError(f"{out} holds a submission: choose another --out, or --overwrite it")
+        raise FileExistsError(f"{out} holds predictions: choose another --out, or --overwrite them")
     options |= {"pack": args.zip, "batch_size": args.batch_size, "workers": args.workers}
     return f"predictions: {write_submission(model, args.submission, args.split, out, **options)}"
 

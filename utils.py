@@ -41,8 +41,8 @@ class Classes:
         for values, what in ((self.names, "name"), (self.ids, "id")):
             if twice := [value for i, value in enumerate(values) if value in values[:i]]:
                 raise ValueError(
-                    f"the {what} {twice[0]} is given to two classes: change one (a class has one "
-                    "id: to merge two, change the masks)"
+                    f"the {what} {twice[0]} is given to two classes: change one; to merge two, "
+                    "change the masks"
                 )
         ids = [*self.ids, *(self.ignored or ())]
         if not 0 < len(self.ids) <= IGNORE_INDEX or not all(_is_byte(i) for i in ids):

@@ -146,7 +146,7 @@ def main() -> None:
     with errors_shown():
         recipe, args = parse_recipe(parser)
         if recipe.accumulate > 1:
-            raise ValueError("the plan is of steps at once: leave --accumulate out")
+            raise ValueError("the plan is of steps at once: give --accumulate 1")
     size = recipe.crop or tuple(side // recipe.downscale for side in args.size)
     work, rows = flop(recipe, size), []
     with progress_bar(2 * len(BATCHES), "steps on fake tensors", "step") as bar:

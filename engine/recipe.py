@@ -177,11 +177,16 @@ LISTS = {
 def as_json(value: object) -> object:
     """A value as it is read back from JSON: numpy's and PyTorch's numbers become Python's.
 
-    Checkpoints hold nothing else, since they are read without running code.
+    Checkpoints hold nothing else, since they are read without running code. Raises TypeError for
+    anything else.
     """
 
     def plain(each: object) -> object:
-        return each.item() if hasattr(each, "item") else str(each)
+        if isinstance(each, Path):
+            return str(each)
+        if hasattr(each, "tolist"):  # also arrays and tensors
+            return each.tolist()
+        raise TypeError(f"{each!r} is no plain value, which a checkpoint could hold")
 
     return json.loads(json.dumps(value, default=plain))
 
@@ -266,7 +271,8 @@ def make_model(
 
 
 def _has_state(run_dir: str | Path | None) -> bool:
-    return run_dir is not None and (Path(run_dir) / "last.pt").exists()
+    names = "last.pt", "previous.pt"
+    return run_dir is not None and any((Path(run_dir) / name).exists() for name in names)
 
 
 def _load_weights(model: UNet, path: str) -> None:

@@ -3,7 +3,7 @@
 The masks are the label files of a data set in Cityscapes' format, ROOT/gtFine/<split>/..., in
 memory as on disk: (H, W) uint8 of ids, upright and at the photograph's own size. A photograph joins
 ROOT with its first stroke, every fifth in `val`, and is itself never written to. ROOT/labeling.json
-keeps the order, the open photograph, and which ones are done.
+keeps the folder, the order, the open photograph, and which ones are done.
 """
 
 import json
@@ -70,7 +70,7 @@ class Session:
     ):
         self.root, self.photos, self.classes, self.void = root, photos, classes, void
         self.folder, self.notes = folder, []
-        self._has_splits = {split_of(Path(name).parent.parts) for name in photos} >= OFFICIAL
+        self._splits = {split_of(Path(name).parent.parts) for name in photos}  # by directories
         self._record, self._lock, self._held = root / record, RLock(), ExitStack()
         self._masks: dict[str, np.ndarray] = {}  # the open one's, and those not saved yet
         self._unsaved: set[str] = set()
@@ -220,7 +220,9 @@ class Session:
             return photo
         labelled = sum(photo.labels is not None for photo in self.photos.values())
         folders = Path(name).parent.parts
-        split = split_of(folders) if self._has_splits else None
+        split = split_of(folders)
+        if not self._splits >= (OFFICIAL if split in OFFICIAL else {"train", "test"}):
+            split = None  # a directory that only happens to have such a name
         split = split or ("val" if labelled % 5 == 1 else "train")
         copy, labels = paths_of(self.root, split, target_name(folders, photo.image.stem))
         return Photo(photo.image, labels, copy)

@@ -66,7 +66,7 @@ def train_without(recipe: Recipe, part: int, parts: int, run: Path) -> tuple[nn.
     loaders = [
         make_loader(scenes, recipe.batch_size, scenes is train, 0) for scenes in (train, val)
     ]
-    model = make_model(recipe, train.classes)
+    model = make_model(recipe, train.classes, run)
     for record in fit(model, *loaders, recipe, run):
         epoch = f"epoch {record['epoch']} of {recipe.epochs}, loss {record['train_loss']:.3f}"
         print(f"part {part + 1} of {parts}: {epoch}, {record['seconds']:.0f} s", flush=True)

@@ -57,10 +57,14 @@ def read_class_list(path: Path) -> Classes:
         ) from error
 
 
-def void_colors(path: Path) -> list[tuple[int, int, int]]:
-    """The colours that a list, which `read_class_list` has read, gives to what is ignored."""
-    rows = _read_rows(path) if path.suffix.lower() in OF_TOOLS else []
-    return [tuple(color) for name, _, color in rows if name.lower() in VOID and color]
+def void_colors(path: Path) -> list[tuple[int, int, int]] | None:
+    """The colours that a list, which `read_class_list` has read, gives to what is ignored.
+
+    None for a `classes.yaml`, which lists nothing else than classes.
+    """
+    if path.suffix.lower() not in OF_TOOLS:
+        return None
+    return [tuple(c) for name, _, c in _read_rows(path) if name.lower() in VOID and c]
 
 
 def _read_rows(path: Path) -> list[Row]:

@@ -34,12 +34,12 @@ PROPOSAL = """\
 
 def find_classes(
     given: Path | None, dst: Path, pairs: list[Pair], sources: list[Path], labels: str | None
-) -> tuple[Classes | None, list[tuple[int, int, int]], list[str]]:
+) -> tuple[Classes | None, list[tuple[int, int, int]] | None, list[str]]:
     """The classes of --classes, of `dst`, of a list in the data set or of labelme's shapes.
 
     labels: what the masks are, one of `meaning.LABELS`, by the user. Returns also the colours that
     a list gives to what is ignored, and notes on whose the classes are. Raises ValueError for a
-    list that differs from the classes of `dst`.
+    list that differs from the classes of `dst`. The colours are None without another tool's list.
     """
     classes = None if given is None else class_lists.read_class_list(given)
     if any((dst / name).is_file() for name in (OWN_RECORD, "classes.yaml")):
@@ -48,8 +48,8 @@ def find_classes(
                 f"{given} differs from the classes of {dst}: leave --classes out, and edit "
                 f"{dst / 'classes.yaml'}, or choose a new directory"
             )
-        return read_classes(dst), [], []
-    voids = [] if given is None else class_lists.void_colors(given)
+        return read_classes(dst), None, []
+    voids = None if given is None else class_lists.void_colors(given)
     paths = [pair.mask for pair in pairs]
     are_shapes = paths[0].suffix.lower() == ".json"
     if classes is not None or (labels in ("cityscapes", "train-ids") and not are_shapes):
@@ -59,41 +59,41 @@ def find_classes(
         voids = class_lists.void_colors(path)
         return class_lists.read_class_list(path), voids, [f"classes: those of {path}"]
     if not are_shapes:
-        return None, [], []
+        return None, None, []
     labels = sorted(set().union(*in_threads(masks.shape_names, paths, "reading shapes")))
     names, ids = (masks.BACKGROUND, *labels), tuple(range(1 + len(labels)))
     colors = tuple(map(class_lists.color_of, ids))
-    return Classes(names, ids, colors), [], ["classes: the labels of shapes"]
+    return Classes(names, ids, colors), None, ["classes: the labels of shapes"]
 
 
 def choose_form(
     paths: list[Path],
     kind: str | None,
     classes: Classes | None,
-    voids: list[tuple[int, int, int]],
+    voids: list[tuple[int, int, int]] | None,
     nearest: bool,
 ) -> Form:
     """How masks are to be read.
 
-    kind: one of `meaning.LABELS`, by the user or the masks' names; voids: colours of what is
-    ignored; nearest: with --nearest-color.
+    kind: one of `meaning.LABELS`, by the user or the masks' names; voids: colours that
+    another tool's list gives to what is ignored, None without one; nearest: with --nearest-color.
     """
     if paths[0].suffix.lower() == ".json":
         return Form(names=class_lists.values_of_names(classes))
     if nearest and classes:
-        colors = (0, 0, 0), *voids, *classes.colors
+        colors = (0, 0, 0), *(voids or ()), *classes.colors
         return Form(colors=True, targets=[masks.pack(color) for color in colors])
     if nearest:
         samples = [read_values(path, Form(colors=True, targets=())) for path in paths]
         return Form(colors=True, targets=strong_values(samples, colored=True)[0])
     if kind == "colors" or (kind is None and masks.are_colored(paths)):
         return Form(colors=True)
-    if kind is None and classes and _is_shuffled(paths, classes):
+    if kind is None and voids is not None and _is_shuffled(paths, classes, voids):
         return Form(colors=True)
     return Form(palette=masks.palette_of(paths[0]))
 
 
-def _is_shuffled(paths: list[Path], classes: Classes) -> bool:
+def _is_shuffled(paths: list[Path], classes: Classes, voids: list[tuple[int, int, int]]) -> bool:
     """Whether masks have a list's colours in palettes whose indices are not the list's ids.
 
     Programs that make PNGs smaller turn colours into such palettes.
@@ -106,8 +106,8 @@ def _is_shuffled(paths: list[Path], classes: Classes) -> bool:
             shown |= {each for each in enumerate(masks.palette_of(path)) if each[0] in used}
         except (OSError, ValueError):  # damaged: it will be named with all others
             return False
-    known = {0, *listed.values()}
-    is_other = any(color != listed.get(i, 0) for i, color in shown)
+    known = {0, *map(masks.pack, voids), *listed.values()}
+    is_other = any(color and color != listed.get(i) for i, color in shown)
     return is_other and all(color in known for _, color in shown)
 
 
@@ -165,6 +165,8 @@ def read_record(dst: Path) -> Meaning | None:
     try:
         record = json.loads((dst / OWN_RECORD).read_text(encoding="utf-8"))
         labels, ids = record["labels"], {int(value): i for value, i in record["ids"].items()}
+        if "form" not in record:
+            raise ValueError("it is of an older version")
         kept = record["form"]
         targets = kept["targets"] and [*map(int, kept["targets"])]
         names = {str(name): int(value) for name, value in kept["names"].items()}

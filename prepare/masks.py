@@ -227,7 +227,7 @@ def _draw(mask: Image.Image, shape: dict, value: int) -> None:
         pen.line(points, value, LINE)
     elif kind == "mask":
         drawn = Image.open(io.BytesIO(base64.b64decode(shape["mask"])), formats=["PNG"])
-        inside = Image.fromarray(np.array(drawn) > 0)  # 0 and 1, or 0 and 255
+        inside = Image.fromarray(np.array(drawn.convert("L")) > 0)  # 0 and 1, or 0 and 255
         mask.paste(value, (int(x), int(y)), inside)
     else:
         raise ValueError(f"a shape of the kind {kind!r} is not known")

@@ -91,7 +91,8 @@ def prepare(
         samples = [read_values(path, form) for path in some]
         found, question = interpret(pixels, labels, pairs[0].hint, listed, form, samples)
         for each in found if form.colors else ():
-            each.ids.update(dict.fromkeys(map(pack, voids), void_of(each.classes)))
+            ignored = set(voids or ()) - {*each.classes.colors}
+            each.ids.update(dict.fromkeys(map(pack, ignored), void_of(each.classes)))
         write_preview(dst / PREVIEW, sample(pairs, 3), found)
         notes.append(f"see {dst / PREVIEW}: what the labels are taken for")
         if question:

@@ -9,7 +9,7 @@ from data_io.image_io import IMAGE_SUFFIXES, why_unread
 from data_io.layout import IMAGE
 from data_io.walk import but, left_out, walk
 from prepare.masks import what_is
-from prepare.splits import Pair, official_splits, split_above, split_of
+from prepare.splits import OFFICIAL, Pair, official_splits, split_above, split_of
 
 ENDINGS = {  # of masks' names, the best first -> one of `meaning.LABELS` if the name says so
     "_labelIds": None,  # of Cityscapes, CVAT and datumaro: ids of any classes
@@ -29,6 +29,7 @@ ENDINGS = {  # of masks' names, the best first -> one of `meaning.LABELS` if the
 SIDE_BY_SIDE = "_label"  # endings that begin so are of one tool, which writes several for an image
 GROUND_TRUTH = re.compile(r"_gt(Fine|Coarse)?$")
 INSTANCES = re.compile(r"_(instance|panoptic)\w*ids$", re.IGNORECASE)  # are no classes
+ENDING = Path(IMAGE).stem  # of the names of Cityscapes' images
 EXAMPLES = 10  # files named per kind of fault
 Groups = dict[tuple, list[Path]]  # (directory or None, stem), or the common parts -> files
 
@@ -65,12 +66,14 @@ def find_pairs(
         if key in of_masks:
             mask, hint = _only(of_masks[key], str(key[-1]), wanted)
             split = split or split_of(mask.relative_to(masks).parent.parts)
-            pairs.append(Pair(path, mask, _stem(path), folders, hint, split))
+            pairs.append(Pair(path, mask, path.stem.removesuffix(ENDING), folders, hint, split))
         else:
             without.append((path, split))
     lone = [paths[0] for key, paths in of_masks.items() if key not in of_images]
     lacking = [path for path, split in without if split != "test"]
-    if lacking and (lone or not pairs):  # else all masks have their images, and some are lacking
+    empty = {split for _, split in without} & OFFICIAL - {pair.split for pair in pairs}
+    # Where all masks have their images, these were not labelled yet, unless it is a whole split.
+    if lacking and (lone or empty or not pairs):
         how = f"fits --pairs '{pattern}'" if pattern else _names_of(lacking[0], of_masks)
         fault = f"{len(lacking):,} images without a mask: in {masks}, none {how}"
         raise ValueError(listing(fault, lacking))
@@ -117,7 +120,7 @@ def _name(path: Path) -> str:
 
 
 def _stem(path: Path) -> str:
-    return _name(path).removesuffix(Path(IMAGE).stem)
+    return _name(path).removesuffix(ENDING)
 
 
 def _ending(path: Path, stem: str = "") -> str:
@@ -175,14 +178,18 @@ def _by_names(images: Path, masks: Path) -> tuple[Groups, Groups, list[str]]:
         others = [path for path in others if path.suffix.lower() not in (".json", ".csv", ".txt")]
     of_images, of_masks, stems = defaultdict(list), defaultdict(list), {*map(_stem, files)}
     for path in files:
-        of_images[path.parent.relative_to(images), _stem(path)].append(path)
+        of_images[_folder(path, images), _stem(path)].append(path)
     for path in mask_files:
-        of_masks[path.parent.relative_to(masks), _image_stem(path, stems)].append(path)
+        of_masks[_folder(path, masks), _image_stem(path, stems)].append(path)
     if all(len({stem for _, stem in groups}) == len(groups) for groups in (of_images, of_masks)):
         of_images = {(None, stem): paths for (_, stem), paths in of_images.items()}
         of_masks = {(None, stem): paths for (_, stem), paths in of_masks.items()}
     why = why_unread(others, "Pillow does not read them")
     return of_images, of_masks, left_out(images, others, why)
+
+
+def _folder(path: Path, above: Path) -> str:
+    return unicodedata.normalize("NFC", str(path.parent.relative_to(above)))
 
 
 def _image_stem(path: Path, stems: set[str]) -> str:

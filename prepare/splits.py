@@ -98,7 +98,7 @@ def assign_splits(pairs: list[Pair], val: str | None = None) -> tuple[list[str],
         chosen = {i for i, draw in draws.items() if draw < limit}
         how = (
             f"{len(chosen):,} of {len(draws):,} to validate on, {len(chosen) / len(draws):.0%}: "
-            f"each was drawn by its name, with a probability of {probability:.0%}"
+            f"each was drawn by its path, with a probability of {probability:.0%}"
         )
     splits = ["test" if pair.split == "test" else "train" for pair in pairs]
     for i in chosen & draws.keys():
@@ -137,7 +137,7 @@ def _read(path: Path, pairs: list[Pair]) -> list[tuple[str, set[int]]]:
     owners = defaultdict(set)
     for i, pair in enumerate(pairs):
         image = Path(unicodedata.normalize("NFC", str(pair.image.absolute())))
-        for name in {image.name, image.stem, pair.stem}:
+        for name in {image.name, image.stem, unicodedata.normalize("NFC", pair.stem)}:
             parts = image.with_name(name).as_posix().split("/")
             for start in range(len(parts)):
                 owners["/".join(parts[start:])].add(i)

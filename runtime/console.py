@@ -96,7 +96,7 @@ class _CellLine:
 
 def command_line(doc: str) -> ArgumentParser:
     """A parser of options, whose `--help` shows `doc` as it is written."""
-    module = sys.modules["__main__"].__spec__  # as Python 3.14 names it
+    module = getattr(sys.modules["__main__"], "__spec__", None)  # as Python 3.14 names it
     prog = f"python -m {module.name.removesuffix('.__main__')}" if module else None
     return ArgumentParser(prog, description=doc, formatter_class=RawDescriptionHelpFormatter)
 

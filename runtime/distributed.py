@@ -43,10 +43,7 @@ def process_group() -> Iterator[None]:
         # (as of PyTorch 2.14). For several machines see docs/distributed.md.
         store = dist.PrefixStore(os.environ["TORCHELASTIC_RESTART_COUNT"], store)
     backend = "nccl" if torch.cuda.is_available() else "gloo"
-    # The others wait as long as the first of a machine unpacks the data.
-    dist.init_process_group(
-        backend, store=store, rank=rank, world_size=size, timeout=timedelta(hours=2)
-    )
+    dist.init_process_group(backend, store=store, rank=rank, world_size=size)
     yield
     dist.destroy_process_group()  # not after an exception: it would wait for the others
 
@@ -81,9 +78,13 @@ def is_main() -> bool:
 @contextmanager
 def local_main_first() -> Iterator[bool]:
     """True in one process of each machine; the others go on when it has left the block."""
-    yield not is_distributed() or os.environ["LOCAL_RANK"] == "0"
-    if is_distributed():
-        dist.barrier()
+    if not is_distributed():
+        yield True
+        return
+    # NCCL waits for ten minutes, which is too short to unpack a data set.
+    patient = dist.new_group(backend="gloo", timeout=timedelta(hours=2))
+    yield os.environ["LOCAL_RANK"] == "0"
+    dist.barrier(patient)
 
 
 def broadcast_from_main(function: Callable, *args):

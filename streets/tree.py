@@ -19,7 +19,6 @@ from torch.utils.data import DataLoader
 from runtime.console import progress_bar
 from runtime.cpu import available_cores
 from runtime.files import expand
-from runtime.shared_memory import lost_workers_named
 from streets.scene import draw_scene
 
 VERSION = 2  # of the drawing; raise it whenever pixels change
@@ -85,9 +84,17 @@ def draw_tree(
     # the loader leaves PyTorch's alone.
     done = DataLoader(jobs, None, collate_fn=_draw, generator=torch.Generator(), **apart)
     bar = progress_bar(len(jobs), f"drawing {dst}", "scene", quiet or not jobs)
-    with lost_workers_named(), bar:
-        for _ in done:
-            bar.update()
+    try:
+        with bar:
+            for _ in done:
+                bar.update()
+    except RuntimeError as error:
+        if "DataLoader worker" not in str(error):
+            raise
+        raise ChildProcessError(
+            "a drawing process died, perhaps for lack of memory: call again to continue, with "
+            "fewer workers"
+        ) from error
     return len(jobs)
 
 

@@ -254,6 +254,7 @@ def test_a_run_goes_on_without_the_checkpoint_that_it_started_from(streets, tmp_
         run(recipe, tmp_path / "another")
 
 
+@pytest.mark.slow
 def test_weights_of_an_earlier_run_are_not_replaced_by_a_new_one(streets, tmp_path):
     run(tiny(streets, epochs=1), tmp_path)
     for name in ("last.pt", "previous.pt"):
@@ -264,6 +265,7 @@ def test_weights_of_an_earlier_run_are_not_replaced_by_a_new_one(streets, tmp_pa
     assert contents(tmp_path) == before
 
 
+@pytest.mark.slow
 def test_a_run_warns_of_labels_that_changed_since_it_began(streets, tmp_path):
     root, recipe = copy_of(streets, tmp_path / "data"), tiny(tmp_path / "data", epochs=1)
     run(recipe, tmp_path / "run")
@@ -273,6 +275,7 @@ def test_a_run_warns_of_labels_that_changed_since_it_began(streets, tmp_path):
         assert run(recipe, tmp_path / "run")[0]["resumed"]
 
 
+@pytest.mark.slow
 def test_a_run_from_before_a_field_was_there_goes_on(streets, tmp_path):
     recipe = tiny(streets, epochs=2)
     run(recipe, tmp_path, stop_after=1)

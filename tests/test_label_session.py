@@ -74,9 +74,15 @@ def test_files_that_are_no_photographs_are_told(folder, tmp_path):
 
 @pytest.mark.parametrize(
     ("second", "splits"),
-    [("val", ["train", "train", "val"]), ("more", ["train", "val", "train"])],
+    [
+        ("val", ["train", "train", "val"]),
+        ("more", ["train", "val", "train"]),
+        ("test", ["train", "val", "test"]),
+    ],
 )
-def test_directories_called_train_decide_only_beside_val(folder, tmp_path, second, splits):
+def test_directories_decide_the_split_where_there_are_train_and_val_and_test_beside_train(
+    folder, tmp_path, second, splits
+):
     for i, name in enumerate(("train", "train", second)):
         (tmp_path / "split" / name).mkdir(parents=True, exist_ok=True)
         shutil.copy(folder / "b.png", tmp_path / "split" / name / f"{i}.png")

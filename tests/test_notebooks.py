@@ -72,6 +72,7 @@ def test_the_trainer_leaves_checkpoints_history_and_figures_of_its_recipe(traine
         "best.pt", "last.pt", "previous.pt", "history.json", "lock",
         "metrics.png", "results.png", "classious.png",
     }  # fmt: skip
+    assert not [*run.glob("*.part"), *run.glob("damaged.pt")]
     assert len(json.loads((run / "history.json").read_text())) == 2
     assert outputs(notebook).count("image/png") >= 5
     recipe = load_checkpoint(run / "last.pt")["recipe"]  # of its file and parameters

@@ -3,6 +3,7 @@
 import base64
 import io
 import json
+import shutil
 import unicodedata
 from pathlib import Path
 
@@ -239,6 +240,12 @@ def test_a_list_may_give_any_colour_to_what_is_ignored(tmp_path):
     assert are_all(convert(images, masks, tmp_path / "out")[0], pattern([0, 1, 255]))
 
 
+def test_a_colour_of_a_class_stays_one_though_the_list_also_ignores_it(tmp_path):
+    images, masks = flat(tmp_path, values=[(1, 2, 3), (4, 5, 6)])
+    (tmp_path / "labelmap.txt").write_text("a:1,2,3::\nb:4,5,6::\nignore:1,2,3::\n")
+    assert are_all(convert(images, masks, tmp_path / "out")[0], ZERO_ONE)
+
+
 def test_listed_colours_in_palettes_of_another_order_are_read_as_colours(tmp_path):
     images, masks = flat(tmp_path)
     (tmp_path / "labelmap.txt").write_text("a:1,2,3::\nb:4,5,6::\nc:7,8,9::\n")
@@ -264,6 +271,19 @@ def test_images_without_a_mask_are_left_out_and_named_where_every_mask_has_its_i
     scenes, said = convert(images, masks, tmp_path / "out")
     assert len(scenes) == 7 and "1 images without a mask, which are left out" in said
     assert "a3.png" in said
+
+
+def test_a_split_without_any_mask_is_refused_rather_than_drawn_from_the_others(tmp_path):
+    for split in ("train", "val"):
+        flat(tmp_path / split)
+        for kind in ("images", "masks"):
+            (tmp_path / kind).mkdir(exist_ok=True)
+            (tmp_path / split / kind).rename(tmp_path / kind / split)
+            for path in (tmp_path / kind / split).iterdir():
+                path.rename(path.with_name(f"{split}-{path.name}"))
+    shutil.rmtree(tmp_path / "masks" / "val")
+    with pytest.raises(ValueError, match="5 images without a mask"):
+        prepare(tmp_path / "images", tmp_path / "masks", tmp_path / "out")
 
 
 def test_names_in_either_form_of_unicode_are_the_same(tmp_path):
