@@ -153,6 +153,7 @@ def test_a_second_round_opens_where_the_first_stopped_or_was_killed(opened, fold
     again.close()
 
 
+@pytest.mark.slow
 def test_another_kernel_on_the_same_data_set_is_told_and_the_same_one_takes_over(opened, folder):
     code = "import sys; from labeling.opening import open_session; open_session(*sys.argv[1:])"
     done = python("-c", code, folder, opened.root, status=1)

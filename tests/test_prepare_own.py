@@ -265,7 +265,7 @@ def test_a_list_in_the_data_set_counts_more_than_the_names_of_masks(tmp_path):
     assert str(masks / "classes.yaml") in said
 
 
-@pytest.mark.parametrize("data", ["streets", "camvid"])
+@pytest.mark.parametrize("data", ["streets", pytest.param("camvid", marks=pytest.mark.slow)])
 def test_streets_as_they_are_drawn_and_photographed_look_like_streets(data, request):
     paths = sorted(request.getfixturevalue(data).glob("gtFine/*/*/*_labelIds.png"))
     masks = [np.array(Image.open(path)) for path in paths[:: len(paths) // 12]]
@@ -507,6 +507,7 @@ def test_images_of_any_size_are_copied_or_written_upright(tmp_path):
     assert copy.read_bytes() == (images / "a0.png").read_bytes()
 
 
+@pytest.mark.slow
 def test_photographs_whose_data_are_damaged_are_counted_and_named(tmp_path):
     images, masks = flat(tmp_path, size=(128, 160))
     for i in range(12):

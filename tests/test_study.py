@@ -214,6 +214,7 @@ def test_a_record_of_other_fields_is_the_recipes_if_they_have_their_defaults(rec
     assert not is_of({"width": 8, **recorded, "crop_area": [0.7, 1.0]}, recipe)
 
 
+@pytest.mark.slow
 def test_every_recorded_run_is_of_the_recipe_that_its_study_would_train():
     for run in (run for name in study.STUDIES for run in read(name)):
         fields = study.changes(Run(*(run[key] for key in Run._fields)))
