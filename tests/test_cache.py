@@ -212,9 +212,8 @@ def test_a_cache_that_cannot_be_written_warns_once(tree, tmp_path, monkeypatch, 
     with pytest.warns(UserWarning) as caught:
         assert content(scenes) == content(scenes) == truth
     (warning,) = [w for w in caught if w.category is UserWarning]
-    assert re.search(
-        f"{re.escape(str(folder))} .*({cause}).*name another directory", str(warning.message)
-    )
+    said = f"{re.escape(str(folder))} .*({cause}).*name another directory"
+    assert re.search(said, str(warning.message))
     assert not list(tmp_path.rglob("*.part"))
     loader = DataLoader(open_tree(tree, cache=folder), None, num_workers=1)
     list(loader)
@@ -239,10 +238,8 @@ def test_the_command_leaves_nothing_to_decode_in_either_split(tree, command, no_
     command(*FILL, f"--data_root={tree}")
     for split in ("train", "val"):
         data = Cityscapes(tree, split, downscale=2, cache=".cache")
-        found = [
-            data.cache.path(pair).stat().st_size
-            for pair in zip(data.images, data.targets, strict=True)
-        ]
+        pairs = zip(data.images, data.targets, strict=True)
+        found = [data.cache.path(pair).stat().st_size for pair in pairs]
         assert data.cache_size() == pytest.approx(sum(found), rel=0.01)
         blank_sources(data)
         assert len(content(data)) == len(found)

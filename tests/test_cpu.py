@@ -75,9 +75,7 @@ def test_gradients_are_those_of_torch_in_float64(layer, size, layout, part, monk
 
 @pytest.mark.parametrize("channels", [4, 32])
 @pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float32, 1e-4), (torch.bfloat16, 0.03)])
-def test_up_convolutions_have_the_gradients_of_torch_on_avx512(
-    channels, dtype, tolerance, monkeypatch
-):
+def test_up_convolutions_have_torchs_gradients_on_avx512(channels, dtype, tolerance, monkeypatch):
     monkeypatch.setattr(torch.backends.cpu, "get_cpu_capability", lambda: "AVX512")
     torch.manual_seed(0)
     x = torch.randn(2, channels, 9, 6).to(memory_format=torch.channels_last)

@@ -177,9 +177,7 @@ run(small(data, optimizer=optimizer, **fields), run_dir, int(epochs))
 
 
 @pytest.mark.parametrize("optimizer", ["adam", "muon"])
-def test_with_deterministic_algorithms_a_resumed_run_has_the_same_bits(
-    optimizer, streets, tmp_path
-):
+def test_with_deterministic_algorithms_a_resumed_run_is_bit_identical(optimizer, streets, tmp_path):
     (tmp_path / "resumed.py").write_text(RESUMED)
     for name, epochs in (("whole", 2), ("parts", 1), ("parts", 2)):
         args = tmp_path / "resumed.py", streets, tmp_path / name, optimizer, epochs

@@ -7,6 +7,7 @@ import pytest
 import torch
 from cityscapesscripts.helpers.labels import id2label
 from PIL import Image
+from torch.nn.functional import interpolate
 from torchvision import tv_tensors
 from torchvision.transforms.v2.functional import pil_to_tensor, to_pil_image
 
@@ -83,14 +84,12 @@ def test_downscaling_is_that_of_pytorch_and_of_pillow(size, factor):
     small, labels = downscale(image, factor), downscale(mask, factor)
     expected = tuple(max(n // factor, 1) for n in size)
     assert (small.shape[1:], labels.shape) == (expected, expected)
-    theirs = torch.nn.functional.interpolate(
-        image.unsqueeze(0).float(), expected, mode="bilinear", antialias=True
-    )
+    theirs = interpolate(image[None].float(), expected, mode="bilinear", antialias=True)
     assert (small.float() - theirs[0]).abs().max() <= 1
     pillow = to_pil_image(image).resize(expected[::-1], Image.Resampling.BILINEAR)
     assert (small.int() - pil_to_tensor(pillow).int()).abs().max() <= 1
     turned = mask.flip(0, 1)[None, None].float()  # of several nearest, PyTorch takes the last
-    nearest = torch.nn.functional.interpolate(turned, expected, mode="nearest-exact")
+    nearest = interpolate(turned, expected, mode="nearest-exact")
     assert torch.equal(labels.float(), nearest[0, 0].flip(0, 1))
 
 

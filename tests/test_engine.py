@@ -15,24 +15,10 @@ from torch.nn import functional as F
 from torch.utils.data import DataLoader, TensorDataset
 from torchmetrics.classification import MulticlassJaccardIndex
 
-import engine.loaders
-import engine.run
+import engine
 import runtime.distributed
 from dataset import Cityscapes, read_labels
-from engine import (
-    Loss,
-    Recipe,
-    Trainer,
-    best_median_worst,
-    evaluate,
-    evaluate_split,
-    fit,
-    loop,
-    make_loader,
-    make_loaders,
-    make_model,
-    train_one_epoch,
-)
+from engine import Loss, Recipe, evaluate, fit, make_loader, make_loaders, make_model
 from engine.losses import make_class_weights
 from engine.optimizer import make_optimizer
 from inference import load_model, predict
@@ -43,7 +29,7 @@ from tests.plain import PlainUNet, copy_weights, plain_step
 from tests.processes import copy_of
 from tests.samples import contents
 from tests.training import differences, network, run, tiny
-from utils import CITYSCAPES, metrics
+from utils import CITYSCAPES, Classes, metrics
 
 
 def schedule(recipe: Recipe, steps_per_epoch: int) -> Callable[[int], float]:
@@ -73,15 +59,15 @@ def test_training_takes_the_steps_of_a_tutorials_loop():
     labels = images[:, :, 0].long() // 64
     labels[:, :, :5] = 255
     theirs = torch.optim.Adam(plain.parameters(), 1e-2)
-    expected = [
-        plain_step(plain, theirs, *batch).item() for batch in zip(images, labels, strict=True)
-    ]
+    batches = zip(images, labels, strict=True)
+    expected = [plain_step(plain, theirs, *batch).item() for batch in batches]
     optimizer = torch.optim.AdamW(ours.parameters(), 1e-2, weight_decay=0.0, fused=True)
     scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: 1.0)
     losses = []
     for batch in zip(images, labels.to(torch.uint8), strict=True):
         loader = DataLoader(TensorDataset(*batch), batch_size=2)
-        loss, _ = train_one_epoch(Trainer(ours, Loss(), optimizer, scheduler), loader)
+        trainer = engine.Trainer(ours, Loss(), optimizer, scheduler)
+        loss, _ = engine.train_one_epoch(trainer, loader)
         losses.append(loss)
     assert losses == pytest.approx(expected, rel=1e-4)
     assert losses[0] != pytest.approx(losses[-1], rel=1e-2)  # it did train
@@ -101,26 +87,24 @@ def test_a_batch_in_parts_takes_the_step_of_the_whole_batch(weighted):
         weights = torch.tensor([1.0, 2.0, 5.0, 0.5]) if weighted else None
         schedule = torch.optim.lr_scheduler.ConstantLR(optimizer)
         loss = Loss(class_weights=weights, label_smoothing=0.1)
-        trainer = Trainer(net, loss, optimizer, schedule, accumulate=parts)
-        means = train_one_epoch(trainer, DataLoader(TensorDataset(images, labels), 5))
+        trainer = engine.Trainer(net, loss, optimizer, schedule, accumulate=parts)
+        means = engine.train_one_epoch(trainer, DataLoader(TensorDataset(images, labels), 5))
         found[parts] = means, net.state_dict()
     assert found[3][0] == pytest.approx(found[1][0])
     torch.testing.assert_close(found[3][1], found[1][1])
 
 
 @pytest.mark.parametrize(("images", "processes", "sizes"), [(2, 1, [1, 1]), (1, 8, [1])])
-def test_no_part_of_a_step_is_without_an_image_in_all_processes(
-    images, processes, sizes, monkeypatch
-):
-    monkeypatch.setattr(loop, "world_size", lambda: processes)  # each has as many images
-    monkeypatch.setattr(loop, "all_reduce_sum", lambda count: count * processes)
+def test_each_part_of_a_step_has_an_image_in_some_process(images, processes, sizes, monkeypatch):
+    monkeypatch.setattr(engine.loop, "world_size", lambda: processes)  # each has as many images
+    monkeypatch.setattr(engine.loop, "all_reduce_sum", lambda count: count * processes)
     net, seen = UNet(3, 4, width=4, depth=2), []
     net.register_forward_pre_hook(lambda _, inputs: seen.append(len(inputs[0])))
     optimizer = torch.optim.SGD(net.parameters(), 0.1)
     schedule = torch.optim.lr_scheduler.ConstantLR(optimizer)
     labels = torch.zeros(images, 16, 24, dtype=torch.uint8)
     pictures = torch.zeros(images, 3, 16, 24, dtype=torch.uint8)
-    Trainer(net, Loss(), optimizer, schedule, accumulate=4).step(pictures, labels)
+    engine.Trainer(net, Loss(), optimizer, schedule, accumulate=4).step(pictures, labels)
     assert seen == sizes
 
 
@@ -142,9 +126,7 @@ def test_a_network_of_other_settings_than_the_recipes_is_refused(streets, tmp_pa
 
 def test_a_network_of_other_classes_than_the_datas_is_refused_before_it_trains(streets, tmp_path):
     recipe = tiny(streets)
-    five = make_model(recipe, dataclasses.replace(CITYSCAPES, **{
-        name: getattr(CITYSCAPES, name)[:5] for name in ("names", "ids", "colors", "categories")
-    }))  # fmt: skip
+    five = make_model(recipe, Classes(tuple("abcde"), tuple(range(5)), ((0, 0, 0),) * 5))
     with pytest.raises(ValueError, match="classes are not the data's"):
         next(fit(five, *make_loaders(recipe), recipe, tmp_path))
     assert not (tmp_path / "last.pt").exists()
@@ -155,9 +137,7 @@ def test_numbers_of_numpy_and_pytorch_are_saved_as_pythons(streets, tmp_path, mo
         return {**metrics(*args), "numpy": np.float64(0.5), "torch": torch.tensor(0.25)}
 
     monkeypatch.setattr(engine.run, "metrics", newer)
-    recipe = tiny(
-        streets, epochs=np.int64(1), lr=np.float64(1e-3), crop=np.array([32, 48]).tolist()
-    )
+    recipe = tiny(streets, epochs=np.int64(1), lr=np.float64(1e-3), crop=[32, 48])
     (record,) = run(recipe, tmp_path)
     assert (recipe.epochs, record["numpy"], record["torch"]) == (1, 0.5, 0.25)
     for name in ("last.pt", "best.pt"):
@@ -378,7 +358,7 @@ def test_a_split_is_evaluated_at_the_resolution_that_is_asked_for(streets):
     model = network().eval()
     model.downscale = 2
     for full_resolution in (True, False):
-        confusion, figures = evaluate_split(model, streets, full_resolution=full_resolution)
+        confusion, figures = engine.evaluate_split(model, streets, full_resolution=full_resolution)
         scenes = Cityscapes(streets, "val", downscale=2, downscale_labels=not full_resolution)
         loss, expected = evaluate(model, make_loader(scenes, 8, False, 0))
         assert torch.equal(confusion.matrix, expected.matrix)
@@ -393,12 +373,13 @@ def test_the_best_the_median_and_the_worst_scene_are_drawn_as_they_were_labelled
     model, scenes = network(), Cityscapes(streets, "val")
     accuracies = [accuracy(truth, predict(model, image)) for image, truth in scenes]
     expected = sorted(accuracies, reverse=True)[::2]
-    found = evaluate_split(model, streets)[1]["accuracies"].values()
+    found = engine.evaluate_split(model, streets)[1]["accuracies"].values()
     assert [*found] == pytest.approx(accuracies)
-    for row, best in zip(best_median_worst(model, scenes, found), expected, strict=True):
+    rows = engine.best_median_worst(model, scenes, found)
+    for row, best in zip(rows, expected, strict=True):
         title, image, truth, prediction = row
         assert f"{best:.1%}" in title
         assert accuracy(truth, prediction) == pytest.approx(best)
         assert torch.equal(image, scenes[accuracies.index(best)][0])
-    for _, image, _, prediction in best_median_worst(model, scenes, found, tta=True):
+    for _, image, _, prediction in engine.best_median_worst(model, scenes, found, tta=True):
         assert torch.equal(prediction, predict(model, image, tta=True))

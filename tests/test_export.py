@@ -61,9 +61,7 @@ def test_smaller_files_label_scenes_nearly_the_same(streets, tmp_path, precision
 
 
 @pytest.mark.parametrize("missing", ["onnx", "onnxscript", "onnxruntime"])
-def test_a_missing_package_is_named_before_anything_is_written(
-    missing, tmp_path, monkeypatch, command
-):
+def test_a_missing_package_is_named_and_nothing_written(missing, tmp_path, monkeypatch, command):
     monkeypatch.setitem(sys.modules, missing, None)
     with pytest.raises(SystemExit, match=rf"{missing}\b.*pip install onnx onnxscript onnxruntime"):
         command(export_onnx.main, CHECKPOINT, tmp_path / "x.onnx")
@@ -78,9 +76,7 @@ def test_what_the_file_would_not_take_is_refused(tmp_path, padding, size, messag
         export_onnx.export(UNet(width=2, depth=2, padding=padding), tmp_path / "x.onnx", size=size)
 
 
-def test_a_file_that_labels_other_pixels_ends_the_command_with_an_error(
-    tmp_path, monkeypatch, command
-):
+def test_a_file_that_labels_other_pixels_ends_in_an_error(tmp_path, monkeypatch, command):
     monkeypatch.setattr(export_onnx, "export", lambda *_: 0.999)
     with pytest.raises(SystemExit, match="less than 99.99%: do not use the file"):
         command(export_onnx.main, CHECKPOINT, tmp_path / "x.onnx")

@@ -3,16 +3,8 @@ import torch
 from matplotlib.figure import Figure
 from torch import nn
 
+import figures
 from architecture import plot_unet, summarize, trace_sizes
-from figures import (
-    colorize,
-    overlay,
-    plot_confusion,
-    plot_curves,
-    plot_iou,
-    plot_predictions,
-    plot_samples,
-)
 from model import UNet
 from utils import CITYSCAPES, Classes, ConfusionMatrix
 
@@ -32,29 +24,29 @@ def test_every_figure_of_results_can_be_drawn(classes, tmp_path):
     keys = ("train_loss", "val_loss", "train_accuracy", "val_accuracy", "mIoU")
     history = [{"epoch": i + 1, **dict.fromkeys(keys, 0.5 + i / 10)} for i in range(3)]
     values = [None if v.isnan() else v.item() for v in confusion.iou]
-    figures = [
-        plot_samples([(image, target[0]), (image, target[1])], classes),
-        plot_predictions([("a scene", image, target[0], prediction[0])], classes),
-        plot_curves(history),
-        plot_iou(dict(zip(classes.names, values, strict=True)), classes),
-        plot_confusion(confusion, classes),
+    drawn = [
+        figures.plot_samples([(image, target[0]), (image, target[1])], classes),
+        figures.plot_predictions([("a scene", image, target[0], prediction[0])], classes),
+        figures.plot_curves(history),
+        figures.plot_iou(dict(zip(classes.names, values, strict=True)), classes),
+        figures.plot_confusion(confusion, classes),
     ]
-    for i, figure in enumerate(figures):
+    for i, figure in enumerate(drawn):
         assert isinstance(figure, Figure)
         figure.savefig(tmp_path / f"{i}.png", dpi=40)
         assert (tmp_path / f"{i}.png").stat().st_size > 1000
-    for figure in figures[:2]:  # the classes that are seen, in the legend
+    for figure in drawn[:2]:  # the classes that are seen, in the legend
         names = {text.get_text() for text in figure.legends[0].get_texts()}
         assert names - {"ignored"} <= set(classes.names[:3])
         assert {classes.names[0], classes.names[1]} <= names
-    assert [t.get_text() for t in figures[-1].axes[0].get_yticklabels()] == list(classes.names[:3])
+    assert [t.get_text() for t in drawn[-1].axes[0].get_yticklabels()] == list(classes.names[:3])
 
 
 def test_labels_have_their_colours_and_the_error_map_is_red_where_wrong_and_white_where_ignored():
     truth = torch.tensor([[0, 1, 255]])
-    assert colorize(truth, OWN).tolist() == [[[0, 200, 0], [120, 90, 60], [0, 0, 0]]]
+    assert figures.colorize(truth, OWN).tolist() == [[[0, 200, 0], [120, 90, 60], [0, 0, 0]]]
     image = torch.zeros(3, 1, 3, dtype=torch.uint8)
-    figure = plot_predictions([("", image, truth, torch.tensor([[0, 2, 2]]))], OWN)
+    figure = figures.plot_predictions([("", image, truth, torch.tensor([[0, 2, 2]]))], OWN)
     right, wrong, ignored = figure.axes[3].images[0].get_array()[0].tolist()
     assert len(set(right)) == 1
     assert wrong[0] > 2 * max(wrong[1:])
@@ -62,7 +54,7 @@ def test_labels_have_their_colours_and_the_error_map_is_red_where_wrong_and_whit
 
 
 def test_iou_bars_are_sorted_and_leave_absent_classes_out():
-    ax = plot_iou({"road": 0.5, "sky": 0.9, "car": None, "wall": 0.1}).axes[0]
+    ax = figures.plot_iou({"road": 0.5, "sky": 0.9, "car": None, "wall": 0.1}).axes[0]
     assert [label.get_text() for label in ax.get_yticklabels()] == ["sky", "road", "wall"]
     assert [bar.get_width() for bar in ax.patches] == [0.9, 0.5, 0.1]
     assert any("50.0%" in text.get_text() for text in ax.texts)  # the mean
@@ -97,7 +89,7 @@ def test_an_overlay_mixes_image_and_colours_outlines_thin_things_and_names_the_c
     labels[:, 30:32] = 5  # a pole of two pixels
     pole, building = (torch.tensor(CITYSCAPES.colors[i]) for i in (5, 2))
     for alpha in (0.0, 0.5):
-        drawn = overlay(image, labels, alpha=alpha)
+        drawn = figures.overlay(image, labels, alpha=alpha)
         legend = {tuple(pixel) for pixel in drawn[40:].flatten(0, 1).tolist()}
         assert legend & {*CITYSCAPES.colors} == {CITYSCAPES.colors[i] for i in (2, 5)}
         drawn = drawn[:40].int()

@@ -134,9 +134,7 @@ def reflecting(model: UNet) -> None:
 def hooked(model: UNet) -> None:
     model.contracting[1][0].register_forward_hook(lambda _, __, output: output.tanh())
     model.contracting[0][2].register_forward_pre_hook(lambda _, args: (args[0] + 1,))
-    model.conv_1x1.register_forward_hook(
-        lambda _, __, output: output * torch.arange(19)[:, None, None]
-    )
+    model.conv_1x1.register_forward_hook(lambda _, __, out: out * torch.arange(19)[:, None, None])
 
 
 def with_own_forward(model: UNet) -> None:

@@ -9,23 +9,12 @@ import torch
 from PIL import Image
 
 from inference import load_model
+from labeling import proposals, suspects
 from labeling.opening import open_data_set, open_session
 from labeling.oracle import accept, as_runs, fills, fills_needed, label, true_labels
-from labeling.proposals import (
-    choose_order,
-    enlarge,
-    known_classes,
-    look,
-    propose,
-    rank,
-    regions,
-    segments,
-    uncertainty,
-    view_of,
-)
+from labeling.proposals import choose_order, look, propose, segments
 from labeling.rounds import next_round
-from labeling.suspects import Suspect, read_suspects, suspect_regions, thresholds
-from labeling.suspects import rank as rank_suspects
+from labeling.suspects import Suspect
 from labeling.widget import shown_file
 from tests.processes import python
 from utils import CITYSCAPES, Classes
@@ -64,7 +53,7 @@ def test_a_network_knows_what_was_in_its_validation(known, expected):
     network = Painter()
     network.known = known
     mine = Classes(("road", "tram", "sky"), (1, 2, 3), ((0, 0, 0),) * 3)
-    assert known_classes(network, mine) == expected
+    assert proposals.known_classes(network, mine) == expected
 
 
 def test_a_proposal_is_that_of_whole_segments_in_the_ids_of_the_users_classes(scene):
@@ -78,8 +67,8 @@ def test_a_proposal_is_that_of_whole_segments_in_the_ids_of_the_users_classes(sc
     assert set(proposal.ids[50:].ravel().tolist()) == {5}
     assert all(len(np.unique(proposal.sure[found == i])) == 1 for i in range(found.max() + 1))
     assert proposal.sure[59, 0] < 99  # the segment reaches into the half that is unsure
-    assert 0.2 < uncertainty(proposal) < 0.6
-    assert len(np.unique(regions(proposal))) == 2
+    assert 0.2 < proposals.uncertainty(proposal) < 0.6
+    assert len(np.unique(proposals.regions(proposal))) == 2
 
 
 def test_what_is_open_stays_open_and_what_is_labelled_stays_as_it_is(scene):
@@ -89,7 +78,7 @@ def test_what_is_open_stays_open_and_what_is_labelled_stays_as_it_is(scene):
     mask[0, 0] = 11
     taken = accept(proposal, mask, 0, 0.9)
     assert (taken[0, 0], taken[0, 1], taken[119, 159]) == (11, 23, 0)
-    assert (enlarge(proposal.ids, (120, 160))[1::2, 1::2] == proposal.ids).all()
+    assert (proposals.enlarge(proposal.ids, (120, 160))[1::2, 1::2] == proposal.ids).all()
 
 
 def test_the_order_prefers_the_unsure_and_shows_no_corner_twice_before_others():
@@ -137,7 +126,7 @@ def test_where_all_photographs_are_labelled_the_order_stays(streets, tmp_path):
     for name in session.order:
         session.stroke(name, [[0, 9, session.classes.ids[0]]])
     order = list(session.order)
-    assert rank(session, Painter()) == []
+    assert proposals.rank(session, Painter()) == []
     assert session.order == order
     session.close()
 
@@ -154,7 +143,7 @@ def test_a_round_needs_two_labelled_photographs_and_gets_a_directory_of_its_own(
         settings, run = next_round(session, recipe, runs, epochs=2)
         assert (run.name, settings.downscale, settings.epochs) == (number, 1, 2)
         run.mkdir(parents=True)
-    order = rank(session, Painter())
+    order = proposals.rank(session, Painter())
     assert len(order) == 8 and session.order[:8] == [name for name, _ in order]
     session.close()
 
@@ -163,20 +152,20 @@ def test_a_suspect_region_is_where_a_sure_network_contradicts_the_labels():
     labels = torch.zeros(40, 60, dtype=torch.uint8)
     labels[:, 30:] = 1
     right = torch.nn.functional.one_hot(labels.long(), 3).permute(2, 0, 1) * 0.8 + 0.1
-    limits = thresholds([(0, labels, right)], 3)
+    limits = suspects.thresholds([(0, labels, right)], 3)
     assert limits.tolist() == pytest.approx([0.9, 0.9, 1.0])
     wrong = labels.clone()
     wrong[5:15, 10:25], wrong[30:, :] = 1, 255  # an error, and what is not labelled
-    (region,) = suspect_regions(wrong, right, limits)
+    (region,) = suspects.suspect_regions(wrong, right, limits)
     assert region[:3] == ((10, 5, 25, 15), 1, 0)
     assert region[3] == pytest.approx(0.8**2 * 150**0.5)
-    assert not list(suspect_regions(labels, right, limits))
+    assert not list(suspects.suspect_regions(labels, right, limits))
 
 
 def test_a_confusion_that_many_images_have_is_less_suspect_than_one_of_a_single_image():
     common = [Suspect(name, (0, 0, 9, 9), "road", "sidewalk", 3.0) for name in "abcd"]
     rare = Suspect("b", (5, 5, 9, 9), "car", "sky", 1.0)
-    first, *others = rank_suspects([*common, rare, common[0]])
+    first, *others = suspects.rank([*common, rare, common[0]])
     assert first == rare
     assert [each.score for each in others] == [0.75] * 5
 
@@ -191,7 +180,8 @@ def test_the_command_finds_an_error_and_the_notebook_opens_it(streets, tmp_path)
     command += ["--width", "8", "--depth", "2", "--downscale", "1", "--lr", "0.01"]
     command += ["--batch_size", "2", "--runs", tmp_path / "runs", "--data_root", "elsewhere"]
     python(*command)
-    boxes, name = read_suspects(root / "suspects.json", 10), "train/lindenau/lindenau_000001_000019"
+    boxes = suspects.read_suspects(root / "suspects.json", 10)
+    name = "train/lindenau/lindenau_000001_000019"
     box = next(box for *box, text in boxes[name] if text == "sky: road?")
     session = open_data_set(root, list(boxes))
     assert (session.mask(name)[box[1] : box[3], box[0] : box[2]] == 23).any()
@@ -200,9 +190,7 @@ def test_the_command_finds_an_error_and_the_notebook_opens_it(streets, tmp_path)
 
 @pytest.mark.slow
 @pytest.mark.parametrize(("width", "height", "bound"), [(480, 360, 2), (4000, 3000, 8)])
-def test_segments_and_proposal_take_at_most_so_many_seconds_of_two_cores(
-    streets, tmp_path, width, height, bound
-):
+def test_a_proposal_takes_few_seconds_of_two_cores(streets, tmp_path, width, height, bound):
     (tmp_path / "photographs").mkdir()
     scene = Image.open(next(streets.glob("leftImg8bit/train/*/*.png")))
     scene.resize((width, height)).save(tmp_path / "photographs" / "a.jpg", quality=92)
@@ -223,7 +211,7 @@ def test_segments_and_proposal_take_at_most_so_many_seconds_of_two_cores(
     timed("file for the browser", shown_file, session.photos["a.jpg"].image, image)
     runs = [[width * y + 100, 50, session.classes.ids[0]] for y in range(100, 150)]
     timed("stroke", session.stroke, "a.jpg", runs)
-    view = view_of(image)
+    view = proposals.view_of(image)
     found = timed("segments", segments, view)
     propose(model, view, found, session.classes, session.void)  # which folds the network, once
     timed("proposal", propose, model, view, found, session.classes, session.void)

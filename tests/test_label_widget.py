@@ -93,9 +93,8 @@ def test_brush_eraser_undo_and_redo_change_the_pixels_under_them_on_disk(bench):
 
 
 def test_a_polygon_zoomed_to_the_pixel_has_the_pixels_whose_centre_is_inside(bench):
-    scale, x, y = bench.view()
-    box = bench.canvas.bounding_box()
-    bench.page.mouse.move(box["x"] + x + 300 * scale, box["y"] + y + 100 * scale)
+    scale, *_ = bench.view()
+    bench.page.mouse.move(*bench.at((300, 100)))
     for _ in range(12):
         bench.page.mouse.wheel(0, -120)
     assert bench.view()[0] > 4 * scale
@@ -117,8 +116,7 @@ def test_a_polygon_zoomed_to_the_pixel_has_the_pixels_whose_centre_is_inside(ben
 
 
 def test_the_zoom_stays_when_the_widget_changes_its_size(bench):
-    box = bench.canvas.bounding_box()
-    bench.page.mouse.move(box["x"] + 300, box["y"] + 200)
+    bench.page.mouse.move(*bench.at((100, 100)))
     bench.page.mouse.wheel(0, -600)
     before = bench.view()
     bench.page.set_viewport_size({"width": 1300, "height": 1000})
@@ -303,9 +301,8 @@ def test_two_tabs_show_each_others_strokes(bench):
 def test_strokes_go_on_to_the_disk_while_a_cell_runs(bench):
     cell = bench.page.locator(".jp-Cell").nth(1)
     ends = bench.root.parent / "the cell may end"
-    cell.locator(".cm-content").fill(
-        f"import os, time\nwhile not os.path.exists({str(ends)!r}): time.sleep(1)"
-    )
+    code = f"import os, time\nwhile not os.path.exists({str(ends)!r}): time.sleep(1)"
+    cell.locator(".cm-content").fill(code)
     bench.page.keyboard.press("Control+Enter")
     wait_for(lambda: "[*]" in cell.inner_text())
     bench.widget.focus()

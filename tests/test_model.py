@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from model import UNet, normalize
+from model import UNet
 from padding import mirror
 from tests.plain import PlainUNet, copy_weights
 
@@ -67,14 +67,6 @@ def test_a_shifted_image_gives_shifted_logits_at_any_parity():
     with torch.inference_mode():
         a, b = model(x[..., :131, :130]), model(x[..., 4:137, 4:139])
     torch.testing.assert_close(a[..., 4:60, 4:60], b[..., :56, :56])
-
-
-def test_bytes_are_normalised_by_the_network_itself():
-    x = torch.randint(0, 256, (1, 3, 32, 48), dtype=torch.uint8)
-    model = small()
-    with torch.inference_mode():
-        assert torch.equal(model(x), model(normalize(x)))
-    assert normalize(torch.tensor([0, 255], dtype=torch.uint8)).tolist() == [-2, 2]
 
 
 def test_mirror_reflects_as_often_as_needed():

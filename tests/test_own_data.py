@@ -15,14 +15,8 @@ import yaml
 from PIL import Image
 
 from dataset import Cityscapes, find_root
-from engine import (
-    Recipe,
-    best_median_worst,
-    evaluate_split,
-    make_loaders,
-    make_model,
-    write_submission,
-)
+from engine import Recipe, best_median_worst, evaluate_split, make_loaders, make_model
+from engine.submission import write_submission
 from inference import load_model, predict
 from runtime.checkpoint import load_checkpoint
 from tests import training

@@ -168,9 +168,8 @@ def test_a_dropped_or_pasted_picture_is_labelled_as_predict_labels_it(page, scen
     if kind.endswith("jpg"):
         path.write_bytes(as_jpeg(scenes[0], exif=exif))
     else:
-        (image.crop((0, 0, 301, 157)) if kind == "odd.png" else image.resize((1900, 950))).save(
-            path
-        )
+        image = image.crop((0, 0, 301, 157)) if kind == "odd.png" else image.resize((1900, 950))
+        image.save(path)
     use(page, "fp32")
     labelled(page, lambda: drop(page, path, paste=kind == "odd.png"))
     assert share_as_predicted(page, path, tmp_path) >= 0.999
@@ -196,9 +195,7 @@ def test_a_slider_moved_while_a_picture_is_read_counts_for_that_picture(page, sc
     assert page.inner_text("#seen") != before  # of more pixels
 
 
-def test_the_error_of_a_network_stays_while_a_picture_dropped_with_it_is_labelled(
-    page, scenes, tmp_path
-):
+def test_a_networks_error_stays_while_a_picture_dropped_with_it_is_labelled(page, scenes, tmp_path):
     (tmp_path / "broken.onnx").write_bytes(b"none")
     labelled(page, lambda: drop(page, tmp_path / "broken.onnx", scenes[0]))
     assert "broken.onnx" in page.inner_text("#error")

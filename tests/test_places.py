@@ -113,11 +113,9 @@ def test_other_letters_do_no_harm_in_a_locale_of_ascii_and_logs_hold_no_bars(str
         city.rename(city.with_name("Köln"))
     recipe.write_text("# für die Straße 街\n" + STREETS.read_text(), encoding="utf-8")
     check = "assert sys.getfilesystemencoding() == 'ascii'"
-    ascii_only = {"LC_ALL": "C", "LANG": "C", "PYTHONUTF8": 0, "PYTHONCOERCECLOCALE": 0}
-    ascii_only |= {"PYTHONIOENCODING": "ascii:strict"}
-    log = journey(
-        root, place / "out", "engine.fill_cache", check=check, recipe=recipe, **ascii_only
-    )
+    how = {"LC_ALL": "C", "LANG": "C", "PYTHONUTF8": 0, "PYTHONCOERCECLOCALE": 0}
+    how |= {"PYTHONIOENCODING": "ascii:strict", "check": check, "recipe": recipe}
+    log = journey(root, place / "out", "engine.fill_cache", **how)
     assert "\r" not in log
     assert not re.search(r"\d+%\||img/s|image/s", log)
     recipe = Recipe.from_file(recipe, **TINY, data_root=str(root))  # and in this locale it goes on

@@ -210,9 +210,7 @@ def recipe(streets) -> Recipe:
 
 
 @pytest.mark.parametrize("asked", ["auto", "bf16", "fp32"])
-def test_a_run_computes_in_its_precision_and_weights_stay_float32(
-    asked, recipe, bf16_cpu, tmp_path
-):
+def test_a_run_computes_in_its_precision_with_float32_weights(asked, recipe, bf16_cpu, tmp_path):
     used, seen = "fp32" if asked == "fp32" else "bf16", set()
 
     def note(layer, _, output) -> None:
@@ -243,9 +241,7 @@ def test_a_run_computes_in_its_precision_and_weights_stay_float32(
         ({}, True, False),
     ],
 )
-def test_cudnn_times_algorithms_where_sizes_stay(
-    fields, expected, repeatable, recipe, tmp_path, monkeypatch
-):
+def test_cudnn_tunes_where_sizes_stay(fields, expected, repeatable, recipe, tmp_path, monkeypatch):
     seen = []
 
     def watched(*args):
@@ -275,9 +271,7 @@ def test_a_run_goes_on_in_what_another_machine_has_with_a_warning_or_keeps_its_p
     assert all(re.search(rf"\b{first}\b.*\b{then}\b", text) for text in told)
 
 
-def test_a_precision_that_is_lacking_is_refused_before_anything_is_written(
-    recipe, bf16_cpu, tmp_path
-):
+def test_a_missing_precision_is_refused_before_anything_is_written(recipe, bf16_cpu, tmp_path):
     recipe = dataclasses.replace(recipe, precision="bf16")
     run(recipe, tmp_path / "begun", stop_after=1)
     before = contents(tmp_path)

@@ -17,7 +17,7 @@ from prepare.own import prepare
 from prepare.pairs import find_pairs
 from prepare.splits import assign_splits
 from tests.samples import contents
-from tests.test_prepare_own import ZERO_ONE, are_all, convert, flat, pattern, photo, save
+from tests.test_prepare_own import ZERO_ONE, are_all, convert, flat, paletted, pattern, photo, save
 
 # Names that --pairs tells
 
@@ -117,11 +117,9 @@ def test_of_several_masks_the_known_one_is_taken_and_else_none(tmp_path, endings
 # Splits
 
 
-@pytest.mark.parametrize(
-    "names", [("train", "val"), ("training", "validation"), ("Train", "Valid")]
-)
-def test_official_splits_are_kept_over_two_calls(tmp_path, names):
-    trees = [flat(tmp_path / "tree" / name, 3) for name in names]  # of the same names
+@pytest.mark.parametrize("both", [("train", "val"), ("training", "validation"), ("Train", "Valid")])
+def test_official_splits_are_kept_over_two_calls(tmp_path, both):
+    trees = [flat(tmp_path / "tree" / name, 3) for name in both]  # of the same names
     for images, masks in trees:
         prepare(images, masks, tmp_path / "out")
     for split in ("train", "val"):
@@ -251,14 +249,10 @@ def test_listed_colours_in_palettes_of_another_order_are_read_as_colours(tmp_pat
     (tmp_path / "labelmap.txt").write_text("a:1,2,3::\nb:4,5,6::\nc:7,8,9::\n")
     orders = [[(7, 8, 9), (1, 2, 3)], [(1, 2, 3), (7, 8, 9)]]  # each mask has its own
     for i, path in enumerate(sorted(masks.iterdir())):
-        image = Image.fromarray(pattern([0, 1] if i % 2 == 0 else [1, 0]))
-        image.putpalette(sum(orders[i % 2], ()))
-        image.save(path)
+        paletted(path, pattern([i % 2, 1 - i % 2]), sum(orders[i % 2], ()))
     assert are_all(convert(images, masks, tmp_path / "out")[0], pattern([2, 0]))
     for path in masks.iterdir():  # in the list's order the indices are the ids
-        image = Image.fromarray(pattern([0, 2]))
-        image.putpalette([1, 2, 3, 4, 5, 6, 7, 8, 9])
-        image.save(path)
+        paletted(path, pattern([0, 2]), range(1, 10))
     assert are_all(convert(images, masks, tmp_path / "more")[0], pattern([0, 2]))
 
 
@@ -314,12 +308,9 @@ def test_images_of_another_directory_do_not_replace_those_of_the_first(tmp_path)
     before = contents(dst)
     second, other_masks = flat(tmp_path / "2")
     for path in second.iterdir():
-        photo(path.with_name(f"b{path.name}"))
-        path.unlink()
-        path.with_name(f"b{path.name}").rename(path)
-    with pytest.raises(
-        ValueError, match=r"(?s)5 images would replace those of .*1.images.*own.json"
-    ):
+        save(path, 255 - np.array(Image.open(path)))
+    said = r"(?s)5 images would replace those of .*1.images.*own.json"
+    with pytest.raises(ValueError, match=said):
         prepare(second, other_masks, dst)
     assert contents(dst) == before
     for folder in (second, other_masks):

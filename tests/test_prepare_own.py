@@ -3,6 +3,7 @@
 import json
 import os
 import sys
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -39,9 +40,12 @@ def street(ids, size=SIZE) -> np.ndarray:
     return np.tile(rows[:, None], (1, size[1]))
 
 
-def paletted(path: Path, pixels: np.ndarray, **options) -> None:
+PALETTE = [i for n in range(256) for i in (n, 255 - n, n // 2)]
+
+
+def paletted(path: Path, pixels: np.ndarray, palette=PALETTE, **options) -> None:
     image = Image.fromarray(pixels)
-    image.putpalette([i for n in range(256) for i in (n, 255 - n, n // 2)])
+    image.putpalette(palette)
     image.save(path, **options)
 
 
@@ -99,57 +103,53 @@ NINE_FOUR = "[{name: a, id: 9, color: [1, 1, 1]}, {name: b, id: 4, color: [2, 2,
 COMMON = [CITYSCAPES.colors[i] for i in (0, 2, 8, 13)]
 ON_BLACK = pattern([1, 0])
 HIDDEN = pattern([0, 1, 255])
-READ = {  # masks, how they are saved, options, ids of the classes or Cityscapes', train ids
-    "KITTI": (street(STREET), {}, {}, None, of_cityscapes(street(STREET))),
-    "GTA5": (
-        street([*STREET, 34]), {"writer": paletted}, {}, None, of_cityscapes(street([*STREET, 34]))
-    ),
-    "BDD": (street(TRAIN_IDS), {}, {}, None, street(TRAIN_IDS)),
-    "BDD's names": (ZERO_ONE, {"ending": "_train_id"}, {}, None, ZERO_ONE),
-    "few train ids": (
-        pattern([0, 1, 2, 4]), {"number": 12}, {"labels": "train-ids"}, None, pattern([0, 1, 2, 4])
-    ),
-    "said otherwise": (
-        street(TRAIN_IDS), {}, {"labels": "ids"}, (0, 1, 2, 5, 8, 10, 13),
+TRANSPARENT = [(1, 1, 1, 255), (2, 2, 2, 255), (2, 2, 2, 0)]
+
+
+def means(ids, expected, pixels=None, write=save, ending="", number=3, **options) -> tuple:
+    """Ids of the classes, or None for Cityscapes', train ids, and the masks if they are others."""
+    return ids, expected, expected if pixels is None else pixels, write, ending, number, options
+
+
+READ = {
+    "KITTI": means(None, of_cityscapes(street(STREET)), street(STREET)),
+    "GTA5": means(None, of_cityscapes(street([*STREET, 34])), street([*STREET, 34]), paletted),
+    "BDD": means(None, street(TRAIN_IDS)),
+    "BDD's names": means(None, ZERO_ONE, ending="_train_id"),
+    "few train ids": means(None, pattern([0, 1, 2, 4]), number=12, labels="train-ids"),
+    "said otherwise": means(
+        (0, 1, 2, 5, 8, 10, 13),
         street([5, 5, 2, 4, 3, 6, 255, 1, 0, 0]),
+        street(TRAIN_IDS),
+        labels="ids",
     ),
-    "given train ids": (
-        HIDDEN, {}, {"labels": "train-ids", "classes": NINE_FOUR}, (9, 4), HIDDEN
-    ),
-    "Cityscapes' colours": (pattern([*COMMON, VOID]), {}, {}, None, pattern([0, 2, 8, 13, 255])),
-    "red on black": (pattern([(255, 0, 0), VOID]), {}, {}, (0, 1), ON_BLACK),
-    "the road's colour on black": (pattern([ROAD, VOID]), {}, {}, (0, 1), ON_BLACK),
-    "transparent colours": (
-        pattern([(*ROAD, 255), (*SKY, 255), (*SKY, 0)]), {}, {}, (0, 1), HIDDEN
-    ),
-    "transparent ids": (
-        pattern([(1, 1, 1, 255), (2, 2, 2, 255), (2, 2, 2, 0)]), {}, {}, (1, 2), HIDDEN
-    ),
-    "0 and 255": (pattern([0, 255]), {}, {}, (0, 255), ZERO_ONE),
-    "listed 0 and 255": (
-        pattern([0, 255]), {}, {"classes": BINARY.format(255)}, (0, 255), ZERO_ONE
-    ),
-    "listed": (ZERO_ONE, {}, {"classes": BINARY.format(1)}, (0, 1), ZERO_ONE),
-    "1 bit": (ZERO_ONE.astype(bool), {}, {}, (0, 1), ZERO_ONE),
-    "a PGM": (pattern([7, 33]), {"writer": few_greys}, {}, (7, 33), ZERO_ONE),
-    "an ASCII PGM": (pattern([7, 33]), {"writer": ascii_greys}, {}, (7, 33), ZERO_ONE),
-    "4 bits": (ZERO_ONE, {"writer": four_bits}, {}, (0, 1), ZERO_ONE),
-    "16 bits": (ZERO_ONE.astype(np.uint16), {}, {}, (0, 1), ZERO_ONE),
-    "grey as RGB": (np.stack([ZERO_ONE] * 3, -1), {}, {}, (0, 1), ZERO_ONE),
-    "palette": (ZERO_ONE, {"writer": paletted, "bits": 1}, {}, (0, 1), ZERO_ONE),
-}  # fmt: skip
+    "given train ids": means((9, 4), HIDDEN, labels="train-ids", classes=NINE_FOUR),
+    "Cityscapes' colours": means(None, pattern([0, 2, 8, 13, 255]), pattern([*COMMON, VOID])),
+    "red on black": means((0, 1), ON_BLACK, pattern([(255, 0, 0), VOID])),
+    "the road's colour on black": means((0, 1), ON_BLACK, pattern([ROAD, VOID])),
+    "transparent colours": means((0, 1), HIDDEN, pattern([(*ROAD, 255), (*SKY, 255), (*SKY, 0)])),
+    "transparent ids": means((1, 2), HIDDEN, pattern(TRANSPARENT)),
+    "0 and 255": means((0, 255), ZERO_ONE, pattern([0, 255])),
+    "listed 0 and 255": means((0, 255), ZERO_ONE, pattern([0, 255]), classes=BINARY.format(255)),
+    "listed": means((0, 1), ZERO_ONE, classes=BINARY.format(1)),
+    "1 bit": means((0, 1), ZERO_ONE, ZERO_ONE.astype(bool)),
+    "a PGM": means((7, 33), ZERO_ONE, pattern([7, 33]), few_greys),
+    "an ASCII PGM": means((7, 33), ZERO_ONE, pattern([7, 33]), ascii_greys),
+    "4 bits": means((0, 1), ZERO_ONE, write=four_bits),
+    "16 bits": means((0, 1), ZERO_ONE, ZERO_ONE.astype(np.uint16)),
+    "grey as RGB": means((0, 1), ZERO_ONE, np.stack([ZERO_ONE] * 3, -1)),
+    "palette": means((0, 1), ZERO_ONE, write=partial(paletted, bits=1)),
+}
 
 
 @pytest.mark.parametrize("case", READ)
 def test_masks_become_the_labels_that_they_mean(tmp_path, case):
-    pixels, how, options, ids, expected = READ[case]
-    how = {"writer": save, "ending": "", "number": 3, **how}
-    writer, ending = how.pop("writer"), how.pop("ending")
-    for i in range(how.pop("number")):  # from ten on the check would notice train ids
+    ids, expected, pixels, write, ending, number, options = READ[case]
+    for i in range(number):  # from ten on the check would notice train ids
         photo(tmp_path / "images" / f"a{i}.png")
         path = tmp_path / "masks" / f"a{i}{ending}.png"
         path.parent.mkdir(exist_ok=True)
-        writer(path, pixels, **how)
+        write(path, pixels)
     if "classes" in options:
         (tmp_path / "c.yaml").write_text(options["classes"])
         options = options | {"classes": tmp_path / "c.yaml"}
@@ -339,9 +339,8 @@ def test_lines_of_one_pixel_are_classes_and_no_blends(tmp_path, colored):
     lanes[30:] = 1
     lanes[30:, 10::10] = np.arange(2, 9)
     colors = np.array([VOID, ROAD, *((250, 30 * i, 9 * i) for i in range(1, 8))], np.uint8)
-    images, masks = flat(
-        tmp_path, size=(60, 80), draw=lambda *_: colors[lanes] if colored else lanes
-    )
+    drawn = colors[lanes] if colored else lanes
+    images, masks = flat(tmp_path, size=(60, 80), draw=lambda *_: drawn)
     scenes, _ = convert(images, masks, tmp_path / "out")
     assert len(scenes.classes) == 9
 
@@ -405,10 +404,9 @@ def test_ids_that_no_class_has_are_named_as_ignored(tmp_path):
 
 def test_palettes_that_differ_are_refused_until_labels_says_what_counts(tmp_path):
     images, masks = flat(tmp_path)
-    for i, path in enumerate(sorted(masks.iterdir())):
-        mask = Image.fromarray(pattern([i % 2, 1 - i % 2]))  # the same colours everywhere
-        mask.putpalette([*(ROAD, SKY)[i % 2], *(SKY, ROAD)[i % 2], *(i, i, i)])
-        mask.save(path)
+    for i, path in enumerate(sorted(masks.iterdir())):  # the same colours everywhere
+        palette = [*(ROAD, SKY)[i % 2], *(SKY, ROAD)[i % 2], *(i, i, i)]
+        paletted(path, pattern([i % 2, 1 - i % 2]), palette)
     with pytest.raises(ValueError, match=r"a1.png has other colours for its indices"):
         prepare(images, masks, tmp_path / "out")
     scenes, _ = convert(images, masks, tmp_path / "colors", labels="colors")
@@ -527,13 +525,19 @@ def test_photographs_whose_data_are_damaged_are_counted_and_named(tmp_path):
 # Again, and after an interruption
 
 
-def test_a_second_call_writes_nothing_and_the_sources_are_never_changed(tmp_path):
+def test_a_second_call_writes_nothing_also_on_a_disk_that_keeps_seconds(tmp_path):
     images, masks = flat(tmp_path)
     sources = times(images) | times(masks)
     prepare(images, masks, tmp_path / "out")
-    before = times(tmp_path / "out")
-    prepare(images, masks, tmp_path / "out")
-    assert times(tmp_path / "out") == before
+    for unit in (1, 2 * 10**9):  # ns, the latter of FAT
+        for path in (tmp_path / "out").rglob("*.png"):
+            time = path.stat().st_mtime_ns // unit * unit
+            os.utime(path, ns=(time, time))
+        before = times(tmp_path / "out")
+        prepare(images, masks, tmp_path / "out")
+        assert times(tmp_path / "out") == before
+    with pytest.raises(ValueError, match="belong to another split now"):
+        prepare(images, masks, tmp_path / "out", val="0.999")
     assert times(images) | times(masks) == sources
 
 
@@ -571,19 +575,6 @@ def test_a_mask_that_was_replaced_is_converted_again_also_by_an_older_file(tmp_p
     assert "1 images in" in said and "have no source now: own/own_000000_a1\n" in said
 
 
-def test_on_a_disk_that_keeps_seconds_nothing_is_converted_twice(tmp_path):
-    images, masks = flat(tmp_path)
-    prepare(images, masks, tmp_path / "out")
-    for path in (tmp_path / "out").rglob("*.png"):  # as FAT keeps its time
-        seconds = path.stat().st_mtime_ns // (2 * 10**9) * 2 * 10**9
-        os.utime(path, ns=(seconds, seconds))
-    before = times(tmp_path / "out")
-    prepare(images, masks, tmp_path / "out")
-    assert times(tmp_path / "out") == before
-    with pytest.raises(ValueError, match="belong to another split now"):
-        prepare(images, masks, tmp_path / "out", val="0.999")
-
-
 @pytest.mark.skipif(os.name == "nt" or sys.platform == "darwin", reason="names are Unicode there")
 def test_names_that_are_not_utf8_are_converted(tmp_path):
     images, masks = flat(tmp_path)
@@ -596,10 +587,8 @@ def test_images_of_no_official_split_are_counted(tmp_path):
     images, masks = flat(tmp_path)
     (images / "train.txt").write_text("a0\na1\n")
     (images / "val.txt").write_text("a2\n")
-    assert (
-        "those of the data set; 2 images in none of them go to train"
-        in convert(images, masks, tmp_path / "out")[1]
-    )
+    _, said = convert(images, masks, tmp_path / "out")
+    assert "those of the data set; 2 images in none of them go to train" in said
 
 
 def test_an_image_that_moved_to_another_split_is_refused(tmp_path):
@@ -663,6 +652,7 @@ def case(message: str, spoil=lambda images, masks: None, **options) -> tuple:
 
 A = "a1.png"
 GREY_ROAD = "- {name: road, id: 7, color: [1, 2, 3]}"
+CLEAR = np.zeros((*SIZE, 4), np.uint8)
 TRAIN_ID_NAME = "a1_gtFine_labelTrainIds.png"
 
 
@@ -691,9 +681,7 @@ REFUSED = [
     case(r"masks.a1.png is 4x4, but .*images.a1.png is 16x20", mask(pattern([0, 1], (4, 4)))),
     case(r"masks.a1.png cannot be read", lambda i, m: cut(m / A, -20)),
     case(r"images.a1.jpg cannot be read", damaged_image),
-    case(
-        r"images.a1.png has transparent", lambda i, m: save(i / A, np.zeros((*SIZE, 4), np.uint8))
-    ),
+    case(r"images.a1.png has transparent", lambda i, m: save(i / A, CLEAR)),
     case(r"masks.a1.jpg was saved as JPEG, which changes values", mask(ZERO_ONE, "a1.jpg")),
     case(r"hold 100 different values: list the classes", mask(pattern(range(100)))),
     case(r"a1.png holds [\d,]+ colours: correct the path", large_photograph),
@@ -720,7 +708,7 @@ REFUSED = [
 
 
 @pytest.mark.parametrize(("spoil", "options", "message"), REFUSED)
-def test_a_bad_source_is_refused_and_nothing_written(
+def test_a_bad_source_is_refused_before_any_write(
     tmp_path, monkeypatch, spoil, options, message
 ):
     monkeypatch.chdir(tmp_path)
@@ -736,7 +724,7 @@ def test_a_destination_with_other_data_is_refused(tmp_path):
     dst, val, classes = tmp_path / "out", tmp_path / "val.txt", tmp_path / "c.yaml"
     scenes, _ = convert(images, masks, dst)
     val.write_text(Path(Cityscapes(dst, "train").images[0]).name.split("_")[2])
-    classes.write_text("- {name: road, id: 7, color: [1, 2, 3]}")
+    classes.write_text(GREY_ROAD)
     for target, options, message in (
         (masks / "out", {}, "which is only read"),
         (dst, {"labels": "ids"}, "was made with --labels train-ids: choose a new directory"),

@@ -117,9 +117,7 @@ def reset(listener: Listener, accept=Listener.accept) -> Connection:
         ("multiprocessing.connection.Listener.accept", reset),
     ],
 )
-def test_a_worker_that_is_lost_ends_fit_with_the_cure(
-    streets, tmp_path, monkeypatch, function, lost
-):
+def test_a_lost_worker_ends_fit_with_the_cure(streets, tmp_path, monkeypatch, function, lost):
     recipe = tiny(streets, epochs=2, workers=1)
     model, loaders = make_model(recipe), make_loaders(recipe)
     with monkeypatch.context() as patch:

@@ -70,9 +70,8 @@ def test_every_class_is_drawn_with_the_long_tail_of_cityscapes(default):
 
 
 def test_train_and_val_are_different_cities(small):
-    train, val = (
-        {p.name for p in (small / "leftImg8bit" / split).iterdir()} for split in ("train", "val")
-    )
+    folders = (small / "leftImg8bit" / split for split in ("train", "val"))
+    train, val = ({path.name for path in folder.iterdir()} for folder in folders)
     assert train and val and not train & val
     assert all(name.isalpha() and name.islower() for name in train | val)
 

@@ -342,9 +342,8 @@ def test_nothing_counts_but_finished_runs(name):
 
 def drawn(ax) -> dict[str, np.ndarray]:
     """The labelled lines of a panel: label -> their (x, y), a row each."""
-    return {
-        line.get_label(): line.get_xydata().T for line in ax.lines if line.get_label()[0] != "_"
-    }
+    labelled = (line for line in ax.lines if line.get_label()[0] != "_")
+    return {line.get_label(): line.get_xydata().T for line in labelled}
 
 
 def test_iou_is_drawn_from_the_rarest_class_to_the_most_frequent():

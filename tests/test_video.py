@@ -152,9 +152,8 @@ def test_of_a_file_that_is_cut_off_what_is_there_is_read(tmp_path, name, codec, 
     read = len(list(reader))
     assert 40 <= read <= 70
     said = f"{100 - read} of 100 frames ({(100 - read) / 25:.1f} s) are missing"
-    assert reader.damage == (
-        said if tells else "its end cannot be read, and it does not say how much is missing"
-    )
+    unknown = "its end cannot be read, and it does not say how much is missing"
+    assert reader.damage == (said if tells else unknown)
 
 
 @pytest.mark.parametrize(
