@@ -2,13 +2,13 @@
 
 import os
 import re
-import shutil
 import subprocess
 import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from shutil import which
 
 import nbformat
 import numpy as np
@@ -17,9 +17,7 @@ from PIL import Image
 
 from tests.processes import ROOT, wait_for
 
-CHROMIUM = next(
-    filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None
-)
+CHROMIUM = which("chromium") or which("chromium-browser") or which("google-chrome")
 FLAGS = (
     "--no-sandbox --disable-gpu --disable-background-networking --disable-component-update "
     "--disable-sync --no-first-run"
@@ -49,10 +47,8 @@ def jupyterlab(folder: Path) -> Iterator[str]:
     env |= {"JUPYTERLAB_WORKSPACES_DIR": str(home / "workspaces"), "OMP_NUM_THREADS": "2"}
     command = [sys.executable, "-m", "jupyterlab", "--no-browser", "--allow-root", "--port=0"]
     command += ["--ServerApp.token=", "--ServerApp.password=", f"--ServerApp.root_dir={folder}"]
-    command += [
-        "--LabApp.news_url=None",
-        "--LabApp.check_for_updates_class=jupyterlab.NeverCheckForUpdate",
-    ]
+    command.append("--LabApp.check_for_updates_class=jupyterlab.NeverCheckForUpdate")
+    command.append("--LabApp.news_url=None")
     said, address = folder / "server.log", r"http://(?:localhost|127\.0\.0\.1):(\d+)/"
     with open(said, "w") as log:
         server = subprocess.Popen(command, env=env, cwd=folder, stdout=log, stderr=log)

@@ -2,6 +2,7 @@
 
 import os
 import struct
+import zipfile
 import zlib
 from pathlib import Path
 
@@ -19,9 +20,7 @@ def save(path: Path, pixels: np.ndarray, mode: str | None = None, **options) -> 
     return path
 
 
-def png(
-    width: int, height: int, rows: bytes, bits: int = 8, color: int = 2, text: bytes = b""
-) -> bytes:
+def png(width: int, height: int, rows: bytes, bits=8, color=2, text=b"") -> bytes:
     """A PNG of this header (2: RGB, 0: grey), rows and compressed text, with right checksums."""
     header = struct.pack(">IIBBBBB", width, height, bits, color, 0, 0, 0)
     chunks = [(b"IHDR", header), (b"IDAT", zlib.compress(rows)), (b"IEND", b"")]
@@ -51,6 +50,14 @@ def cut(path: Path, keep: float) -> Path:
 def first(tree: Path, kind: str = "leftImg8bit", split: str = "train") -> Path:
     """The first image of a split, or its labels."""
     return min((tree / kind / split).rglob("*.png"))
+
+
+def pack(root: Path, to: Path) -> None:
+    """Zip the images and the fine labels of a tree, as Cityscapes is published."""
+    for kind in ("leftImg8bit", "gtFine"):
+        with zipfile.ZipFile(to / f"{kind}_trainvaltest.zip", "w") as file:
+            for path in sorted((root / kind).rglob("*.png")):
+                file.write(path, path.relative_to(root))
 
 
 def contents(root: Path) -> dict[str, bytes]:

@@ -146,21 +146,12 @@ def test_a_data_set_cut_down_to_some_of_its_images_shares_the_cache_of_all(tree)
     assert len(cached_files(tree / ".cache")) == len(plain)
 
 
-def small_cache(folder: Path) -> tuple[Cache, tuple[str, str], tuple[np.ndarray, np.ndarray]]:
-    """A cache of one item, a few bytes large, its sources, and what decoding gives."""
-    sources = folder / "image", folder / "labels"
+def test_no_damage_to_a_file_is_taken_for_an_image(tmp_path):
+    cache, sources = Cache(tmp_path / "cache", "1/1"), (tmp_path / "image", tmp_path / "labels")
     for path in sources:
         path.touch()
     noise = np.random.default_rng(0).integers(0, 256, (4, 3, 4), np.uint8)
-    return Cache(folder / "cache", "1/1"), tuple(map(str, sources)), (noise[:3], noise[3])
-
-
-def equal(pair, other) -> bool:
-    return all(map(np.array_equal, pair, other))
-
-
-def test_no_damage_to_a_file_is_taken_for_an_image(tmp_path):
-    cache, sources, truth = small_cache(tmp_path)
+    sources, truth = tuple(map(str, sources)), (noise[:3], noise[3])  # a few bytes of one item
     cache.read(sources, lambda: truth)
     (path,) = cached_files(cache.folder)
     whole = path.read_bytes()
@@ -181,10 +172,10 @@ def test_no_damage_to_a_file_is_taken_for_an_image(tmp_path):
             path.write_bytes(data)
             pair = cache.load(path, cache.fingerprint(sources))
             refused += pair is None
-            assert pair is None or equal(pair, truth)
+            assert pair is None or all(map(np.array_equal, pair, truth))
         assert refused > 0.8 * len(damaged)  # the others are changes of the spare bytes
         path.write_bytes(whole[:-1])
-        assert equal(cache.read(sources, lambda: truth), truth)
+        assert all(map(np.array_equal, cache.read(sources, lambda: truth), truth))
     assert path.read_bytes() == whole  # written again
 
 

@@ -1,7 +1,5 @@
 """The data set in Cityscapes' format, its transforms and augmentation, and its batches."""
 
-import zipfile
-
 import numpy as np
 import pytest
 import torch
@@ -15,7 +13,7 @@ from dataset import Cityscapes, downscale, paired_transforms, read_labels
 from engine import Recipe, make_loader
 from engine.augment import corrupt, jitter_colors, make_transforms
 from engine.loaders import set_epoch
-from tests.samples import first
+from tests.samples import first, pack
 from tests.training import noise
 from utils import IGNORE_INDEX
 
@@ -53,10 +51,7 @@ def test_coarse_labels_and_train_extra_are_read_too(tree):
 
 
 def test_zips_are_unpacked_where_a_variable_of_the_environment_says(streets, tmp_path, monkeypatch):
-    for kind in ("leftImg8bit", "gtFine"):
-        with zipfile.ZipFile(tmp_path / f"{kind}_trainvaltest.zip", "w") as archive:
-            for path in sorted((streets / kind).rglob("*.png")):
-                archive.write(path, path.relative_to(streets))
+    pack(streets, tmp_path)
     monkeypatch.setenv("CITYSCAPES_DATASET", str(tmp_path))
     ours, theirs = Cityscapes("$CITYSCAPES_DATASET", "val"), Cityscapes(streets, "val")
     assert len(ours) == len(theirs) == 5

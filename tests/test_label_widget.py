@@ -224,18 +224,15 @@ def test_a_pen_and_a_finger_paint_as_the_mouse_does(bench, pointer):
     x, y = box["x"] + left, box["y"] + top
     points = [(round(x + px * scale), round(y + 60 * scale)) for px in (200, 240, 280)]
     device = bench.page.context.new_cdp_session(bench.page)
-    kinds = ("Pressed", "Moved", "Moved") if pointer == "pen" else ("Start", "Move", "Move")
-    for kind, (px, py) in zip(kinds, points, strict=True):
+    pen = {"pointerType": "pen", "button": "left", "buttons": 1, "clickCount": 1}
+    for place, (px, py) in enumerate([*points, points[-1]]):
         at = {"x": px, "y": py}
         if pointer == "pen":
-            pen = {"pointerType": "pen", "button": "left", "buttons": 1, "clickCount": 1}
+            kind = ("Pressed", "Moved", "Moved", "Released")[place]
             device.send("Input.dispatchMouseEvent", {"type": f"mouse{kind}", **at, **pen})
         else:
-            device.send("Input.dispatchTouchEvent", {"type": f"touch{kind}", "touchPoints": [at]})
-    if pointer == "pen":
-        device.send("Input.dispatchMouseEvent", {"type": "mouseReleased", **at, **pen})
-    else:
-        device.send("Input.dispatchTouchEvent", {"type": "touchEnd", "touchPoints": []})
+            kind, down = ("Start", "Move", "Move", "End")[place], [at] if place < 3 else []
+            device.send("Input.dispatchTouchEvent", {"type": f"touch{kind}", "touchPoints": down})
     wait_for(lambda: (bench.mask("a") == 1).any(), what="the stroke")
     bench.saved()
     line = [((px - x) / scale, (py - y) / scale) for px, py in points]

@@ -110,15 +110,9 @@ def test_the_labelling_notebook_labels_trains_and_looks_at_the_rest(tmp_path):
     pytest.importorskip("anywidget")
     recipe = tmp_path / "small.yaml"
     recipe.write_text(yaml.safe_dump({**SMALL, "crop": [64, 64]}))
-    notebook = papermill(
-        "label.ipynb",
-        tmp_path,
-        data_root=tmp_path / "set",
-        runs=tmp_path / "runs",
-        recipe=recipe,
-        checkpoint="checkpoints/streets.pt",
-        epochs=2,
-    )
+    folders = {"data_root": tmp_path / "set", "runs": tmp_path / "runs"}
+    options = {"recipe": recipe, "checkpoint": "checkpoints/streets.pt", "epochs": 2}
+    notebook = papermill("label.ipynb", tmp_path, **folders, **options)
     assert outputs(notebook).count("of its pixels are right") == 5
     assert outputs(notebook).count("image/png") == 3
     assert len(json.loads((tmp_path / "runs" / "1" / "history.json").read_text())) == 2

@@ -27,15 +27,6 @@ official.main()
 """
 
 
-def official_figures(root: Path, predictions: Path, to: Path) -> dict:
-    """What cityscapesscripts finds in the predictions for root's `val`."""
-    to.mkdir()
-    places = {"DATASET": root, "RESULTS": predictions, "EXPORT_DIR": to}
-    environment = {f"CITYSCAPES_{name}": path for name, path in places.items()}
-    python("-c", EVALUATOR, **environment)
-    return json.loads((to / "resultPixelLevelSemanticLabeling.json").read_text())
-
-
 def few(root: Path, to: Path) -> Path:
     """A tree of at most ten of root's `val` pairs, evenly chosen."""
     for kind in ("leftImg8bit", "gtFine"):
@@ -62,7 +53,9 @@ def test_evaluation_reports_what_the_official_evaluator_finds(name, request, tmp
     model = load_model(f"checkpoints/{name}.pt")
     out = write_submission(model, root, "val", tmp_path / "out", batch_size=4)
     _, found = evaluate_split(model, root, "val", batch_size=4)
-    official = official_figures(root, out, tmp_path / "judged")
+    places = {"DATASET": root, "RESULTS": out, "EXPORT_DIR": tmp_path}
+    python("-c", EVALUATOR, **{f"CITYSCAPES_{name}": path for name, path in places.items()})
+    official = json.loads((tmp_path / "resultPixelLevelSemanticLabeling.json").read_text())
     same(found["iou"], official["classScores"])
     same(found["category_iou"], official["categoryScores"])
     assert found["mIoU"] == pytest.approx(official["averageScoreClasses"], abs=1e-9)

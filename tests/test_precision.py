@@ -32,16 +32,6 @@ CPU, CUDA, MPS = torch.device("cpu"), torch.device("cuda"), torch.device("mps")
 
 
 @pytest.fixture
-def capability(monkeypatch):
-    """Pretend that the GPU is of some compute capability."""
-    # It is also true of GPUs that emulate bf16.
-    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda *_, **__: True)
-    return lambda major, minor: monkeypatch.setattr(
-        torch.cuda, "get_device_capability", lambda device=None: (major, minor)
-    )
-
-
-@pytest.fixture
 def bf16_cpu(monkeypatch):
     """Pretend that the CPU has bf16, or, called with False, that it has not."""
     monkeypatch.setattr(precision, "cpu_has_bf16", lambda: True)
@@ -66,9 +56,10 @@ ALL = ["fp32", "fp16", "bf16"]
         (MPS, None, ["fp32"]),
     ],
 )
-def test_a_device_computes_in_what_it_is_fast_in(device, hardware, has, bf16_cpu, capability):
-    if device == CUDA:
-        capability(*hardware)
+def test_a_device_computes_in_what_it_is_fast_in(device, hardware, has, bf16_cpu, monkeypatch):
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device=None: hardware)
+    # It is also true of GPUs that emulate bf16.
+    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda *_, **__: True)
     bf16_cpu(hardware is True)
     assert pick_precision("auto", device) == has[-1]
     for name in has:

@@ -2,7 +2,6 @@
 
 import re
 import warnings
-import zipfile
 from contextlib import nullcontext
 
 import numpy as np
@@ -13,7 +12,7 @@ from dataset import Cityscapes
 from prepare import cityscapes
 from prepare.cityscapes import BLACK, check
 from prepare.own import prepare
-from tests.samples import NOISE, cut, save, times
+from tests.samples import NOISE, cut, pack, save, times
 
 COUNTS = {"train": 3, "val": 2, "test": 1, "train_extra": 2}
 IDS = (7, 11, 23, 26)  # road, building, sky, car
@@ -74,15 +73,6 @@ def run(command, capsys):
     return lambda *args: (command(cityscapes.main, *args), capsys.readouterr().out)
 
 
-def pack(root, keep=1.0):
-    """Zip both kinds; of gtFine's archive only the share `keep` is written. Removes nothing."""
-    for name in (GTFINE, LEFT):
-        with zipfile.ZipFile(root / name, "w") as file:
-            for path in sorted((root / name.partition("_")[0]).rglob("*.png")):
-                file.write(path, path.relative_to(root))
-    cut(root / GTFINE, keep)
-
-
 def hide(root, *folders):
     for folder in folders:
         (root / folder).rename(root.parent / folder)
@@ -133,7 +123,7 @@ def test_a_root_that_is_no_directory_is_named_and_an_empty_one_with_both_archive
 
 
 def test_two_whole_zips_will_be_unpacked_and_are_no_problem(root, run):
-    pack(root)
+    pack(root, root)
     hide(root, "gtFine", "leftImg8bit")
     code, output = run(root)
     assert code == 0
@@ -145,7 +135,7 @@ def test_two_whole_zips_will_be_unpacked_and_are_no_problem(root, run):
 
 
 def damaged_archive(root):
-    pack(root)
+    pack(root, root)
     hide(root, "gtFine", "leftImg8bit")
     data = bytearray((root / LEFT).read_bytes())
     data[data.index(b"IDAT") + 8] ^= 1  # a bit of the first image's pixels
@@ -153,12 +143,13 @@ def damaged_archive(root):
 
 
 def half_an_archive(root):
-    pack(root, keep=0.5)
+    pack(root, root)
+    cut(root / GTFINE, 0.5)
     hide(root, "gtFine")
 
 
 def one_archive_of_two(root):  # torchvision unpacks only if both are there
-    pack(root)
+    pack(root, root)
     (root / LEFT).unlink()
     hide(root, "gtFine")
 

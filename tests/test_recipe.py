@@ -4,6 +4,7 @@ import dataclasses
 import math
 import re
 from dataclasses import fields
+from functools import partial
 from pathlib import Path
 from typing import get_args, get_type_hints
 
@@ -20,11 +21,6 @@ from utils import CITYSCAPES, Classes
 RECIPES = ROOT / "recipes"
 BOUNDED = [each for each in fields(Recipe) if "bounds" in each.metadata]
 KINDS = get_type_hints(Recipe)
-
-
-@pytest.fixture
-def command_line(command):
-    return lambda *args: command(lambda: parse_recipe(recipe_parser("test"))[0], *args)
 
 
 @pytest.mark.parametrize("path", sorted(RECIPES.glob("*.yaml")), ids=lambda path: path.stem)
@@ -160,7 +156,8 @@ def test_a_bad_file_is_refused_by_its_name_and_runs_no_code(text, fragments, tmp
 # The command line
 
 
-def test_a_field_of_the_command_line_beats_the_files_and_null_is_none(file, command_line):
+def test_a_field_of_the_command_line_beats_the_files_and_null_is_none(file, command):
+    command_line = partial(command, lambda: parse_recipe(recipe_parser("test"))[0])
     for args, changes in (
         (["--epochs=5", "--width", "8"], {"epochs": 5, "width": 8}),
         (["--epochs=20", "--cache=.cache"], {"epochs": 20, "cache": ".cache"}),  # the defaults

@@ -207,17 +207,13 @@ def read_cached(path: Path) -> object:
 OWN = Classes(("a", "b"), (1, 2), ((1, 2, 3), (4, 5, 6)))
 TABLES = [class_lists.as_yaml(classes, {}).encode() for classes in (OWN, CITYSCAPES)]
 COLORS = [b"128 64 128 road\n0 0 0 void\n# x\n70 70 70 a b\n", b"1 2 3 x\n"]
-RECORDS = [
-    json.dumps(
-        {
-            "labels": labels,
-            "ids": {str(i): i for i in range(count)},
-            "form": masks.Form(colors=labels == "colors")._asdict(),
-        }
-    ).encode()
-    for labels, count in (("ids", 34), ("colors", 2))
-]
+RECORDS = []
+for labels, count in (("ids", 34), ("colors", 2)):
+    form = masks.Form(colors=labels == "colors")._asdict()
+    record = {"labels": labels, "ids": {str(i): i for i in range(count)}, "form": form}
+    RECORDS.append(json.dumps(record).encode())
 METHODS = zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA
+ZIPS = [archive("gtFine", GREY[1], method) for method in METHODS]
 BAD = (ValueError,)
 CLASSES = [(check_classes, BAD)]
 RECIPE = [(Recipe.from_file, BAD)]
@@ -247,11 +243,6 @@ KINDS = {
     "checkpoints with a new checksum": Kind("a.pt", SEALED, CHECKPOINT, mend=seal),
     "checkpoints of other content": Kind("a.pt", PLAIN, CHECKPOINT, change=replace),
     "runs": Kind("last.pt", SEALED, [(state, ())], sealed=True),
-    "archives": Kind(
-        "gtFine_trainvaltest.zip",
-        [archive("gtFine", GREY[1], method) for method in METHODS],
-        ARCHIVE,
-        sealed=True,
-    ),
+    "archives": Kind("gtFine_trainvaltest.zip", ZIPS, ARCHIVE, sealed=True),
     "cache": Kind("item.cache", cached(), [(read_cached, ())], sealed=True),
 }
