@@ -1,11 +1,13 @@
 """Python in a process of its own, also on a machine of other mounts or another environment."""
 
+import ctypes
 import os
 import shutil
 import subprocess
 import sys
 import time
 from collections.abc import Callable
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -59,3 +61,24 @@ def namespace(script: str) -> list[str]:
     if sys.platform != "linux" or subprocess.call([*start, f"{script}\nexec true"]):
         pytest.skip("namespaces are not allowed here")
     return [*start, f'{script}\nexec "$@"', "sh"]
+
+
+@contextmanager
+def without_rights_of_root():
+    """This thread may open only what the permissions of files allow, also if it is root's."""
+    if sys.platform == "win32":
+        pytest.skip("permissions are those of POSIX")
+    if sys.platform != "linux":
+        yield
+        return
+    libc = ctypes.CDLL(None)
+    header, sets = (ctypes.c_uint32 * 2)(0x20080522, 0), (ctypes.c_uint32 * 6)()  # capset(2)
+    libc.capget(header, sets)
+    before = sets[0]
+    sets[0] &= ~0b110  # CAP_DAC_OVERRIDE, CAP_DAC_READ_SEARCH
+    libc.capset(header, sets)
+    try:
+        yield
+    finally:
+        sets[0] = before
+        libc.capset(header, sets)

@@ -47,6 +47,14 @@ def cut(path: Path, keep: float) -> Path:
     return path
 
 
+def flip_bit(path: Path) -> Path:
+    """Change a bit in the middle of a file."""
+    data = bytearray(path.read_bytes())
+    data[len(data) // 2] ^= 4
+    path.write_bytes(data)
+    return path
+
+
 def first(tree: Path, kind: str = "leftImg8bit", split: str = "train") -> Path:
     """The first image of a split, or its labels."""
     return min((tree / kind / split).rglob("*.png"))

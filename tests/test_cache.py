@@ -12,13 +12,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
-from test_bad_input import without_rights_of_root
 from torch.utils.data import DataLoader
 
 import data_io.cache
 from data_io.cache import Cache
 from dataset import Cityscapes
 from engine.fill_cache import fill
+from tests.processes import without_rights_of_root
 from tests.samples import cut, first
 
 

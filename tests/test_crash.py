@@ -19,12 +19,11 @@ import yaml
 from jupyter_client.manager import start_new_kernel
 from papermill.iorw import load_notebook_node
 from papermill.parameterize import parameterize_notebook
-from test_bad_input import flip_bit, without_rights_of_root
 
 from engine import Loss, Recipe, Stopped, fit, make_loaders, make_model
 from runtime.checkpoint import load_checkpoint
-from tests.processes import wait_for
-from tests.samples import cut
+from tests.processes import wait_for, without_rights_of_root
+from tests.samples import cut, flip_bit
 from tests.stress import soak
 from tests.stress.kill_test import FIELDS, ROOT, finish, kill_to_the_end, start
 from tests.training import differences
