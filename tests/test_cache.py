@@ -53,9 +53,6 @@ def cached_files(folder: Path) -> list[Path]:
     return sorted(folder.glob("*.cache"))
 
 
-# What it gives
-
-
 @pytest.mark.parametrize(
     "options",
     [
@@ -122,9 +119,6 @@ def test_a_data_set_may_move_and_two_may_share_a_folder(tree, tmp_path, no_warni
     scenes = open_tree(tree.rename(tree.with_name("moved")))
     blank_sources(scenes)
     assert content(scenes) == truth
-
-
-# Several processes, and what they leave
 
 
 def test_several_workers_may_fill_it_at_once(tree, no_warnings):

@@ -97,9 +97,6 @@ def test_a_kill_between_two_files_is_mended(recipe, whole, half, tmp_path):
         assert not list(run.glob("*.part"))
 
 
-# Damaged
-
-
 @pytest.mark.parametrize(
     "damage", [flip_bit, partial(cut, keep=-99), partial(cut, keep=0.5), partial(cut, keep=0)]
 )
@@ -154,9 +151,6 @@ def test_what_cannot_be_written_leaves_the_old_state_and_says_so(recipe, whole, 
         assert (run / "last.pt").read_bytes() == before
     train(recipe, run)
     assert not differences(whole, run)
-
-
-# Interrupted
 
 
 STEP, MESSAGE = (Loss, "__call__"), (Connection, "_recv")

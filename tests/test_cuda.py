@@ -64,9 +64,6 @@ def batch(device: torch.device) -> tuple[torch.Tensor, torch.Tensor]:
     return images.to(device), (images[:, 0] // 16).to(device)
 
 
-# A training step
-
-
 def gradient(device: torch.device, precision: str) -> tuple[float, torch.Tensor]:
     """The loss of a step, and what a learning rate of 1 subtracts from the weights."""
     torch.manual_seed(0)
@@ -107,9 +104,6 @@ def test_a_run_learns_as_on_the_cpu(optimizer, precision, streets, tmp_path):
     state = load_checkpoint(tmp_path / "gpu" / "last.pt")
     assert all(v.dtype == torch.float32 and v.isfinite().all() for v in state["model"].values())
     assert bool(state["training"]["scaler"]) == (precision == "fp16")
-
-
-# Several replicas
 
 
 def test_data_parallel_computes_in_the_precision_on_all_gpus(precision):
@@ -161,8 +155,6 @@ def test_processes_over_nccl_train_as_one_does(processes, arithmetic, most, stre
     for name in ("train_loss", "train_accuracy", "val_loss", "val_accuracy"):
         assert [r[name] for r in found] == pytest.approx([r[name] for r in alone], rel=most)
 
-
-# Resuming
 
 RESUMED = """
 import sys, torch

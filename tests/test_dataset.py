@@ -113,9 +113,6 @@ def test_order_and_augmentation_depend_on_the_epoch_and_not_on_workers_and_threa
     assert not torch.equal(one, batches(streets, 0, epoch=2))
 
 
-# Augmentation
-
-
 @pytest.mark.parametrize("seed", [None, 3])
 def test_a_step_that_loses_the_types_is_refused_since_flips_would_miss_the_mask(streets, seed):
     def roll(image, mask):

@@ -127,8 +127,6 @@ def test_two_and_three_processes_take_the_steps_of_one_and_go_on_with_its_run(st
         assert [r[name] for r in moved] == pytest.approx([r[name] for r in whole], rel=1e-3)
 
 
-# The command under torchrun
-
 LONG = "--epochs=6", "--width=8", "--depth=3"
 
 

@@ -84,9 +84,6 @@ def test_postscript_under_the_name_of_an_image_is_not_run(tmp_path, monkeypatch)
     assert not (tmp_path / "sprung").exists()
 
 
-# Archives
-
-
 def tree_of(folder: Path, labels: bytes) -> Path:
     """A data set whose archives are not unpacked yet."""
     images = fuzz_kinds.archive("leftImg8bit", fuzz_kinds.PNG[0])
@@ -149,9 +146,6 @@ def test_archives_that_would_fill_the_disk_are_not_unpacked(tmp_path, monkeypatc
     with pytest.raises(OSError, match="bytes would be unpacked, 500 are free"):
         Cityscapes(tmp_path, "train")
     assert len(os.listdir(tmp_path)) == 2
-
-
-# What asks for gigabytes
 
 
 def huge_jpeg(_) -> bytes:

@@ -54,9 +54,6 @@ def own(root: Path, **options) -> Path:
 tiny = partial(training.tiny, downscale=1, batch_size=2, epochs=1)
 
 
-# Classes
-
-
 def test_a_tree_with_its_own_classes_is_read_by_them_and_has_a_cache_of_its_own(tmp_path):
     scenes = Cityscapes(own(tmp_path), "train", cache=".cache")
     assert scenes.classes.names == ("background", "crack")
@@ -153,9 +150,6 @@ def test_labels_without_a_labelled_pixel_stop_before_the_first_step(tmp_path):
     assert not (tmp_path / "run").exists()
 
 
-# Images of several sizes
-
-
 @pytest.mark.slow
 def test_several_sizes_train_with_a_crop_or_one_by_one(tmp_path):
     root = own(tmp_path / "data", sizes=((48, 64), (50, 70), (33, 47)))
@@ -179,9 +173,6 @@ def test_an_image_that_lies_on_its_side_is_of_another_size(tmp_path):
         make_loaders(tiny(root))
     with pytest.raises(ValueError, match="(?s)64x48.*48x64.*EXIF"):
         Cityscapes(root, "train")[0]
-
-
-# Weights to start from
 
 
 def test_init_takes_the_weights_and_with_other_classes_all_but_the_last_layer(tmp_path, capsys):

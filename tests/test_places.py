@@ -122,12 +122,9 @@ def test_other_letters_do_no_harm_in_a_locale_of_ascii_and_logs_hold_no_bars(str
     assert len(list(fit(make_model(recipe), *make_loaders(recipe), recipe, place / "out/run"))) == 1
 
 
-# File systems that lack calls: these fail as on network shares, for all that Python does
-
-
 @pytest.fixture
 def fails(monkeypatch):
-    """Lets a call fail: flock, replace, fsync of files, or fsync of directories."""
+    """Lets flock, replace, fsync of files or of directories fail, as on network shares."""
     fcntl = pytest.importorskip("fcntl")  # not on Windows
 
     def fails(call: str, code: int) -> None:

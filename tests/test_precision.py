@@ -38,8 +38,6 @@ def bf16_cpu(monkeypatch):
     return lambda has: monkeypatch.setattr(precision, "cpu_has_bf16", lambda: has)
 
 
-# What is picked
-
 ALL = ["fp32", "fp16", "bf16"]
 
 
@@ -76,9 +74,6 @@ def test_this_machine_has_what_its_kernel_says():
     flags = Path("/proc/cpuinfo").read_text().split("flags")[1].split("\n")[0].split()
     allowed = "ONEDNN_MAX_CPU_ISA" not in os.environ
     assert cpu_has_bf16() == (allowed and bool({"avx512_bf16", "amx_tile"} & set(flags)))
-
-
-# The device
 
 
 @pytest.mark.parametrize(
@@ -144,9 +139,6 @@ def test_a_run_is_saved_and_goes_on_where_the_driver_is_too_old(monkeypatch, str
     assert len(run(tiny(streets), tmp_path)) == 3
 
 
-# The arithmetic
-
-
 def network() -> UNet:
     return training.network(depth=1)
 
@@ -190,9 +182,6 @@ def test_prediction_and_evaluation_compute_in_the_precision_that_is_asked_for(bf
     assert losses["bf16"] != losses["fp32"]
     assert losses["bf16"] == pytest.approx(losses["fp32"], rel=0.05)
     assert losses["auto"] == losses["bf16"]
-
-
-# A run
 
 
 @pytest.fixture

@@ -30,9 +30,6 @@ def test_a_delivered_recipe_is_its_file_over_the_defaults(path):
     assert (Recipe(**content) == Recipe()) == (path.stem == "cityscapes")
 
 
-# Values
-
-
 def has(each: dataclasses.Field, *kinds: str) -> bool:
     """Whether one of these words stands in a field's type."""
     return bool(set(kinds) & set(re.findall(r"\w+", str(KINDS[each.name]))))
@@ -151,9 +148,6 @@ def test_a_bad_file_is_refused_by_its_name_and_runs_no_code(text, fragments, tmp
     for fragment in [str(path), *fragments]:
         assert fragment in str(caught.value)
     assert not Path("sprung").exists()
-
-
-# The command line
 
 
 def test_a_field_of_the_command_line_beats_the_files_and_null_is_none(file, command):

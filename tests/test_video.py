@@ -82,9 +82,6 @@ def colors(reader: VideoReader) -> list[tuple[float, list[int]]]:
     return [(round(float(at), 3), frame[:, 40, 40].tolist()) for at, frame in reader]
 
 
-# Reading
-
-
 @pytest.mark.parametrize(
     ("name", "codec", "format"),
     [
