@@ -127,12 +127,6 @@ def close(ours: torch.Tensor, expected: torch.Tensor, precision: str) -> None:
     assert (ours - expected).float().norm() < tolerance * expected.float().norm()
 
 
-def test_an_image_alone_is_predicted_with_several_gpus(precision):
-    model = UNet(width=8, depth=2).to(GPU).eval()
-    image = torch.randint(256, (3, 40, 56), dtype=torch.uint8)
-    assert predict(model, image, precision=precision).shape == (40, 56)
-
-
 # Twelve images: the last batch of an epoch leaves all processes but one without an image.
 FIELDS = ["--epochs=2", f"--batch_size={max(11, GPUS)}"]
 

@@ -27,7 +27,7 @@ from prepare.archives import zip_state
 from prepare.decisions import read_record
 from tests.samples import png
 from tests.stress import fuzz, fuzz_kinds
-from tests.stress.fuzz_kinds import NOISE, save, unpack
+from tests.stress.fuzz_kinds import NOISE, ZIPS, save, unpack
 from utils import Classes
 
 resource = pytest.importorskip("resource")  # not on Windows
@@ -92,18 +92,14 @@ def tree_of(folder: Path, labels: bytes) -> Path:
     return folder
 
 
-def labels_zip(method: int) -> bytearray:
-    return bytearray(fuzz_kinds.archive("gtFine", fuzz_kinds.GREY[1], method))
-
-
 def damaged_lzma(_) -> bytes:
-    content = labels_zip(zipfile.ZIP_LZMA)
+    content = bytearray(ZIPS[zipfile.ZIP_LZMA])
     content[100:140] = bytes(40)
     return bytes(content)
 
 
 def encrypted(_) -> bytes:
-    content = labels_zip(zipfile.ZIP_STORED)
+    content = bytearray(ZIPS[zipfile.ZIP_STORED])
     for place in (6, content.index(b"PK\x01\x02") + 8):  # flags, in both headers
         content[place] |= 1
     return bytes(content)
@@ -117,15 +113,10 @@ def claim(content: bytes, size: int) -> bytes:
     return bytes(data)
 
 
-def zip_bomb(_=None) -> bytes:
-    """Labels of 20 MB."""
-    return fuzz_kinds.archive("gtFine", bytes(20 * 10**6))
-
-
 def test_archives_are_unpacked_only_inside_their_data_set(tmp_path):
     root = tmp_path / "around" / "root"
     root.mkdir(parents=True)
-    tree_of(root, bytes(labels_zip(zipfile.ZIP_STORED)))
+    tree_of(root, ZIPS[zipfile.ZIP_STORED])
     with zipfile.ZipFile(root / "gtFine_trainvaltest.zip", "a") as archive:
         for name in ("../beside", "gtFine/../../beside", "..\\backwards", root.parent / "absolute"):
             archive.writestr(str(name), "evil")
@@ -142,7 +133,7 @@ def test_archives_are_unpacked_only_inside_their_data_set(tmp_path):
 def test_archives_that_would_fill_the_disk_are_not_unpacked(tmp_path, monkeypatch):
     usage = shutil.disk_usage(tmp_path)._replace(free=500)
     monkeypatch.setattr(shutil, "disk_usage", lambda _: usage)
-    tree_of(tmp_path, bytes(labels_zip(zipfile.ZIP_STORED)))
+    tree_of(tmp_path, ZIPS[zipfile.ZIP_STORED])
     with pytest.raises(OSError, match="bytes would be unpacked, 500 are free"):
         Cityscapes(tmp_path, "train")
     assert len(os.listdir(tmp_path)) == 2
@@ -153,10 +144,6 @@ def huge_jpeg(_) -> bytes:
     frame = content.index(b"\xff\xc0") + 5  # its height and width
     content[frame : frame + 4] = struct.pack(">HH", 60_000, 60_000)
     return bytes(content)
-
-
-def huge_gif(_) -> bytes:
-    return save(NOISE, "GIF")[:6] + b"\x60\xea\x60\xea" + save(NOISE, "GIF")[10:]
 
 
 def compressed(folder: Path) -> bytes:
@@ -175,16 +162,17 @@ def checkpoint(**parts) -> Callable[[Path], bytes]:
     return lambda folder: altered(folder, **parts).read_bytes()
 
 
+BOMB, GIF = fuzz_kinds.archive("gtFine", bytes(20 * 10**6)), save(NOISE, "GIF")
 ZIP, SIZE = "gtFine_trainvaltest.zip", 2**32 - 2
 GREEDY = {  # what reads it, the name of the file, and its content
     "damaged": (unpack, ZIP, damaged_lzma),
     "encrypted": (unpack, ZIP, encrypted),
-    "a bomb": (unpack, ZIP, zip_bomb),
-    "claims much": (unpack, ZIP, lambda _: claim(labels_zip(8), SIZE)),
-    "claims little": (unpack, ZIP, lambda _: claim(zip_bomb(), 10)),
+    "a bomb": (unpack, ZIP, lambda _: BOMB),  # of 20 MB
+    "claims much": (unpack, ZIP, lambda _: claim(ZIPS[zipfile.ZIP_DEFLATED], SIZE)),
+    "claims little": (unpack, ZIP, lambda _: claim(BOMB, 10)),
     "PNG": (read_image, "a.png", lambda _: png(60_000, 60_000, b"")),
     "JPEG": (read_image, "a.png", huge_jpeg),
-    "GIF": (read_image, "a.png", huge_gif),
+    "GIF": (read_image, "a.png", lambda _: GIF[:6] + b"\x60\xea\x60\xea" + GIF[10:]),
     "a text of 100 MB": (read_image, "a.png", lambda _: png(4, 4, b"", text=bytes(10**8))),
     "compressed": pytest.param(load_model, "a.pt", compressed, marks=pytest.mark.slow),
     "weights claim much": (load_model, "a.pt", lambda f: claim(altered(f).read_bytes(), SIZE)),

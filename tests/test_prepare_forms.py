@@ -165,6 +165,8 @@ def test_a_list_for_val_may_name_paths(tmp_path, line):
 
 ROAD, SKY = (128, 64, 128), (70, 130, 180)
 LABEL = {"name": "road", "color": ROAD, "evaluate": True, "readable": "Road"}
+LABELS = [LABEL, LABEL | {"name": "sky", "color": SKY}, LABEL | {"evaluate": False}]
+META = {"label_map": {"0": "road", "1": "sky"}, "segmentation_colors": [ROAD, SKY]}
 LISTS = {
     "label_colors.txt": "128 64 128\troad\n70 130 180\t\tsky\n0 0 0 Void\n",
     "labelmap.txt": "# label:color_rgb:parts:actions\nroad:128,64,128::\nsky:70,130,180:a,b:\n",
@@ -175,13 +177,9 @@ LISTS = {
     "_classes.csv": "Pixel Value, Class\n0, road\n1, sky\n",
     "excel.csv": "name;r;g;b\nroad;128;64;128\nsky;70;130;180\n",
     "RUGD_annotation-colormap.txt": "0 road 128 64 128\n1 sky 70 130 180\n",
-    "config.json": json.dumps(
-        {"labels": [LABEL, LABEL | {"name": "sky", "color": SKY}, LABEL | {"evaluate": False}]}
-    ),
+    "config.json": json.dumps({"labels": LABELS}),
     "class_list.json": json.dumps({"#804080": "road", "#4682b4": "sky"}),
-    "dataset_meta.json": json.dumps(
-        {"label_map": {"0": "road", "1": "sky"}, "segmentation_colors": [ROAD, SKY]}
-    ),
+    "dataset_meta.json": json.dumps(META),
 }
 
 

@@ -213,7 +213,7 @@ for labels, count in (("ids", 34), ("colors", 2)):
     record = {"labels": labels, "ids": {str(i): i for i in range(count)}, "form": form}
     RECORDS.append(json.dumps(record).encode())
 METHODS = zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA
-ZIPS = [archive("gtFine", GREY[1], method) for method in METHODS]
+ZIPS = {method: archive("gtFine", GREY[1], method) for method in METHODS}
 BAD = (ValueError,)
 CLASSES = [(check_classes, BAD)]
 RECIPE = [(Recipe.from_file, BAD)]
@@ -243,6 +243,6 @@ KINDS = {
     "checkpoints with a new checksum": Kind("a.pt", SEALED, CHECKPOINT, mend=seal),
     "checkpoints of other content": Kind("a.pt", PLAIN, CHECKPOINT, change=replace),
     "runs": Kind("last.pt", SEALED, [(state, ())], sealed=True),
-    "archives": Kind("gtFine_trainvaltest.zip", ZIPS, ARCHIVE, sealed=True),
+    "archives": Kind("gtFine_trainvaltest.zip", [*ZIPS.values()], ARCHIVE, sealed=True),
     "cache": Kind("item.cache", cached(), [(read_cached, ())], sealed=True),
 }
