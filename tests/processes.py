@@ -20,18 +20,11 @@ TINY = {"downscale": 1, "width": 2, "depth": 1, "epochs": 1, "crop": None, "work
 def python(
     *args, status: int = 0, through=(), cwd: Path = ROOT, **environment
 ) -> subprocess.CompletedProcess:
-    """Run Python to this exit status, through another command, with variables of the environment.
-
-    In the repository, or in another directory.
-    """
-    done = subprocess.run(
-        [*through, sys.executable, *map(str, args)],
-        env={**os.environ, **{name: str(value) for name, value in environment.items()}},
-        capture_output=True,
-        text=True,
-        timeout=500,
-        cwd=cwd,
-    )
+    """Run Python to this exit status, through another command, with environment variables."""
+    command = [*through, sys.executable, *map(str, args)]
+    variables = {name: str(value) for name, value in environment.items()}
+    how = {"capture_output": True, "text": True, "timeout": 500, "cwd": cwd}
+    done = subprocess.run(command, env={**os.environ, **variables}, **how)
     assert done.returncode == status, done.stdout[-2000:] + done.stderr[-3000:]
     return done
 

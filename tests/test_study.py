@@ -46,10 +46,7 @@ def start(folder: Path, streets: Path, *args: str) -> subprocess.Popen:
 
 @pytest.fixture(scope="module")
 def killed(streets, tmp_path_factory) -> tuple[Path, list[dict], list[dict], str]:
-    """A study that was killed in its second run, and went on.
-
-    The folder, the runs after the kill and at the end, and what the second call printed.
-    """
+    """A study killed in its second run: folder, runs after that and at the end, later output."""
     folder = tmp_path_factory.mktemp("study")
     first = start(folder, streets, "padding", "--seeds", "0")
     wait_for(lambda: len([*folder.glob("runs/*/history.json")]) == 2)
