@@ -13,10 +13,11 @@ import pytest
 import torch
 from torch.utils.data import SequentialSampler
 
-from engine import Loss, Recipe, Trainer, evaluate, fit, make_loaders, make_model, train_one_epoch
+from engine import Loss, Recipe, Trainer, evaluate, make_loaders, make_model, train_one_epoch
 from inference import load_model
 from runtime import distributed
 from runtime.distributed import DistributedBatchSampler, all_reduce_sum, unwrap, wrap_model
+from tests import training
 from tests.processes import ROOT, python, wait_for
 from tests.samples import cut
 
@@ -77,12 +78,10 @@ def take_steps(streets: str) -> dict:
     return found
 
 
-def go_on(streets: str | Path, run: str | Path, epoch: int) -> None:
-    """Train the run in `run` until this epoch."""
+def go_on(streets: str | Path, folder: str | Path, epoch: int) -> None:
+    """Train the run in a folder until this epoch."""
     recipe = Recipe(data_root=str(streets), **FIELDS, epochs=3, precision="fp32")
-    for record in fit(make_model(recipe), *make_loaders(recipe), recipe, run):
-        if record["epoch"] == epoch:
-            break
+    training.run(recipe, Path(folder), epoch)
 
 
 STEPS = """

@@ -33,29 +33,20 @@ SMALL = {
 }
 
 
-def start(folder: Path, streets: Path, *args: str) -> subprocess.Popen:
-    """`python -m studies.study` with the small settings, its records and runs in `folder`."""
-    settings = "".join(f"study.{name} = {value!r}; " for name, value in SMALL.items())
-    records = f"common.RECORDS = pathlib.Path({str(folder / 'records')!r}); "
-    code = f"import pathlib; from studies import common, study; {settings}{records}study.main()"
-    command = [sys.executable, "-c", code, *args, "--streets", streets, "--runs", folder / "runs"]
-    return subprocess.Popen(
-        [*map(str, command)], cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-    )
-
-
 @pytest.fixture(scope="module")
 def killed(streets, tmp_path_factory) -> tuple[Path, list[dict], list[dict], str]:
     """A study killed in its second run: folder, runs after that and at the end, later output."""
     folder = tmp_path_factory.mktemp("study")
-    first = start(folder, streets, "padding", "--seeds", "0")
+    settings = "".join(f"study.{name} = {value!r}; " for name, value in SMALL.items())
+    records = f"common.RECORDS = pathlib.Path({str(folder / 'records')!r}); "
+    code = f"import pathlib; from studies import common, study; {settings}{records}study.main()"
+    args = "padding", "--seeds", "0", "--streets", str(streets), "--runs", str(folder / "runs")
+    first = subprocess.Popen([sys.executable, "-c", code, *args], cwd=ROOT)
     wait_for(lambda: len([*folder.glob("runs/*/history.json")]) == 2)
     first.kill()
     first.wait()
     after_kill = read("padding", folder / "records")
-    second = start(folder, streets, "padding", "--seeds", "0")
-    out, err = second.communicate(timeout=300)
-    assert second.returncode == 0, err
+    out = python("-c", code, *args).stdout
     assert len([*folder.glob("runs/*")]) == 2  # where the runs were before
     return folder, after_kill, read("padding", folder / "records"), out
 
