@@ -17,8 +17,7 @@ import torch
 import torchvision
 import yaml
 from jupyter_client.manager import start_new_kernel
-from papermill.iorw import load_notebook_node
-from papermill.parameterize import parameterize_notebook
+from papermill import iorw, parameterize
 
 from engine import Loss, Recipe, Stopped, fit, make_loaders, make_model
 from runtime.checkpoint import load_checkpoint
@@ -208,8 +207,8 @@ def test_ctrl_c_in_the_shell_stops_the_run_and_the_same_command_goes_on(streets,
 def test_an_interrupted_cell_of_the_notebook_goes_on_when_it_is_run_again(recipe, whole, tmp_path):
     run, path = tmp_path / "run", tmp_path / "recipe.yaml"
     path.write_text(yaml.safe_dump({**vars(recipe), "workers": FIELDS["workers"]}))
-    notebook = load_notebook_node(str(ROOT / "trainer.ipynb"))
-    notebook = parameterize_notebook(notebook, {"recipe": str(path), "run": str(run)})
+    notebook = iorw.load_notebook_node(str(ROOT / "trainer.ipynb"))
+    notebook = parameterize.parameterize_notebook(notebook, {"recipe": str(path), "run": str(run)})
     manager, client = start_new_kernel(kernel_name="python3", cwd=ROOT)
 
     def answer(request: str) -> dict:

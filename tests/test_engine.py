@@ -19,7 +19,6 @@ import engine
 import runtime.distributed
 from dataset import Cityscapes, read_labels
 from engine import Loss, Recipe, evaluate, fit, make_loader, make_loaders, make_model
-from engine.losses import make_class_weights
 from engine.optimizer import make_optimizer
 from inference import load_model, predict
 from model import UNet
@@ -163,7 +162,7 @@ def test_classes_are_weighted_by_their_share_of_the_training_pixels(streets, tmp
     for path in train_loader.dataset.targets:
         labels = read_labels(path)
         counts += torch.stack([(labels == c).sum() for c in range(19)])
-    weights = make_class_weights(kind, counts / counts.sum())
+    weights = engine.losses.make_class_weights(kind, counts / counts.sum())
     images, labels = next(iter(train_loader))
     with torch.no_grad():
         logits = make_model(recipe)(images)

@@ -22,9 +22,7 @@ from data_io.image_io import image_size, read_image
 from dataset import Cityscapes
 from engine import Recipe
 from inference import load_model
-from prepare import class_lists
-from prepare.archives import zip_state
-from prepare.decisions import read_record
+from prepare import archives, class_lists, decisions
 from tests.samples import png
 from tests.stress import fuzz, fuzz_kinds
 from tests.stress.fuzz_kinds import NOISE, ZIPS, save, unpack
@@ -51,7 +49,7 @@ TEXTS = [
     *((Classes.from_file, "file.yaml", CLASS % (value, 1)) for value in (*VALUES[3:6], "[a]")),
     (Classes.from_file, "file.yaml", CLASS % ("a", ".inf")),
     *((class_lists.read_class_list, "colors.txt", text) for text in COLORS),
-    *((lambda path: read_record(path.parent), "own.json", text) for text in RECORDS),
+    *((lambda path: decisions.read_record(path.parent), "own.json", text) for text in RECORDS),
 ]
 
 
@@ -213,5 +211,5 @@ def test_what_asks_for_gigabytes_is_refused_in_little_memory(tmp_path, read, nam
     assert taken < (100 if read is load_model else 50) * 10**6
     if read is unpack:
         assert "is damaged" in text and "prepare.cityscapes" in text
-        assert zip_state(path, read_all=True).startswith("damaged")
+        assert archives.zip_state(path, read_all=True).startswith("damaged")
         assert sum(each.stat().st_size for each in tmp_path.glob("gtFine/**/*.png")) < 10**6

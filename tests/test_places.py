@@ -18,7 +18,6 @@ from engine import Recipe, fit, make_loader, make_loaders, make_model
 from engine.augment import make_transforms
 from engine.loaders import set_epoch
 from runtime import files
-from runtime.files import atomic_write, expand, lock
 from tests.processes import ROOT, STREETS, TINY, copy_of, namespace, options, python
 
 
@@ -50,7 +49,7 @@ def test_workers_that_are_not_forked_read_the_same_batches(streets, method):
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows guesses where it would be")
 def test_a_home_that_is_not_known_is_named():
     with pytest.raises(FileNotFoundError, match="data root is ~nobody-of-that-name/data.*name"):
-        expand("~nobody-of-that-name/data", "data root")
+        files.expand("~nobody-of-that-name/data", "data root")
 
 
 JOURNEY = """
@@ -145,13 +144,13 @@ def fails(monkeypatch):
 def test_a_run_on_a_file_system_without_locks_starts_and_says_so(fails, tmp_path, code):
     fails("flock", code)
     said = f"{tmp_path}/run/lock: this file system has no locks.*a second run"
-    with pytest.warns(UserWarning, match=said), lock(tmp_path / "run"):
+    with pytest.warns(UserWarning, match=said), files.lock(tmp_path / "run"):
         pass
 
 
 def test_the_lock_does_nothing_where_there_is_no_fcntl(monkeypatch, tmp_path, recwarn):
     monkeypatch.setattr(files, "fcntl", None)
-    with lock(tmp_path), lock(tmp_path):
+    with files.lock(tmp_path), files.lock(tmp_path):
         assert not recwarn
 
 
@@ -170,8 +169,8 @@ def test_a_directory_that_cannot_be_flushed_keeps_no_file_back(fails, tmp_path, 
     fails(call, code)
     if said:
         with pytest.raises(OSError, match=f"{path}.*{said}"):
-            atomic_write(path, b"new")
+            files.atomic_write(path, b"new")
     else:
-        atomic_write(path, b"new")
+        files.atomic_write(path, b"new")
     assert path.read_bytes() == (b"new" if call == "fsync of a directory" else b"old")
     assert os.listdir(tmp_path) == ["file"]

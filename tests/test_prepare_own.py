@@ -11,10 +11,7 @@ import pytest
 from PIL import Image, ImageFilter, ImageOps
 
 from dataset import Cityscapes
-from prepare import conversion, own
-from prepare.cityscapes import check
-from prepare.conversion import target_name
-from prepare.meaning import look_like_streets
+from prepare import cityscapes, conversion, meaning, own
 from prepare.own import prepare
 from prepare.pairs import find_pairs
 from prepare.splits import assign_splits
@@ -66,7 +63,7 @@ def convert(images: Path, masks: Path, dst: Path, **options) -> tuple[Cityscapes
     """All scenes of a data set that passes the check, and what was said of it."""
     lines = []
     prepare(images, masks, dst, say=lines.append, **options)
-    assert check(dst, counts=None) == []
+    assert cityscapes.check(dst, counts=None) == []
     return Cityscapes(dst, "trainval"), "\n".join(lines)
 
 
@@ -270,9 +267,9 @@ def test_streets_as_they_are_drawn_and_photographed_look_like_streets(data, requ
     paths = sorted(request.getfixturevalue(data).glob("gtFine/*/*/*_labelIds.png"))
     masks = [np.array(Image.open(path)) for path in paths[:: len(paths) // 12]]
     ids = {i: i for i in range(34)}
-    assert look_like_streets(masks, ids)
-    assert not look_like_streets([each[::-1] for each in masks], ids)
-    assert not look_like_streets([each.T for each in masks], ids)
+    assert meaning.look_like_streets(masks, ids)
+    assert not meaning.look_like_streets([each[::-1] for each in masks], ids)
+    assert not meaning.look_like_streets([each.T for each in masks], ids)
 
 
 @pytest.mark.parametrize(("value", "listed"), [(255, 1), (128, 1), (2, 7)])
@@ -284,7 +281,7 @@ def test_a_class_without_a_pixel_beside_an_unknown_value_is_asked_about(tmp_path
         prepare(images, masks, dst, classes=classes)
     prepare(images, masks, dst, classes=classes, labels="ids")
     (dst / "own.json").unlink()
-    assert check(dst, counts=None, say=lines.append) == []
+    assert cityscapes.check(dst, counts=None, say=lines.append) == []
     assert any("road" in line and f"did you mean {value}" in line for line in lines)
 
 
@@ -421,7 +418,7 @@ def test_palettes_that_differ_are_refused_until_labels_says_what_counts(tmp_path
 def test_any_names_of_images_become_names_of_the_format_that_stay(tmp_path):
     def targets() -> set[str]:
         pairs, _ = find_pairs(tmp_path / "images", tmp_path / "masks")
-        return {target_name(pair.folders, pair.stem) for pair in pairs}
+        return {conversion.target_name(pair.folders, pair.stem) for pair in pairs}
 
     names = ["Straße 1.jpg", "b.c/x_y.png", "b-c/x_y.png", "b-c/x-y.png", "ulm_000001_000002.png"]
     for name in names:

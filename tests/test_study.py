@@ -7,7 +7,6 @@ import sys
 from functools import partial
 from pathlib import Path
 
-import nbformat
 import numpy as np
 import pytest
 import torch
@@ -21,6 +20,7 @@ from studies import common, figures, labels, labels_report, leave_one_out, repor
 from studies.common import is_of, read
 from studies.study import Run, plan, score
 from tests.processes import ROOT, options, python, wait_for
+from tests.test_notebooks import outputs, papermill
 from tests.training import network
 from utils import ConfusionMatrix
 
@@ -357,10 +357,7 @@ def test_overfitting_is_drawn_as_both_losses_and_the_miou_on_both_videos():
 def test_the_notebook_tells_what_is_on_record_and_what_is_not(tmp_path):
     lines = "".join(json.dumps(run) + "\n" for run in all_arms("padding", seeds=(0, 1)))
     (tmp_path / "padding.jsonl").write_text(lines)
-    out = tmp_path / "out.ipynb"
-    python("-m", "papermill", "studies.ipynb", out, "-p", "records", tmp_path)
-    cells = nbformat.read(out, as_version=4).cells
-    text = json.dumps([cell.get("outputs", []) for cell in cells])
+    text = outputs(papermill("studies.ipynb", tmp_path, records=tmp_path))
     assert text.count("image/png") == 1
     assert "| CamVid | same | 0 | 0.001 |" in text
     assert text.count("No run counts yet") == 4  # of the other studies

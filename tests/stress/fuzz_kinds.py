@@ -22,10 +22,7 @@ from dataset import Cityscapes, read_labels
 from engine import Recipe
 from inference import load_model, predict
 from model import UNet
-from prepare import class_lists, masks
-from prepare.archives import zip_state
-from prepare.decisions import read_record
-from prepare.splits import Pair, assign_splits
+from prepare import archives, class_lists, decisions, masks, splits
 from runtime.checkpoint import CHECKSUM_SIZE, _checksum, load_last, save_checkpoint
 from runtime.machine import ROOT
 from tests.samples import turned
@@ -114,8 +111,8 @@ def check_classes(path: Path) -> object:
 
 
 def assign(path: Path) -> object:
-    images = [Pair(Path(f"{name}.png"), Path("m.png"), name, (), None) for name in "abcd"]
-    return assign_splits(images, str(path))
+    images = [splits.Pair(Path(f"{name}.png"), Path("m.png"), name, (), None) for name in "abcd"]
+    return splits.assign_splits(images, str(path))
 
 
 # Checkpoints
@@ -217,12 +214,12 @@ ZIPS = {method: archive("gtFine", GREY[1], method) for method in METHODS}
 BAD = (ValueError,)
 CLASSES = [(check_classes, BAD)]
 RECIPE = [(Recipe.from_file, BAD)]
-RECORD = [(lambda path: read_record(path.parent), BAD)]
+RECORD = [(lambda path: decisions.read_record(path.parent), BAD)]
 LABELS = [(partial(pixels, read_labels), MISSING)]
 OTHER_MASK = [*MASK, (lambda path: masks.are_colored([path]), ())]
 ARCHIVE = [
     (unpack, UNREADABLE),
-    (lambda path: zip_state(path, read_all=True) == "complete" or None, ()),
+    (lambda path: archives.zip_state(path, read_all=True) == "complete" or None, ()),
 ]
 RECIPES = [path.read_bytes() for path in sorted((ROOT / "recipes").glob("*.yaml"))]
 SEALED = [checkpoint(True), checkpoint(True, seed=1)]
