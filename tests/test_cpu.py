@@ -9,7 +9,6 @@ from torch import nn
 
 from model import UNet
 from runtime import cpu
-from runtime.cpu import Conv3x3, UpConv2x2, convert
 from tests.processes import python
 from tests.training import noise
 
@@ -24,7 +23,7 @@ def avx2(monkeypatch):
 
 def converted(layer: nn.Module) -> nn.Module:
     """The layer that `convert` puts in place of a copy of this one."""
-    return convert(nn.Sequential(copy.deepcopy(layer)))[0]
+    return cpu.convert(nn.Sequential(copy.deepcopy(layer)))[0]
 
 
 def product_is_used(layer: nn.Module, x: torch.Tensor) -> bool:
@@ -86,8 +85,8 @@ def test_parameters_names_an_optimizer_and_copies_survive_conversion():
     model = UNet(width=32, depth=1)
     optimizer = torch.optim.SGD(model.parameters(), 0.1)
     before, names = dict(model.named_parameters()), [name for name, _ in model.named_modules()]
-    assert convert(model) is model
-    assert {Conv3x3, UpConv2x2} <= {type(m) for m in model.modules()}
+    assert cpu.convert(model) is model
+    assert {cpu.Conv3x3, cpu.UpConv2x2} <= {type(m) for m in model.modules()}
     assert [name for name, _ in model.named_modules()] == names
     for (name, value), (after, same) in zip(before.items(), model.named_parameters(), strict=True):
         assert name == after and value is same
@@ -102,9 +101,9 @@ def test_parameters_names_an_optimizer_and_copies_survive_conversion():
 @pytest.mark.parametrize("capability", ["AVX512", "DEFAULT", "NEON"])
 def test_other_processors_keep_the_convolutions_of_torch(capability, monkeypatch):
     monkeypatch.setattr(torch.backends.cpu, "get_cpu_capability", lambda: capability)
-    model = convert(UNet(width=32, depth=1))
+    model = cpu.convert(UNet(width=32, depth=1))
     ours = {type(m) for m in model.modules() if type(m).__module__ == "runtime.cpu"}
-    assert ours == {UpConv2x2}  # whose gradient by the bias is slow with AVX512, too
+    assert ours == {cpu.UpConv2x2}  # whose gradient by the bias is slow with AVX512, too
 
 
 @pytest.mark.parametrize(
@@ -129,7 +128,7 @@ def test_other_processors_keep_the_convolutions_of_torch(capability, monkeypatch
     ids=str,
 )
 def test_layers_of_another_form_stay_as_they_are(layer):
-    assert convert(nn.Sequential(layer))[0] is layer
+    assert cpu.convert(nn.Sequential(layer))[0] is layer
 
 
 @pytest.mark.parametrize("layer", LAYERS)
@@ -139,7 +138,7 @@ def test_passes_that_are_not_for_the_products_are_left_to_torch(layer):
     with torch.no_grad():
         assert ours(x).grad_fn is None
     with torch.autocast("cpu", torch.bfloat16):  # the gradient by a bias is slow in bf16, too
-        assert product_is_used(ours, x) == isinstance(ours, UpConv2x2)
+        assert product_is_used(ours, x) == isinstance(ours, cpu.UpConv2x2)
     assert not product_is_used(copy.deepcopy(ours).double(), x.double())
     assert not product_is_used(copy.deepcopy(ours).to("meta"), x.to("meta"))
     assert not product_is_used(copy.deepcopy(ours).requires_grad_(False), x)

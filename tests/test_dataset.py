@@ -10,9 +10,8 @@ from torchvision import tv_tensors
 from torchvision.transforms.v2.functional import pil_to_tensor, to_pil_image
 
 from dataset import Cityscapes, downscale, paired_transforms, read_labels
-from engine import Recipe, make_loader
+from engine import Recipe, loaders, make_loader
 from engine.augment import corrupt, jitter_colors, make_transforms
-from engine.loaders import set_epoch
 from tests.samples import first, pack
 from tests.training import noise
 from utils import IGNORE_INDEX
@@ -93,7 +92,7 @@ def batches(streets, workers: int, epoch: int) -> torch.Tensor:
     transforms = make_transforms(recipe)
     scenes = Cityscapes(streets, "train", transforms=transforms, seed=3)
     loader = make_loader(scenes, 5, train=True, workers=workers)
-    set_epoch(loader, epoch)
+    loaders.set_epoch(loader, epoch)
     pairs = list(loader)
     assert [len(images) for images, _ in pairs] == [5, 5, 2]
     assert {images.dtype for images, _ in pairs} == {torch.uint8}

@@ -9,13 +9,10 @@ import torch
 from PIL import Image
 
 from inference import load_model
-from labeling import proposals, suspects
+from labeling import proposals, rounds, suspects, widget
 from labeling.opening import open_data_set, open_session
 from labeling.oracle import accept, as_runs, fills, fills_needed, label, true_labels
 from labeling.proposals import choose_order, look, propose, segments
-from labeling.rounds import next_round
-from labeling.suspects import Suspect
-from labeling.widget import shown_file
 from tests.processes import python
 from utils import CITYSCAPES, Classes
 
@@ -116,7 +113,7 @@ def test_after_corrections_the_training_is_on_the_whole_data_set(tree, tmp_path)
     names = [path.name for path in sorted(tree.glob("leftImg8bit/train/*/*.png"))]
     corrected = [f"train/{name.split('_')[0]}/{name[:-16]}" for name in names[:2]]
     session = open_data_set(tree, corrected)
-    settings, _ = next_round(session, "recipes/own.yaml", tmp_path / "runs")
+    settings, _ = rounds.next_round(session, "recipes/own.yaml", tmp_path / "runs")
     assert settings.epochs == 60  # 12 images would take 200
     session.close()
 
@@ -135,12 +132,12 @@ def test_a_round_needs_two_labelled_photographs_and_gets_a_directory_of_its_own(
     session = open_session(streets / "leftImg8bit" / "train", tmp_path / "set")
     recipe, runs = "recipes/own.yaml", tmp_path / "runs"
     with pytest.raises(ValueError, match="0 labelled photographs to train on and 0 to"):
-        next_round(session, recipe, runs)
+        rounds.next_round(session, recipe, runs)
     for name in session.order[:4]:
         truth = true_labels(session.photos[name].image)
         assert label(session, name, truth, None, 30) > 0.4
     for number in "12":
-        settings, run = next_round(session, recipe, runs, epochs=2)
+        settings, run = rounds.next_round(session, recipe, runs, epochs=2)
         assert (run.name, settings.downscale, settings.epochs) == (number, 1, 2)
         run.mkdir(parents=True)
     order = proposals.rank(session, Painter())
@@ -163,8 +160,8 @@ def test_a_suspect_region_is_where_a_sure_network_contradicts_the_labels():
 
 
 def test_a_confusion_that_many_images_have_is_less_suspect_than_one_of_a_single_image():
-    common = [Suspect(name, (0, 0, 9, 9), "road", "sidewalk", 3.0) for name in "abcd"]
-    rare = Suspect("b", (5, 5, 9, 9), "car", "sky", 1.0)
+    common = [suspects.Suspect(name, (0, 0, 9, 9), "road", "sidewalk", 3.0) for name in "abcd"]
+    rare = suspects.Suspect("b", (5, 5, 9, 9), "car", "sky", 1.0)
     first, *others = suspects.rank([*common, rare, common[0]])
     assert first == rare
     assert [each.score for each in others] == [0.75] * 5
@@ -206,7 +203,7 @@ def test_a_proposal_takes_few_seconds_of_two_cores(streets, tmp_path, width, hei
         return result
 
     image, _ = timed("open", session.go, "a.jpg")
-    timed("file for the browser", shown_file, session.photos["a.jpg"].image, image)
+    timed("file for the browser", widget.shown_file, session.photos["a.jpg"].image, image)
     runs = [[width * y + 100, 50, session.classes.ids[0]] for y in range(100, 150)]
     timed("stroke", session.stroke, "a.jpg", runs)
     view = proposals.view_of(image)

@@ -14,9 +14,7 @@ import pytest
 import torch
 
 from dataset import Cityscapes
-from engine import Recipe, fit, make_loader, make_loaders, make_model
-from engine.augment import make_transforms
-from engine.loaders import set_epoch
+from engine import Recipe, augment, fit, loaders, make_loader, make_loaders, make_model
 from runtime import files
 from tests.processes import ROOT, STREETS, TINY, copy_of, namespace, options, python
 
@@ -28,7 +26,7 @@ def test_everything_can_be_imported_where_there_is_no_fcntl():
 
 
 def batches(loader, epoch: int) -> list[torch.Tensor]:
-    set_epoch(loader, epoch)
+    loaders.set_epoch(loader, epoch)
     return [part for pair in loader for part in pair]
 
 
@@ -37,7 +35,7 @@ def batches(loader, epoch: int) -> list[torch.Tensor]:
 def test_workers_that_are_not_forked_read_the_same_batches(streets, method):
     if method not in multiprocessing.get_all_start_methods():
         pytest.skip(f"this system has no {method}")
-    transforms = make_transforms(Recipe(crop=(32, 48), jitter=0.2))
+    transforms = augment.make_transforms(Recipe(crop=(32, 48), jitter=0.2))
     scenes = Cityscapes(streets, "train", transforms=transforms, seed=3, cache=".cache")
     loader, alone = (make_loader(scenes, 5, train=True, workers=workers) for workers in (1, 0))
     loader.multiprocessing_context = method
