@@ -12,9 +12,9 @@ from model import UNet
 from runtime.precision import cpu_has_bf16
 
 pytestmark = pytest.mark.processor
-needs_onednn = pytest.mark.skipif(
-    not torch.backends.mkldnn.is_available(), reason="PyTorch without oneDNN"
-)
+onednn = torch.backends.mkldnn.is_available()
+needs_onednn = pytest.mark.skipif(not onednn, reason="PyTorch without oneDNN")
+needs_bf16 = pytest.mark.skipif(not cpu_has_bf16(), reason="the CPU has no bf16")
 
 CONVOLUTIONS = [
     nn.Conv2d(3, 8, 3, padding="same"),
@@ -22,9 +22,7 @@ CONVOLUTIONS = [
     nn.Conv2d(4, 1, 3, padding="same"),
     nn.Conv2d(8, 5, 3, padding="same"),
 ]
-bf16 = pytest.param(
-    torch.bfloat16, marks=pytest.mark.skipif(not cpu_has_bf16(), reason="the CPU has no bf16")
-)
+bf16 = pytest.param(torch.bfloat16, marks=needs_bf16)
 
 
 @pytest.mark.parametrize("layer", CONVOLUTIONS)

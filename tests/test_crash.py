@@ -96,9 +96,7 @@ def test_a_kill_between_two_files_is_mended(recipe, whole, half, tmp_path):
         assert not list(run.glob("*.part"))
 
 
-@pytest.mark.parametrize(
-    "damage", [flip_bit, partial(cut, keep=-99), partial(cut, keep=0.5), partial(cut, keep=0)]
-)
+@pytest.mark.parametrize("damage", [flip_bit, *(partial(cut, keep=n) for n in (-99, 0.5, 0))])
 def test_of_a_damaged_state_the_one_before_is_used(recipe, whole, half, tmp_path, capsys, damage):
     shutil.copytree(half, tmp_path, dirs_exist_ok=True)
     damage(tmp_path / "last.pt")

@@ -100,14 +100,12 @@ class Oracle(Labeler):
         """Click the innermost pixel of an area; returns the seconds until it is on disk."""
         depth = distance_transform_edt(np.pad(where, 1))[1:-1, 1:-1]
         y, x = np.unravel_index(depth.argmax(), depth.shape)
-        scale, left, top = self.view()
-        box = self.canvas.bounding_box()
+        place = self.at((x + 0.5, y + 0.5))
         self.keys(KEYS[CITYSCAPES.ids.index(i)])
         start = time.monotonic()
         if region:
             self.page.keyboard.down("Shift")
-        px, py = left + (x + 0.5) * scale, top + (y + 0.5) * scale
-        self.page.mouse.click(box["x"] + px, box["y"] + py)
+        self.page.mouse.click(*place)
         if region:
             self.page.keyboard.up("Shift")
         self.saved()
