@@ -104,7 +104,7 @@ TRANSPARENT = [(1, 1, 1, 255), (2, 2, 2, 255), (2, 2, 2, 0)]
 
 
 def means(ids, expected, pixels=None, write=save, ending="", number=3, **options) -> tuple:
-    """Ids of the classes, or None for Cityscapes', train ids, and the masks if they are others."""
+    """Ids of the classes, None for Cityscapes', then train ids, and the masks if these differ."""
     return ids, expected, expected if pixels is None else pixels, write, ending, number, options
 
 
