@@ -2,6 +2,7 @@
 
 import shutil
 import time
+from contextlib import closing
 
 import numpy as np
 import pytest
@@ -112,37 +113,34 @@ def test_runs_and_fills_of_the_oracle_make_the_truth(scene):
 def test_after_corrections_the_training_is_on_the_whole_data_set(tree, tmp_path):
     names = [path.name for path in sorted(tree.glob("leftImg8bit/train/*/*.png"))]
     corrected = [f"train/{name.split('_')[0]}/{name[:-16]}" for name in names[:2]]
-    session = open_data_set(tree, corrected)
-    settings, _ = rounds.next_round(session, "recipes/own.yaml", tmp_path / "runs")
-    assert settings.epochs == 60  # 12 images would take 200
-    session.close()
+    with closing(open_data_set(tree, corrected)) as session:
+        settings, _ = rounds.next_round(session, "recipes/own.yaml", tmp_path / "runs")
+        assert settings.epochs == 60  # 12 images would take 200
 
 
 def test_where_all_photographs_are_labelled_the_order_stays(streets, tmp_path):
-    session = open_session(streets / "leftImg8bit" / "val", tmp_path / "set")
-    for name in session.order:
-        session.stroke(name, [[0, 9, session.classes.ids[0]]])
-    order = list(session.order)
-    assert proposals.rank(session, Painter()) == []
-    assert session.order == order
-    session.close()
+    with closing(open_session(streets / "leftImg8bit" / "val", tmp_path / "set")) as session:
+        for name in session.order:
+            session.stroke(name, [[0, 9, session.classes.ids[0]]])
+        order = list(session.order)
+        assert proposals.rank(session, Painter()) == []
+        assert session.order == order
 
 
 def test_a_round_needs_two_labelled_photographs_and_gets_a_directory_of_its_own(streets, tmp_path):
-    session = open_session(streets / "leftImg8bit" / "train", tmp_path / "set")
-    recipe, runs = "recipes/own.yaml", tmp_path / "runs"
-    with pytest.raises(ValueError, match="0 labelled photographs to train on and 0 to"):
-        rounds.next_round(session, recipe, runs)
-    for name in session.order[:4]:
-        truth = true_labels(session.photos[name].image)
-        assert label(session, name, truth, None, 30) > 0.4
-    for number in "12":
-        settings, run = rounds.next_round(session, recipe, runs, epochs=2)
-        assert (run.name, settings.downscale, settings.epochs) == (number, 1, 2)
-        run.mkdir(parents=True)
-    order = proposals.rank(session, Painter())
-    assert len(order) == 8 and session.order[:8] == [name for name, _ in order]
-    session.close()
+    with closing(open_session(streets / "leftImg8bit" / "train", tmp_path / "set")) as session:
+        recipe, runs = "recipes/own.yaml", tmp_path / "runs"
+        with pytest.raises(ValueError, match="0 labelled photographs to train on and 0 to"):
+            rounds.next_round(session, recipe, runs)
+        for name in session.order[:4]:
+            truth = true_labels(session.photos[name].image)
+            assert label(session, name, truth, None, 30) > 0.4
+        for number in "12":
+            settings, run = rounds.next_round(session, recipe, runs, epochs=2)
+            assert (run.name, settings.downscale, settings.epochs) == (number, 1, 2)
+            run.mkdir(parents=True)
+        order = proposals.rank(session, Painter())
+        assert len(order) == 8 and session.order[:8] == [name for name, _ in order]
 
 
 def test_a_suspect_region_is_where_a_sure_network_contradicts_the_labels():
@@ -180,9 +178,8 @@ def test_the_command_finds_an_error_and_the_notebook_opens_it(streets, tmp_path)
     boxes = suspects.read_suspects(root / "suspects.json", 10)
     name = "train/lindenau/lindenau_000001_000019"
     box = next(box for *box, text in boxes[name] if text == "sky: road?")
-    session = open_data_set(root, list(boxes))
-    assert (session.mask(name)[box[1] : box[3], box[0] : box[2]] == 23).any()
-    session.close()
+    with closing(open_data_set(root, list(boxes))) as session:
+        assert (session.mask(name)[box[1] : box[3], box[0] : box[2]] == 23).any()
 
 
 @pytest.mark.slow
@@ -191,25 +188,24 @@ def test_a_proposal_takes_few_seconds_of_two_cores(streets, tmp_path, width, hei
     (tmp_path / "photographs").mkdir()
     scene = Image.open(next(streets.glob("leftImg8bit/train/*/*.png")))
     scene.resize((width, height)).save(tmp_path / "photographs" / "a.jpg", quality=92)
-    session = open_session(tmp_path / "photographs", tmp_path / "set")
-    model, spent = load_model("checkpoints/streets-512.pt"), {}
+    with closing(open_session(tmp_path / "photographs", tmp_path / "set")) as session:
+        model, spent = load_model("checkpoints/streets-512.pt"), {}
 
-    def timed(what: str, function, *args):
-        start, clock = time.process_time(), time.perf_counter()
-        result = function(*args)
-        spent[what] = time.process_time() - start
-        by_the_clock = f"{time.perf_counter() - clock:.3f} s by the clock"
-        print(f"{width}x{height} {what}: {spent[what]:.3f} s of processor time, {by_the_clock}")
-        return result
+        def timed(what: str, function, *args):
+            start, clock = time.process_time(), time.perf_counter()
+            result = function(*args)
+            spent[what] = time.process_time() - start
+            by_the_clock = f"{time.perf_counter() - clock:.3f} s by the clock"
+            print(f"{width}x{height} {what}: {spent[what]:.3f} s of processor time, {by_the_clock}")
+            return result
 
-    image, _ = timed("open", session.go, "a.jpg")
-    timed("file for the browser", widget.shown_file, session.photos["a.jpg"].image, image)
-    runs = [[width * y + 100, 50, session.classes.ids[0]] for y in range(100, 150)]
-    timed("stroke", session.stroke, "a.jpg", runs)
-    view = proposals.view_of(image)
-    found = timed("segments", segments, view)
-    propose(model, view, found, session.classes, session.void)  # which folds the network, once
-    timed("proposal", propose, model, view, found, session.classes, session.void)
-    assert spent["segments"] + spent["proposal"] < bound
-    assert spent["open"] + spent["file for the browser"] < 4  # two seconds of two cores
-    session.close()
+        image, _ = timed("open", session.go, "a.jpg")
+        timed("file for the browser", widget.shown_file, session.photos["a.jpg"].image, image)
+        runs = [[width * y + 100, 50, session.classes.ids[0]] for y in range(100, 150)]
+        timed("stroke", session.stroke, "a.jpg", runs)
+        view = proposals.view_of(image)
+        found = timed("segments", segments, view)
+        propose(model, view, found, session.classes, session.void)  # which folds the network, once
+        timed("proposal", propose, model, view, found, session.classes, session.void)
+        assert spent["segments"] + spent["proposal"] < bound
+        assert spent["open"] + spent["file for the browser"] < 4  # two seconds of two cores

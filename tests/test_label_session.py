@@ -44,9 +44,8 @@ def folder(tmp_path):
 
 @pytest.fixture
 def opened(folder, tmp_path):
-    session = open_session(folder, tmp_path / "set", NAMES)
-    yield session
-    session.close()
+    with closing(open_session(folder, tmp_path / "set", NAMES)) as session:
+        yield session
 
 
 def on_disk(session, name: str) -> np.ndarray:
@@ -144,13 +143,12 @@ def test_a_second_round_opens_where_the_first_stopped_or_was_killed(opened, fold
         opened.photos["b.png"].copy.unlink()
     else:
         opened.close()
-    again = open_session(folder, opened.root)
-    again.flush()
-    assert (again.at, again.done, again.classes.names) == ("b.png", {"b.png"}, tuple(NAMES))
-    assert (again.order, again.neighbour(1)) == (opened.order, "a.jpg")
-    assert (again.mask("b.png").reshape(-1)[:10] == [1] * 9 + [opened.void]).all()
-    assert again.photos["b.png"].copy.exists()
-    again.close()
+    with closing(open_session(folder, opened.root)) as again:
+        again.flush()
+        assert (again.at, again.done, again.classes.names) == ("b.png", {"b.png"}, tuple(NAMES))
+        assert (again.order, again.neighbour(1)) == (opened.order, "a.jpg")
+        assert (again.mask("b.png").reshape(-1)[:10] == [1] * 9 + [opened.void]).all()
+        assert again.photos["b.png"].copy.exists()
 
 
 @pytest.mark.slow
@@ -160,27 +158,25 @@ def test_another_kernel_on_the_same_data_set_is_told_and_the_same_one_takes_over
     assert "is being labelled in another notebook" in done.stderr
     assert f"process {os.getpid()}" in done.stderr
     opened.stroke("b.png", [[0, 9, 1]])
-    again = open_session(folder, opened.root)  # of a cell that is run again
-    assert (again.mask("b.png").reshape(-1)[:9] == 1).all()
-    before = contents(opened.root)
-    for change in (lambda: opened.stroke("b.png", [[0, 9, 2]]), lambda: opened.undo("b.png")):
-        with pytest.raises(BlockingIOError, match="opened again by another cell"):
-            change()  # by the widget of the cell that was run before
-    assert contents(opened.root) == before
-    again.close()
+    with closing(open_session(folder, opened.root)) as again:  # of a cell that is run again
+        assert (again.mask("b.png").reshape(-1)[:9] == 1).all()
+        before = contents(opened.root)
+        for change in (lambda: opened.stroke("b.png", [[0, 9, 2]]), lambda: opened.undo("b.png")):
+            with pytest.raises(BlockingIOError, match="opened again by another cell"):
+                change()  # by the widget of the cell that was run before
+        assert contents(opened.root) == before
 
 
 def test_a_photograph_that_is_half_labelled_stays_open_when_all_are_ranked(opened, folder):
     opened.go("b.png")
     opened.stroke("b.png", [[0, 9, 1]])
     opened.close()
-    again = open_session(folder, opened.root)
-    again.set_order(["trip/3.png", "a.jpg"])
-    assert (again.at, again.order[0]) == ("b.png", "trip/3.png")
-    again.set_done("b.png", True)
-    again.set_order(["trip/3.png", "a.jpg"])
-    assert again.at == "trip/3.png"
-    again.close()
+    with closing(open_session(folder, opened.root)) as again:
+        again.set_order(["trip/3.png", "a.jpg"])
+        assert (again.at, again.order[0]) == ("b.png", "trip/3.png")
+        again.set_done("b.png", True)
+        again.set_order(["trip/3.png", "a.jpg"])
+        assert again.at == "trip/3.png"
 
 
 def test_what_cannot_be_read_is_passed_over_when_photographs_are_shown(opened, folder):
@@ -221,26 +217,23 @@ def test_a_stroke_that_does_not_fit_changes_nothing(opened, runs):
 def test_classes_may_be_added_and_reordered_but_not_lost(opened, folder):
     opened.stroke("b.png", [[0, 9, 1], [9, 3, 2]])
     opened.close()
-    more = open_session(folder, opened.root, ["sky", "pole", "road", "car"])
-    ids = dict(zip(more.classes.names, more.classes.ids, strict=True))
-    assert (ids["road"], ids["car"], ids["sky"]) == (0, 1, 2)
-    assert ids["pole"] not in (0, 1, 2, more.void)
-    more.close()
+    with closing(open_session(folder, opened.root, ["sky", "pole", "road", "car"])) as more:
+        ids = dict(zip(more.classes.names, more.classes.ids, strict=True))
+        assert (ids["road"], ids["car"], ids["sky"]) == (0, 1, 2)
+        assert ids["pole"] not in (0, 1, 2, more.void)
     with pytest.raises(ValueError, match=r"car is no longer in the list.*classes\.yaml"):
         open_session(folder, opened.root, ["sky", "pole", "road"])
-    fewer = open_session(folder, opened.root, ["sky", "car"])  # no mask has a road
-    assert fewer.classes.names == ("sky", "car")
-    fewer.close()
+    with closing(open_session(folder, opened.root, ["sky", "car"])) as fewer:  # no mask has a road
+        assert fewer.classes.names == ("sky", "car")
 
 
 def test_ids_of_own_classes_are_kept_even_if_one_is_255(folder, tmp_path):
     listed = tmp_path / "mine.yaml"
     rows = "{name: a, id: 255, color: [1, 2, 3]}", "{name: b, id: 7, color: [4, 5, 6]}"
     listed.write_text(f"- {rows[0]}\n- {rows[1]}")
-    session = open_session(folder, tmp_path / "set", str(listed))
-    assert session.classes.ids == (255, 7)
-    assert session.void == 254
-    session.close()
+    with closing(open_session(folder, tmp_path / "set", str(listed))) as session:
+        assert session.classes.ids == (255, 7)
+        assert session.void == 254
 
 
 def test_bad_folders_masks_and_records_say_what_to_do(opened, folder, tmp_path):
@@ -267,17 +260,15 @@ def test_bad_folders_masks_and_records_say_what_to_do(opened, folder, tmp_path):
 
 def test_correcting_a_data_set_keeps_the_ids_that_are_no_class(streets, tmp_path):
     root = shutil.copytree(streets, tmp_path / "streets")
-    session = open_data_set(root)
-    name = session.order[3]
-    before = session.mask(name).copy()
-    session.stroke(name, [[0, 50, 7]])
-    session.close()
+    with closing(open_data_set(root)) as session:
+        name = session.order[3]
+        before = session.mask(name).copy()
+        session.stroke(name, [[0, 50, 7]])
     after = np.array(Image.open(session.photos[name].labels)).reshape(-1)
     assert (after[:50] == 7).all()
     assert (after[50:] == before.reshape(-1)[50:]).all()
-    picked = open_data_set(root, [session.order[5], session.order[1]])
-    assert picked.order == [session.order[5], session.order[1]]
-    picked.close()
+    with closing(open_data_set(root, [session.order[5], session.order[1]])) as picked:
+        assert picked.order == [session.order[5], session.order[1]]
     assert json.loads((root / "corrections.json").read_text())["void"] == 0
     assert labeling._open == {}
 

@@ -285,13 +285,12 @@ def test_a_class_without_a_pixel_beside_an_unknown_value_is_asked_about(tmp_path
     assert any("road" in line and f"did you mean {value}" in line for line in lines)
 
 
-def blend(path: Path, colors, smooth: int = 3, **options) -> np.ndarray:
+def blend(path: Path, colors, smooth: float) -> np.ndarray:
     """Saves areas of some colours with smoothed edges; returns which colour is where."""
     rng = np.random.default_rng(len(path.name) + sum(path.name.encode()))
     areas = np.kron(rng.integers(0, len(colors), (4, 5)), np.ones((32, 32), int))
     image = Image.fromarray(np.array(colors, np.uint8)[areas])
-    path.parent.mkdir(parents=True, exist_ok=True)
-    image.filter(ImageFilter.GaussianBlur(smooth)).save(path, **options)
+    save(path, np.array(image.filter(ImageFilter.GaussianBlur(smooth))))
     return areas
 
 
