@@ -704,7 +704,7 @@ REFUSED = [
 
 
 @pytest.mark.parametrize(("spoil", "options", "message"), REFUSED)
-def test_a_bad_source_is_refused_before_any_write(tmp_path, monkeypatch, spoil, options, message):
+def test_a_bad_source_is_refused_and_not_converted(tmp_path, monkeypatch, spoil, options, message):
     monkeypatch.chdir(tmp_path)
     images, masks = flat(tmp_path)
     spoil(images, masks)

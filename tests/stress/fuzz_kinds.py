@@ -83,10 +83,6 @@ GREY = [save(IDS, "png"), save(IDS, "png", compress_level=0), save(IDS * 0 + 7, 
 MASKS = [*PNG[:4], *GREY, save(IDS.astype(np.uint16), "png"), save(IDS % 12, "png")]
 
 
-def mend_some(content: bytes) -> bytes:
-    return mend_png(content) if content.startswith(b"\x89PNG") else content
-
-
 def pixels(read: Callable, path: Path) -> object:
     found = np.ascontiguousarray(read(path))
     return found.shape, found.dtype, hashlib.sha256(found.data).hexdigest()
@@ -226,10 +222,10 @@ SEALED = [checkpoint(True), checkpoint(True, seed=1)]
 PLAIN = [checkpoint(False), checkpoint(False, seed=1)]  # as older versions wrote them
 KINDS = {
     "PNG images": Kind("a.png", PNG, IMAGE, sealed=True),
-    "other images": Kind("a.jpg", OTHER, IMAGE, mend=mend_some),
+    "other images": Kind("a.jpg", OTHER, IMAGE, mend=mend_png),
     "labels": Kind("a.png", GREY, LABELS, sealed=True),
     "masks": Kind("a.png", MASKS, MASK, sealed=True),
-    "other masks": Kind("a.tif", OTHER + MASKS, OTHER_MASK, mend=mend_some),
+    "other masks": Kind("a.tif", OTHER + MASKS, OTHER_MASK, mend=mend_png),
     "recipes": Kind("recipe.yaml", RECIPES, RECIPE, change=edit),
     "class tables": Kind("classes.yaml", TABLES, CLASSES, change=edit),
     "lists of colours": Kind("colors.txt", COLORS, CLASSES, change=edit),

@@ -86,7 +86,9 @@ def edit(content: bytes, others: list[bytes], chance: random.Random) -> bytes:
 
 
 def mend_png(content: bytes) -> bytes:
-    """A damaged PNG with the right checksum for each chunk, so that a decoder sees the damage."""
+    """A damaged PNG with right checksums, so that a decoder sees the damage; others as they are."""
+    if not content.startswith(b"\x89PNG"):
+        return content
     data, start = bytearray(content), 8
     while start + 12 <= len(data):
         end = start + 8 + int.from_bytes(data[start : start + 4])
