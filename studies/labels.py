@@ -15,7 +15,7 @@ of its own. A seed draws other images and other weights.
 - `pixels`: all pixels of 20 images (from `count`), or a tenth of them, in segments drawn at random.
 
 Runs from Streets' weights, also after no image, say how many fills an oracle needs to bring a frame
-of 0006R0 to 95 % of its labels, from nothing and from their proposal: the median of twenty frames.
+of 0006R0 to 95 % of its labels, from nothing and from their proposal: the median of 21 frames.
 """
 
 from pathlib import Path
