@@ -73,7 +73,7 @@ def main() -> None:
 def note(trained: dict, split: str, root: str | Path) -> str:
     """A line to show beside metrics on a split that a checkpoint was trained on; else ""."""
     recipe = trained["recipe"]
-    seen = ["train", "trainval", "val"][: 3 if recipe["train_split"] == "trainval" else 2]
+    seen = {"train", "trainval", *(["val"] if recipe["train_split"] == "trainval" else [])}
     if split in seen and Path(root).resolve().name == Path(recipe["data_root"]).name:
         return f"note: this network was trained on {split}: these metrics are no test\n"
     return ""

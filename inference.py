@@ -52,8 +52,8 @@ def _network(checkpoint: dict) -> UNet:
         try:
             trial = UNet(**settings)
         except RuntimeError:  # its constructor reads a number of a tensor, which `meta` has not
-            trial = None
-        if trial is not None:
+            pass
+        else:
             trial.load_state_dict(checkpoint["model"], assign=True)
     model = UNet(**settings)
     model.load_state_dict(checkpoint["model"])

@@ -85,6 +85,12 @@ def list_split(directory: Path, suffix: str) -> Listing:
     return listing
 
 
+def refuse_closed(closed: list[tuple[Path, str]], cure: str) -> None:
+    """Raise OSError for directories of a `Listing` that cannot be opened."""
+    for path, reason in closed:
+        raise OSError(f"{path} cannot be opened ({reason}): {cure}")
+
+
 def find_pairs(root: Path, split: str, mode: str) -> list[tuple[str, str]]:
     """The paths of a split's images and of their labels, in the same order on every machine.
 
@@ -114,8 +120,7 @@ def find_pairs(root: Path, split: str, mode: str) -> list[tuple[str, str]]:
     if is_missing(of_images) or is_missing(of_labels):
         _unpack(root, split, mode, check)
     images, labels = list_split(of_images, IMAGE), list_split(of_labels, suffix)
-    for path, reason in images.closed + labels.closed:
-        raise OSError(f"{path} cannot be opened ({reason}): {check}")
+    refuse_closed(images.closed + labels.closed, check)
     if not images.stems:
         raise ValueError(
             f"{of_images} holds no <city>/*{IMAGE}{but(images.others, _ending)}: {check}; {OWN}"

@@ -14,7 +14,7 @@ from jsonargparse import ArgumentError, ArgumentParser, DefaultHelpFormatter
 
 from inference import load_model
 from model import NetworkSettings, UNet, bounded
-from runtime.checkpoint import REPLACED
+from runtime.checkpoint import REPLACED, has_state
 from runtime.distributed import broadcast_from_main, is_main
 from utils import CITYSCAPES, Classes, read_yaml
 
@@ -265,14 +265,10 @@ def make_model(
     torch.manual_seed(recipe.seed)
     model = UNet(3, len(classes), **recipe.network())
     model.classes, model.downscale = classes, recipe.downscale
-    if recipe.init is not None and not broadcast_from_main(_has_state, run_dir):
-        _load_weights(model, recipe.init)
+    if recipe.init is not None:
+        if run_dir is None or not broadcast_from_main(has_state, Path(run_dir)):
+            _load_weights(model, recipe.init)
     return model
-
-
-def _has_state(run_dir: str | Path | None) -> bool:
-    names = "last.pt", "previous.pt"
-    return run_dir is not None and any((Path(run_dir) / name).exists() for name in names)
 
 
 def _load_weights(model: UNet, path: str) -> None:
@@ -285,10 +281,9 @@ def _load_weights(model: UNet, path: str) -> None:
         )
     weights = source.state_dict()
     if source.classes is None or source.classes.names != model.classes.names:
-        drawn = model.state_dict()
-        last = {n: w for n, w in drawn.items() if n.startswith("conv_1x1")}
-        others = {n: w for n, w in drawn.items() if w.shape != weights[n].shape}  # as of heads
-        weights = {**weights, **last, **others}
+        for name, drawn in model.state_dict().items():
+            if name.startswith("conv_1x1") or drawn.shape != weights[name].shape:  # as of heads
+                weights[name] = drawn
         if is_main():
             print(f"{path} has other classes: the last layer starts from random weights")
     model.load_state_dict(weights)

@@ -226,8 +226,8 @@ class Run:
         `last.pt` follows `best.pt`: after a kill between them the epoch is trained again, with the
         same result, and both are written.
         """
-        self.history.append(as_json(record))
-        record = self.history[-1]
+        record = as_json(record)
+        self.history.append(record)
         if not is_main():
             return
         best = max(self.history, key=lambda each: each["mIoU"] or 0)  # None: no pixel is labelled

@@ -33,8 +33,7 @@ def open_session(
     photographs, root = Path(expand(photographs, "folder of photographs")), Path(root)
     kept, folder = read_record(root / "labeling.json"), relative_path(photographs, root)
     before = (root / (kept.get("photographs") or folder)).resolve()
-    is_labelled = any(root.glob("gtFine/*/*/*_labelIds.png"))
-    if is_labelled and before != photographs.resolve():
+    if before != photographs.resolve() and any(root.glob("gtFine/*/*/*_labelIds.png")):
         raise ValueError(
             f"{root} has the labels of {before}, not of {photographs}: set data_root to another "
             "directory, or, if the photographs were moved, correct `photographs` in "

@@ -1,7 +1,6 @@
 """Which images and which masks of two directories belong together, by names or by --pairs."""
 
 import re
-import unicodedata
 from collections import Counter, defaultdict
 from pathlib import Path
 
@@ -9,7 +8,7 @@ from data_io.image_io import IMAGE_SUFFIXES, why_unread
 from data_io.layout import IMAGE
 from data_io.walk import but, left_out, walk
 from prepare.masks import what_is
-from prepare.splits import OFFICIAL, Pair, official_splits, split_above, split_of
+from prepare.splits import OFFICIAL, Pair, nfc, official_splits, split_above, split_of
 
 ENDINGS = {  # of masks' names, the best first -> one of `meaning.LABELS` if the name says so
     "_labelIds": None,  # of Cityscapes, CVAT and datumaro: ids of any classes
@@ -116,7 +115,7 @@ def _only(paths: list[Path], stem: str, wanted: str | None) -> tuple[Path, str |
 
 def _name(path: Path) -> str:
     """A file's name without suffix, in the one of Unicode's forms that all of them have here."""
-    return unicodedata.normalize("NFC", path.stem)
+    return nfc(path.stem)
 
 
 def _stem(path: Path) -> str:
@@ -189,7 +188,7 @@ def _by_names(images: Path, masks: Path) -> tuple[Groups, Groups, list[str]]:
 
 
 def _folder(path: Path, above: Path) -> str:
-    return unicodedata.normalize("NFC", str(path.parent.relative_to(above)))
+    return nfc(path.parent.relative_to(above))
 
 
 def _image_stem(path: Path, stems: set[str]) -> str:
@@ -234,7 +233,7 @@ def _fitting(
     for path in walk(directory):
         if path.suffix.lower() in suffixes:
             relative = path.relative_to(directory).as_posix()
-            match = side.fullmatch(unicodedata.normalize("NFC", relative))
+            match = side.fullmatch(nfc(relative))
             (groups[match.groups()] if match else others).append(path)
     if not groups:
         example = f", it holds such as {others[0].relative_to(directory)}" if others else ""
@@ -260,6 +259,6 @@ def parse_pattern(text: str) -> tuple[re.Pattern, re.Pattern]:
     for side in sides:
         suffix = "" if Path(side).suffix else r"\.\w+"
         parts = re.escape(side.strip("/ ")).replace("X", "(.+)").replace(r"\*", "([^/]*)")
-        parts = unicodedata.normalize("NFC", parts)
+        parts = nfc(parts)
         found.append(re.compile(rf"((?:.*?/)??){parts}{suffix}"))
     return found[0], found[1]

@@ -26,6 +26,11 @@ class Pair(NamedTuple):
     split: str | None = None  # `test`, or the official split
 
 
+def nfc(text: object) -> str:
+    """A name or path in the one of Unicode's forms in which names are compared."""
+    return unicodedata.normalize("NFC", str(text))
+
+
 def split_of(folders: tuple[str, ...]) -> str | None:
     """`train`, `val` or `test` if one of some directories has such a name."""
     return next((SPLITS[name.lower()] for name in folders if name.lower() in SPLITS), None)
@@ -136,13 +141,13 @@ def _read(path: Path, pairs: list[Pair]) -> list[tuple[str, set[int]]]:
     """
     owners = defaultdict(set)
     for i, pair in enumerate(pairs):
-        image = Path(unicodedata.normalize("NFC", str(pair.image.absolute())))
-        for name in {image.name, image.stem, unicodedata.normalize("NFC", pair.stem)}:
+        image = Path(nfc(pair.image.absolute()))
+        for name in {image.name, image.stem, nfc(pair.stem)}:
             parts = image.with_name(name).as_posix().split("/")
             for start in range(len(parts)):
                 owners["/".join(parts[start:])].add(i)
     try:
-        text = unicodedata.normalize("NFC", path.read_text(encoding="utf-8-sig"))
+        text = nfc(path.read_text(encoding="utf-8-sig"))
     except (OSError, UnicodeError) as error:
         raise ValueError(
             f"{path} is neither a probability, such as 0.2, nor a list of names ({error})"

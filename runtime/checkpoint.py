@@ -142,6 +142,11 @@ def _checksum(content: bytes) -> bytes:
     return len(comment).to_bytes(2, "little") + comment
 
 
+def has_state(run_dir: Path) -> bool:
+    """Whether a run can go on from `load_last`."""
+    return any((run_dir / name).exists() for name in ("last.pt", "previous.pt"))
+
+
 def load_last(run_dir: Path) -> dict | None:
     """The state from which the run in `run_dir` goes on; None if there is none.
 
@@ -150,7 +155,7 @@ def load_last(run_dir: Path) -> dict | None:
     `previous.pt` cannot be read either.
     """
     last, previous = run_dir / "last.pt", run_dir / "previous.pt"
-    if not last.exists() and not previous.exists():
+    if not has_state(run_dir):
         return None
     try:
         return load_checkpoint(last)
