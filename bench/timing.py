@@ -1,7 +1,7 @@
 """Fair timing: every contender in a process of its own, taking turns within one run."""
 
-import resource
 import statistics
+import sys
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
@@ -56,7 +56,10 @@ def _prepare(prepare: Callable) -> None:
 
 
 def _turn() -> tuple:
+    import resource  # which Windows has not: there docs/plan.py still imports this module
+
     start = time.perf_counter()
     result = _run()
     spent = time.perf_counter() - start
-    return spent, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024, result
+    unit = 1 if sys.platform == "darwin" else 1024
+    return spent, unit * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss, result

@@ -8,6 +8,7 @@ steps.
 """
 
 from contextlib import suppress
+from dataclasses import replace
 from itertools import product
 
 import torch
@@ -147,6 +148,9 @@ def main() -> None:
         recipe, args = parse_recipe(parser)
         if recipe.accumulate > 1:
             raise ValueError("the plan is of steps at once: give --accumulate 1")
+        if "lovasz" in recipe.loss:
+            raise ValueError("what Lovász-softmax takes depends on the labels: plan another loss")
+        recipe = replace(recipe, init=None)  # the weights themselves do not matter
     size = recipe.crop or tuple(side // recipe.downscale for side in args.size)
     work, rows = flop(recipe, size), []
     with progress_bar(2 * len(BATCHES), "steps on fake tensors", "step") as bar:

@@ -30,9 +30,10 @@ def open_session(
     not fit the masks, BlockingIOError if another notebook has `root` open, OSError if it cannot be
     written.
     """
-    photographs, root = Path(expand(photographs, "folder of photographs")), Path(root)
-    kept, folder = read_record(root / "labeling.json"), relative_path(photographs, root)
-    before = (root / (kept.get("photographs") or folder)).resolve()
+    photographs, root = expand(photographs, "folder of photographs"), expand(root, "data set")
+    kept = read_record(root / "labeling.json")
+    folder = relative_path(photographs.resolve(), root.resolve())  # not through a link
+    before = (root.resolve() / (kept.get("photographs") or folder)).resolve()
     if before != photographs.resolve() and any(root.glob("gtFine/*/*/*_labelIds.png")):
         raise ValueError(
             f"{root} has the labels of {before}, not of {photographs}: set data_root to another "

@@ -18,7 +18,7 @@ from runtime.console import progress_bar
 from utils import Classes
 
 LONGEST = 1000  # pixels of the side of what segments and proposals are computed on
-SEEN = 800  # pixels of the longest side that a network looks at, as in its trainings
+SEEN = 800  # pixels of the longest side that a network looks at, about as in its trainings
 SURE = 0.7  # how probable a segment's class must be for it to be proposed
 LEAST = 50  # pixels of a segment, of a photograph with 480x360
 LOOK = 3 * 16 * 16  # numbers that describe a photograph from far away

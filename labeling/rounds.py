@@ -33,14 +33,19 @@ def next_round(
             "validate on: label at least two, of which one trains and one validates (of each five "
             "that follow, one more validates; directories called train and val decide instead)"
         )
-    folder = session.root / "leftImg8bit" / "train"
-    sizes = [max(image_size(f"{folder / stem}{IMAGE}")) for stem in images["train"]]
-    low, high = EPOCHS
-    fields = {
-        "data_root": str(session.root),
-        "downscale": max(1, int(statistics.median(sizes)) // SEEN),
-        "epochs": min(max(IMAGES // len(images["train"]), low), high),
-        **changes,
-    }
     done = [int(path.name) for path in Path(runs).glob("[0-9]*") if path.name.isdigit()]
-    return Recipe.from_file(recipe, **fields), Path(runs) / str(max(done, default=0) + 1)
+    settings = Recipe.from_file(recipe, **{**fitting(session.root), **changes})
+    return settings, Path(runs) / str(max(done, default=0) + 1)
+
+
+def fitting(root: Path) -> dict:
+    """What a recipe should say of a data set: where it is, how much to downscale, epochs."""
+    folder = root / "leftImg8bit" / "train"
+    stems = list_split(folder, IMAGE).stems
+    sizes = [max(image_size(f"{folder / stem}{IMAGE}")) for stem in stems]
+    low, high = EPOCHS
+    return {
+        "data_root": str(root),
+        "downscale": max(1, round(statistics.median(sizes) / SEEN)),
+        "epochs": min(max(IMAGES // len(stems), low), high),
+    }

@@ -30,6 +30,10 @@ UNDO = 500  # strokes of a photograph that can be undone
 _open: dict[Path, "Session"] = {}  # the sessions of this process, by their data set
 
 
+class StrokeError(ValueError):
+    """A stroke that can never be put, so that it need not be kept."""
+
+
 class Photo(NamedTuple):
     """A photograph: its file, the label file, and the PNG that the data set has of it.
 
@@ -150,21 +154,19 @@ class Session:
                 many pixels follow from it, and their id.
             origin: identifies the stroke: one that came before is saved, and not put again.
 
-        Raises ValueError for what lies outside of the mask or is no class, OSError if it cannot be
-        saved.
+        Raises StrokeError for what lies outside of the mask or is no class; ValueError as `mask`;
+        OSError if it cannot be saved.
         """
         with self._lock:
             self._check_open()
             if name not in self.photos:
-                raise ValueError(
-                    f"{name} is no longer among the photographs: its stroke is left out"
-                )
+                raise StrokeError(f"{name} is no longer a photograph here: its stroke is left out")
             mask = self.mask(name)
             runs = np.asarray(runs, dtype=np.int64).reshape(-1, 3)
             starts, stops, ids = runs[:, 0], runs[:, 0] + runs[:, 1], runs[:, 2]
             inside = (starts >= 0) & (stops >= starts) & (stops <= mask.size)
             if not inside.all() or not np.isin(ids, [*self.classes.ids, self.void]).all():
-                raise ValueError(f"a stroke does not fit {name}, or is of no class: it is left out")
+                raise StrokeError(f"a stroke does not fit {name}, or has no class: it is left out")
             if origin in self._origins:
                 self.save()
                 return False

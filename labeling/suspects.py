@@ -1,21 +1,21 @@
 """Find regions where the labels of a data set contradict a network that never saw them.
 
     python -m labeling.suspects data/mine
-    python -m labeling.suspects data/mine --parts 4 --epochs 20 --recipe recipes/camvid.yaml
+    python -m labeling.suspects data/mine --parts 4 --recipe recipes/camvid.yaml
 
 Splits `train` into parts, trains on all but one, and predicts that one, for each part in turn
 (confident learning, Northcutt et al. 2021, https://arxiv.org/abs/1911.00068). A pixel is suspect if
 another class than its label's is more probable there than that class is, on average, where the
 labels have it. Connected suspect pixels make a region. ROOT/suspects.json lists the regions, the
 most suspect first (see `rank`); `label.ipynb` opens them for correction (`suspects` in its
-settings). A run that was stopped goes on, in --runs.
+settings). Trains as that notebook does; or a recipe as it is, but for its `data_root`. A run that
+was stopped goes on, in --runs.
 """
 
 import json
 import math
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
-from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
@@ -25,12 +25,12 @@ from skimage.measure import regionprops
 from torch import Tensor, nn
 
 from data_io.layout import name_of
-from dataset import Cityscapes
+from dataset import Cityscapes, find_root
 from engine import Recipe, fit, make_loader, make_model
 from engine.augment import make_transforms
-from engine.recipe import parse_recipe, recipe_parser
 from inference import inference_net, predict_rows
-from runtime.console import errors_shown, progress_bar
+from labeling.rounds import fitting
+from runtime.console import command_line, errors_shown, progress_bar
 from runtime.files import atomic_write
 from utils import IGNORE_INDEX
 
@@ -143,7 +143,14 @@ def rank(suspects: list[Suspect]) -> list[Suspect]:
 
 
 def find_suspects(recipe: Recipe, parts: int, runs: Path) -> list[Suspect]:
-    """All suspect regions of a data set's `train`, the most suspect first. Raises as `fit`."""
+    """All suspect regions of a data set's `train`, the most suspect first.
+
+    Raises as `fit`, and ValueError for one part alone or a recipe that leaves images out.
+    """
+    if parts < 2:
+        raise ValueError(f"{parts} parts leave nothing to train on: give --parts 2 or more")
+    if (recipe.train_split, recipe.mode, recipe.hold_out) != ("train", "fine", ()):
+        raise ValueError("the search is in all fine labels of `train`: take a recipe for these")
     scenes = Cityscapes(recipe.data_root, downscale=recipe.downscale)
     names, suspects = scenes.classes.names, []
     for part in range(parts):
@@ -166,14 +173,18 @@ def read_suspects(path: str | Path, most: int = 100) -> dict[str, list[tuple]]:
 
 
 def main() -> None:
-    parser = recipe_parser(__doc__)
+    parser = command_line(__doc__)
     parser.add_argument("root", metavar="ROOT", help="a data set")
-    parser.add_argument("--parts", type=int, default=3, help="of the images")
+    parser.add_argument("--recipe", metavar="FILE", help="default: recipes/own.yaml, fitted to it")
+    parser.add_argument("--parts", type=int, default=3, help="of the images, 2 or more; default: 3")
     parser.add_argument("--runs", type=Path, default=Path("runs/suspects"), help="of checkpoints")
+    args = parser.parse_args()
     with errors_shown():
-        recipe, args = parse_recipe(parser)
-        suspects = find_suspects(replace(recipe, data_root=args.root), args.parts, args.runs)
-        path = Path(args.root) / "suspects.json"
+        root = find_root(args.root)
+        fields = {"data_root": str(root)} if args.recipe else fitting(root)
+        recipe = Recipe.from_file(args.recipe or "recipes/own.yaml", **fields)
+        suspects = find_suspects(recipe, args.parts, args.runs)
+        path = root / "suspects.json"
         atomic_write(path, json.dumps({"suspects": suspects}, indent=1).encode())
     for each in suspects[:20]:
         print(f"{each.score:8.3f}  {each.image}  {each.label}, or {each.predicted}?")

@@ -19,7 +19,7 @@ from torch import Tensor
 
 from data_io.image_io import encode, open_image, read_image
 from labeling.proposals import SURE, known_classes, propose, regions, segments, view_of
-from labeling.session import Session
+from labeling.session import Session, StrokeError
 from model import UNet
 
 SHOWN = {"JPEG": "image/jpeg", "PNG": "image/png", "WEBP": "image/webp"}  # by all browsers
@@ -50,6 +50,7 @@ class LabelWidget(anywidget.AnyWidget):
         journal = hashlib.sha256(str(session.root.resolve()).encode()).hexdigest()[:16]
         super().__init__(journal=journal, **options)
         self.session, self.model, self.boxes = session, model, boxes
+        self._first_kept: dict[str, int] = {}  # view -> its first stroke that could not be put
         self._worker = ThreadPoolExecutor(1)
         self._ready: dict[str, Future] = {}  # segments and proposal, also of the next photograph
         self.on_msg(lambda _, content, buffers: self._answer(content, buffers))
@@ -78,9 +79,13 @@ class LabelWidget(anywidget.AnyWidget):
                 self._list()
         except Exception as error:  # a kernel's output of it would be seen by nobody
             self.send({"type": "error", "text": str(error) or repr(error)})
-            if not isinstance(error, ValueError):
-                return  # the browser keeps it, too
-        self.send({"type": "saved", **about})  # or refused for good
+            if not isinstance(error, StrokeError):
+                if kind == "stroke" and not isinstance(error, OSError):  # which the session keeps
+                    self._first_kept.setdefault(about["view"], about["number"])
+                return  # the browser keeps it, until it comes again when this cell is run again
+        if (kept := self._first_kept.get(about["view"])) is not None:
+            about["number"] = min(about["number"], kept - 1)
+        self.send({"type": "saved", **about})  # up to this number, or refused for good
 
     def _list(self) -> None:
         """Send the list of photographs."""

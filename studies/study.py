@@ -37,7 +37,8 @@ from engine.loaders import class_frequencies
 from model import UNet
 from runtime.console import command_line, errors_shown
 from streets import ensure_streets
-from studies.common import add, digest, find, identity, is_of, read, train
+from streets.tree import VERSION
+from studies.common import RECORDS, add, digest, find, identity, is_of, read, train
 from utils import ConfusionMatrix, metrics
 
 BASE = {"downscale": 2, "width": 16, "depth": 3}
@@ -67,6 +68,7 @@ STUDIES = {
 }
 LEARNING_RATES = {"batchnorm": (3e-4, 1e-3, 3e-3)}
 TUNING_SEED = 100
+VERSIONS = {"camvid": 1, "streets": VERSION}  # of the data; a record that names none is of 1
 KEPT = "epoch lr train_loss train_accuracy val_loss val_accuracy mIoU precision".split()
 
 
@@ -183,13 +185,18 @@ def score(model: UNet, scenes: Cityscapes, recipe: Recipe) -> dict[str, dict]:
 
 def carry_out(run: Run, data_root: str, folder: Path, name: str) -> None:
     """Record a run: train it, unless one of this recipe on the same data is on record."""
-    recipe = Recipe(data_root=data_root, **changes(run))
-    known = (each for study in STUDIES for each in read(study) if each["data"] == run.data)
+    recipe, version = Recipe(data_root=data_root, **changes(run)), VERSIONS[run.data]
+    known = [each for study in STUDIES for each in read(study) if each["data"] == run.data]
+    if others := {each.get("version", 1) for each in known} - {version}:
+        raise ValueError(
+            f"{RECORDS} has runs on version {others.pop()} of {run.data}, and these are of version "
+            f"{version}: go on at the commit that the records name, or move the records elsewhere"
+        )
     entry = next((each for each in known if is_of(each["recipe"], recipe)), None)
     if entry is None:
         entry = perform(recipe, folder / f"{run.data}-{digest(recipe)}", name)
         entry["recipe"] = identity(recipe)
-    add(run.study, "study", {**entry, **run._asdict()})
+    add(run.study, "study", {**entry, **run._asdict(), "version": version})
 
 
 def main() -> None:

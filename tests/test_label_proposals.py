@@ -171,10 +171,13 @@ def test_the_command_finds_an_error_and_the_notebook_opens_it(streets, tmp_path)
     (path,) = (root / "gtFine" / "train").rglob("lindenau_000001*_gtFine_labelIds.png")
     labels = np.array(Image.open(path))
     Image.fromarray(np.where(labels == 7, 23, labels)).save(path)  # the road is sky
-    command = ["-m", "labeling.suspects", root, "--parts", "2", "--epochs", "12"]
-    command += ["--width", "8", "--depth", "2", "--downscale", "1", "--lr", "0.01"]
-    command += ["--batch_size", "2", "--runs", tmp_path / "runs", "--data_root", "elsewhere"]
-    python(*command)
+    recipe = tmp_path / "recipe.yaml"
+    recipe.write_text(
+        "{width: 8, depth: 2, downscale: 1, lr: 0.01, batch_size: 2, epochs: 12, data_root: other}"
+    )
+    command = ["-m", "labeling.suspects", root, "--recipe", recipe, "--runs", tmp_path / "runs"]
+    python(*command, "--parts", 2)
+    assert "--parts 2 or more" in python(*command, "--parts", 1, status=1).stderr
     boxes = suspects.read_suspects(root / "suspects.json", 10)
     name = "train/lindenau/lindenau_000001_000019"
     box = next(box for *box, text in boxes[name] if text == "sky: road?")

@@ -64,6 +64,18 @@ def test_photographs_of_another_folder_do_not_get_the_masks_of_the_first(folder,
         assert (on_disk(session, "b.png").reshape(-1)[:5] == 1).all()
 
 
+def test_a_data_set_behind_a_link_or_in_the_home_directory_opens_again(
+    folder, tmp_path, monkeypatch
+):
+    (tmp_path / "far" / "away").mkdir(parents=True)
+    (tmp_path / "data").symlink_to(tmp_path / "far" / "away")
+    monkeypatch.setenv("HOME", str(tmp_path / "data"))
+    for root in tmp_path / "data" / "set", "~/set":
+        with closing(open_session(folder, root, NAMES)) as session:
+            session.stroke("b.png", [[0, 5, 1]])
+    assert (tmp_path / "far" / "away" / "set").is_dir()
+
+
 def test_files_that_are_no_photographs_are_told(folder, tmp_path):
     (folder / "notes.xyz").write_bytes(b"x")
     with closing(open_session(folder, tmp_path / "set", NAMES)) as session:
@@ -293,6 +305,13 @@ def test_the_widget_says_what_is_on_disk_and_what_cannot_be_saved(opened, monkey
         assert "disk full" in sent[-1]["text"]
         assert ask("undo") == ["patch", "error"]
     assert ask("stroke", 3, (9, 9, 1)) == ["saved"]  # again: it is known, and was undone
+    labels = opened.photos["b.png"].labels
+    right = labels.read_bytes()
+    opened.go("a.jpg")
+    Image.new("L", (3, 3)).save(labels)
+    assert ask("stroke", 4, (30, 9, 1)) == ["error"]  # the browser keeps it, and what follows
+    labels.write_bytes(right)
+    assert ask("stroke", 5, (60, 9, 1)) == ["stroke", "saved"] and sent[-1]["number"] == 3
     assert (on_disk(opened, "b.png").reshape(-1)[:18] == [1] * 9 + [opened.void] * 9).all()
 
 

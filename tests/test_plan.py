@@ -99,3 +99,6 @@ def test_the_command_prints_its_tables_as_computed():
     rows = [line for line in out.stdout.splitlines() if line.startswith("| ")]
     assert len(rows) == 1 + 8 + 1 + 4 + 1 + 4
     assert "error: recipe: lr" in python(*command, "--lr=-1", status=1).stderr
+    lovasz = python(*command, "--loss=cross_entropy+lovasz", status=1)
+    assert "error: what Lovász-softmax takes" in lovasz.stderr
+    assert "images of 256x320" in python("-m", "docs.plan", "--recipe=recipes/own.yaml").stdout

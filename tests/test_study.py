@@ -106,6 +106,10 @@ def test_a_learning_rate_is_chosen_on_another_seed_and_a_run_of_the_same_recipe_
     runs = read("batchnorm", common.RECORDS)
     tried = [(run["arm"], run["tried"], run["seed"]) for run in runs if run["tried"]]
     assert tried == [(arm, lr, 100) for arm in ("with", "without") for lr in (1e-3, 1e3)]
+    with monkeypatch.context() as patch:
+        patch.setitem(study.VERSIONS, "streets", 3)
+        with pytest.raises(SystemExit, match="runs on version 2 of streets"):
+            small("loss", "--seeds", 0, "--streets", streets, "--runs", killed[0] / "runs")
     wild = next(run for run in runs if (run["arm"], run["tried"]) == ("without", 1e3))
     assert wild["scores"] is None and "epoch 1/6" in wild["diverged"]
     counted = {run["arm"]: run for run in runs if run["seed"] == 0}
