@@ -1,14 +1,14 @@
 # `make demo` trains and tests a U-Net on Streets. `make check` runs ruff and the fast tests, `make
 # test` all of them, and where the processor has AVX512 those that depend on it with AVX2 alone, too.
-# `make bench` times it beside what one would use instead, `make race` trains against that on CamVid.
-# `make page` builds the page that labels pictures in a browser, and serves it.
+# `make bench` times it beside what one would use instead. `make page` builds the page that labels
+# pictures in a browser, and serves it.
 PYTHON ?= python3
 BIN := .venv/bin
 RUN := runs/demo
 # As on most laptops.
 AVX2 := ATEN_CPU_CAPABILITY=avx2 ONEDNN_MAX_CPU_ISA=AVX2
 
-.PHONY: demo check test bench race page
+.PHONY: demo check test bench page
 
 define REPORT
 import json, sys
@@ -41,9 +41,6 @@ test: .venv/test
 
 bench: .venv/bench
 	$(BIN)/python -m bench
-
-race: .venv/bench
-	$(BIN)/python -m studies.race
 
 page: .venv/page
 	npm ci --ignore-scripts --prefix page
