@@ -129,14 +129,10 @@ def save_checkpoint(
         states = {name: part.state_dict() for name, part in training.items()}
         checkpoint["training"] = {**states, "random": random}
         checkpoint["data"] = data
-    write_checkpoint(path, checkpoint, path.with_name("previous.pt") if training else None)
-
-
-def write_checkpoint(path: Path, checkpoint: dict, keep: Path | None = None) -> None:
-    """Write what `load_checkpoint` returns, atomically; what was at `path` becomes `keep`."""
     buffer = io.BytesIO()
     torch.save(checkpoint, buffer)
     content = buffer.getbuffer()[:-2]  # without the comment's length, which is 0
+    keep = path.with_name("previous.pt") if training else None
     atomic_write(path, content, _checksum(content), keep=keep)
 
 

@@ -14,7 +14,6 @@ import torch
 import engine
 from dataset import Cityscapes
 from engine import Recipe, evaluate, make_loader
-from engine.average import average
 from inference import load_model
 from model import UNet
 from studies import common, figures, labels, labels_report, leave_one_out, report, robustness, study
@@ -197,18 +196,6 @@ def test_leave_one_out_trains_without_each_city_once(streets, tmp_path, monkeypa
         assert line["accuracy"][city] == pytest.approx(confusion.pixel_accuracy, abs=1e-3)
     with pytest.raises(SystemExit, match="already"):
         command(leave_one_out.main, *args)
-
-    before = {run}  # of the last city
-    args += ["--init", run / "last.pt"]
-    for seed in 0, 1:
-        command(leave_one_out.main, *args, "--seed", seed)
-    command(leave_one_out.main, *args, "--average", "[0, 1]", "--keep", 0.5)
-    runs = {*(tmp_path / "runs" / "leave-one-out").glob(f"*-{city}")} - before
-    model.load_state_dict(average([str(each / "last.pt") for each in runs], 0.5))
-    line = read("leave-one-out")[-1]
-    assert line["average"] == {"seeds": [0, 1], "keep": 0.5}
-    found = evaluate(model, loader)[1].pixel_accuracy
-    assert line["accuracy"][city] == pytest.approx(found, abs=1e-3)
 
 
 @pytest.mark.parametrize("recorded", [{}, {"crop_area": [0.25, 1.0], "crop_start": 1.0}])
