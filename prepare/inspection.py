@@ -72,8 +72,8 @@ def inspect_all(
 ) -> tuple[dict[Path, tuple[int, int]], list[Fault], list[str]]:
     """`inspect` all images of a split, and their labels if `labelled`.
 
-    Returns height and width of each image that can be read, the faults, and notes: how much is
-    labelled if much is not, and a question about the list of classes.
+    Returns height and width of each image that can be read, the faults of files and of the whole
+    split, and notes: how much is labelled if much is not, a question about the list of classes.
     """
     decode = kind == "gtFine" or split == "train_extra"  # the others are decoded with gtFine
     files = [paths_of(root, split, stem, kind) for stem in stems]
@@ -84,29 +84,18 @@ def inspect_all(
     pixels = [counts for _, counts, _ in results if counts is not None]
     if split == "test" or not pixels:  # test labels are dummies
         return sizes, faults, []
-    more, notes = check_split(root, root / kind / split, torch.stack(pixels), classes)
-    return sizes, faults + more, notes
-
-
-def check_split(
-    root: Path, directory: Path, pixels: Tensor, classes: Classes
-) -> tuple[list[Fault], list[str]]:
-    """The faults of the labels of a split together, and the notes of `inspect_all`.
-
-    pixels: of each id in each label file, (files, 256) int64.
-    """
-    faults, notes, counts = [], [], pixels.sum(0)
+    notes, directory, counts = [], root / kind / split, torch.stack(pixels).sum(0)
     converted = (root / OWN_RECORD).exists()  # whose labels are ids, whatever they look like
-    labelled = counts[list(classes.ids)].sum() / counts.sum()
+    labelled_part = counts[list(classes.ids)].sum() / counts.sum()
     many = classes == CITYSCAPES and len(pixels) >= TRAIN_ID_LABELS
-    if not labelled:
+    if not labelled_part:
         values = " ".join(map(str, counts.nonzero().flatten().tolist()))
         faults.append(Fault(NO_CLASS, directory, f"the labels hold only {values}"))
     elif many and not converted and are_train_ids(counts > 0):
         faults.append(Fault(TRAIN_IDS, directory, f"no id above 18 in {len(pixels)} labels"))
-    if labelled < MOSTLY:
-        notes.append(f"{labelled:.1%} of the pixels are labelled, the others are ignored")
+    if labelled_part < MOSTLY:
+        notes.append(f"{labelled_part:.1%} of the pixels are labelled, the others are ignored")
     by_id = Counter(dict(enumerate(counts.tolist())))
     if classes != CITYSCAPES and not converted and (question := absent_class(by_id, classes)):
         notes.append(f"{question}? If so, correct {root / 'classes.yaml'}")
-    return faults, notes
+    return sizes, faults, notes
