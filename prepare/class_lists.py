@@ -25,22 +25,26 @@ LINE = re.compile(  # an id or a colour, the name, a colour, and what CVAT adds
     r"\s*(?::?(?::[^:]*){2})?"
 )
 Row = tuple[str, int | None, tuple | None]  # name, id and colour, as far as they are listed
+Color = tuple[int, int, int]
 
 
-def read_class_list(path: Path) -> Classes:
-    """The classes that a file lists.
+def read_class_list(path: Path) -> tuple[Classes, list[Color] | None]:
+    """The classes that a file lists, and the colours that it gives to what is ignored.
 
     The file is a `classes.yaml`, or a list of CamVid, CVAT, datumaro, labelme, Kaggle, Roboflow,
     Mapillary, RailSem19 or A2D2 (see docs/own-data.md). Without ids, classes are numbered from 0
     in their order. In other lists than a `classes.yaml`, classes called void or unlabeled are
-    ignored. Raises FileNotFoundError, or ValueError with the file's name.
+    ignored. A `classes.yaml` lists nothing else than classes, so that the colours are None.
+
+    Raises FileNotFoundError, or ValueError with the file's name.
     """
     if not path.is_file():
         raise FileNotFoundError(f"there is no list of classes {path}: correct the path")
     if path.suffix.lower() not in OF_TOOLS:
-        return Classes.from_file(path)
+        return Classes.from_file(path), None
     try:
-        rows = _read_rows(path)
+        text = path.read_text(encoding="utf-8-sig")
+        rows = _read_json(text) if path.suffix.lower() == ".json" else _read_lines(text, path)
         first = -1 if rows and rows[0][0] == IGNORED else 0  # labelme counts from it on
         classes = [
             (name, number if i is None else i, tuple(color or color_of(number)))
@@ -49,27 +53,13 @@ def read_class_list(path: Path) -> Classes:
         ]
         if not classes:
             raise ValueError("it lists no class")
-        return Classes(*zip(*classes, strict=True))
+        voids = [tuple(color) for name, _, color in rows if name.lower() in VOID and color]
+        return Classes(*zip(*classes, strict=True)), voids
     except Exception as error:  # parsers raise nearly anything
         raise ValueError(
             f"{path} is no list of classes that is known ({error}): write a classes.yaml, a line "
             "each such as `- {name: road, id: 7, color: [128, 64, 128]}`"
         ) from error
-
-
-def void_colors(path: Path) -> list[tuple[int, int, int]] | None:
-    """The colours that a list, which `read_class_list` has read, gives to what is ignored.
-
-    None for a `classes.yaml`, which lists nothing else than classes.
-    """
-    if path.suffix.lower() not in OF_TOOLS:
-        return None
-    return [tuple(c) for name, _, c in _read_rows(path) if name.lower() in VOID and c]
-
-
-def _read_rows(path: Path) -> list[Row]:
-    text = path.read_text(encoding="utf-8-sig")
-    return _read_json(text) if path.suffix.lower() == ".json" else _read_lines(text, path)
 
 
 def _read_lines(text: str, path: Path) -> list[Row]:
@@ -106,22 +96,24 @@ def _read_json(text: str) -> list[Row]:
     return [(content[key], None, tuple(bytes.fromhex(key[1:]))) for key in content]  # A2D2
 
 
-def find_class_list(directories: Iterable[Path]) -> Path | None:
-    """The list in one of the data set's directories; None if there is none.
+def find_class_list(
+    directories: Iterable[Path],
+) -> tuple[Path, Classes, list[Color] | None] | None:
+    """The list in one of the data set's directories, as `read_class_list`; None if there is none.
 
     Raises ValueError for several that differ.
     """
-    lists = {}
+    lists = []
     for path in sorted({folder / name for folder in directories for name in NAMES}):
         try:
-            lists |= {path: read_class_list(path)} if path.is_file() else {}
+            lists += [(path, *read_class_list(path))] if path.is_file() else []
         except ValueError:
             if path.suffix != ".json":  # which may hold anything
                 raise
-    first, *others = lists or [None]
-    if other := next((path for path in others if lists[path] != lists[first]), None):
-        raise ValueError(f"{first} and {other} list other classes: say which with --classes")
-    return first
+    for path, classes, _ in lists[1:]:
+        if classes != lists[0][1]:
+            raise ValueError(f"{lists[0][0]} and {path} list other classes: give one as --classes")
+    return lists[0] if lists else None
 
 
 def merge_classes(
@@ -144,7 +136,7 @@ def merge_classes(
     if given is None:
         given = there or CITYSCAPES
     elif isinstance(given, str | Path):
-        given = read_class_list(Path(given))
+        given, _ = read_class_list(Path(given))
     else:
         shown = tuple(colors.get(name) or color_of(i) for i, name in enumerate(given))
         given = Classes(tuple(given), tuple(range(len(given))), shown)

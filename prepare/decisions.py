@@ -41,7 +41,7 @@ def find_classes(
     a list gives to what is ignored, and notes on whose the classes are. Raises ValueError for a
     list that differs from the classes of `dst`. The colours are None without another tool's list.
     """
-    classes = None if given is None else class_lists.read_class_list(given)
+    classes, voids = (None, None) if given is None else class_lists.read_class_list(given)
     if any((dst / name).is_file() for name in (OWN_RECORD, "classes.yaml")):
         if classes not in (None, read_classes(dst)):
             raise ValueError(
@@ -49,15 +49,14 @@ def find_classes(
                 f"{dst / 'classes.yaml'}, or choose a new directory"
             )
         return read_classes(dst), None, []
-    voids = None if given is None else class_lists.void_colors(given)
     paths = [pair.mask for pair in pairs]
     are_shapes = paths[0].suffix.lower() == ".json"
     if classes is not None or (labels in ("cityscapes", "train-ids") and not are_shapes):
         return classes, voids, []
     folders = {*sources, *(path.parent for path in paths)}
-    if path := class_lists.find_class_list(folders | {folder.parent for folder in folders}):
-        voids = class_lists.void_colors(path)
-        return class_lists.read_class_list(path), voids, [f"classes: those of {path}"]
+    if found := class_lists.find_class_list(folders | {folder.parent for folder in folders}):
+        path, classes, voids = found
+        return classes, voids, [f"classes: those of {path}"]
     if not are_shapes:
         return None, None, []
     labels = sorted(set().union(*in_threads(masks.shape_names, paths, "reading shapes")))
@@ -164,13 +163,8 @@ def read_record(dst: Path) -> Meaning | None:
     classes = read_classes(dst)
     try:
         record = json.loads((dst / OWN_RECORD).read_text(encoding="utf-8"))
-        labels, ids = record["labels"], {int(value): i for value, i in record["ids"].items()}
-        if "form" not in record:
-            raise ValueError("it is of an older version")
-        kept = record["form"]
-        targets = kept["targets"] and [*map(int, kept["targets"])]
-        names = {str(name): int(value) for name, value in kept["names"].items()}
-        form = Form(bool(kept["colors"]), targets, names, [*map(int, kept["palette"])])
+        labels, form = record["labels"], Form(**record["form"])
+        ids = {int(value): i for value, i in record["ids"].items()}
         if labels not in LABELS or not {*ids.values(), *form.names.values()} <= {*range(256)}:
             raise ValueError("its labels or ids are invalid")
     except Exception as error:  # parsers raise nearly anything
@@ -182,39 +176,44 @@ def read_record(dst: Path) -> Meaning | None:
     return Meaning(labels, classes, ids_of(labels, classes) | ids, "the same as before", form=form)
 
 
-def write_record(dst: Path, meaning: Meaning, pixels: Counter, source: Path) -> None:
-    """Write `OWN_RECORD` and, unless the classes are Cityscapes', `classes.yaml`.
+def write_record(
+    dst: Path, meaning: Meaning, pixels: Counter, images: Path, masks: Path, items: list[Item]
+) -> None:
+    """Keep in `OWN_RECORD` what masks were taken for and that `dst` has images of `images`.
+
+    Writes also `classes.yaml`, unless it is there or the classes are Cityscapes'. Of an earlier
+    call's record only the directories of images change. Raises ValueError if the items would
+    replace images of another directory.
 
     pixels: value -> number of pixels, which a proposal shows for each class.
     """
+    path, here = dst / OWN_RECORD, str(images.resolve())
+    if path.is_file():
+        record = json.loads(path.read_text(encoding="utf-8"))
+    else:
+        record = {"labels": meaning.labels, "ids": meaning.ids, "form": meaning.form._asdict()}
+        _write_classes(dst / "classes.yaml", meaning, pixels, masks)
+    known = record.setdefault("sources", [])
+    if here in known:
+        return
+    taken = [item.image for item in items if item.image.exists() and not item.is_done()]
+    if known and taken:
+        raise ValueError(
+            f"{len(taken):,} images would replace those of {' and '.join(known)}, such as "
+            f"{taken[0]}: choose a new directory; or, if these are the same images, moved, change "
+            f"`sources` in {path}"
+        )
+    known.append(here)
+    atomic_write(path, json.dumps(record).encode())
+
+
+def _write_classes(path: Path, meaning: Meaning, pixels: Counter, source: Path) -> None:
+    if meaning.classes == CITYSCAPES or path.exists():
+        return
     comments, text = {}, ""
     if meaning.is_proposal:
         text = PROPOSAL.format(source=source)
         parts = {value: number / pixels.total() for value, number in pixels.items()}
         comments = {meaning.ids[v]: f"{part:.2%} of the pixels" for v, part in parts.items()}
     text += class_lists.as_yaml(meaning.classes, comments)
-    if meaning.classes != CITYSCAPES and not (dst / "classes.yaml").exists():
-        atomic_write(dst / "classes.yaml", text.encode(errors="backslashreplace"))
-    record = {"labels": meaning.labels, "ids": meaning.ids, "form": meaning.form._asdict()}
-    atomic_write(dst / OWN_RECORD, json.dumps(record).encode())
-
-
-def add_source(dst: Path, images: Path, items: list[Item]) -> None:
-    """Keep in the record that `dst` has images of this directory.
-
-    Raises ValueError if they would replace those of another.
-    """
-    record = json.loads((dst / OWN_RECORD).read_text(encoding="utf-8"))
-    here, known = str(images.resolve()), record.get("sources", [])
-    if here in known:
-        return
-    if taken := [
-        item.image for item in items if known and item.image.exists() and not item.is_done()
-    ]:
-        raise ValueError(
-            f"{len(taken):,} images would replace those of {' and '.join(known)}, such as "
-            f"{taken[0]}: choose a new directory; or, if these are the same images, moved, change "
-            f"`sources` in {dst / OWN_RECORD}"
-        )
-    record["sources"] = [*known, here]
-    atomic_write(dst / OWN_RECORD, json.dumps(record).encode())
+    atomic_write(path, text.encode(errors="backslashreplace"))

@@ -19,18 +19,9 @@ from pathlib import Path
 from shlex import quote
 
 from data_io.image_io import image_size
+from prepare import decisions
 from prepare.class_lists import void_of
 from prepare.conversion import Item, check_all, convert_all, plan
-from prepare.decisions import (
-    PREVIEW,
-    add_source,
-    choose_form,
-    find_classes,
-    read_record,
-    refuse_unknown,
-    write_preview,
-    write_record,
-)
 from prepare.masks import pack, read_values, sample, show
 from prepare.meaning import LABELS, Meaning, interpret
 from prepare.pairs import find_pairs, listing
@@ -74,15 +65,15 @@ def prepare(
         raise ValueError("--labels cityscapes has Cityscapes' classes: leave --classes out")
     if nearest and labels not in (None, "colors"):
         raise ValueError(f"--nearest-color reads colours: leave --labels {labels} out")
-    labels, before = "colors" if nearest else labels, read_record(dst)
+    labels, before = "colors" if nearest else labels, decisions.read_record(dst)
     if before and (labels not in (None, before.labels) or nearest > bool(before.form.targets)):
         raise ValueError(f"{dst} was made with --labels {before.labels}: choose a new directory")
     pairs, notes = find_pairs(images, masks, labels or (before and before.labels), pattern)
     splits, how = assign_splits(pairs, val)
     items, gone = plan(pairs, splits, dst)
     kind, some = labels or pairs[0].hint, [pair.mask for pair in sample(pairs)]
-    listed, voids, whose = find_classes(classes, dst, pairs, [images, masks], labels)
-    form = before.form if before else choose_form(some, kind, listed, voids, nearest)
+    listed, voids, whose = decisions.find_classes(classes, dst, pairs, [images, masks], labels)
+    form = before.form if before else decisions.choose_form(some, kind, listed, voids, nearest)
     items = check_all(items, form if labels is None else form._replace(palette=()))
     pixels, notes = Counter(), [*notes, *gone, *whose]
     for item in items:
@@ -93,17 +84,16 @@ def prepare(
         for each in found if form.colors else ():
             ignored = set(voids or ()) - {*each.classes.colors}
             each.ids.update(dict.fromkeys(map(pack, ignored), void_of(each.classes)))
-        write_preview(dst / PREVIEW, sample(pairs, 3), found)
-        notes.append(f"see {dst / PREVIEW}: what the labels are taken for")
+        preview = dst / decisions.PREVIEW
+        decisions.write_preview(preview, sample(pairs, 3), found)
+        notes.append(f"see {preview}: what the labels are taken for")
         if question:
-            raise ValueError(f"{question}\n{dst / PREVIEW} shows what that would be")
+            raise ValueError(f"{question}\n{preview} shows what that would be")
     meaning = before or found[0]
-    refuse_unknown(items, meaning, dst)
+    decisions.refuse_unknown(items, meaning, dst)
     for line in [*notes, f"masks: {meaning.reason}", f"splits: {how}"]:
         say(line)
-    if before is None:
-        write_record(dst, meaning, pixels, masks)
-    add_source(dst, images, items)
+    decisions.write_record(dst, meaning, pixels, images, masks, items)
     if damaged := convert_all(items, meaning):
         say(listing(f"warning: {len(damaged):,} images are damaged", damaged))
     summarise(dst, items, meaning, say)

@@ -187,7 +187,7 @@ LISTS = {
 def test_lists_of_classes_are_read_as_tools_write_them(tmp_path, name):
     path = tmp_path / name
     path.write_text("\ufeff" + LISTS[name] if name.endswith("csv") else LISTS[name])
-    classes = read_class_list(path)
+    classes, _ = read_class_list(path)
     assert (classes.names, classes.ids) == (("road", "sky"), (0, 1))
     if "128" in LISTS[name] or "80" in LISTS[name]:
         assert classes.colors == (ROAD, SKY)

@@ -101,7 +101,7 @@ MASK = [
 
 def check_classes(path: Path) -> object:
     """The tables of a list of classes, which every use of it needs."""
-    classes = class_lists.read_class_list(path)
+    classes, _ = class_lists.read_class_list(path)
     tables = classes.palette, classes.train_ids, classes.label_ids, classes.known_ids
     return classes, [table.tolist() for table in tables]
 
