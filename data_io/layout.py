@@ -10,6 +10,7 @@ import errno
 import os
 import shlex
 import shutil
+import stat
 import warnings
 import zipfile
 from pathlib import Path
@@ -36,12 +37,10 @@ class Listing(NamedTuple):
     Attributes:
         stems: "city/stem" of each file with the suffix that was asked for, or "stem".
         others: files of other names, but for hidden ones and those of the system.
-        closed: directories that cannot be opened, each with the reason.
     """
 
     stems: set[str]
     others: list[Path]
-    closed: list[tuple[Path, str]]
 
 
 def paths_of(root: Path, split: str, name: str, kind: str = "gtFine") -> tuple[Path, Path]:
@@ -58,37 +57,25 @@ def name_of(root: Path, image: str | Path) -> str:
 def list_split(directory: Path, suffix: str) -> Listing:
     """The files <city>/<stem><suffix> and <stem><suffix> in a directory, which need not exist.
 
-    Only two levels are listed, so that links cannot loop.
+    Only two levels are listed, so that links cannot loop. Raises OSError for a directory that
+    cannot be opened, and for a link that leads nowhere.
     """
-    listing = Listing(set(), [], [])
-
-    def visible(folder: Path) -> list[str]:
-        try:
-            names = sorted(os.listdir(folder))
-        except FileNotFoundError:
-            return []
-        except OSError as error:
-            listing.closed.append((folder, error.strerror))
-            return []
-        return list(filter(is_visible, names))
-
-    for name in visible(directory):
-        if (directory / name).is_symlink() and not (directory / name).exists():
-            listing.closed.append((directory / name, "a broken symbolic link"))
-            continue
-        inside = visible(directory / name) if (directory / name).is_dir() else None
-        for path in [Path(name)] if inside is None else [Path(name, file) for file in inside]:
+    listing = Listing(set(), [])
+    try:
+        names = sorted(filter(is_visible, os.listdir(directory)))
+    except FileNotFoundError:
+        names = []
+    for name in names:
+        inside = [Path(name)]
+        if stat.S_ISDIR((directory / name).stat().st_mode):
+            files = sorted(filter(is_visible, os.listdir(directory / name)))
+            inside = [Path(name, file) for file in files]
+        for path in inside:
             if path.name.endswith(suffix):
                 listing.stems.add(path.as_posix().removesuffix(suffix))
             else:
                 listing.others.append(directory / path)
     return listing
-
-
-def refuse_closed(closed: list[tuple[Path, str]], cure: str) -> None:
-    """Raise OSError for directories of a `Listing` that cannot be opened."""
-    for path, reason in closed:
-        raise OSError(f"{path} cannot be opened ({reason}): {cure}")
 
 
 def find_pairs(root: Path, split: str, mode: str) -> list[tuple[str, str]]:
@@ -119,8 +106,11 @@ def find_pairs(root: Path, split: str, mode: str) -> list[tuple[str, str]]:
     suffix = f"_{kind}_labelIds.png"
     if is_missing(of_images) or is_missing(of_labels):
         _unpack(root, split, mode, check)
-    images, labels = list_split(of_images, IMAGE), list_split(of_labels, suffix)
-    refuse_closed(images.closed + labels.closed, check)
+    try:
+        images, labels = list_split(of_images, IMAGE), list_split(of_labels, suffix)
+    except OSError as error:
+        closed = f"{error.filename} cannot be opened ({error.strerror}): {check}"
+        raise OSError(closed) from error
     if not images.stems:
         raise ValueError(
             f"{of_images} holds no <city>/*{IMAGE}{but(images.others, _ending)}: {check}; {OWN}"

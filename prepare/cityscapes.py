@@ -12,19 +12,25 @@ Exit code 0: training can start. 1: the output names what is missing or damaged,
 
 import os
 import sys
+import zipfile
 from collections import Counter, defaultdict
 from collections.abc import Callable
 from pathlib import Path
 from shlex import quote
 
-from data_io.layout import IMAGE, Listing, archive, is_missing, list_split
+from data_io.layout import IMAGE, Listing, archive, is_missing, list_split, unpacked_size
 from dataset import find_root, read_classes
-from prepare.archives import cure, read_archives, zip_state
 from prepare.inspection import NO_CLASS, TRAIN_IDS, Fault, inspect_all, size_text
 from prepare.pairs import listing
-from runtime.console import command_line, escape_output
+from runtime.console import command_line, errors_shown
 from utils import Classes
 
+PACKAGES = {  # archive -> packageID on the download site
+    "gtFine_trainvaltest.zip": 1,
+    "gtCoarse.zip": 2,
+    "leftImg8bit_trainvaltest.zip": 3,
+    "leftImg8bit_trainextra.zip": 4,
+}
 COUNTS = {"train": 2975, "val": 500, "test": 1525, "train_extra": 19998}
 PARTS = [("gtFine", split) for split in ("train", "val", "test")]
 PARTS += [("gtCoarse", split) for split in ("train", "val", "train_extra")]
@@ -91,17 +97,18 @@ def check_part(
     with images of any sizes.
     """
     of_images, of_labels = root / "leftImg8bit" / split, root / kind / split
-    images, labelled = list_split(of_images, IMAGE), not is_missing(of_labels)
-    if labelled:
+    labelled = not is_missing(of_labels)
+    try:
+        images = list_split(of_images, IMAGE)
         labels = list_split(of_labels, f"_{kind}_labelIds.png")
-    else:
+    except OSError as error:  # all images in a closed directory would seem to be missing
+        return [Fault(CLOSED, Path(error.filename), error.strerror)]
+    if not labelled:
         say("note: no gtFine/test: its images are checked alone (its labels are dummies)")
-        labels = Listing(images.stems, [], [])
+        labels = Listing(images.stems, [])
     if BLACK in images.stems:
         say(f"note: {BLACK} is published as a black image, which does no harm")
-    # All images in a closed directory would seem to be missing.
-    faults = [Fault(CLOSED, path, reason) for path, reason in images.closed + labels.closed]
-    faults = faults or compare(root, kind, split, images, labels, expected)
+    faults = compare(root, kind, split, images, labels, expected)
     stems = sorted(images.stems & labels.stems)
     sizes, found, notes = inspect_all(root, kind, split, stems, labelled, classes)
     common = Counter(sizes.values()).most_common()
@@ -167,7 +174,11 @@ def check(
         brought = f" (brought by {', '.join(names)})" if names else ""
         say(f"note: needed only {use}, and not there: {', '.join(parts)}{brought}")
     cures = {archive_of(root, fault) for fault in faults if fault.headline not in HINTS}
-    states = read_archives(root, {*packed, *cures}, say)
+    states = {}
+    for name in sorted({*packed, *cures}):
+        if (root / name).is_file():
+            say(f"reading {name}")
+        states[name] = zip_state(root / name, read_all=True)
     damaged = [name for name in packed if states[name] != "complete"]
     if packed and not damaged:
         to = quote(str(root))
@@ -178,6 +189,50 @@ def check(
         )
     faults += [Fault(DAMAGED, root / name, states[name]) for name in damaged]
     return report(root, faults, states, counts is not None)
+
+
+def zip_state(path: Path, read_all: bool = False) -> str:
+    """'absent', 'complete', or what is wrong with an archive. Raises nothing.
+
+    Half an archive lacks its table of contents, which is at the end. Damage inside is found only
+    by reading all of it.
+    """
+    try:
+        unpacked_size(path)
+        with zipfile.ZipFile(path) as file:
+            damaged = file.testzip() if read_all else None
+            return f"damaged (in {damaged})" if damaged else "complete"
+    except FileNotFoundError:
+        return "absent"
+    except OSError as error:
+        return f"unreadable ({error.strerror})"
+    except zipfile.BadZipFile:
+        with open(path, "rb") as file:
+            page = file.read(100).lstrip().startswith(b"<")
+        return "a web page (failed login?)" if page else "not complete (half a download?)"
+    except Exception as error:  # decompressors raise several
+        return f"damaged ({error})"
+
+
+def cure(root: Path, name: str, state: str) -> str:
+    """How to get the contents of the archive `name`, in the given `zip_state`, into `root`."""
+    path, to = quote(str(root / name)), quote(str(root))
+    inner = root / name.removesuffix(".zip") / name.removesuffix(".zip").split("_")[0]
+    if os.path.isdir(inner):
+        return f"unpacked one level too deep: mv {quote(str(inner))} {to}"
+    unzip, load = f"unzip -o {path} -d {to}", f"csDownload -d {to} {name}"
+    if state == "complete":
+        return f"{name} is there: {unzip}"
+    if state == "absent":
+        return f"brought by {name} (packageID {PACKAGES[name]}): {load} && {unzip}"
+    if state.startswith("not complete"):
+        return f"{name} is {state}: csDownload -r -d {to} {name} (or wget -c) && {unzip}"
+    if state.startswith("unreadable"):
+        return f"{name} is {state}: chmod u+r {path}"
+    remove = f"rm {path}"
+    if state.startswith("damaged"):
+        remove = f"mv {path} {quote(str(root / name) + '.damaged')}"
+    return f"{name} is {state}: {remove} && {load} && {unzip}"
 
 
 def archive_of(root: Path, fault: Fault) -> str:
@@ -216,7 +271,6 @@ def report(root: Path, faults: list[Fault], states: dict[str, str], official: bo
 
 def main() -> int:
     """Print the summary and the problems; returns the exit code, 0 or 1."""
-    escape_output()
     parser = command_line(__doc__)
     add = parser.add_argument
     place = "directory of leftImg8bit and gtFine; default: $CITYSCAPES_DATASET"
@@ -228,8 +282,9 @@ def main() -> int:
     if not args.root:
         parser.error("give ROOT or set CITYSCAPES_DATASET")
     counts = COUNTS if args.counts == "cityscapes" else None
-    problems = check(args.root, args.coarse, counts, say=lambda line: print(line, flush=True))
-    print("\n".join(problems) or "ready: nothing is missing or damaged")
+    with errors_shown():
+        problems = check(args.root, args.coarse, counts, say=lambda line: print(line, flush=True))
+        print("\n".join(problems) or "ready: nothing is missing or damaged")
     if problems and counts:
         print("(for another data set in Cityscapes' format, not its download: --counts any)")
     return 1 if problems else 0

@@ -22,7 +22,7 @@ from data_io.image_io import image_size, read_image
 from dataset import Cityscapes
 from engine import Recipe
 from inference import load_model
-from prepare import archives, class_lists, decisions
+from prepare import cityscapes, class_lists, decisions
 from tests.samples import png
 from tests.stress import fuzz, fuzz_kinds
 from tests.stress.fuzz_kinds import NOISE, ZIPS, save, unpack
@@ -211,5 +211,5 @@ def test_what_asks_for_gigabytes_is_refused_in_little_memory(tmp_path, read, nam
     assert taken < (100 if read is load_model else 50) * 10**6
     if read is unpack:
         assert "is damaged" in text and "prepare.cityscapes" in text
-        assert archives.zip_state(path, read_all=True).startswith("damaged")
+        assert cityscapes.zip_state(path, read_all=True).startswith("damaged")
         assert sum(each.stat().st_size for each in tmp_path.glob("gtFine/**/*.png")) < 10**6

@@ -275,9 +275,15 @@ def test_hidden_and_system_files_that_training_passes_over_are_no_problem(root):
         assert len(Cityscapes(root, "train")) == COUNTS["train"]
 
 
-@pytest.mark.parametrize("closed", ["leftImg8bit", "leftImg8bit/train", "gtFine/val/aachen"])
-def test_a_closed_directory_is_named_by_check_and_data_set_and_no_image_is_missing(root, closed):
-    (root / closed).chmod(0)
+CLOSED = [("leftImg8bit", 0), ("leftImg8bit/train", 0), ("gtFine/val/aachen", 0)]
+CLOSED += [("leftImg8bit", 0o644), ("leftImg8bit/train", 0o644)]  # names can be read, no more
+
+
+@pytest.mark.parametrize(("closed", "mode"), CLOSED)
+def test_a_closed_directory_is_named_by_check_and_data_set_and_no_image_is_missing(
+    root, closed, mode
+):
+    (root / closed).chmod(mode)
     said = f"{closed}.*Permission denied.*python -m prepare.cityscapes"
     with without_rights_of_root():
         text = "\n".join(check(root, counts=None))
@@ -287,6 +293,20 @@ def test_a_closed_directory_is_named_by_check_and_data_set_and_no_image_is_missi
     assert "cannot be opened" in text and closed in text and "Permission denied" in text
     assert "chmod" in text
     assert "images without labels" not in text and "labels without image" not in text
+
+
+def test_a_closed_root_and_ctrl_c_end_the_command_with_one_line(root, run, monkeypatch):
+    root.chmod(0o644)
+    with without_rights_of_root(), pytest.raises(SystemExit, match="^error: .*Permission denied"):
+        run(root)
+    root.chmod(0o755)
+
+    def interrupt(*_) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(cityscapes, "check_part", interrupt)
+    with pytest.raises(SystemExit, match="^stopped"):
+        run(root)
 
 
 # Parts that need not be there

@@ -22,7 +22,7 @@ from dataset import Cityscapes, read_labels
 from engine import Recipe
 from inference import load_model, predict
 from model import UNet
-from prepare import archives, class_lists, decisions, masks, splits
+from prepare import cityscapes, class_lists, decisions, masks, splits
 from runtime.checkpoint import CHECKSUM_SIZE, _checksum, load_last, save_checkpoint
 from runtime.machine import ROOT
 from tests.samples import turned
@@ -215,7 +215,7 @@ LABELS = [(partial(pixels, read_labels), MISSING)]
 OTHER_MASK = [*MASK, (lambda path: masks.are_colored([path]), ())]
 ARCHIVE = [
     (unpack, UNREADABLE),
-    (lambda path: archives.zip_state(path, read_all=True) == "complete" or None, ()),
+    (lambda path: cityscapes.zip_state(path, read_all=True) == "complete" or None, ()),
 ]
 RECIPES = [path.read_bytes() for path in sorted((ROOT / "recipes").glob("*.yaml"))]
 SEALED = [checkpoint(True), checkpoint(True, seed=1)]
