@@ -1,5 +1,7 @@
 """Video files, written by PyAV with the sound of another."""
 
+from collections.abc import Iterator
+from contextlib import suppress
 from fractions import Fraction
 from pathlib import Path
 
@@ -37,7 +39,8 @@ class VideoWriter:
         self.time_base = time_base or 1 / Fraction(frame_rate)
         self._file = self._library.open(str(path.absolute()), "w", format="mp4")
         self._stream, self._last = None, -1
-        self._sound = sound_of and _Sound(sound_of, self._file)
+        self._sound = _sound(sound_of, self._file)
+        self._heard = next(self._sound, None)  # before the header is written, which names it
 
     def __enter__(self) -> "VideoWriter":
         return self
@@ -62,67 +65,54 @@ class VideoWriter:
         self._last = max(round(at), self._last + 1)
         made.pts, made.time_base = self._last, self.time_base
         self._file.mux(self._stream.encode(made))
-        if self._sound:
-            self._sound.copy(until=self._last * self.time_base)
+        while self._heard is not None and self._heard <= self._last * self.time_base:
+            self._heard = next(self._sound, None)
 
     def __exit__(self, error: type | None, *_) -> None:
         if error is None and self._stream is not None:
             self._file.mux(self._stream.encode())
-            if self._sound:
-                self._sound.copy(until=None)
-        if self._sound:
-            self._sound.close()
+            for _ in self._sound:
+                pass
+        self._sound.close()
         self._file.close()
 
 
-class _Sound:
-    """The first sound of a video, encoded as AAC into another file, in step with its frames."""
+def _sound(source: Path | None, target) -> Iterator[Fraction]:
+    """Encode the first sound of a video as AAC into another file, in step with its frames.
 
-    def __init__(self, path: Path, target):
-        self._library, self._target = load_av(path), target
-        self._source, _ = open_video(path)
-        self._start = Fraction(self._source.start_time or 0, 10**6)
-        stream = self._source.streams.best("audio")
-        if stream is not None and not (stream.codec_context and stream.codec_context.sample_rate):
-            stream = None  # of a codec that PyAV lacks
-        self._frames = iter(() if stream is None else self._source.decode(stream))
-        self._waiting = self._stream = None
-        if stream is not None:
-            rate = min(AAC_RATES, key=lambda each: abs(each - stream.codec_context.sample_rate))
-            self._stream = target.add_stream("aac", rate=rate)  # PyAV converts to it
-            self._stream.layout = "mono" if stream.codec_context.channels == 1 else "stereo"
-
-    def copy(self, until: Fraction | None) -> None:
-        """Write what is heard up to a time in seconds; None: all that is left."""
-        while self._stream is not None:
-            frame = self._waiting or self._next()
-            self._waiting = None
-            if frame is None:
-                self._target.mux(self._stream.encode(None))
-                self._stream = None
-                return
+    The stream is begun before the first time is yielded, each frame is written after its own, in
+    seconds. Without a sound, or with one of a codec that PyAV lacks, there is no time.
+    """
+    if source is None:
+        return
+    library, (file, _) = load_av(source), open_video(source)
+    with file:
+        stream = file.streams.best("audio")
+        if stream is None or not (stream.codec_context and stream.codec_context.sample_rate):
+            return
+        rate = min(AAC_RATES, key=lambda each: abs(each - stream.codec_context.sample_rate))
+        made = target.add_stream("aac", rate=rate)  # PyAV converts to it
+        made.layout = "mono" if stream.codec_context.channels == 1 else "stereo"
+        start = Fraction(file.start_time or 0, 10**6)
+        yield Fraction(0)
+        for frame in _undamaged(file.decode(stream), library):
             if frame.pts is not None:
-                time = frame.pts * frame.time_base - self._start
-                if until is not None and time > until:
-                    self._waiting = frame
-                    return
+                time = frame.pts * frame.time_base - start
                 if time < 0:
                     continue
                 # In samples, since AVI counts packets, which is too coarse.
                 frame.pts, frame.time_base = round(time * frame.rate), Fraction(1, frame.rate)
+                yield time
             try:
-                self._target.mux(self._stream.encode(frame))
+                target.mux(made.encode(frame))
             except ValueError:  # of another form than before, or back in time: the rest is silent
-                self._stream = None
+                return
+        target.mux(made.encode(None))
 
-    def _next(self):
-        try:
-            return next(self._frames, None)
-        except (self._library.error.FFmpegError, ValueError):  # damaged: the rest is silent
-            return None
 
-    def close(self) -> None:
-        self._source.close()
+def _undamaged(frames: Iterator, library) -> Iterator:
+    with suppress(library.error.FFmpegError, ValueError):  # the rest is silent
+        yield from frames
 
 
 def _fitted(pixels: np.ndarray, height: int, width: int) -> np.ndarray:
