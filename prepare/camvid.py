@@ -13,6 +13,8 @@ interrupted.
 from collections import Counter
 from pathlib import Path
 
+from data_io.layout import OWN_RECORD
+from data_io.walk import is_visible
 from prepare.conversion import check_all, convert_all, plan
 from prepare.masks import Form
 from prepare.meaning import Meaning
@@ -60,7 +62,8 @@ def find_frames(source: Path) -> list[Pair]:
         )
     frames = []
     for split in splits:
-        images = sorted((source / split).glob("*.png"))
+        found = sorted((source / split).glob("*.png"))
+        images = [path for path in found if is_visible(path.name)]
         if not images:
             raise ValueError(f"{source / split} holds no *.png: clone it again, or remove it")
         for image in images:
@@ -73,10 +76,17 @@ def convert(source: Path, destination: Path) -> dict[str, int]:
     """Convert all splits of `source`; returns the number of frames in each.
 
     Raises FileNotFoundError or ValueError, with the file's name, for what is not as in the SegNet
-    tutorial, and OSError if `destination` cannot be written.
+    tutorial, ValueError if `destination` holds another data set, and OSError if it cannot be
+    written.
     """
     frames = find_frames(source)
-    items, _ = plan(frames, [frame.split for frame in frames], destination)
+    items, others = plan(frames, [frame.split for frame in frames], destination)
+    records = [destination / name for name in (OWN_RECORD, "classes.yaml", "streets.json")]
+    if others := [*map(str, filter(Path.exists, records)), *others]:
+        raise ValueError(
+            f"{destination} holds another data set ({others[0].removeprefix('note: ')}): choose a "
+            "new directory, or, if that is left of an earlier call, remove it"
+        )
     for item in check_all(items, Form()):
         if max(item.pixels) > max(IDS):
             raise ValueError(

@@ -26,6 +26,7 @@ def source(tmp_path):
     write_frame(root, "train", "Seq05VD_f00000.png", labels)
     write_frame(root, "val", "0016E5_08640.png", labels.T.copy())
     write_frame(root, "test", "0001TP_008550.png", labels)
+    (root / "train" / f"._{FRAME}").write_bytes(b"x")  # of macOS
     return root
 
 
@@ -85,6 +86,17 @@ def test_a_bad_source_is_named_with_its_fault(source, tmp_path, spoil, message):
     spoil(source)
     with pytest.raises((OSError, ValueError), match=message):
         convert(source, tmp_path / "out")
+
+
+@pytest.mark.parametrize("name", ["classes.yaml", "own.json", "streets.json", "x/x_000000_1"])
+def test_a_destination_with_another_data_set_is_refused_and_left_alone(source, tmp_path, name):
+    other = f"leftImg8bit/val/{name}_leftImg8bit.png" if "/" in name else name
+    path = tmp_path / "out" / other
+    path.parent.mkdir(parents=True)
+    path.touch()
+    with pytest.raises(ValueError, match=f"another data set .*{name}.*choose a new directory"):
+        convert(source, tmp_path / "out")
+    assert [*contents(tmp_path / "out")] == [other]
 
 
 def test_the_command_says_what_it_wrote_or_what_it_wants(source, tmp_path, command, capsys):
