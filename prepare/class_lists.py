@@ -79,6 +79,9 @@ def _read_lines(text: str, path: Path) -> list[Row]:
             raise ValueError(f"a line is `1 2 3 road` or `road:1,2,3::`, not `{line[:60]}`")
         i = numbers[0] if len(numbers) in (1, 4) else None
         rows.append((name, i, numbers[-3:] if len(numbers) >= 3 else None))
+    ends = [re.fullmatch(r"(.*?)\s+(\d[\d\s]*)", name) for name, _, _ in rows]
+    if all(ends) and all(i is None for _, i, _ in rows):  # road 7
+        rows = [(end[1], int(end[2]), row[2]) for end, row in zip(ends, rows, strict=True)]
     if len({color is None for _, _, color in rows}) > 1:
         raise ValueError("some of its classes have a colour and some have none")
     return rows

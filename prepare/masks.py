@@ -5,8 +5,7 @@ import io
 import json
 import re
 from collections import Counter
-from collections.abc import Collection, Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Collection, Iterable
 from pathlib import Path
 from typing import NamedTuple
 
@@ -44,19 +43,6 @@ class Form(NamedTuple):
     palette: Collection[int] = ()  # the colour of each index
 
 
-@contextmanager
-def open_mask(path: Path) -> Iterator[Image.Image]:
-    """Within: a mask that is a picture or an array of numpy. Raises as `open_image`."""
-    if path.suffix.lower() == ".npy":
-        try:
-            yield Image.fromarray(_read_array(path))
-        except UnfitImageError as error:
-            raise ValueError(f"{path} {error}") from None
-    else:
-        with open_image(path) as image:
-            yield image
-
-
 def read_values(path: Path, form: Form) -> np.ndarray:
     """A mask: (H, W), uint8 of its bytes or indices, or int32 of 0xRRGGBB and `TRANSPARENT`.
 
@@ -66,7 +52,13 @@ def read_values(path: Path, form: Form) -> np.ndarray:
     """
     if path.suffix.lower() == ".json":
         return draw_shapes(path, form.names)
-    with open_mask(path) as image:
+    if path.suffix.lower() == ".npy":
+        try:
+            values = _values_of(Image.fromarray(_read_array(path)), form.colors)
+        except UnfitImageError as error:
+            raise ValueError(f"{path} {error}") from None
+        return _nearest(values, form.targets) if form.targets else values
+    with open_image(path) as image:
         if image.format in LOSSY and form.targets is None:
             raise UnfitImageError(
                 f"was saved as {image.format}, which changes values: export the masks as PNG, or, "
@@ -148,7 +140,9 @@ def are_colored(masks: list[Path]) -> bool:
 
 def palette_of(path: Path) -> list[int]:
     """The colours of a palette image, as 0xRRGGBB; [] for others."""
-    with open_mask(path) as image:
+    if path.suffix.lower() == ".npy":
+        return []
+    with open_image(path) as image:
         flat = image.getpalette("RGB") if image.mode == "P" else []
     return [*map(pack, zip(flat[::3], flat[1::3], flat[2::3], strict=True))]
 
@@ -187,9 +181,12 @@ def what_is(path: Path) -> str:
 def shape_names(path: Path) -> set[str]:
     """The labels of the shapes in a labelme file. Raises ValueError for another file."""
     try:
-        return {shape["label"] for shape in read_shapes(path)["shapes"]} - {BACKGROUND, IGNORED}
+        labels = [shape["label"] for shape in read_shapes(path)["shapes"]]
+        if other := [label for label in labels if not isinstance(label, str)]:
+            raise TypeError(f"{other[0]!r} is no text")
     except (KeyError, TypeError) as error:
         raise ValueError(f"{path}: a shape has no label ({error!r}): repair it") from error
+    return {*labels} - {BACKGROUND, IGNORED}
 
 
 def draw_shapes(path: Path, values: dict[str, int]) -> np.ndarray:

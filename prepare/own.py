@@ -19,13 +19,14 @@ from pathlib import Path
 from shlex import quote
 
 from data_io.image_io import image_size
+from data_io.layout import IMAGE, list_split
 from prepare import decisions
 from prepare.class_lists import void_of
 from prepare.conversion import Item, check_all, convert_all, plan
 from prepare.masks import pack, read_values, sample, show
 from prepare.meaning import LABELS, Meaning, interpret
 from prepare.pairs import find_pairs, listing
-from prepare.splits import assign_splits
+from prepare.splits import OFFICIAL, assign_splits
 from runtime.console import command_line, errors_shown
 
 Say = Callable[[str], None]  # called with each line for the user
@@ -69,7 +70,8 @@ def prepare(
     if before and (labels not in (None, before.labels) or nearest > bool(before.form.targets)):
         raise ValueError(f"{dst} was made with --labels {before.labels}: choose a new directory")
     pairs, notes = find_pairs(images, masks, labels or (before and before.labels), pattern)
-    splits, how = assign_splits(pairs, val)
+    complete = all(list_split(dst / "leftImg8bit" / split, IMAGE).stems for split in OFFICIAL)
+    splits, how = assign_splits(pairs, val, complete)
     items, gone = plan(pairs, splits, dst)
     kind, some = labels or pairs[0].hint, [pair.mask for pair in sample(pairs)]
     listed, voids, whose = decisions.find_classes(classes, dst, pairs, [images, masks], labels)

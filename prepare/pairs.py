@@ -127,6 +127,10 @@ def _ending(path: Path, stem: str = "") -> str:
     return "" if _name(path) == stem else max(filter(path.stem.endswith, ENDINGS), key=len)
 
 
+def _without_ending(path: Path) -> str:
+    return GROUND_TRUTH.sub("", _name(path).removesuffix(_ending(path)))
+
+
 def listing(fault: str, files: list) -> str:
     """A text that names the first ten files of a fault."""
     more = [f"and {len(files) - EXAMPLES:,} more"] if len(files) > EXAMPLES else []
@@ -151,13 +155,17 @@ def images_in(directory: Path, without: Path) -> tuple[list[Path], list[Path]]:
 def _masks_in(directory: Path, images: Path) -> list[Path]:
     """The masks below a directory: its pictures, else numpy's arrays, else labelme's JSON.
 
-    Beside their images, pictures are masks by the endings of their names. Raises ValueError, by
-    what is there, if there is no mask.
+    Beside their images, pictures are masks by the endings of their names, where a file has the
+    name without it. Raises ValueError, by what is there, if there is no mask.
     """
-    beside, of_suffix = images.resolve() == directory.resolve(), defaultdict(list)
-    for path in walk(directory, images):
+    files, of_suffix = walk(directory, images), defaultdict(list)
+    stems = {*map(_stem, files)} if images.resolve() == directory.resolve() else None
+    for path in files:
         is_picture = path.suffix.lower() in IMAGE_SUFFIXES
-        if not INSTANCES.search(path.stem) and (_ending(path) or not (is_picture and beside)):
+        is_mask = not INSTANCES.search(path.stem)
+        if is_picture and stems:
+            is_mask = is_mask and _ending(path) and _without_ending(path) in stems
+        if is_mask:
             of_suffix["" if is_picture else path.suffix.lower()].append(path)
     for suffix in ("", ".npy", ".json"):
         if of_suffix[suffix] and not what_is(of_suffix[suffix][0]):
@@ -198,7 +206,7 @@ def _image_stem(path: Path, stems: set[str]) -> str:
         return name.stem
     if str(name) in stems:
         return str(name)
-    return GROUND_TRUTH.sub("", str(name).removesuffix(_ending(path)))
+    return _without_ending(path)
 
 
 def _names_of(path: Path, of_masks: Groups) -> str:

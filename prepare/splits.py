@@ -67,13 +67,16 @@ def official_splits(pairs: list[Pair], above: str | None, directories: list[Path
     return [pair._replace(split="test" if pair.split == "test" else None) for pair in pairs]
 
 
-def assign_splits(pairs: list[Pair], val: str | None = None) -> tuple[list[str], str]:
+def assign_splits(
+    pairs: list[Pair], val: str | None = None, complete: bool = False
+) -> tuple[list[str], str]:
     """The split of each pair, and how it was found.
 
     Args:
         pairs: at least two, unless their splits are official.
         val: the probability with which each image is drawn for validation, or a text file that
             names the images, a line each, by name or path. None: the official splits, else 0.2.
+        complete: the data set has images of train and val already, so that all may be of test.
 
     The draw is a hash of the image's path alone, so that an image keeps its split when others are
     added. Of a dozen images or fewer, one may change its split so that neither split is empty.
@@ -81,7 +84,8 @@ def assign_splits(pairs: list[Pair], val: str | None = None) -> tuple[list[str],
     Raises ValueError for fewer than two pairs outside of `test`, for a `val` that cannot be used,
     and if it leaves a split empty.
     """
-    if val is None and any(pair.split in OFFICIAL for pair in pairs):
+    found = {pair.split for pair in pairs}
+    if val is None and (found & OFFICIAL or (complete and found == {"test"})):
         more = sum(pair.split is None for pair in pairs)
         note = f"; {more:,} images in none of them go to train" if more else ""
         return [pair.split or "train" for pair in pairs], "those of the data set" + note
@@ -89,7 +93,7 @@ def assign_splits(pairs: list[Pair], val: str | None = None) -> tuple[list[str],
     if len(draws) < 2:
         raise ValueError(
             f"at least two images with masks are needed outside of test, to train on and to "
-            f"validate on, not {len(draws)}"
+            f"validate on, not {len(draws)}; convert those of test last"
         )
     try:
         probability = float("0.2" if val is None else val)

@@ -119,10 +119,12 @@ def test_of_several_masks_the_known_one_is_taken_and_else_none(tmp_path, endings
 
 @pytest.mark.parametrize("both", [("train", "val"), ("training", "validation"), ("Train", "Valid")])
 def test_official_splits_are_kept_over_two_calls(tmp_path, both):
-    trees = [flat(tmp_path / "tree" / name, 3) for name in both]  # of the same names
-    for images, masks in trees:
+    *trees, test = [flat(tmp_path / "tree" / name, 3) for name in (*both, "test")]
+    with pytest.raises(ValueError, match="convert those of test last"):
+        prepare(*test, tmp_path / "out")
+    for images, masks in (*trees, test):  # of the same names
         prepare(images, masks, tmp_path / "out")
-    for split in ("train", "val"):
+    for split in ("train", "val", "test"):
         assert len(Cityscapes(tmp_path / "out", split)) == 3
 
 
@@ -171,6 +173,7 @@ LISTS = {
     "label_colors.txt": "128 64 128\troad\n70 130 180\t\tsky\n0 0 0 Void\n",
     "labelmap.txt": "# label:color_rgb:parts:actions\nroad:128,64,128::\nsky:70,130,180:a,b:\n",
     "class_names.txt": "road\nsky\n",
+    "ids.txt": "road 0\nvoid 255\nsky 1\n",
     "labels.txt": "__ignore__\nroad\nsky\n",
     "class_dict.csv": "name,r,g,b\nroad,128,64,128\nsky,70,130,180\n",
     "classes.csv": "name, red, green, blue\nroad, 128, 64, 128\nsky, 70, 130, 180\n",
@@ -209,6 +212,9 @@ def test_a_list_beside_the_masks_is_found_and_two_that_differ_are_refused(tmp_pa
     [
         ("a.txt", "128 64 road"),
         ("a.txt", "road:128,64,128::\nsky\n"),
+        ("a.txt", "road 7\nsky 7"),
+        ("a.txt", "road 7\nsky 300"),
+        ("a.txt", "road 7 0\nsky 23 10"),
         ("a.txt", "road:128,64\nsky:1,2"),
         ("a.csv", "x,y\n1,2\n"),
         ("a.csv", "road,128,64,128\nsky,1,2,3\n"),
@@ -335,12 +341,12 @@ def test_labelmes_shapes_are_drawn(tmp_path, beside, listed):
     images = tmp_path / "images"
     labels = images if beside else tmp_path / "labels"
     labels.mkdir(exist_ok=True, parents=True)
-    for i in range(4):
-        photo(images / f"{i}.jpg")
+    for name in ("0_L", "1", "2_mask", "3_color"):
+        photo(images / f"{name}.jpg")
         road = ("road", "polygon", [[0, 10], [15, 10], [15, 19], [0, 19]])
         car = ("car", "rectangle", [[4, 12], [7, 15]])
         lost = ("__ignore__", "rectangle", [[0, 0], [3, 3]])
-        shapes(labels / f"{i}.json", road, car, lost)
+        shapes(labels / f"{name}.json", road, car, lost)
     expected = np.zeros((20, 16), np.uint8)
     expected[10:] = 2
     expected[12:16, 4:8] = 1
@@ -358,6 +364,17 @@ def test_labelmes_shapes_are_drawn(tmp_path, beside, listed):
     with (dst / "classes.yaml").open("a") as file:
         file.write("- {name: tram, id: 7, color: [7, 7, 7]}\n")
     assert 3 in set().union(*(m.unique().tolist() for _, m in convert(images, labels, dst)[0]))
+
+
+@pytest.mark.parametrize("label", [None, 7, ["road"]])
+def test_a_shape_whose_label_is_no_text_is_refused_with_its_file(tmp_path, label):
+    images, labels = tmp_path / "images", tmp_path / "labels"
+    labels.mkdir()
+    for name, found in (("0", "road"), ("1", label)):
+        photo(images / f"{name}.jpg")
+        shapes(labels / f"{name}.json", (found, "circle", [[5, 5], [5, 8]]))
+    with pytest.raises(ValueError, match=r"1\.json: a shape has no label"):
+        prepare(images, labels, tmp_path / "out")
 
 
 @pytest.mark.parametrize("highest", [1, 255])
