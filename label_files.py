@@ -144,19 +144,19 @@ class Labeller:
     def label_image(self, path: Path, target: Path) -> None:
         """Write `target`_labels.png, _overlay.jpg and, if asked for, _confidence.png."""
         image = read_image(path)
-        if max(image.shape) > MOST_SIDE:
-            raise ValueError(
-                f"{path}: its overlay would be a JPEG, which has at most {MOST_SIDE:,} pixels a "
-                "side: cut it into parts"
-            )
         if damage := jpeg_damage(path):
             self.notes.append(f"warning: {damage}")
         found = predict(self.model, image, probabilities=self.confidence, **self.options)
         labels = found[0] if self.confidence else found
-        classes = self.model.classes
+        classes, shown = self.model.classes, overlay(image, labels, self.shown, alpha=self.alpha)
+        if max(shown.shape) > MOST_SIDE:  # with its legend
+            raise ValueError(
+                f"{path}: its overlay would be a JPEG, which has at most {MOST_SIDE:,} pixels a "
+                "side: cut it into parts"
+            )
         target.parent.mkdir(parents=True, exist_ok=True)
         _save(target, "_labels.png", classes.label_ids[labels.int()], classes)
-        _save(target, "_overlay.jpg", overlay(image, labels, self.shown, alpha=self.alpha))
+        _save(target, "_overlay.jpg", shown)
         if self.confidence:
             _save(target, "_confidence.png", found[1].mul(255).round().byte())
         else:  # one of before would be another network's

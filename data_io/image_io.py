@@ -37,6 +37,8 @@ IMAGE_SUFFIXES = {suffix for suffix, name in _OF_SUFFIX.items() if name in FORMA
 HEIF_SUFFIXES = {".heic", ".heif", ".hif"}
 NEEDS_HEIF = "photographs in HEIC need pillow-heif: `pip install pillow-heif`"
 SEVERAL_PICTURES = "MPO", "HEIF"  # of which the first is the photograph: previews, depth, bursts
+# A few stray bytes before the end do no harm. Where damage shows by this alone, they are more.
+STRAY = re.compile(r"Corrupt JPEG data: [1-8] extraneous bytes before marker 0xd9")
 _stderr = threading.Lock()
 
 
@@ -129,7 +131,7 @@ def jpeg_damage(path: str | Path) -> str:
         said.seek(0)
         text = said.read().decode(errors="replace")
     faults = re.findall(r"(?:Corrupt|Premature)[^\r\n]*", text)  # other threads write there, too
-    if not faults:
+    if all(map(STRAY.fullmatch, faults)):
         return ""
     return (
         f"{path} is damaged, and parts of it are not what was photographed ({'; '.join(faults)}): "

@@ -139,8 +139,9 @@ def test_ctrl_c_says_what_is_done_and_how_to_go_on(photo, tmp_path, label, monke
         label(photo, "--out", tmp_path)
 
 
-def test_a_panorama_wider_than_jpeg_can_be_is_left_out_by_name(photo, tmp_path, label):
-    Image.new("RGB", (66_000, 8)).save(tmp_path / "wide.png")
+@pytest.mark.parametrize("size", [(66_000, 8), (8, 65_499)])  # and the legend below
+def test_a_panorama_larger_than_jpeg_can_be_is_left_out_by_name(photo, tmp_path, label, size):
+    Image.new("RGB", size).save(tmp_path / "wide.png")
     shutil.copy(photo, tmp_path / "b.png")
     with pytest.raises(SystemExit, match=r"(?s)1 of 2.*wide\.png: its overlay"):
         label(tmp_path / "wide.png", tmp_path / "b.png", "--out", tmp_path / "out")
@@ -246,6 +247,8 @@ def test_a_jpeg_with_damaged_data_is_warned_of(photo, model, tmp_path, label, ca
         Image.open(photo).resize((640, 320)).save(path, quality=90, progressive=progressive)
         assert jpeg_damage(path) == ""
         data = bytearray(path.read_bytes())
+        path.write_bytes(data[:-2] + bytes(4) + data[-2:])
+        assert jpeg_damage(path) == ""
         start = int(len(data) * where)
         data[start : start + 512] = bytes(512)  # a sector of a card
         path.write_bytes(data)
