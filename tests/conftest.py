@@ -27,6 +27,12 @@ def gpu_for_its_tests_only(request):
         yield
 
 
+@pytest.fixture(autouse=True)
+def seed():
+    """Each test draws the same random numbers, whichever ran before it."""
+    torch.manual_seed(0)
+
+
 @pytest.fixture
 def command(monkeypatch):
     """Runs a `main`, or a module by its name, with a command line in this process."""

@@ -4,6 +4,7 @@ import os
 import struct
 import zipfile
 import zlib
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 import numpy as np
@@ -47,12 +48,27 @@ def cut(path: Path, keep: float) -> Path:
     return path
 
 
+def patched(content: bytes, *changes: tuple[int, bytes]) -> bytes:
+    """A content with other bytes from some places on."""
+    data = bytearray(content)
+    for place, value in changes:
+        data[place : place + len(value)] = value
+    return bytes(data)
+
+
 def flip_bit(path: Path) -> Path:
     """Change a bit in the middle of a file."""
     data = bytearray(path.read_bytes())
     data[len(data) // 2] ^= 4
     path.write_bytes(data)
     return path
+
+
+def move(paths: Iterable[Path], target: Callable[[Path], Path]) -> None:
+    """Rename files, into directories that are made for them."""
+    for path in list(paths):
+        target(path).parent.mkdir(exist_ok=True)
+        path.rename(target(path))
 
 
 def first(tree: Path, kind: str = "leftImg8bit", split: str = "train") -> Path:

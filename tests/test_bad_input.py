@@ -77,7 +77,7 @@ BAD_IMAGES = {  # how a file is spoilt, and the cure that the error names
     "transparent": (lambda p: save(p, RGBA), "without an alpha"),
     "several frames": (lambda p: save(p, NOISE, **FRAMES), "save the one"),
 }
-BAD_LABELS = {
+BAD_LABELS = {  # the same, of labels
     "colours": (lambda p: save(p, NOISE), r"not a \*_color.png"),
     "colours with alpha": (lambda p: save(p, RGBA), r"not a \*_color.png"),
     "a palette": (lambda p: save(p, NOISE, "P"), "_labelIds"),
@@ -92,27 +92,21 @@ BAD_LABELS = {
 }
 
 
-def named_by_the_check(tree: Path, path: Path) -> bool:
-    return path.name in "\n".join(check(tree, counts=None))
+BAD_FILES = [("leftImg8bit", *each) for each in BAD_IMAGES.values()]
+BAD_FILES += [("gtFine", *each) for each in BAD_LABELS.values()]
 
 
-@pytest.mark.parametrize(("spoil", "cure"), BAD_IMAGES.values(), ids=BAD_IMAGES)
-def test_a_bad_image_is_named_by_data_set_predict_and_the_check_before_training(tree, spoil, cure):
-    path = first(tree)
+@pytest.mark.parametrize(("kind", "spoil", "cure"), BAD_FILES, ids=[*BAD_IMAGES, *BAD_LABELS])
+def test_a_bad_file_is_named_by_data_set_predict_and_the_check_before_training(
+    tree, kind, spoil, cure
+):
+    path = first(tree, kind)
     spoil(path)
-    for read in (lambda: Cityscapes(tree, "train")[0], lambda: predict(network(), path)):
+    readers = [lambda: Cityscapes(tree, "train")[0], lambda: predict(network(), path)]
+    for read in readers[: 2 if kind == "leftImg8bit" else 1]:
         with refuses((ValueError, FileNotFoundError), path.name, cure):
             read()
-    assert named_by_the_check(tree, path)
-
-
-@pytest.mark.parametrize(("spoil", "cure"), BAD_LABELS.values(), ids=BAD_LABELS)
-def test_bad_labels_are_named_by_data_set_and_the_check_before_training(tree, spoil, cure):
-    path = first(tree, "gtFine")
-    spoil(path)
-    with refuses(ValueError, path.name, cure):
-        Cityscapes(tree, "train")[0]
-    assert named_by_the_check(tree, path)
+    assert path.name in "\n".join(check(tree, counts=None))
 
 
 def remove(tree: Path, *parts: str) -> None:

@@ -6,7 +6,6 @@ import os
 import pickle
 import re
 import shutil
-import warnings
 from pathlib import Path
 
 import numpy as np
@@ -21,12 +20,7 @@ from engine.fill_cache import fill
 from tests.processes import without_rights_of_root
 from tests.samples import cut, first
 
-
-@pytest.fixture
-def no_warnings():
-    with warnings.catch_warnings():
-        warnings.simplefilter("error", UserWarning)
-        yield
+pytestmark = pytest.mark.filterwarnings("error::UserWarning")
 
 
 def open_tree(root: Path, cache=".cache", **options) -> Cityscapes:
@@ -61,7 +55,7 @@ def cached_files(folder: Path) -> list[Path]:
         {"downscale": 2, "downscale_labels": False},
     ],
 )
-def test_each_file_is_decoded_once_and_its_bits_stay_the_same(tree, options, no_warnings):
+def test_each_file_is_decoded_once_and_its_bits_stay_the_same(tree, options):
     scenes = open_tree(tree, **options)
     for path in (scenes.images[4], scenes.targets[4]):  # of another size than the others
         with Image.open(path) as image:
@@ -80,7 +74,7 @@ def test_each_file_is_decoded_once_and_its_bits_stay_the_same(tree, options, no_
 
 @pytest.mark.parametrize("kind", ["images", "labels"])
 @pytest.mark.parametrize("change", ["mtime", "size"])
-def test_a_changed_source_is_decoded_again(tree, kind, change, no_warnings):
+def test_a_changed_source_is_decoded_again(tree, kind, change):
     scenes = open_tree(tree)
     sources = scenes.images if kind == "images" else scenes.targets
     for path in sources[:2]:  # of one size: bytes after a PNG's end mean nothing
@@ -107,7 +101,7 @@ def test_a_source_that_vanished_is_an_error_whatever_the_cache_holds(tree, state
         scenes[3]
 
 
-def test_a_data_set_may_move_and_two_may_share_a_folder(tree, tmp_path, no_warnings):
+def test_a_data_set_may_move_and_two_may_share_a_folder(tree, tmp_path):
     other = Path(shutil.copytree(tree, tmp_path / "other"))  # with the same names and times
     first, second = open_tree(other).images[:2]
     shutil.copy(second, first)
@@ -121,7 +115,7 @@ def test_a_data_set_may_move_and_two_may_share_a_folder(tree, tmp_path, no_warni
     assert content(scenes) == truth
 
 
-def test_several_workers_may_fill_it_at_once(tree, no_warnings):
+def test_several_workers_may_fill_it_at_once(tree):
     scenes, truth = open_tree(tree), decoded(tree)
     items = [i for i in range(12) for _ in range(2)]  # each by both workers at once
     loaded = content(DataLoader(scenes, None, sampler=items, num_workers=2))
@@ -196,16 +190,16 @@ def test_a_cache_that_cannot_be_written_warns_once(tree, tmp_path, monkeypatch, 
     scenes = open_tree(tree, cache=folder)
     with pytest.warns(UserWarning) as caught:
         assert content(scenes) == content(scenes) == truth
+        loader = DataLoader(open_tree(tree, cache=folder), None, num_workers=1)
+        list(loader)
+    assert not loader.dataset.cache.writable  # the worker tells all processes
     (warning,) = [w for w in caught if w.category is UserWarning]
     said = f"{re.escape(str(folder))} .*({cause}).*name another directory"
     assert re.search(said, str(warning.message))
     assert not list(tmp_path.rglob("*.part"))
-    loader = DataLoader(open_tree(tree, cache=folder), None, num_workers=1)
-    list(loader)
-    assert not loader.dataset.cache.writable  # the worker tells all processes
 
 
-def test_a_full_cache_that_may_only_be_read_is_read(tree, no_warnings):
+def test_a_full_cache_that_may_only_be_read_is_read(tree):
     truth = content(open_tree(tree))
     scenes = open_tree(tree)
     blank_sources(scenes)
@@ -219,7 +213,7 @@ def test_a_full_cache_that_may_only_be_read_is_read(tree, no_warnings):
 FILL = "engine.fill_cache", "--recipe=recipes/streets.yaml", "--downscale=2"
 
 
-def test_the_command_leaves_nothing_to_decode_in_either_split(tree, command, no_warnings):
+def test_the_command_leaves_nothing_to_decode_in_either_split(tree, command):
     command(*FILL, f"--data_root={tree}")
     for split in ("train", "val"):
         data = Cityscapes(tree, split, downscale=2, cache=".cache")

@@ -66,7 +66,6 @@ def check_gradients(
 @pytest.mark.parametrize("part", [1, cpu.PART_BYTES])  # bytes: an image at a time, and all
 def test_gradients_are_those_of_torch_in_float64(layer, size, layout, part, monkeypatch):
     monkeypatch.setattr(cpu, "PART_BYTES", part)
-    torch.manual_seed(0)
     n, h, w = size
     x = torch.randn(n, layer.in_channels, h, w).to(memory_format=layout)
     check_gradients(layer, x, torch.float32, 1e-4)
@@ -76,7 +75,6 @@ def test_gradients_are_those_of_torch_in_float64(layer, size, layout, part, monk
 @pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float32, 1e-4), (torch.bfloat16, 0.03)])
 def test_up_convolutions_have_torchs_gradients_on_avx512(channels, dtype, tolerance, monkeypatch):
     monkeypatch.setattr(torch.backends.cpu, "get_cpu_capability", lambda: "AVX512")
-    torch.manual_seed(0)
     x = torch.randn(2, channels, 9, 6).to(memory_format=torch.channels_last)
     check_gradients(nn.ConvTranspose2d(channels, 7, 2, stride=2), x, dtype, tolerance)
 

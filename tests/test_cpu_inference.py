@@ -31,7 +31,6 @@ bf16 = pytest.param(torch.bfloat16, marks=needs_bf16)
 @pytest.mark.parametrize("n", [0, 2])
 @pytest.mark.parametrize(("maps", "apart"), [(1, False), (2, False), (2, True)])
 def test_a_fused_convolution_computes_both_layers(layer, dtype, layout, n, maps, apart):
-    torch.manual_seed(0)
     fused = copy.deepcopy(layer)
     fused.__class__ = ConvReLU
     x = torch.randn(n, layer.in_channels, 13, 10).to(memory_format=layout)
@@ -51,7 +50,6 @@ def test_a_fused_convolution_computes_both_layers(layer, dtype, layout, n, maps,
 @needs_onednn
 @pytest.mark.parametrize("dtype", [torch.float32, bf16])
 def test_weights_are_packed_once_and_again_when_they_or_the_image_change(dtype, monkeypatch):
-    torch.manual_seed(0)
     layer, pack = ConvReLU(16, 16, 3, padding="same"), torch.ops.mkldnn._reorder_convolution_weight
     packed = Mock(side_effect=pack)
     monkeypatch.setattr(torch.ops.mkldnn, "_reorder_convolution_weight", packed)

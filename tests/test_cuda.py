@@ -107,7 +107,6 @@ def test_a_run_learns_as_on_the_cpu(optimizer, precision, streets, tmp_path):
 
 
 def test_data_parallel_computes_in_the_precision_on_all_gpus(precision):
-    torch.manual_seed(0)
     model = UNet(width=8, depth=2, batch_norm=False).to(GPU)
     images, _ = batch(GPU)
     assert isinstance(wrap_model(model, precision), nn.DataParallel) == (GPUS > 1)

@@ -22,7 +22,10 @@ from runtime.cpu import convert
 from runtime.precision import Evaluation, cpu_has_bf16
 from tests.training import network, noise, tiny
 
-pytestmark = pytest.mark.processor
+pytestmark = [  # folding steps aside in no test, but those that say so
+    pytest.mark.processor,
+    pytest.mark.filterwarnings("error:batch norm is not folded"),
+]
 
 IMAGES = noise(2, 3, 44, 60)
 
@@ -40,14 +43,6 @@ def assert_predicts_as_itself(model: nn.Module, precision: str = "fp32") -> nn.M
     return net
 
 
-@pytest.fixture
-def no_warning():
-    """Folding steps aside nowhere in the test."""
-    with warnings.catch_warnings():
-        warnings.filterwarnings("error", message="batch norm is not folded")
-        yield
-
-
 # The network as it is
 
 
@@ -63,7 +58,7 @@ def converted_for_avx2(model: UNet) -> UNet:
 @pytest.mark.parametrize(
     "change", [lambda model: model, nn.SyncBatchNorm.convert_sync_batchnorm, converted_for_avx2]
 )
-def test_every_batch_norm_and_relu_is_folded_and_no_logit_changes(settings, change, no_warning):
+def test_every_batch_norm_and_relu_is_folded_and_no_logit_changes(settings, change):
     model = change(network(**settings)).eval()
     net = assert_predicts_as_itself(model)
     assert not kinds(net) & {nn.BatchNorm2d, nn.SyncBatchNorm, nn.ReLU}
@@ -71,7 +66,7 @@ def test_every_batch_norm_and_relu_is_folded_and_no_logit_changes(settings, chan
     assert assert_predicts_as_itself(model.double()) is not net
 
 
-def test_a_network_in_training_stays_as_it_was_also_after_an_error(no_warning):
+def test_a_network_in_training_stays_as_it_was_also_after_an_error():
     model = network().train()
     model.contracting[0].eval()  # as somebody who freezes a part of it
     modes = [module.training for module in model.modules()]
@@ -88,7 +83,7 @@ def test_a_network_in_training_stays_as_it_was_also_after_an_error(no_warning):
 @pytest.mark.parametrize(
     "change", [nn.Module.half, nn.Module.bfloat16, nn.Module.double, nn.DataParallel]
 )
-def test_a_network_of_another_dtype_or_of_replicas_is_folded_too(change, no_warning):
+def test_a_network_of_another_dtype_or_of_replicas_is_folded_too(change):
     model = network()
     assert not isinstance(inference_net(change(copy.deepcopy(model))).module, Evaluation)
     found = predict(change(copy.deepcopy(model)), IMAGES[0])
@@ -187,7 +182,7 @@ CHANGES = {
 
 
 @pytest.mark.parametrize("change", CHANGES.values(), ids=CHANGES)
-def test_what_is_changed_in_a_network_is_left_alone_and_the_rest_folded(change, no_warning):
+def test_what_is_changed_in_a_network_is_left_alone_and_the_rest_folded(change):
     model = network().eval()
     change(model)
     assert UpAdding in kinds(assert_predicts_as_itself(model))
@@ -220,7 +215,6 @@ TWICE = nn.Conv2d(3, 3, 3, padding="same")
     ],
 )
 def test_folding_computes_the_same_whatever_the_order_of_the_layers(block):
-    torch.manual_seed(0)
     block = nn.Sequential(*block)
     for module in block.modules():
         if isinstance(module, nn.BatchNorm2d):
@@ -293,7 +287,7 @@ ANEW = [residual, gated, standardised]
 @pytest.mark.parametrize("rewrite", ANEW)
 @pytest.mark.parametrize("batch_norm", [True, False])
 def test_a_rewritten_network_predicts_as_itself_and_its_known_layers_are_folded(
-    rewrite, batch_norm, monkeypatch, no_warning
+    rewrite, batch_norm, monkeypatch
 ):
     rewrite(monkeypatch)
     assert not isinstance(assert_predicts_as_itself(network(batch_norm=batch_norm)), Evaluation)
@@ -339,7 +333,6 @@ def test_a_copy_whose_logits_are_off_is_not_used_and_one_warning_says_so(
 OPTIONS = [{}, {"padding": "valid"}, {"batch_norm": False, "depth": 3, "width": 5}]
 
 
-@pytest.mark.filterwarnings("ignore:batch norm is not folded")
 @pytest.mark.parametrize(
     ("rewrite", "options"),
     [(None, options) for options in OPTIONS] + [(rewrite, {}) for rewrite in ANEW],
@@ -368,7 +361,6 @@ def test_figures_are_those_of_the_trained_network(rewrite, options, streets, tmp
 
 
 @pytest.mark.slow
-@pytest.mark.filterwarnings("ignore:batch norm is not folded")
 @pytest.mark.parametrize("rewrite", [None, gated])
 def test_an_onnx_file_is_compared_with_the_network_itself(rewrite, tmp_path, monkeypatch):
     pytest.importorskip("onnxscript")

@@ -23,7 +23,7 @@ from dataset import Cityscapes
 from engine import Recipe
 from inference import load_model
 from prepare import cityscapes, class_lists, decisions
-from tests.samples import png
+from tests.samples import patched, png
 from tests.stress import fuzz, fuzz_kinds
 from tests.stress.fuzz_kinds import NOISE, ZIPS, save, unpack
 from utils import Classes
@@ -63,9 +63,8 @@ def test_a_text_that_parsers_trip_over_is_refused_with_the_files_name(tmp_path, 
 
 
 def test_the_size_of_an_image_that_cannot_be_opened_is_none(tmp_path):
-    content = bytearray(save(NOISE, "DDS"))
-    content[80:84] = (8192).to_bytes(4, "little")  # flags of its pixels' format
-    (tmp_path / "a.png").write_bytes(content)
+    flags = 80, (8192).to_bytes(4, "little")  # of its pixels' format
+    (tmp_path / "a.png").write_bytes(patched(save(NOISE, "DDS"), flags))
     assert image_size(tmp_path / "a.png") is None
 
 
@@ -90,25 +89,9 @@ def tree_of(folder: Path, labels: bytes) -> Path:
     return folder
 
 
-def damaged_lzma(_) -> bytes:
-    content = bytearray(ZIPS[zipfile.ZIP_LZMA])
-    content[100:140] = bytes(40)
-    return bytes(content)
-
-
-def encrypted(_) -> bytes:
-    content = bytearray(ZIPS[zipfile.ZIP_STORED])
-    for place in (6, content.index(b"PK\x01\x02") + 8):  # flags, in both headers
-        content[place] |= 1
-    return bytes(content)
-
-
 def claim(content: bytes, size: int) -> bytes:
     """A zip archive whose first file would be of another size, by its table of contents."""
-    data = bytearray(content)
-    place = data.index(b"PK\x01\x02") + 24
-    data[place : place + 4] = size.to_bytes(4, "little")
-    return bytes(data)
+    return patched(content, (content.index(TABLE) + 24, size.to_bytes(4, "little")))
 
 
 def test_archives_are_unpacked_only_inside_their_data_set(tmp_path):
@@ -137,13 +120,6 @@ def test_archives_that_would_fill_the_disk_are_not_unpacked(tmp_path, monkeypatc
     assert len(os.listdir(tmp_path)) == 2
 
 
-def huge_jpeg(_) -> bytes:
-    content = bytearray(save(NOISE, "JPEG"))
-    frame = content.index(b"\xff\xc0") + 5  # its height and width
-    content[frame : frame + 4] = struct.pack(">HH", 60_000, 60_000)
-    return bytes(content)
-
-
 def compressed(folder: Path) -> bytes:
     """A checkpoint of 400 MB in one of 400 kB."""
     path = altered(folder, model={"a": torch.zeros(10**8)})
@@ -160,17 +136,22 @@ def checkpoint(**parts) -> Callable[[Path], bytes]:
     return lambda folder: altered(folder, **parts).read_bytes()
 
 
-BOMB, GIF = fuzz_kinds.archive("gtFine", bytes(20 * 10**6)), save(NOISE, "GIF")
+BOMB, TABLE = fuzz_kinds.archive("gtFine", bytes(20 * 10**6)), b"PK\x01\x02"
 ZIP, SIZE = "gtFine_trainvaltest.zip", 2**32 - 2
+LZMA = patched(ZIPS[zipfile.ZIP_LZMA], (100, bytes(40)))
+FLAGS = 6, ZIPS[zipfile.ZIP_STORED].index(TABLE) + 8  # in both headers
+ENCRYPTED = patched(ZIPS[zipfile.ZIP_STORED], *((place, b"\1") for place in FLAGS))
+JPEG, GIF = save(NOISE, "JPEG"), save(NOISE, "GIF")
+HUGE_JPEG = patched(JPEG, (JPEG.index(b"\xff\xc0") + 5, struct.pack(">HH", 60_000, 60_000)))
 GREEDY = {  # what reads it, the name of the file, and its content
-    "damaged": (unpack, ZIP, damaged_lzma),
-    "encrypted": (unpack, ZIP, encrypted),
+    "damaged": (unpack, ZIP, lambda _: LZMA),
+    "encrypted": (unpack, ZIP, lambda _: ENCRYPTED),
     "a bomb": (unpack, ZIP, lambda _: BOMB),  # of 20 MB
     "claims much": (unpack, ZIP, lambda _: claim(ZIPS[zipfile.ZIP_DEFLATED], SIZE)),
     "claims little": (unpack, ZIP, lambda _: claim(BOMB, 10)),
     "PNG": (read_image, "a.png", lambda _: png(60_000, 60_000, b"")),
-    "JPEG": (read_image, "a.png", huge_jpeg),
-    "GIF": (read_image, "a.png", lambda _: GIF[:6] + b"\x60\xea\x60\xea" + GIF[10:]),
+    "JPEG": (read_image, "a.png", lambda _: HUGE_JPEG),
+    "GIF": (read_image, "a.png", lambda _: patched(GIF, (6, b"\x60\xea\x60\xea"))),
     "a text of 100 MB": (read_image, "a.png", lambda _: png(4, 4, b"", text=bytes(10**8))),
     "compressed": pytest.param(load_model, "a.pt", compressed, marks=pytest.mark.slow),
     "weights claim much": (load_model, "a.pt", lambda f: claim(altered(f).read_bytes(), SIZE)),

@@ -18,7 +18,6 @@ LOSSES = ["cross_entropy", "cross_entropy+dice", "cross_entropy+lovasz"]
 @pytest.mark.parametrize("smoothing", [0.0, 0.1])
 @pytest.mark.parametrize("weights", [None, torch.tensor([0.3, 1.0, 0.0, 2.0, 0.7])])
 def test_cross_entropy_is_pytorchs_over_the_labelled_pixels(ignored, smoothing, weights):
-    torch.manual_seed(0)
     logits, labels = torch.randn(2, 5, 8, 9), torch.randint(0, 5, (2, 8, 9))
     labels[torch.rand(2, 8, 9) < ignored] = 255
     options = {"ignore_index": 255, "label_smoothing": smoothing}
@@ -32,7 +31,6 @@ def test_cross_entropy_is_pytorchs_over_the_labelled_pixels(ignored, smoothing, 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 @pytest.mark.parametrize("loss", LOSSES)
 def test_a_large_image_has_the_loss_and_gradient_that_all_its_pixels_have_at_once(loss, dtype):
-    torch.manual_seed(0)
     logits = torch.randn(1, 5, 250, 300, dtype=dtype)  # more pixels than are taken at once
     labels = torch.randint(0, 5, (1, 250, 300))
     labels[0, :30] = 255
@@ -47,7 +45,6 @@ def test_a_large_image_has_the_loss_and_gradient_that_all_its_pixels_have_at_onc
 
 
 def test_dice_loss_is_its_formula_over_the_classes_of_the_batch():
-    torch.manual_seed(0)
     logits = torch.randn(2, 5, 8, 9)
     labels = torch.randint(0, 3, (2, 8, 9))  # classes 3 and 4 are absent
     labels[0, :3] = 255
@@ -64,7 +61,6 @@ def test_dice_loss_is_its_formula_over_the_classes_of_the_batch():
 
 
 def test_dice_loss_counts_every_one_of_millions_of_pixels():
-    torch.manual_seed(0)
     p = 0.9 + 0.1 * torch.rand(1, 1, 1500, 2000)  # of the right class, of two
     logits = torch.cat([(p / (1 - p)).log(), torch.zeros_like(p)], 1)
     labels = torch.zeros(1, 1500, 2000, dtype=torch.uint8)
@@ -84,7 +80,6 @@ def test_classes_weigh_by_median_frequency_or_as_in_enet():
 def test_lovasz_loss_and_its_gradient_are_the_extension_of_the_lost_iou():
     # By its definition (Berman et al. 2018, equation 8): an integral over thresholds of the loss
     # of the pixels whose error is above, for each class.
-    torch.manual_seed(0)
     logits, labels = torch.randn(72, 4, requires_grad=True), torch.randint(0, 3, (72,))
     labels[::6] = 255
     counts = labels != 255
@@ -119,7 +114,6 @@ def test_a_batch_without_a_labelled_pixel_gives_a_number_and_no_gradient(loss):
 @pytest.mark.parametrize("loss", LOSSES)
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float16, torch.bfloat16])
 def test_layout_half_precision_and_bytes_change_neither_loss_nor_gradient(loss, dtype):
-    torch.manual_seed(0)
     labels = torch.randint(0, 5, (2, 40, 50))
     labels[0, :3] = 255
     plain = (8 * torch.randn(2, 5, 40, 50)).to(dtype).requires_grad_()

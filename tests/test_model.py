@@ -10,7 +10,6 @@ from tests.plain import PlainUNet, copy_weights
 
 
 def small(**settings) -> UNet:
-    torch.manual_seed(0)
     return UNet(**{"width": 4, **settings}).eval()
 
 
@@ -78,7 +77,6 @@ def test_mirror_reflects_as_often_as_needed():
 
 
 def test_weights_start_as_the_paper_says():
-    torch.manual_seed(0)
     model = UNet(width=32, batch_norm=False)
     for name, module in model.named_modules():
         if isinstance(module, nn.Conv2d | nn.ConvTranspose2d) and module.weight.numel() > 5000:

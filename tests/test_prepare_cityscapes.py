@@ -12,7 +12,7 @@ from prepare import cityscapes
 from prepare.cityscapes import BLACK, check
 from prepare.own import prepare
 from tests.processes import without_rights_of_root
-from tests.samples import NOISE, cut, pack, save, times
+from tests.samples import NOISE, cut, move, pack, save, times
 
 COUNTS = {"train": 3, "val": 2, "test": 1, "train_extra": 2}
 IDS = (7, 11, 23, 26)  # road, building, sky, car
@@ -386,8 +386,7 @@ def test_labels_without_a_pixel_of_any_class_are_named_for_the_whole_split(tmp_p
 
 def test_a_flat_tree_is_checked_as_one_city(tmp_path):
     other_tree(tmp_path, IDS, 3)
-    for path in [*tmp_path.rglob("aachen_*.png")]:
-        path.rename(path.parent.parent / path.name)
+    move(tmp_path.rglob("aachen_*.png"), lambda path: path.parent.parent / path.name)
     for path in [*tmp_path.rglob("aachen")]:
         path.rmdir()
     found = [line.split() for line in summary(tmp_path, None)]
@@ -415,8 +414,7 @@ def test_files_of_other_names_are_named_with_the_command_that_converts_them(root
         for name in (new, "gtFine_color.png"):
             draw_label(root / LABELS / f"aachen_000000_000000_{name}", ids=(0, 255), mode="RGB")
         assert check(root, counts=COUNTS) == []  # beside the right ones they are no problem
-    for path in [*root.rglob(f"*_{old}")]:
-        path.rename(path.with_name(path.name.replace(old, new)))
+    move(root.rglob(f"*_{old}"), lambda path: path.with_name(path.name.replace(old, new)))
     with pytest.raises((FileNotFoundError, ValueError), match=f"(?s){new}.*prepare.own"):
         Cityscapes(root, "train")
     text = only_problem(root, counts=None)

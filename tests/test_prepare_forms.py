@@ -16,7 +16,7 @@ from prepare.class_lists import read_class_list
 from prepare.own import prepare
 from prepare.pairs import find_pairs
 from prepare.splits import assign_splits
-from tests.samples import contents
+from tests.samples import contents, move
 from tests.test_prepare_own import ZERO_ONE, are_all, convert, flat, paletted, pattern, photo, save
 
 # Names that --pairs tells
@@ -134,13 +134,16 @@ def test_a_directory_that_happens_to_be_called_test_is_no_split(tmp_path):
 
 
 @pytest.mark.parametrize("line", ["a{}", "images/a{}.png masks/a{}.png"])
-def test_the_lists_of_a_tree_are_its_official_splits(tmp_path, line):
-    images, masks = flat(tmp_path, 8)
-    lists = tmp_path / "ImageSets" / "Segmentation"
-    lists.mkdir(parents=True)
+@pytest.mark.parametrize("folder", ["ImageSets/Segmentation", "images"])
+def test_lists_are_official_splits_and_what_they_leave_out_is_counted(tmp_path, line, folder):
+    images, masks = flat(tmp_path, 10)
+    (tmp_path / folder).mkdir(parents=True, exist_ok=True)
     for split, numbers in (("train", range(5)), ("val", range(5, 8))):
-        (lists / f"{split}.txt").write_text("\n".join(line.replace("{}", str(i)) for i in numbers))
-    assert prepare(images, masks, tmp_path / "out") == {"train": 5, "val": 3}
+        text = "\n".join(line.replace("{}", str(i)) for i in numbers)
+        (tmp_path / folder / f"{split}.txt").write_text(text)
+    _, said = convert(images, masks, tmp_path / "out")
+    assert "those of the data set; 2 images in none of them go to train" in said
+    assert [len(Cityscapes(tmp_path / "out", split)) for split in ("train", "val")] == [7, 3]
 
 
 @pytest.mark.parametrize(
@@ -197,8 +200,9 @@ def test_lists_of_classes_are_read_as_tools_write_them(tmp_path, name):
 
 
 @pytest.mark.parametrize("name", ["labelmap.txt", "_classes.csv", "class_dict.csv"])
-def test_a_list_beside_the_masks_is_found_and_two_that_differ_are_refused(tmp_path, name):
+def test_a_list_counts_more_than_names_of_masks_and_two_that_differ_are_refused(tmp_path, name):
     images, masks = flat(tmp_path)
+    move(masks.iterdir(), lambda path: path.with_name(f"{path.stem}_labelTrainIds.png"))
     (masks / name).write_text(LISTS[name])
     scenes, said = convert(images, masks, tmp_path / "out")
     assert scenes.classes.names == ("road", "sky") and f"those of {masks / name}" in said
@@ -231,21 +235,17 @@ def test_a_file_that_is_no_list_of_classes_is_refused(tmp_path, name, text):
         read_class_list(tmp_path / name)
 
 
-def test_a_list_may_give_any_colour_to_what_is_ignored(tmp_path):
-    values = [(1, 2, 3), (4, 5, 6), (255, 255, 255)]
+@pytest.mark.parametrize(("ignored", "label"), [((255, 255, 255), 255), ((1, 2, 3), 0)])
+def test_a_list_may_ignore_any_colour_but_that_of_a_class(tmp_path, ignored, label):
+    values = [(1, 2, 3), (4, 5, 6), ignored]
     images, masks = flat(tmp_path, values=values)
-    (tmp_path / "labelmap.txt").write_text("a:1,2,3::\nb:4,5,6::\nignore:255,255,255::\n")
+    lines = "a:1,2,3::", "b:4,5,6::", "ignore:{},{},{}::".format(*ignored)
+    (tmp_path / "labelmap.txt").write_text("\n".join(lines))
     scenes, _ = convert(images, masks, tmp_path / "out")
-    assert are_all(scenes, pattern([0, 1, 255])) and scenes.classes.names == ("a", "b")
+    assert are_all(scenes, pattern([0, 1, label])) and scenes.classes.names == ("a", "b")
     photo(images / "more.png")
     save(masks / "more.png", pattern(values))
-    assert are_all(convert(images, masks, tmp_path / "out")[0], pattern([0, 1, 255]))
-
-
-def test_a_colour_of_a_class_stays_one_though_the_list_also_ignores_it(tmp_path):
-    images, masks = flat(tmp_path, values=[(1, 2, 3), (4, 5, 6)])
-    (tmp_path / "labelmap.txt").write_text("a:1,2,3::\nb:4,5,6::\nignore:1,2,3::\n")
-    assert are_all(convert(images, masks, tmp_path / "out")[0], ZERO_ONE)
+    assert are_all(convert(images, masks, tmp_path / "out")[0], pattern([0, 1, label]))
 
 
 def test_listed_colours_in_palettes_of_another_order_are_read_as_colours(tmp_path):
@@ -275,10 +275,9 @@ def test_a_split_without_any_mask_is_refused_rather_than_drawn_from_the_others(t
     for split in ("train", "val"):
         flat(tmp_path / split)
         for kind in ("images", "masks"):
-            (tmp_path / kind).mkdir(exist_ok=True)
-            (tmp_path / split / kind).rename(tmp_path / kind / split)
-            for path in (tmp_path / kind / split).iterdir():
-                path.rename(path.with_name(f"{split}-{path.name}"))
+            move([tmp_path / split / kind], lambda path: tmp_path / path.name / path.parent.name)
+            names = (tmp_path / kind / split).iterdir()
+            move(names, lambda path: path.with_name(f"{path.parent.name}-{path.name}"))
     shutil.rmtree(tmp_path / "masks" / "val")
     with pytest.raises(ValueError, match="5 images without a mask"):
         prepare(tmp_path / "images", tmp_path / "masks", tmp_path / "out")
@@ -317,9 +316,7 @@ def test_images_of_another_directory_do_not_replace_those_of_the_first(tmp_path)
     with pytest.raises(ValueError, match=said):
         prepare(second, other_masks, dst)
     assert contents(dst) == before
-    for folder in (second, other_masks):
-        for path in folder.iterdir():
-            path.rename(path.with_name(f"c{path.name}"))
+    move((tmp_path / "2").glob("*/*"), lambda path: path.with_name(f"c{path.name}"))
     assert len(convert(second, other_masks, dst)[0]) == 10
     photo(first / "a1.png", quality=5)
     convert(first, masks, dst)  # of the directory that they came from, changed ones do

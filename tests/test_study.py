@@ -154,7 +154,6 @@ def test_the_seed_that_chooses_is_not_counted(command):
 
 @pytest.mark.parametrize("padding", ["same", "valid"])
 def test_inner_pixels_are_those_that_valid_padding_sees_without_reflection(streets, padding):
-    torch.manual_seed(0)
     model = UNet(width=2, depth=1, padding=padding).eval()
     recipe = Recipe(data_root=str(streets), width=2, depth=1, padding=padding, precision="fp32")
     scenes, inner = Cityscapes(streets, "val"), slice(8, -8)

@@ -10,7 +10,7 @@ import torch
 
 from data_io.video import VideoReader, is_video
 from data_io.video_writer import VideoWriter
-from tests.samples import save
+from tests.samples import cut, patched, save
 
 av = pytest.importorskip("av")
 SIZE = 144, 176  # height and width, which H.263 takes, too
@@ -143,9 +143,7 @@ def test_frames_come_at_their_times_where_the_rate_varies(tmp_path):
 def test_of_a_file_that_is_cut_off_what_is_there_is_read(tmp_path, name, codec, options, tells):
     path = write(tmp_path / name, codec, noise(100), **options)
     assert len(list(VideoReader(path))) == 100
-    content = path.read_bytes()
-    path.write_bytes(content[: len(content) * 6 // 10 | 1])
-    reader = VideoReader(path)
+    reader = VideoReader(cut(path, 0.6))
     read = len(list(reader))
     assert 40 <= read <= 70
     said = f"{100 - read} of 100 frames ({(100 - read) / 25:.1f} s) are missing"
@@ -159,10 +157,9 @@ def test_of_a_file_that_is_cut_off_what_is_there_is_read(tmp_path, name, codec, 
 )
 def test_after_a_damaged_part_reading_goes_on_and_says_so(tmp_path, name, codec):
     path = write(tmp_path / name, codec, noise(200))
-    content = bytearray(path.read_bytes())
-    hole = slice(len(content) * 4 // 10, len(content) * 4 // 10 + len(content) // 50)
-    content[hole] = np.random.default_rng(1).bytes(hole.stop - hole.start)
-    path.write_bytes(content)
+    size = path.stat().st_size
+    damage = size * 4 // 10, np.random.default_rng(1).bytes(size // 50)
+    path.write_bytes(patched(path.read_bytes(), damage))
     reader = VideoReader(path)
     times = [at for at, _ in reader]
     assert len(times) > 150 and times[-1] == pytest.approx(199 / 25, abs=0.1)
@@ -173,11 +170,9 @@ def test_after_a_damaged_part_reading_goes_on_and_says_so(tmp_path, name, codec)
 
 def test_a_recording_in_parts_with_a_damaged_header_says_how_much_cannot_be_read(tmp_path):
     path = write(tmp_path / "dashcam.mp4", frames=noise(100), movflags="frag_keyframe+empty_moov")
-    content = bytearray(path.read_bytes())
+    content = path.read_bytes()
     part = content.index(b"moof", len(content) // 2)
-    content[part : part + 4] = b"none"
-    content[part - 4 : part] = bytes([0, 0, 0, 2])
-    path.write_bytes(content)
+    path.write_bytes(patched(content, (part - 4, bytes([0, 0, 0, 2]) + b"none")))
     reader = VideoReader(path)
     assert 40 <= len(list(reader)) <= 60
     share = 1 - part / len(content)
