@@ -134,5 +134,6 @@ class Labeler:
         wait_for(lambda: self.state("saved") == "true", 30, "the stroke on disk")
 
     def mask(self, name: str) -> np.ndarray:
-        (path,) = self.root.glob(f"gtFine/*/*/*_{name}_gtFine_labelIds.png")
-        return np.array(Image.open(path))
+        """The labels on disk: (H, W) uint8, or 255 alone before the first stroke is saved."""
+        paths = [*self.root.glob(f"gtFine/*/*/*_{name}_gtFine_labelIds.png")]
+        return np.array(Image.open(*paths) if paths else 255)

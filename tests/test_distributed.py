@@ -103,8 +103,6 @@ with process_group():
 def test_two_and_three_processes_take_the_steps_of_one_and_go_on_with_its_run(streets, tmp_path):
     (tmp_path / "steps.py").write_text(STEPS)
     one, whole, moved = take_steps(str(streets)), tmp_path / "whole", tmp_path / "moved"
-    for name, value in one["cross_entropy in 2"]["model"].items():
-        torch.testing.assert_close(value, one["cross_entropy in 1"]["model"][name])
     go_on(streets, whole, 3)
     go_on(streets, moved, 1)
     for processes, run in ((2, ""), (3, moved)):

@@ -3,7 +3,6 @@
 import dataclasses
 import json
 import shutil
-from collections.abc import Callable
 from pathlib import Path
 from typing import Literal
 
@@ -31,16 +30,12 @@ from tests.training import differences, network, run, tiny
 from utils import CITYSCAPES, Classes, metrics
 
 
-def schedule(recipe: Recipe, steps_per_epoch: int) -> Callable[[int], float]:
-    (factor,) = make_optimizer(recipe, UNet(width=1, depth=1), steps_per_epoch)[1].lr_lambdas
-    return factor
-
-
 def test_the_rate_halves_every_ten_epochs_or_rises_and_falls_as_a_cosine():
-    factor = schedule(Recipe(epochs=25), steps_per_epoch=7)
+    model, cosine = UNet(width=1, depth=1), Recipe(schedule="cosine", epochs=10)
+    (factor,) = make_optimizer(Recipe(epochs=25), model, 7)[1].lr_lambdas  # of 7 steps an epoch
     assert [factor(7 * epoch) for epoch in (0, 9, 10, 19, 20)] == [1, 1, 0.5, 0.5, 0.25]
     assert factor(7 * 10 - 1) == 1
-    factor = schedule(Recipe(schedule="cosine", epochs=10), steps_per_epoch=40)
+    (factor,) = make_optimizer(cosine, model, 40)[1].lr_lambdas
     values = [factor(step) for step in range(401)]
     assert max(values) == max(values[15:25]) > 0.98
     assert values[0] == pytest.approx(0.05, abs=0.01)

@@ -82,26 +82,20 @@ def test_the_trainer_leaves_checkpoints_history_and_figures_of_its_recipe(traine
 
 
 @pytest.mark.slow
-def test_the_test_notebook_evaluates_what_the_trainer_trained(trained, tmp_path):
+def test_the_test_notebook_and_the_shell_evaluate_what_the_trainer_trained(trained, tmp_path):
     run, _ = trained
     options = {"checkpoint": run / "best.pt", "out": tmp_path / "out", "submission": "val"}
     notebook = papermill("test.ipynb", tmp_path, workers=0, **options)
-    found = json.loads((tmp_path / "out" / "metrics.json").read_text())
-    best = max(record["mIoU"] for record in json.loads((run / "history.json").read_text()))
-    assert found["training resolution"]["mIoU"] == pytest.approx(best)
-    assert set(found) == {"training resolution", "full resolution"}
     assert outputs(notebook).count("image/png") == 4
     assert len(list((tmp_path / "out" / "val").glob("*_pred.png"))) == 5
-
-
-@pytest.mark.slow
-def test_the_shell_evaluates_as_the_test_notebook_does(trained, tmp_path):
-    done = python("evaluate.py", trained[0] / "best.pt", "--out", tmp_path / "out")
-    found = json.loads((tmp_path / "out" / "metrics.json").read_text())
-    best = max(record["mIoU"] for record in json.loads((trained[0] / "history.json").read_text()))
-    assert found["training resolution"]["mIoU"] == pytest.approx(best)
+    done = python("evaluate.py", run / "best.pt", "--out", tmp_path / "shell")
+    best = max(record["mIoU"] for record in json.loads((run / "history.json").read_text()))
+    for folder in ("out", "shell"):
+        found = json.loads((tmp_path / folder / "metrics.json").read_text())
+        assert set(found) == {"training resolution", "full resolution"}
+        assert found["training resolution"]["mIoU"] == pytest.approx(best)
     assert f"{found['full resolution']['mIoU']:.2%}" in done.stdout
-    figures = {path.name for path in (tmp_path / "out").glob("*.png")}
+    figures = {path.name for path in (tmp_path / "shell").glob("*.png")}
     assert figures == {"metrics.png", "classious.png", "confusion.png", "results.png"}
 
 

@@ -78,6 +78,12 @@ def hide(root, *folders):
         (root / folder).rename(root.parent / folder)
 
 
+def packed(root, *hidden):
+    """Both archives, and of the tree what is not hidden."""
+    pack(root, root)
+    hide(root, *hidden)
+
+
 # The command and the summary
 
 
@@ -123,8 +129,7 @@ def test_a_root_that_is_no_directory_is_named_and_an_empty_one_with_both_archive
 
 
 def test_two_whole_zips_will_be_unpacked_and_are_no_problem(root, run):
-    pack(root, root)
-    hide(root, "gtFine", "leftImg8bit")
+    packed(root, "gtFine", "leftImg8bit")
     code, output = run(root)
     assert code == 0
     assert f"not checked: {LEFT}, {GTFINE}" in output
@@ -135,33 +140,10 @@ def test_two_whole_zips_will_be_unpacked_and_are_no_problem(root, run):
 
 
 def damaged_archive(root):
-    pack(root, root)
-    hide(root, "gtFine", "leftImg8bit")
+    packed(root, "gtFine", "leftImg8bit")
     data = bytearray((root / LEFT).read_bytes())
     data[data.index(b"IDAT") + 8] ^= 1  # a bit of the first image's pixels
     (root / LEFT).write_bytes(data)
-
-
-def half_an_archive(root):
-    pack(root, root)
-    cut(root / GTFINE, 0.5)
-    hide(root, "gtFine")
-
-
-def one_archive_of_two(root):  # torchvision unpacks only if both are there
-    pack(root, root)
-    (root / LEFT).unlink()
-    hide(root, "gtFine")
-
-
-def login_page(root):
-    hide(root, "gtFine")
-    (root / GTFINE).write_text("\n<!DOCTYPE html><html>Login</html>")
-
-
-def too_deep(root):
-    (root / "gtFine_trainvaltest").mkdir()
-    (root / "gtFine").rename(root / "gtFine_trainvaltest" / "gtFine")
 
 
 def link(path, to):
@@ -191,13 +173,22 @@ FAULTS = {  # what is done, what is said, and with ! what is not
         ["damaged archives: 1", f"{LEFT}: damaged"]
         + ["mv '{root}/" + LEFT + "' '{root}/" + LEFT + ".damaged' && csDownload"],
     ),
-    "half an archive": (half_an_archive, [f"{GTFINE} is not complete", "csDownload -r", "wget -c"]),
-    "one archive of two": (
-        one_archive_of_two,
+    "half an archive": (
+        lambda root: [packed(root, "gtFine"), cut(root / GTFINE, 0.5)],
+        [f"{GTFINE} is not complete", "csDownload -r", "wget -c"],
+    ),
+    "one archive of two": (  # torchvision unpacks only if both are there
+        lambda root: [packed(root, "gtFine"), (root / LEFT).unlink()],
         ["unzip -o '{root}/" + GTFINE + "' -d '{root}'", "!csDownload"],
     ),
-    "a login page": (login_page, ["web page", "rm ", "!csDownload -r"]),
-    "one level too deep": (too_deep, ["mv '{root}/gtFine_trainvaltest/gtFine' '{root}'"]),
+    "a login page": (
+        lambda root: [hide(root, "gtFine"), (root / GTFINE).write_text("\n<!DOCTYPE html>Login")],
+        ["web page", "rm ", "!csDownload -r"],
+    ),
+    "one level too deep": (
+        lambda root: move([root / "gtFine"], lambda path: root / "gtFine_trainvaltest" / path.name),
+        ["mv '{root}/gtFine_trainvaltest/gtFine' '{root}'"],
+    ),
     "an image without label": (
         lambda root: (root / LABEL).unlink(),
         ["images without labels: 1", f"{LABEL}: missing", f"{GTFINE} (packageID 1)"],
