@@ -3,7 +3,6 @@
 import json
 import os
 import re
-import shutil
 import signal
 import subprocess
 import sys
@@ -160,11 +159,10 @@ def test_a_process_killed_in_an_epoch_is_restarted_without_a_loss(streets, undis
 
 
 @pytest.mark.slow
-def test_a_process_that_fails_ends_all_with_its_message(streets, tmp_path):
-    shutil.copytree(streets, tmp_path / "data")
-    broken = sorted((tmp_path / "data").glob("leftImg8bit/val/*/*.png"))[2]
+def test_a_process_that_fails_ends_all_with_its_message(tree, tmp_path):
+    broken = sorted(tree.glob("leftImg8bit/val/*/*.png"))[2]
     cut(broken, 0.1)  # in the second batch, which rank 1 reads
-    args = train(tmp_path / "data", tmp_path / "run", "--batch_size=2", "--cache=null")
+    args = train(tree, tmp_path / "run", "--batch_size=2", "--cache=null")
     out = launch(2, *args, status=1)
     cause = out.stderr.split("Root Cause")[1]
     assert "rank      : 1 (local_rank: 1)" in cause

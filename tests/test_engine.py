@@ -3,13 +3,11 @@
 import dataclasses
 import json
 import shutil
-from pathlib import Path
 from typing import Literal
 
 import numpy as np
 import pytest
 import torch
-from PIL import Image
 from torch.nn import functional as F
 from torch.utils.data import DataLoader, TensorDataset
 from torchmetrics.classification import MulticlassJaccardIndex
@@ -24,8 +22,7 @@ from model import UNet
 from runtime.checkpoint import load_checkpoint
 from runtime.precision import Autocast
 from tests.plain import PlainUNet, copy_weights, plain_step
-from tests.processes import copy_of
-from tests.samples import contents
+from tests.samples import contents, first, save
 from tests.training import differences, network, run, tiny
 from utils import CITYSCAPES, Classes, metrics
 
@@ -56,19 +53,17 @@ def test_training_takes_the_steps_of_a_tutorials_loop():
     expected = [plain_step(plain, theirs, *batch).item() for batch in batches]
     optimizer = torch.optim.AdamW(ours.parameters(), 1e-2, weight_decay=0.0, fused=True)
     scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: 1.0)
-    losses = []
+    trainer, losses = engine.Trainer(ours, Loss(), optimizer, scheduler), []
     for batch in zip(images, labels.to(torch.uint8), strict=True):
         loader = DataLoader(TensorDataset(*batch), batch_size=2)
-        trainer = engine.Trainer(ours, Loss(), optimizer, scheduler)
-        loss, _ = engine.train_one_epoch(trainer, loader)
-        losses.append(loss)
+        losses.append(engine.train_one_epoch(trainer, loader)[0])
     assert losses == pytest.approx(expected, rel=1e-4)
     assert losses[0] != pytest.approx(losses[-1], rel=1e-2)  # it did train
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("weighted", [False, True])
-def test_a_batch_in_parts_takes_the_step_of_the_whole_batch(weighted):
+@pytest.mark.parametrize("weights", [None, torch.tensor([1.0, 2.0, 5.0, 0.5])])
+def test_a_batch_in_parts_takes_the_step_of_the_whole_batch(weights):
     images = torch.randint(256, (5, 3, 16, 24), dtype=torch.uint8)
     labels = torch.randint(4, (5, 16, 24), dtype=torch.uint8)
     labels[:3, 4:] = 255  # the parts have unequal numbers of labelled pixels
@@ -77,7 +72,6 @@ def test_a_batch_in_parts_takes_the_step_of_the_whole_batch(weighted):
         torch.manual_seed(0)
         net = Autocast(UNet(3, 4, width=4, depth=2, batch_norm=False), "fp32")
         optimizer = torch.optim.SGD(net.parameters(), 0.1)
-        weights = torch.tensor([1.0, 2.0, 5.0, 0.5]) if weighted else None
         schedule = torch.optim.lr_scheduler.ConstantLR(optimizer)
         loss = Loss(class_weights=weights, label_smoothing=0.1)
         trainer = engine.Trainer(net, loss, optimizer, schedule, accumulate=parts)
@@ -237,11 +231,10 @@ def test_weights_of_an_earlier_run_are_not_replaced_by_a_new_one(streets, tmp_pa
 
 
 @pytest.mark.slow
-def test_a_run_warns_of_labels_that_changed_since_it_began(streets, tmp_path):
-    root, recipe = copy_of(streets, tmp_path / "data"), tiny(tmp_path / "data", epochs=1)
+def test_a_run_warns_of_labels_that_changed_since_it_began(tree, tmp_path):
+    recipe = tiny(tree, epochs=1)
     run(recipe, tmp_path / "run")
-    label = Path(Cityscapes(root).targets[0])
-    Image.fromarray(np.full_like(np.array(Image.open(label)), 7)).save(label)
+    save(first(tree, "gtFine"), np.full((64, 128), 7, np.uint8))
     with pytest.warns(UserWarning, match="labels of .* changed since the run in .*run began"):
         assert run(recipe, tmp_path / "run")[0]["resumed"]
 

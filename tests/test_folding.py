@@ -142,11 +142,6 @@ def parametrised(model: UNet) -> None:
     parametrizations.orthogonal(model.expansive[0].convs[0])
 
 
-def without_statistics(model: UNet) -> None:
-    old = model.contracting[0][1]
-    model.contracting[0][1] = nn.BatchNorm2d(old.num_features, track_running_stats=False)
-
-
 def of_own_classes(model: UNet) -> None:
     """Layers and a level that compute something else than the classes they inherit from."""
 
@@ -174,7 +169,9 @@ CHANGES = {
     "hooked": hooked,
     "with its own forward": with_own_forward,
     "parametrised": parametrised,
-    "without statistics": without_statistics,
+    "without statistics": lambda model: setattr(
+        model.contracting[0], "1", nn.BatchNorm2d(4, track_running_stats=False)
+    ),
     "of own classes": of_own_classes,
     "always training": always_training,
     "of one layer": lambda model: setattr(model.expansive[0], "convs", nn.Conv2d(16, 8, 1)),

@@ -1,6 +1,5 @@
 """What is proposed, in which order, and which labels are suspected."""
 
-import shutil
 import time
 from contextlib import closing
 
@@ -166,22 +165,21 @@ def test_a_confusion_that_many_images_have_is_less_suspect_than_one_of_a_single_
 
 
 @pytest.mark.slow
-def test_the_command_finds_an_error_and_the_notebook_opens_it(streets, tmp_path):
-    root = shutil.copytree(streets, tmp_path / "streets")
-    (path,) = (root / "gtFine" / "train").rglob("lindenau_000001*_gtFine_labelIds.png")
+def test_the_command_finds_an_error_and_the_notebook_opens_it(tree, tmp_path):
+    (path,) = (tree / "gtFine" / "train").rglob("lindenau_000001*_gtFine_labelIds.png")
     labels = np.array(Image.open(path))
     Image.fromarray(np.where(labels == 7, 23, labels)).save(path)  # the road is sky
     recipe = tmp_path / "recipe.yaml"
     recipe.write_text(
         "{width: 8, depth: 2, downscale: 1, lr: 0.01, batch_size: 2, epochs: 12, data_root: other}"
     )
-    command = ["-m", "labeling.suspects", root, "--recipe", recipe, "--runs", tmp_path / "runs"]
+    command = ["-m", "labeling.suspects", tree, "--recipe", recipe, "--runs", tmp_path / "runs"]
     python(*command, "--parts", 2)
     assert "--parts 2 or more" in python(*command, "--parts", 1, status=1).stderr
-    boxes = suspects.read_suspects(root / "suspects.json", 10)
+    boxes = suspects.read_suspects(tree / "suspects.json", 10)
     name = "train/lindenau/lindenau_000001_000019"
     box = next(box for *box, text in boxes[name] if text == "sky: road?")
-    with closing(open_data_set(root, list(boxes))) as session:
+    with closing(open_data_set(tree, list(boxes))) as session:
         assert (session.mask(name)[box[1] : box[3], box[0] : box[2]] == 23).any()
 
 

@@ -270,18 +270,17 @@ def test_bad_folders_masks_and_records_say_what_to_do(opened, folder, tmp_path):
     open_session(folder, tmp_path / "third", NAMES).close()  # names that differ in one sign
 
 
-def test_correcting_a_data_set_keeps_the_ids_that_are_no_class(streets, tmp_path):
-    root = shutil.copytree(streets, tmp_path / "streets")
-    with closing(open_data_set(root)) as session:
+def test_correcting_a_data_set_keeps_the_ids_that_are_no_class(tree):
+    with closing(open_data_set(tree)) as session:
         name = session.order[3]
         before = session.mask(name).copy()
         session.stroke(name, [[0, 50, 7]])
     after = np.array(Image.open(session.photos[name].labels)).reshape(-1)
     assert (after[:50] == 7).all()
     assert (after[50:] == before.reshape(-1)[50:]).all()
-    with closing(open_data_set(root, [session.order[5], session.order[1]])) as picked:
+    with closing(open_data_set(tree, [session.order[5], session.order[1]])) as picked:
         assert picked.order == [session.order[5], session.order[1]]
-    assert json.loads((root / "corrections.json").read_text())["void"] == 0
+    assert json.loads((tree / "corrections.json").read_text())["void"] == 0
     assert labeling._open == {}
 
 

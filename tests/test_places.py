@@ -77,27 +77,25 @@ def journey(root: Path, out: Path, *first: str, check: str = "", recipe: Path = 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("place", ["data", "checkout"])
-def test_a_read_only_place_is_enough_to_train_evaluate_and_predict(streets, tmp_path, place):
-    root = copy_of(streets, tmp_path / "tree")
-    folder = root if place == "data" else ROOT
+def test_a_read_only_place_is_enough_to_train_evaluate_and_predict(tree, tmp_path, place):
+    folder = tree if place == "data" else ROOT
     script = f"""
         mount --bind {folder} {folder}
         mount -o remount,bind,ro {folder} {folder}
         ! touch {folder}/x 2> /dev/null
         cd {ROOT}"""
-    said = journey(root, tmp_path / "out", through=namespace(script))
+    said = journey(tree, tmp_path / "out", through=namespace(script))
     warned = "cannot be filled further (Read-only file system)" in said
     assert warned == (place == "data")
 
 
 @pytest.mark.slow
-def test_a_user_without_name_and_home_can_train_evaluate_and_predict(streets, tmp_path):
+def test_a_user_without_name_and_home_can_train_evaluate_and_predict(tree, tmp_path):
     check = "import pwd; assert os.getuid() not in {user.pw_uid for user in pwd.getpwall()}"
     unknown = [*namespace(""), "unshare", "--user", "--map-user=54321"]
     if subprocess.call([*unknown, "true"]):
         pytest.skip("another user's number is not allowed here")
-    root = copy_of(streets, tmp_path / "tree")
-    journey(root, tmp_path / "out", check=check, through=unknown, HOME="/nowhere")
+    journey(tree, tmp_path / "out", check=check, through=unknown, HOME="/nowhere")
 
 
 @pytest.mark.slow

@@ -70,10 +70,11 @@ def test_a_directory_is_labelled_with_all_below_it_but_results(streets, tmp_path
     (elsewhere / "back").symlink_to(source)
     (source / "notes.txt").touch()
     (source / "._hidden.png").touch()
-    for again in ((), ("--overwrite",)):
-        label(source, "--out", source / "out", "--confidence", *again)
+    files_each = {("--confidence",): 3, ("--confidence", "--overwrite"): 3, ("--overwrite",): 2}
+    for options, number in files_each.items():  # no confidence stays beside other labels
+        label(source, "--out", source / "out", *options)
         made = [path for path in (source / "out").rglob("*.*") if path.is_file()]
-        assert len(made) == 3 * 7
+        assert len(made) == number * 7
         said = capsys.readouterr().out
         assert "7 images" in said and "road" in said and "also holds 1 *.txt, left out" in said
     found = {path.relative_to(source / "out").parts[:2] for path in made}
@@ -112,13 +113,6 @@ def test_what_another_call_wrote_is_overwritten_only_if_asked(photo, tmp_path, l
     assert contents(out) == before
     label(tmp_path / "more" / "front", "--out", out, "--overwrite")
     assert kept.read_bytes() != b"mine"
-
-
-def test_no_confidence_of_an_earlier_network_stays_beside_new_labels(photo, tmp_path, label):
-    label(photo, "--out", tmp_path, "--confidence")
-    label(photo, "--out", tmp_path, "--overwrite")
-    made = {path.name for path in tmp_path.iterdir()}
-    assert made == {f"{photo.stem}_labels.png", f"{photo.stem}_overlay.jpg"}
 
 
 def test_a_folder_without_an_image_is_not_blamed_with_the_note_on_another(photo, tmp_path, label):

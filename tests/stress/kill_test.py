@@ -26,6 +26,7 @@ from runtime.checkpoint import load_last
 from runtime.console import command_line
 from runtime.machine import ROOT, write_record
 from streets import draw_tree
+from tests.processes import wait_for
 from tests.training import differences
 
 RECORD = Path(__file__).with_name("kill-test.json")
@@ -52,11 +53,9 @@ def start(data: Path, run: Path, pipe: bool = False, **fields) -> subprocess.Pop
 
 def wait_for_training(process: subprocess.Popen, run: Path) -> None:
     """Wait until the process holds the run's lock, or has ended."""
-    mine = f"process {process.pid} on "
-    while process.poll() is None:
-        if (run / "lock").exists() and (run / "lock").read_text().startswith(mine):
-            return
-        time.sleep(0.002)
+    lock, mine = run / "lock", f"process {process.pid} on "
+    is_mine = lambda: lock.exists() and lock.read_text().startswith(mine)  # noqa: E731
+    wait_for(lambda: process.poll() is not None or is_mine())
 
 
 def finish(process: subprocess.Popen, run: Path) -> float:
@@ -143,8 +142,7 @@ def fill_disk(data: Path, run: Path, size: int) -> str:
     import resource  # not on Windows
 
     process = start(data, run, pipe=True)
-    while process.poll() is None and not (run / "history.json").exists():
-        time.sleep(0.002)
+    wait_for(lambda: process.poll() is not None or (run / "history.json").exists())
     if process.poll() is None:
         resource.prlimit(process.pid, resource.RLIMIT_FSIZE, (size, resource.RLIM_INFINITY))
     said = process.communicate()[0].decode()
