@@ -48,12 +48,7 @@ def cached_files(folder: Path) -> list[Path]:
 
 
 @pytest.mark.parametrize(
-    "options",
-    [
-        {"downscale": 1},
-        {"downscale": 3, "mode": "coarse"},
-        {"downscale": 2, "downscale_labels": False},
-    ],
+    "options", [{"downscale": 1}, {"downscale": 3, "mode": "coarse"}, {"downscale_labels": False}]
 )
 def test_each_file_is_decoded_once_and_its_bits_stay_the_same(tree, options):
     scenes = open_tree(tree, **options)

@@ -38,9 +38,7 @@ LAYERS = [
 ]
 
 
-def check_gradients(
-    layer: nn.Module, x: torch.Tensor, dtype: torch.dtype, tolerance: float
-) -> None:
+def check_gradients(layer: nn.Module, x: torch.Tensor, dtype: torch.dtype, tolerance: float):
     """The result and all gradients of the converted layer are those of PyTorch's in float64."""
     ours, theirs = converted(layer), copy.deepcopy(layer).double()
     x.requires_grad_()

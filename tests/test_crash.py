@@ -163,9 +163,7 @@ STEP, MESSAGE = (Loss, "__call__"), (Connection, "_recv")
         pytest.param(2, MESSAGE, 9, id="a worker's handing over of a batch"),
     ],
 )
-def test_an_interrupted_fit_goes_on(
-    recipe, whole, tmp_path, monkeypatch, capfd, workers, where, calls
-):
+def test_fit_survives_ctrl_c(recipe, whole, tmp_path, monkeypatch, capfd, workers, where, calls):
     call, counter, main = getattr(*where), count(1), os.getpid()
 
     def interrupted(self, first, *args, **options):

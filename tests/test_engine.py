@@ -156,12 +156,6 @@ def test_classes_are_weighted_by_their_share_of_the_training_pixels(streets, tmp
     assert record["train_loss"] == pytest.approx(expected.item(), rel=1e-4)
 
 
-def test_a_loss_that_needs_whole_batches_is_refused_under_torchrun(streets, tmp_path, monkeypatch):
-    monkeypatch.setattr(engine.run, "world_size", lambda: 2)
-    with pytest.raises(ValueError, match="Lovász"):
-        run(tiny(streets, loss="cross_entropy+lovasz"), tmp_path)
-
-
 @pytest.mark.slow
 def test_valid_padding_trains_on_all_pixels_of_frames_and_inner_ones_of_crops(streets, tmp_path):
     # With hardly any learning rate, the loss in training is that of the network as it was drawn.
@@ -199,12 +193,18 @@ def test_resumed_training_equals_one_that_was_never_interrupted(optimizer, stree
 
 
 @pytest.mark.slow
-def test_a_finished_run_is_left_alone_and_another_recipe_refused_by_its_fields(streets, tmp_path):
+def test_a_finished_run_is_left_alone_and_its_weights_are_not_replaced(streets, tmp_path):
     run(tiny(streets, epochs=1), tmp_path)
     before = contents(tmp_path)
     with pytest.raises(ValueError, match=rf"{tmp_path}.*\blr is 0.1 here and 0.001 there"):
         run(tiny(streets, epochs=1, lr=0.1), tmp_path)
     assert run(tiny(streets, epochs=1, workers=1, cache=None, device="cpu"), tmp_path)
+    assert contents(tmp_path) == before
+    for name in ("last.pt", "previous.pt"):
+        (tmp_path / name).unlink()
+        del before[name]
+    with pytest.raises(ValueError, match="best.pt of an earlier run"):
+        run(tiny(streets, epochs=1, seed=1), tmp_path)
     assert contents(tmp_path) == before
 
 
@@ -217,17 +217,6 @@ def test_a_run_goes_on_without_the_checkpoint_that_it_started_from(streets, tmp_
     assert [record["resumed"] for record in run(recipe, tmp_path / "run")] == [True, False]
     with pytest.raises(FileNotFoundError, match="first"):
         run(recipe, tmp_path / "another")
-
-
-@pytest.mark.slow
-def test_weights_of_an_earlier_run_are_not_replaced_by_a_new_one(streets, tmp_path):
-    run(tiny(streets, epochs=1), tmp_path)
-    for name in ("last.pt", "previous.pt"):
-        (tmp_path / name).unlink()
-    before = contents(tmp_path)
-    with pytest.raises(ValueError, match="best.pt of an earlier run"):
-        run(tiny(streets, epochs=1, seed=1), tmp_path)
-    assert contents(tmp_path) == before
 
 
 @pytest.mark.slow
@@ -285,13 +274,15 @@ def test_a_loss_that_is_not_finite_stops_and_leaves_the_last_good_state(streets,
     assert (tmp_path / "last.pt").read_bytes() == good
 
 
-def test_sixteen_processes_train_though_they_evaluate_eight_images(streets, monkeypatch):
-    for module in (engine.loaders, runtime.distributed):
+def test_sixteen_processes_train_on_whole_images_and_batches(streets, tmp_path, monkeypatch):
+    for module in (engine.loaders, engine.run, runtime.distributed):
         monkeypatch.setattr(module, "world_size", lambda: 16)
     train, val = make_loaders(tiny(streets, batch_size=16))
     assert [len(images) for images, _ in train] == [1] and len(val) == 1
     with pytest.raises(ValueError, match="batch_size"):  # of less than one each
         make_loaders(tiny(streets, batch_size=15))
+    with pytest.raises(ValueError, match="Lovász"):  # needs all of a batch in one process
+        run(tiny(streets, batch_size=16, loss="cross_entropy+lovasz"), tmp_path)
 
 
 def test_a_network_without_classes_gets_those_of_data_that_needs_no_seed(streets, tmp_path):

@@ -1,6 +1,5 @@
 import pytest
 import torch
-from matplotlib.figure import Figure
 from torch import nn
 
 import figures
@@ -31,7 +30,6 @@ def test_every_figure_of_results_can_be_drawn(classes, tmp_path):
         figures.plot_confusion(confusion, classes),
     ]
     for i, figure in enumerate(drawn):
-        assert isinstance(figure, Figure)
         figure.savefig(tmp_path / f"{i}.png", dpi=40)
         assert (tmp_path / f"{i}.png").stat().st_size > 1000
     for figure in drawn[:2]:  # the classes that are seen, in the legend

@@ -1,7 +1,6 @@
 """What predicts for a network gives what the network itself gives, whatever was changed in it."""
 
 import copy
-import math
 import warnings
 
 import pytest
@@ -283,9 +282,7 @@ ANEW = [residual, gated, standardised]
 
 @pytest.mark.parametrize("rewrite", ANEW)
 @pytest.mark.parametrize("batch_norm", [True, False])
-def test_a_rewritten_network_predicts_as_itself_and_its_known_layers_are_folded(
-    rewrite, batch_norm, monkeypatch
-):
+def test_a_rewritten_network_predicts_as_itself_and_is_folded(rewrite, batch_norm, monkeypatch):
     rewrite(monkeypatch)
     assert not isinstance(assert_predicts_as_itself(network(batch_norm=batch_norm)), Evaluation)
 
@@ -301,15 +298,13 @@ def far_from_zero(model: UNet) -> UNet:
         (nn.Module.float, "fp32", 1.02, torch.float32),
         (nn.Module.double, "fp32", 1.001, torch.float64),
         (nn.Module.half, "fp32", 1.05, torch.float16),
-        (nn.Module.float, "fp32", math.nan, torch.float32),
+        (nn.Module.float, "fp32", torch.nan, torch.float32),
         (far_from_zero, "fp32", 1.0001, torch.float32),
         (nn.Module.float, "bf16", 1.2, torch.bfloat16),
         (nn.Module.float, "bf16", 1.02, torch.float32),
     ],
 )
-def test_a_copy_whose_logits_are_off_is_not_used_and_one_warning_says_so(
-    change, precision, factor, dtype, monkeypatch
-):
+def test_a_copy_that_is_off_is_told_and_not_used(change, precision, factor, dtype, monkeypatch):
     def off(_, __, logits):
         return logits * factor if logits.dtype == dtype else logits
 

@@ -117,16 +117,7 @@ def test_after_corrections_the_training_is_on_the_whole_data_set(tree, tmp_path)
         assert settings.epochs == 60  # 12 images would take 200
 
 
-def test_where_all_photographs_are_labelled_the_order_stays(streets, tmp_path):
-    with closing(open_session(streets / "leftImg8bit" / "val", tmp_path / "set")) as session:
-        for name in session.order:
-            session.stroke(name, [[0, 9, session.classes.ids[0]]])
-        order = list(session.order)
-        assert proposals.rank(session, Painter()) == []
-        assert session.order == order
-
-
-def test_a_round_needs_two_labelled_photographs_and_gets_a_directory_of_its_own(streets, tmp_path):
+def test_a_round_needs_two_labelled_photographs_and_ranks_those_that_are_not(streets, tmp_path):
     with closing(open_session(streets / "leftImg8bit" / "train", tmp_path / "set")) as session:
         recipe, runs = "recipes/own.yaml", tmp_path / "runs"
         with pytest.raises(ValueError, match="0 labelled photographs to train on and 0 to"):
@@ -134,12 +125,16 @@ def test_a_round_needs_two_labelled_photographs_and_gets_a_directory_of_its_own(
         for name in session.order[:4]:
             truth = true_labels(session.photos[name].image)
             assert label(session, name, truth, None, 30) > 0.4
-        for number in "12":
+        for number in "12":  # each has a directory of its own
             settings, run = rounds.next_round(session, recipe, runs, epochs=2)
             assert (run.name, settings.downscale, settings.epochs) == (number, 1, 2)
             run.mkdir(parents=True)
         order = proposals.rank(session, Painter())
         assert len(order) == 8 and session.order[:8] == [name for name, _ in order]
+        for name in session.order:
+            session.stroke(name, [[0, 9, session.classes.ids[0]]])
+        before = [*session.order]
+        assert proposals.rank(session, Painter()) == [] and session.order == before
 
 
 def test_a_suspect_region_is_where_a_sure_network_contradicts_the_labels():

@@ -181,15 +181,12 @@ def test_outlines_surround_a_label_and_h_hides_all_labels(bench):
     assert all(changed(outlined, *edge) for edge in ((200, 92), (200, 108), (142, 100), (258, 100)))
 
 
-def test_keys_of_jupyterlab_do_nothing_in_the_widget(bench):
+def test_keys_are_for_the_widget_or_what_has_the_focus_in_it_and_not_for_jupyterlab(bench):
     cells = bench.page.locator(".jp-Notebook .jp-Cell")
     before = cells.count()
     bench.keys("a", "b", "d", "d", "x", "m", "y")
     assert cells.count() == before
     assert bench.page.locator(".jp-mod-editMode").count() == 0
-
-
-def test_keys_are_for_the_slider_or_button_that_has_the_focus(bench):
     slider = bench.widget.get_by_label("size")
     slider.focus()
     bench.keys("ArrowRight")

@@ -1,7 +1,5 @@
 """docs/plan.py against real steps on this CPU, and against sums done by hand."""
 
-from collections.abc import Callable
-
 import pytest
 import torch
 from torch.profiler import ProfilerActivity, profile
@@ -10,10 +8,9 @@ from docs.plan import epoch, flop, memory, needed
 from engine import Loss, Recipe, Trainer, make_loaders, make_model, train_one_epoch
 from engine.optimizer import make_optimizer
 from runtime.precision import Autocast
-from tests.processes import python
 
 
-def live_peak(work: Callable) -> int:
+def live_peak(work) -> int:
     """Bytes of the tensors alive at the peak of `work`, as the CPU's allocator reports them."""
     with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as seen:
         work()
@@ -89,16 +86,17 @@ def test_an_epoch_takes_its_operations_and_the_bytes_of_its_gradients():
     assert talk == pytest.approx(1 / 1.8)
 
 
-@pytest.mark.slow
-def test_the_command_prints_its_tables_as_computed():
-    command = ["-m", "docs.plan", "--recipe=recipes/streets.yaml", "--depth=1", "--width=4"]
-    command += ["--size=[256,512]", "--images=600", "--tflops=1"]
-    out = python(*command)
-    assert "Computed, not measured" in out.stdout
-    assert "images of 64x128" in out.stdout  # downscaled by 4, as the recipe says
-    rows = [line for line in out.stdout.splitlines() if line.startswith("| ")]
+def test_the_command_prints_its_tables_as_computed(command, capsys):
+    args = "--recipe=recipes/streets.yaml", "--depth=1", "--width=4", "--size=[256,512]"
+    command("docs.plan", *args, "--images=600", "--tflops=1")
+    said = capsys.readouterr().out
+    assert "Computed, not measured" in said
+    assert "images of 64x128" in said  # downscaled by 4, as the recipe says
+    rows = [line for line in said.splitlines() if line.startswith("| ")]
     assert len(rows) == 1 + 8 + 1 + 4 + 1 + 4
-    assert "error: recipe: lr" in python(*command, "--lr=-1", status=1).stderr
-    lovasz = python(*command, "--loss=cross_entropy+lovasz", status=1)
-    assert "error: what Lovász-softmax takes" in lovasz.stderr
-    assert "images of 256x320" in python("-m", "docs.plan", "--recipe=recipes/own.yaml").stdout
+    wrong = ("--lr=-1", "recipe: lr"), ("--loss=cross_entropy+lovasz", "what Lovász-softmax takes")
+    for field, said in wrong:
+        with pytest.raises(SystemExit, match=f"error: {said}"):
+            command("docs.plan", *args, field)
+    command("docs.plan", "--recipe=recipes/own.yaml")
+    assert "images of 256x320" in capsys.readouterr().out

@@ -6,6 +6,7 @@ import platform
 import re
 import sys
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -18,7 +19,6 @@ import inference
 from dataset import Cityscapes
 from engine import Recipe, evaluate, make_loader, train_one_epoch
 from inference import inference_net, predict, predict_logits
-from model import UNet
 from runtime import distributed, precision
 from runtime.checkpoint import load_checkpoint
 from runtime.precision import DTYPES, Autocast, cpu_has_bf16, pick_device, pick_precision
@@ -28,6 +28,8 @@ from tests.training import differences, noise, run, tiny
 
 pytestmark = pytest.mark.processor
 
+IMAGES = noise(2, 3, 16, 24)
+network = partial(training.network, depth=1)
 CPU, CUDA, MPS = torch.device("cpu"), torch.device("cuda"), torch.device("mps")
 
 
@@ -122,12 +124,6 @@ def test_with_several_gpus_each_that_is_called_gets_an_image(images, monkeypatch
     assert options == [{"full_image": True}] * len(parts)
 
 
-def test_an_empty_batch_is_computed_in_fp32_as_syncbatchnorm_needs():
-    empty = torch.empty(0, 3, 16, 24, dtype=torch.uint8)
-    assert Autocast(network(), "bf16")(empty).dtype == torch.float32
-    assert Autocast(network(), "bf16")(IMAGES).dtype == torch.bfloat16
-
-
 @pytest.mark.skipif(torch.cuda.is_available(), reason="needs a GPU that cannot be used")
 def test_a_run_is_saved_and_goes_on_where_the_driver_is_too_old(monkeypatch, streets, tmp_path):
     def fail() -> None:
@@ -139,17 +135,11 @@ def test_a_run_is_saved_and_goes_on_where_the_driver_is_too_old(monkeypatch, str
     assert len(run(tiny(streets), tmp_path)) == 3
 
 
-def network() -> UNet:
-    return training.network(depth=1)
-
-
-IMAGES = noise(2, 3, 16, 24)
-
-
 @pytest.mark.parametrize("name", ALL)
 def test_a_network_computes_in_its_precision_in_any_thread_without_a_warning(name, recwarn):
     net = Autocast(network(), name)
     assert net(IMAGES).dtype == DTYPES[name]
+    assert net(IMAGES[:0]).dtype == torch.float32  # of no image, as SyncBatchNorm needs
     with ThreadPoolExecutor(1) as pool:  # as nn.DataParallel runs its replicas
         assert pool.submit(net, IMAGES).result().dtype == DTYPES[name]
     with torch.autocast("cpu", torch.bfloat16):  # the caller's precision is not the network's

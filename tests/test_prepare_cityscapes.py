@@ -254,16 +254,18 @@ def test_a_whole_split_of_train_ids_is_recognised(root):
     assert check(root, counts=COUNTS | {"train": 10}) == []
 
 
-def test_hidden_and_system_files_that_training_passes_over_are_no_problem(root):
+def test_neither_a_linked_root_nor_hidden_and_system_files_are_a_problem(root, tmp_path):
     for name in (".DS_Store", "Thumbs.db", "desktop.ini", "aachen/Thumbs.db", "aachen/.DS_Store"):
         (root / "leftImg8bit/train" / name).write_bytes(b"x")
     for name in ("leftImg8bit/.DS_Store", f"{IMAGES}/._a_leftImg8bit.png"):
         (root / name).write_bytes(b"x")
     draw_image(root / "leftImg8bit/train/@eaDir/x_leftImg8bit.png")
     (root / LABELS / "._x_gtFine_labelIds.png").write_bytes(b"x")
-    assert check(root, counts=COUNTS) == []
-    with warnings.catch_warnings(action="error"):
-        assert len(Cityscapes(root, "train")) == COUNTS["train"]
+    link(tmp_path / "linked", root)
+    for tree in (root, tmp_path / "linked"):
+        assert check(tree, counts=COUNTS) == []
+        with warnings.catch_warnings(action="error"):
+            assert len(Cityscapes(tree, "train")) == COUNTS["train"]
 
 
 CLOSED = [("leftImg8bit", 0), ("leftImg8bit/train", 0), ("gtFine/val/aachen", 0)]

@@ -260,23 +260,19 @@ def test_listed_colours_in_palettes_of_another_order_are_read_as_colours(tmp_pat
 # What belongs together
 
 
-def test_images_without_a_mask_are_left_out_and_named_where_every_mask_has_its_image(tmp_path):
-    images, masks = flat(tmp_path, number=8)
-    (masks / "a3.png").unlink()
-    scenes, said = convert(images, masks, tmp_path / "out")
-    assert len(scenes) == 7 and "1 images without a mask, which are left out" in said
-    assert "a3.png" in said
-
-
-def test_a_split_without_any_mask_is_refused_rather_than_drawn_from_the_others(tmp_path):
+def test_images_without_a_mask_are_left_out_and_named_but_a_split_without_any_refused(tmp_path):
     for split in ("train", "val"):
         flat(tmp_path / split)
         for kind in ("images", "masks"):
             move([tmp_path / split / kind], lambda path: tmp_path / path.name / path.parent.name)
             names = (tmp_path / kind / split).iterdir()
             move(names, lambda path: path.with_name(f"{path.parent.name}-{path.name}"))
-    shutil.rmtree(tmp_path / "masks" / "val")
-    with pytest.raises(ValueError, match="5 images without a mask"):
+    (tmp_path / "masks/train/train-a3.png").unlink()
+    scenes, said = convert(tmp_path / "images", tmp_path / "masks", tmp_path / "some")
+    assert len(scenes) == 9 and "1 images without a mask, which are left out" in said
+    assert "a3.png" in said
+    shutil.rmtree(tmp_path / "masks" / "val")  # which is not drawn from the others
+    with pytest.raises(ValueError, match="6 images without a mask"):
         prepare(tmp_path / "images", tmp_path / "masks", tmp_path / "out")
 
 
@@ -400,9 +396,9 @@ def test_arrays_of_numpy_are_read(tmp_path, dtype):
         path.unlink()
     scenes, _ = convert(images, masks, tmp_path / "out")
     assert are_all(scenes, ZERO_ONE)
-    for wrong in ((3, 20, 16), 300, 0.5, "colours"):
-        array = np.zeros(wrong) if isinstance(wrong, tuple) else np.full((20, 16), wrong)
-        np.save(masks / "a1.npy", pattern([(1, 2, 3)]) if wrong == "colours" else array)
+    full = (np.full((20, 16), value) for value in (300, 0.5))
+    for wrong in (np.zeros((3, 20, 16)), pattern([(1, 2, 3)]), *full):
+        np.save(masks / "a1.npy", wrong)
         with pytest.raises(ValueError, match=r"a1\.npy"):
             prepare(images, masks, tmp_path / "out")
 

@@ -394,24 +394,20 @@ def test_palettes_that_differ_are_refused_until_labels_says_what_counts(tmp_path
 
 
 def test_any_names_of_images_become_names_of_the_format_that_stay(tmp_path):
-    def targets() -> set[str]:
-        pairs, _ = find_pairs(tmp_path / "images", tmp_path / "masks")
-        return {conversion.target_name(pair.folders, pair.stem) for pair in pairs}
-
-    names = ["Straße 1.jpg", "b.c/x_y.png", "b-c/x_y.png", "b-c/x-y.png", "ulm_000001_000002.png"]
-    for name in names:
+    found, names = {}, ["Straße 1.jpg", "b.c/x_y.png", "b-c/x_y.png", "b-c/x-y.png"]
+    for name in [*names, "ulm_000001_000002.png", "a new one.png"]:
         photo(tmp_path / "images" / name)
         save((tmp_path / "masks" / name).with_suffix(".png"), ZERO_ONE)
-    found = targets()
-    assert len(found) == 5
-    assert all(len(name.split("/")[1].split("_")) == 3 for name in found)
-    assert {"ulm/ulm_000001_000002", "b-c/b-c_000000_x-y"} <= found
-    photo(tmp_path / "images" / "a new one.png")
-    save(tmp_path / "masks" / "a new one.png", ZERO_ONE)
-    assert found < targets()
+        pairs, _ = find_pairs(tmp_path / "images", tmp_path / "masks")
+        targets = {pair.image: conversion.target_name(pair.folders, pair.stem) for pair in pairs}
+        assert found.items() <= targets.items()
+        found = targets
+    assert len({*found.values()}) == 6
+    assert all(len(name.split("/")[1].split("_")) == 3 for name in found.values())
+    assert {"ulm/ulm_000001_000002", "b-c/b-c_000000_x-y"} <= {*found.values()}
 
 
-def test_an_image_keeps_its_split_when_others_are_added(tmp_path):
+def test_an_image_keeps_its_split_when_others_are_added_and_no_split_is_empty(tmp_path):
     pairs, _ = find_pairs(*flat(tmp_path, 40))
     few = dict(zip(pairs[::2], assign_splits(pairs[::2])[0], strict=True))
     splits, how = assign_splits(pairs)
@@ -420,15 +416,10 @@ def test_an_image_keeps_its_split_when_others_are_added(tmp_path):
     assert 2 <= splits.count("val") <= 16
     assert how.startswith(f"{splits.count('val')} of 40 ")
     assert assign_splits(pairs, "0.5")[0].count("val") > splits.count("val")
-
-
-@pytest.mark.parametrize("share", ["0.001", "0.999"])
-def test_each_split_has_an_image_however_few_there_are(tmp_path, share):
-    pairs, _ = find_pairs(*flat(tmp_path, 2))
-    assert sorted(assign_splits(pairs, share)[0]) == ["train", "val"]
-    tests = [pair._replace(split="test") for pair in find_pairs(*flat(tmp_path, 9))[0][2:]]
-    splits, _ = assign_splits([*tests, *pairs], share)
-    assert sorted(splits) == ["test"] * 7 + ["train", "val"]
+    two, tests = pairs[:2], [pair._replace(split="test") for pair in pairs[2:9]]
+    for share in ("0.001", "0.999"):
+        assert sorted(assign_splits(two, share)[0]) == ["train", "val"]
+        assert sorted(assign_splits([*tests, *two], share)[0]) == ["test"] * 7 + ["train", "val"]
 
 
 @pytest.mark.parametrize(

@@ -4,10 +4,8 @@ import json
 import os
 import re
 import signal
-import subprocess
 import sys
 import time
-from collections.abc import Callable
 from multiprocessing.connection import Connection, Listener
 from pathlib import Path
 
@@ -31,7 +29,7 @@ def train_py(streets: Path, run: Path, workers: int) -> list[str]:
     return ["train.py", f"--recipe={STREETS}", *options(**fields)]
 
 
-def with_shared_memory(size: str, *command: str) -> subprocess.CompletedProcess:
+def with_shared_memory(size: str, *command: str):
     """Run Python where /dev/shm is of this size, as in Docker."""
     return python(*command, through=namespace(f"mount -t tmpfs -o size={size} tmpfs /dev/shm"))
 
@@ -84,7 +82,7 @@ print(len(run(recipe, {str(tmp_path)!r})), "epochs")
     assert trained == "2 epochs"
 
 
-def dies_of(death: str, read=Cityscapes.read) -> Callable:
+def dies_of(death: str, read=Cityscapes.read):
     """In place of `Cityscapes.read`: a worker dies while it reads."""
 
     def die(scenes: Cityscapes, index: int):

@@ -196,13 +196,16 @@ def test_a_directory_of_other_data_or_with_a_broken_note_is_refused(note, draw, 
     assert [*contents(tmp_path)] == ["precious.txt", "streets.json"]
 
 
-def test_a_file_in_the_way_is_named(tmp_path):
+def test_a_file_in_the_way_and_too_small_a_disk_are_named_before_the_first_scene(tmp_path):
     path = tmp_path / "file"
     path.write_text("")
     with pytest.raises(NotADirectoryError, match="is a file"):
         draw_tree(path, train=1, val=0, quiet=True)
     with pytest.raises(OSError, match="cannot write into .*file"):
         draw_tree(path / "below", train=1, val=0, quiet=True)
+    with pytest.raises(OSError, match="1 scenes of .* take some .* GB, and .* has"):
+        draw_tree(tmp_path / "new", train=1, val=0, size=(4_000_000, 2_000_000), workers=1)
+    assert not list(tmp_path.rglob("*.png"))
 
 
 @pytest.mark.parametrize(("size", "says"), [("512", "512x256"), ("511x256", "even")])
@@ -231,12 +234,6 @@ def test_a_bad_value_is_refused_before_anything_is_written(bad, says, tmp_path):
     with pytest.raises(ValueError, match=says):
         draw_tree(tmp_path / "new", **{**dict(train=1, val=0), **bad})
     assert not (tmp_path / "new").exists()
-
-
-def test_more_scenes_than_the_disk_has_room_for_are_refused_before_the_first(tmp_path):
-    with pytest.raises(OSError, match="1 scenes of .* take some .* GB, and .* has"):
-        draw_tree(tmp_path / "new", train=1, val=0, size=(4_000_000, 2_000_000), workers=1)
-    assert not list(tmp_path.rglob("*.png"))
 
 
 @pytest.mark.parametrize("size", [(64, 32), (300, 210), (128, 256), (1024, 512)])

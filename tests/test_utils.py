@@ -28,15 +28,8 @@ def test_the_classes_of_cityscapes_are_those_of_torchvision():
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 @pytest.mark.parametrize(
-    ("classes", "size"),
-    [
-        (1, (20, 30)),
-        (2, (20, 30)),
-        (3, (0, 9)),
-        (255, (20, 30)),
-        (19, (1, 70_000)),
-        (19, (330, 200)),  # in parts
-    ],
+    ("classes", "size"),  # the last in parts
+    [*((n, (20, 30)) for n in (1, 2, 255)), (3, (0, 9)), (19, (1, 70_000)), (19, (330, 200))],
 )
 @pytest.mark.parametrize("layout", [torch.channels_last, torch.contiguous_format])
 def test_a_label_map_has_the_first_of_the_highest_logits(dtype, classes, size, layout):

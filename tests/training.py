@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Iterator
+from itertools import islice
 from pathlib import Path
 
 import torch
@@ -21,13 +22,9 @@ def tiny(root: Path, **fields) -> Recipe:
 
 def run(recipe: Recipe, folder: Path, stop_after: int | None = None) -> list[dict]:
     """Train a recipe, or go on, until so many epochs are done; returns their records."""
-    loaders, records = make_loaders(recipe), []
+    loaders = make_loaders(recipe)
     model = make_model(recipe, loaders[0].dataset.classes, folder)
-    for record in fit(model, *loaders, recipe, folder):
-        records.append(record)
-        if len(records) == stop_after:
-            break
-    return records
+    return [*islice(fit(model, *loaders, recipe, folder), stop_after)]
 
 
 def noise(*size: int, seed: int = 0) -> torch.Tensor:

@@ -209,9 +209,7 @@ METHODS = zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2, zipfile.Z
 ZIPS = {method: archive("gtFine", GREY[1], method) for method in METHODS}
 BAD = (ValueError,)
 CLASSES = [(check_classes, BAD)]
-RECIPE = [(Recipe.from_file, BAD)]
 RECORD = [(lambda path: decisions.read_record(path.parent), BAD)]
-LABELS = [(partial(pixels, read_labels), MISSING)]
 OTHER_MASK = [*MASK, (lambda path: masks.are_colored([path]), ())]
 ARCHIVE = [
     (unpack, UNREADABLE),
@@ -223,10 +221,10 @@ PLAIN = [checkpoint(False), checkpoint(False, seed=1)]  # as older versions wrot
 KINDS = {
     "PNG images": Kind("a.png", PNG, IMAGE, sealed=True),
     "other images": Kind("a.jpg", OTHER, IMAGE, mend=mend_png),
-    "labels": Kind("a.png", GREY, LABELS, sealed=True),
+    "labels": Kind("a.png", GREY, [(partial(pixels, read_labels), MISSING)], sealed=True),
     "masks": Kind("a.png", MASKS, MASK, sealed=True),
     "other masks": Kind("a.tif", OTHER + MASKS, OTHER_MASK, mend=mend_png),
-    "recipes": Kind("recipe.yaml", RECIPES, RECIPE, change=edit),
+    "recipes": Kind("recipe.yaml", RECIPES, [(Recipe.from_file, BAD)], change=edit),
     "class tables": Kind("classes.yaml", TABLES, CLASSES, change=edit),
     "lists of colours": Kind("colors.txt", COLORS, CLASSES, change=edit),
     "records of prepare.own": Kind("own.json", RECORDS, RECORD, change=edit),
