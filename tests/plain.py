@@ -72,8 +72,7 @@ def plain_step(
     """
     optimizer.zero_grad()
     with torch.autocast(images.device.type, dtype, enabled=dtype != torch.float32):
-        logits = model(plain_input(images))
-        loss = F.cross_entropy(logits, labels, ignore_index=255)
+        loss = F.cross_entropy(model(plain_input(images)), labels, ignore_index=255)
     loss.backward()
     optimizer.step()
     return loss.detach()

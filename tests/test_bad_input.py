@@ -3,9 +3,9 @@
 import os
 import pickle
 import re
-import shutil
 from functools import partial
 from pathlib import Path
+from shutil import rmtree
 
 import numpy as np
 import pytest
@@ -14,20 +14,18 @@ import yaml
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
-import train
 from data_io.image_io import read_image
 from dataset import Cityscapes, read_labels
 from engine import Recipe
 from inference import load_model, predict
 from prepare.cityscapes import check
 from runtime.checkpoint import load_checkpoint, save_checkpoint
-from tests import training
 from tests.processes import TINY
 from tests.samples import NOISE, cut, first, flip_bit, png, save
+from tests.training import network
 from utils import CITYSCAPES
 
 GREY = NOISE[..., 0]
-network = partial(training.network, width=2, depth=1)
 CHECK = "python -m prepare.cityscapes"
 
 
@@ -101,18 +99,14 @@ def test_a_bad_file_is_named_by_data_set_predict_and_the_check(tree, kind, spoil
     assert path.name in "\n".join(check(tree, counts=None))
 
 
-def remove(tree: Path, *parts: str) -> None:
-    shutil.rmtree(tree.joinpath(*parts))
-
-
 # Bad archives: see test_prepare_cityscapes, which asks the data set, too, and test_fuzz.
 BAD_TREES = {  # how a tree is spoilt, and what the error says
-    "absent": (remove, ["/tree", "python -m prepare.streets"]),
-    "a file": (lambda t: remove(t) or t.write_text("x"), ["/tree", "prepare.streets"]),
-    "empty": (lambda t: remove(t) or t.mkdir(), ["/tree", CHECK]),
-    "without the split": (lambda t: remove(t, "leftImg8bit", "train"), ["/tree", "train", CHECK]),
-    "without labels": (lambda t: remove(t, "gtFine"), ["/tree", CHECK]),
-    "without images": (lambda t: remove(t, "leftImg8bit"), ["/tree", CHECK]),
+    "absent": (rmtree, ["/tree", "python -m prepare.streets"]),
+    "a file": (lambda t: rmtree(t) or t.write_text("x"), ["/tree", "prepare.streets"]),
+    "empty": (lambda t: rmtree(t) or t.mkdir(), ["/tree", CHECK]),
+    "without the split": (lambda t: rmtree(t / "leftImg8bit/train"), ["/tree", "train", CHECK]),
+    "without labels": (lambda t: rmtree(t / "gtFine"), ["/tree", CHECK]),
+    "without images": (lambda t: rmtree(t / "leftImg8bit"), ["/tree", CHECK]),
     "an empty split": (
         lambda t: [path.unlink() for path in (t / "leftImg8bit/train").rglob("*.png")],
         ["leftImg8bit/train", CHECK],
@@ -160,7 +154,7 @@ def checkpoint(folder: Path, **weights: float) -> Path:
     path, model = folder / "model.pt", network()
     for name, value in weights.items():
         torch.nn.init.constant_(getattr(model, name).weight, value)
-    save_checkpoint(path, model, Recipe(width=2, depth=1, downscale=1), [])
+    save_checkpoint(path, model, Recipe(width=4, depth=2, downscale=1), [])
     return path
 
 
@@ -184,7 +178,7 @@ def dump(folder: Path, content, dump=torch.save) -> Path:
 PLAIN, OTHER, UNFIT = "more than plain data", "no checkpoint of this project", "do not fit its"
 TABLE = {"names": ("a",), "ids": (1,), "colors": ((1, 2, 3),), "categories": ()}
 BAD_PARTS = [
-    ({"settings": {"width": 4}}, "'width': 4.*restore"),
+    ({"settings": {"width": 2}}, "'width': 2.*restore"),
     ({"settings": {"padding": "valid"}}, "padding.*restore"),
     ({"settings": {"width": "x"}}, UNFIT),
     ({"settings": {"width": 10**30}}, UNFIT),
@@ -269,7 +263,7 @@ def test_train_py_ends_with_one_line_that_says_so(tree, monkeypatch, command, sp
     spoil(tree)
     Path("recipe.yaml").write_text(yaml.safe_dump({**TINY, "data_root": str(tree), **fields}))
     with pytest.raises(SystemExit, match=f"^error: .*{said}") as end:
-        command(train.main, "--recipe=recipe.yaml", "--run=run")
+        command("train", "--recipe=recipe.yaml", "--run=run")
     assert "\n" not in end.value.code
 
 

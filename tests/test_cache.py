@@ -43,10 +43,6 @@ def blank_sources(scenes: Cityscapes) -> None:
         os.utime(path, ns=(stat.st_atime_ns, stat.st_mtime_ns))
 
 
-def cached_files(folder: Path) -> list[Path]:
-    return sorted(folder.glob("*.cache"))
-
-
 @pytest.mark.parametrize(
     "options", [{"downscale": 1}, {"downscale": 3, "mode": "coarse"}, {"downscale_labels": False}]
 )
@@ -90,7 +86,7 @@ def test_a_source_that_vanished_is_an_error_whatever_the_cache_holds(tree, state
     if state != "nothing":
         scenes[3]
     if state == "zeros":
-        cached_files(tree / ".cache")[0].write_bytes(bytes(64))
+        next((tree / ".cache").glob("*.cache")).write_bytes(bytes(64))
     os.unlink(scenes.targets[3])
     with pytest.raises(FileNotFoundError, match=Path(scenes.targets[3]).name):
         scenes[3]
@@ -102,7 +98,7 @@ def test_a_data_set_may_move_and_two_may_share_a_folder(tree, tmp_path):
     shutil.copy(second, first)
     for root in (tree, other, tree, other):
         assert content(open_tree(root, cache=tmp_path / "cache")) == decoded(root)
-    assert len(cached_files(tmp_path / "cache")) == 24
+    assert len([*(tmp_path / "cache").glob("*.cache")]) == 24
     assert (tmp_path / "cache" / ".gitignore").read_text() == "*\n"
     truth = content(open_tree(tree))
     scenes = open_tree(tree.rename(tree.with_name("moved")))
@@ -126,7 +122,7 @@ def test_a_data_set_cut_down_to_some_of_its_images_shares_the_cache_of_all(tree)
     some.images, some.targets = some.images[1::2], some.targets[1::2]
     assert content(some) == plain[1::2]  # which fills a part of it
     assert content(scenes) == plain
-    assert len(cached_files(tree / ".cache")) == len(plain)
+    assert len([*(tree / ".cache").glob("*.cache")]) == len(plain)
 
 
 def test_no_damage_to_a_file_is_taken_for_an_image(tmp_path):
@@ -136,7 +132,7 @@ def test_no_damage_to_a_file_is_taken_for_an_image(tmp_path):
     noise = np.random.default_rng(0).integers(0, 256, (4, 3, 4), np.uint8)
     sources, truth = tuple(map(str, sources)), (noise[:3], noise[3])  # a few bytes of one item
     cache.read(sources, lambda: truth)
-    (path,) = cached_files(cache.folder)
+    (path,) = cache.folder.glob("*.cache")
     whole = path.read_bytes()
     bits = [1 << i for i in range(8 * len(whole))]
     damaged = [(int.from_bytes(whole) ^ bit).to_bytes(len(whole)) for bit in bits]
@@ -223,9 +219,8 @@ def test_a_cache_that_cannot_be_filled_is_named(tree, command):
     with pytest.raises(SystemExit, match="has no cache to fill: name a directory as `cache`"):
         command(*FILL, f"--data_root={tree}", "--cache=null")
     (tree / "file").touch()
-    data = Cityscapes(tree, "val", cache="file/below")
     with pytest.warns(UserWarning), pytest.raises(OSError, match="file/below could not be filled"):
-        fill(data)
+        fill(Cityscapes(tree, "val", cache="file/below"))
     path = cut(first(tree, split="val"), -30)
     named = f"^error: {re.escape(str(path))} cannot be read"
     with pytest.raises(SystemExit, match=named) as stop:

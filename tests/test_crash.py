@@ -7,14 +7,12 @@ import random
 import shutil
 import signal
 from functools import partial
+from importlib import import_module
 from itertools import count
 from multiprocessing.connection import Connection
 from pathlib import Path
 
-import numpy
 import pytest
-import torch
-import torchvision
 import yaml
 from jupyter_client.manager import start_new_kernel
 from papermill import iorw, parameterize
@@ -252,7 +250,8 @@ def test_a_second_run_in_a_directory_is_refused_until_the_first_is_dead(streets,
 
 
 def test_every_checkpoint_holds_seed_recipe_and_versions(whole):
-    versions = {each.__name__: str(each.__version__) for each in (torch, torchvision, numpy)}
+    names = "numpy", "torch", "torchvision"
+    versions = {name: str(import_module(name).__version__) for name in names}
     versions["python"] = platform.python_version()
     for name in ("last.pt", "previous.pt", "best.pt"):
         checkpoint = load_checkpoint(whole / name)

@@ -6,6 +6,7 @@ pytest tests/test_cuda.py
 import dataclasses
 import os
 import warnings
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -17,17 +18,19 @@ from torch.nn import functional as F
 from torch.utils.data import DataLoader
 
 from dataset import Cityscapes
-from engine import Loss, Recipe, Trainer, evaluate, make_loader, train_one_epoch
+from engine import Loss, Trainer, evaluate, make_loader, train_one_epoch
 from inference import load_model, predict
 from model import UNet
 from runtime.checkpoint import load_checkpoint
 from runtime.distributed import AllGPUs, wrap_model
 from runtime.precision import DTYPES, Autocast, pick_precision
 from tests.processes import ROOT, python
-from tests.training import differences, run
+from tests.training import differences, run, tiny
 
 CPU, GPU = torch.device("cpu"), torch.device("cuda")
 GPUS = torch.cuda.device_count()
+# Without batch norm, which under `nn.DataParallel` sees each GPU's part of a batch alone.
+small = partial(tiny, downscale=1, width=8, batch_size=6, epochs=2, batch_norm=False)
 
 pytestmark = [
     pytest.mark.slow,
@@ -49,16 +52,9 @@ def precision(request) -> str:
         pytest.skip(str(error))
 
 
-def small(streets, **fields) -> Recipe:
-    """Without batch norm, which under `nn.DataParallel` sees each GPU's part of a batch alone."""
-    sizes = {"downscale": 1, "width": 8, "depth": 2, "batch_size": 6, "epochs": 2, "workers": 0}
-    return Recipe(**{"data_root": str(streets), "batch_norm": False, **sizes, **fields})
-
-
 def batch(device: torch.device) -> tuple[torch.Tensor, torch.Tensor]:
     """Blurred noise, and labels that can be learnt from it."""
-    generator = torch.Generator().manual_seed(0)
-    coarse = torch.rand(4, 3, 12, 16, generator=generator) * 255
+    coarse = torch.rand(4, 3, 12, 16, generator=torch.Generator().manual_seed(0)) * 255
     images = F.interpolate(coarse, (96, 128), mode="bilinear").to(torch.uint8)
     return images.to(device), (images[:, 0] // 16).to(device)
 
@@ -146,7 +142,6 @@ def test_processes_over_nccl_train_as_one_does(processes, arithmetic, most, stre
 
 RESUMED = """
 import sys, torch
-from engine import Recipe
 from test_cuda import run, small
 
 torch.use_deterministic_algorithms(True)

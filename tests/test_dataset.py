@@ -88,8 +88,7 @@ def test_downscaling_is_that_of_pytorch_and_of_pillow(size, factor):
 
 
 def batches(streets, workers: int, epoch: int) -> torch.Tensor:
-    recipe = Recipe(crop=(32, 48), scale=(0.5, 2), jitter=0.2, corrupt=0.5)
-    transforms = make_transforms(recipe)
+    transforms = make_transforms(Recipe(crop=(32, 48), scale=(0.5, 2), jitter=0.2, corrupt=0.5))
     scenes = Cityscapes(streets, "train", transforms=transforms, seed=3)
     loader = make_loader(scenes, 5, train=True, workers=workers)
     loaders.set_epoch(loader, epoch)
@@ -117,9 +116,8 @@ def test_a_step_that_loses_the_types_is_refused_since_flips_would_miss_the_mask(
     def roll(image, mask):
         return image.roll(3, -1), mask.roll(3, -1)  # plain tensors
 
-    scenes = Cityscapes(streets, transforms=roll, seed=seed)
     with pytest.raises(TypeError, match=r"wrap\(result, like=image\)"):
-        scenes[0]
+        Cityscapes(streets, transforms=roll, seed=seed)[0]
 
 
 def pair(height=90, width=120):
@@ -180,8 +178,7 @@ def test_corruption_and_colour_jitter_keep_form_and_mask_and_change_the_bytes():
         got = [change(image) for _ in range(20)]
         assert all(x.shape == image.shape and x.dtype == torch.uint8 for x in got)
         assert sum(not torch.equal(x, image) for x in got) > 17
-    calm = jitter_colors(image, 1e-6).int() - image.int()
-    assert calm.abs().max() <= 1
+    assert (jitter_colors(image, 1e-6).int() - image.int()).abs().max() <= 1
     image, mask = pair()
     got, labels = augment(image, mask, (90, 120), flip=0, jitter=0.5, corrupt=1)
     assert torch.equal(labels, mask) and not torch.equal(got, image)

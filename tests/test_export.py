@@ -2,7 +2,6 @@
 
 import json
 import sys
-from pathlib import Path
 
 import pytest
 import torch
@@ -12,7 +11,7 @@ import export_onnx
 from dataset import Cityscapes
 from inference import load_model, predict
 from model import UNet
-from tests.processes import python
+from tests.processes import ROOT, python
 from tests.training import noise
 
 CHECKPOINT = "checkpoints/streets.pt"
@@ -153,4 +152,4 @@ def test_torch_hub_works_beside_modules_of_the_same_names(tmp_path, program):
     (tmp_path / "other").mkdir()
     (tmp_path / "other" / "utils.py").write_text("WHO = 'other'")
     (tmp_path / "other" / "hubconf.py").write_text("from utils import WHO\ndef who(): return WHO")
-    python("-c", program.format(repository=str(Path.cwd())), cwd=tmp_path)
+    python("-c", program.format(repository=str(ROOT)), cwd=tmp_path)

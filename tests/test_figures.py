@@ -64,8 +64,7 @@ def test_the_architecture_is_drawn_with_the_sizes_of_the_paper():
     assert sizes == [570, 568, 282, 280, 138, 136, 66, 64, 30, 28] + [
         56, 54, 52, 104, 102, 100, 200, 198, 196, 392, 390, 388, 388,
     ]  # fmt: skip
-    figure = plot_unet(paper, 572, 572)
-    texts = {text.get_text() for text in figure.axes[0].texts}
+    texts = {text.get_text() for text in plot_unet(paper, 572, 572).axes[0].texts}
     assert {"572×572", "392×392", "388×388", "1024", "copy and crop"} <= texts
 
 

@@ -42,9 +42,6 @@ def assert_predicts_as_itself(model: nn.Module, precision: str = "fp32") -> nn.M
     return net
 
 
-# The network as it is
-
-
 def converted_for_avx2(model: UNet) -> UNet:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(torch.backends.cpu, "get_cpu_capability", lambda: "AVX2")

@@ -134,13 +134,12 @@ def checkpoint(**parts) -> Callable[[Path], bytes]:
 
 BOMB, TABLE = fuzz_kinds.archive("gtFine", bytes(20 * 10**6)), b"PK\x01\x02"
 ZIP, SIZE = "gtFine_trainvaltest.zip", 2**32 - 2
-LZMA = patched(ZIPS[zipfile.ZIP_LZMA], (100, bytes(40)))
 FLAGS = 6, ZIPS[zipfile.ZIP_STORED].index(TABLE) + 8  # in both headers
 ENCRYPTED = patched(ZIPS[zipfile.ZIP_STORED], *((place, b"\1") for place in FLAGS))
 JPEG, GIF = save(NOISE, "JPEG"), save(NOISE, "GIF")
 HUGE_JPEG = patched(JPEG, (JPEG.index(b"\xff\xc0") + 5, b"\xea\x60\xea\x60"))
 GREEDY = {  # what reads it, the name of the file, and its content
-    "damaged": (unpack, ZIP, lambda _: LZMA),
+    "damaged": (unpack, ZIP, lambda _: patched(ZIPS[zipfile.ZIP_LZMA], (100, bytes(40)))),
     "encrypted": (unpack, ZIP, lambda _: ENCRYPTED),
     "a bomb": (unpack, ZIP, lambda _: BOMB),  # of 20 MB
     "claims much": (unpack, ZIP, lambda _: claim(ZIPS[zipfile.ZIP_DEFLATED], SIZE)),

@@ -2,7 +2,6 @@
 
 import pytest
 import torch
-from torch import nn
 
 from engine import Recipe
 from inference import load_model, predict
@@ -12,27 +11,24 @@ from tests.training import network, noise
 from utils import CITYSCAPES
 
 
-@pytest.fixture
-def saved(tmp_path):
-    """The path of a checkpoint, and the network in it."""
+def test_a_loaded_network_is_the_saved_one_also_of_an_earlier_version_or_dataparallel(tmp_path):
     path, model = tmp_path / "model.pt", network().eval()
     save_checkpoint(path, model, Recipe(width=4, depth=2, downscale=3), [])
-    return path, model
-
-
-def test_a_loaded_network_is_ready_and_is_the_saved_one(saved):
-    path, model = saved
-    loaded = load_model(path)
+    loaded, x = load_model(path), noise(1, 3, 32, 48)
     assert not loaded.training
     assert loaded.downscale == 3
     assert loaded.classes == CITYSCAPES
-    x = noise(1, 3, 32, 48)
     with torch.inference_mode():
         torch.testing.assert_close(loaded(x), model(x), rtol=1e-4, atol=1e-4)
     content = load_checkpoint(path)
-    del content["classes"]  # as earlier versions saved it
+    del content["classes"]  # which earlier versions did not save
+    content["model"] = torch.nn.DataParallel(model).state_dict()
+    assert all(name.startswith("module.") for name in content["model"])
     torch.save(content, path)
-    assert load_model(path).classes == CITYSCAPES
+    again = load_model(path)
+    assert again.classes == CITYSCAPES
+    for name, value in loaded.state_dict().items():
+        assert torch.equal(again.state_dict()[name], value)
 
 
 @pytest.mark.parametrize("path", sorted(ROOT.glob("checkpoints/*.pt")), ids=lambda path: path.stem)
@@ -42,16 +38,6 @@ def test_delivered_checkpoints_load(path):
     assert predict(model, torch.zeros(3, 40, 60, dtype=torch.uint8)).shape == (40, 60)
     if path.stem == "camvid":  # the classes of its validation
         assert len(model.known) == 11 and model.classes.names.index("truck") not in model.known
-
-
-def test_a_checkpoint_saved_under_dataparallel_loads_without(saved):
-    path, model = saved
-    plain, expected = load_checkpoint(path), load_model(path).state_dict()
-    wrapped = nn.DataParallel(model).state_dict()
-    assert all(name.startswith("module.") for name in wrapped)
-    torch.save({**plain, "model": wrapped}, path)
-    for name, value in load_model(path).state_dict().items():
-        assert torch.equal(value, expected[name])
 
 
 @pytest.mark.parametrize("padding", ["same", "valid"])

@@ -222,8 +222,7 @@ def test_classes_may_be_added_and_reordered_but_not_lost(opened, folder):
 
 def test_ids_of_own_classes_are_kept_even_if_one_is_255(folder, tmp_path):
     listed = tmp_path / "mine.yaml"
-    rows = "{name: a, id: 255, color: [1, 2, 3]}", "{name: b, id: 7, color: [4, 5, 6]}"
-    listed.write_text(f"- {rows[0]}\n- {rows[1]}")
+    listed.write_text("[{name: a, id: 255, color: [1, 2, 3]}, {name: b, id: 7, color: [4, 5, 6]}]")
     with closing(open_session(folder, tmp_path / "set", str(listed))) as session:
         assert session.classes.ids == (255, 7)
         assert session.void == 254

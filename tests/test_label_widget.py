@@ -203,14 +203,20 @@ def test_keys_are_for_the_widget_or_what_has_the_focus_in_it_and_not_for_jupyter
     assert (bench.mask("a") == 255).all()
 
 
-def test_a_turned_photograph_is_labelled_upright(bench):
-    bench.keys("ArrowRight")
-    bench.ready("b.jpg")
-    bench.keys("1", "b")
-    points = bench.drag((100, 300), (200, 350))
-    assert (bench.mask("b") == np.where(brushed((401, 255), points, 8), 0, 255)).all()
-    wait_for(lambda: [*bench.root.glob("leftImg8bit/*/*/*_b_*.png")], what="its copy")
-    assert Image.open(*bench.root.glob("leftImg8bit/*/*/*_b_*.png")).size == (255, 401)
+def test_a_turned_photograph_and_twelve_megapixels_are_labelled_upright_to_the_pixel(bench):
+    copies = (bench.root / "leftImg8bit").glob
+    for name, shape, ends in (
+        ("b", (401, 255), [(100, 300), (200, 350)]),
+        ("c", (3000, 4000), [(1000, 1000), (1500, 1200)]),
+    ):
+        bench.keys("ArrowRight")
+        bench.ready(f"{name}.jpg")
+        bench.keys("1", "b")
+        points = bench.drag(*ends)
+        assert (bench.mask(name) == np.where(brushed(shape, points, 8), 0, 255)).all()
+        wait_for(lambda name=name: [*copies(f"*/*/*_{name}_*.png")], what="its copy")
+        assert Image.open(*copies(f"*/*/*_{name}_*.png")).size == shape[::-1]
+        print(f"{name}.jpg: opened in {bench.state('opened')} ms, drawn {bench.state('drawn')}")
 
 
 @pytest.mark.parametrize("pointer", ["pen", "touch"])
@@ -275,8 +281,7 @@ def test_a_reloaded_tab_shows_what_was_there(bench):
 
 def test_two_tabs_show_each_others_strokes(bench):
     bench.page.get_by_role("button", name="Save").first.click()
-    notebook = bench.root.parent / "n.ipynb"
-    wait_for(lambda: "widget-view" in notebook.read_text())
+    wait_for(lambda: "widget-view" in (bench.root.parent / "n.ipynb").read_text())
     page = bench.page.context.new_page()
     page.goto(bench.page.url)
     other = Labeler(page, bench.root)
@@ -331,12 +336,3 @@ def test_a_stroke_that_a_killed_kernel_never_saw_is_saved_by_the_next(bench):
     expected = brushed((256, 512), points, 8)
     expected |= brushed((256, 512), lost * 2, 8) | brushed((256, 512), late * 2, 8)
     assert (bench.mask("a") == np.where(expected, 2, 255)).all()
-
-
-def test_twelve_megapixels_are_painted_to_the_pixel(bench):
-    bench.page.locator(".labeler .photo", has_text="c.jpg").click()
-    bench.ready("c.jpg")
-    bench.keys("1", "b")
-    points = bench.drag((1000, 1000), (1500, 1200))
-    assert (bench.mask("c") == np.where(brushed((3000, 4000), points, 8), 0, 255)).all()
-    print(f"twelve megapixels: opened in {bench.state('opened')} ms, drawn {bench.state('drawn')}")

@@ -1,7 +1,6 @@
 """The losses against PyTorch's, and against their formulas written out class by class."""
 
 import math
-from itertools import pairwise
 
 import pytest
 import torch
@@ -89,7 +88,7 @@ def test_lovasz_loss_and_its_gradient_are_the_extension_of_the_lost_iou():
     for c in range(3):  # the fourth class does not occur
         truth, thresholds = truths == c, torch.cat([torch.zeros(1), errors[:, c].sort().values])
         value = 0.0
-        for low, high in pairwise(thresholds):
+        for low, high in zip(thresholds[:-1], thresholds[1:], strict=True):
             wrong = errors[:, c] > (low + high) / 2
             hits, union = (truth & ~wrong).sum(), (truth | wrong).sum()
             value += (high - low) * (1 - hits / union)

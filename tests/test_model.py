@@ -77,8 +77,7 @@ def test_mirror_reflects_as_often_as_needed():
 
 
 def test_weights_start_as_the_paper_says():
-    model = UNet(width=32, batch_norm=False)
-    for name, module in model.named_modules():
+    for name, module in UNet(width=32, batch_norm=False).named_modules():
         if isinstance(module, nn.Conv2d | nn.ConvTranspose2d) and module.weight.numel() > 5000:
             inputs = module.in_channels * (9 if "conv_1x1" not in name and ".up" not in name else 1)
             assert module.weight.std().item() == pytest.approx((2 / inputs) ** 0.5, rel=0.05), name

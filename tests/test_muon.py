@@ -25,8 +25,7 @@ def test_singular_values_come_near_1_and_singular_vectors_stay(shape, dtype, ato
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32])
 @pytest.mark.parametrize("size", [0, 1e-7, 100])
 def test_an_update_is_finite_whatever_the_size_of_the_gradient(dtype, size):
-    matrix = (size * torch.randn(8, 72)).to(dtype)
-    found = orthogonal(matrix)
+    found = orthogonal((size * torch.randn(8, 72)).to(dtype))
     assert found.dtype == dtype and found.isfinite().all() and found.any() == (size > 0)
 
 

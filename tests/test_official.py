@@ -81,9 +81,7 @@ def without_labels(streets, tmp_path) -> Path:
     return tmp_path / "data"
 
 
-def test_a_submission_has_what_predict_gives_and_nothing_of_an_earlier_one(
-    model, without_labels, tmp_path
-):
+def test_a_submission_is_what_predict_gives_and_no_older_one(model, without_labels, tmp_path):
     out = write_submission(model, without_labels, "test", tmp_path / "out", pack=True)
     sources = [*without_labels.rglob("*.png")]
     assert len(sources) == len([*out.iterdir()]) == 6

@@ -14,7 +14,6 @@ from torchvision.transforms.v2 import functional as F
 
 import inference
 import label_files
-import predict as predict_py
 import tiling
 from data_io.image_io import jpeg_damage, read_image
 from data_io.video import VideoReader
@@ -42,10 +41,7 @@ def photo(streets) -> Path:
 
 @pytest.fixture
 def label(command):
-    return partial(command, predict_py.main, CHECKPOINT)
-
-
-# From the shell
+    return partial(command, "predict", CHECKPOINT)
 
 
 @pytest.mark.slow
@@ -95,8 +91,7 @@ def test_overlays_are_as_opaque_and_in_the_colours_that_are_asked_for(photo, tmp
 
 @pytest.mark.parametrize("ending", ["_labels.png", "_overlay.jpg"])
 def test_what_another_call_wrote_is_overwritten_only_if_asked(photo, tmp_path, label, ending):
-    names = "front/000001.png", "rear/000001.png", "more/front/000001.png"
-    for name in names:
+    for name in ("front/000001.png", "rear/000001.png", "more/front/000001.png"):
         (tmp_path / name).parent.mkdir(parents=True)
         shutil.copy(photo, tmp_path / name)
     out = tmp_path / "out"
@@ -287,14 +282,10 @@ def test_without_pyav_a_video_is_refused_with_the_package_to_install(tmp_path, l
         label(tmp_path / "drive.mp4", "--out", tmp_path)
 
 
-# Images of any kind
-
-
 @pytest.mark.parametrize("orientation", UNDO)
 def test_the_orientation_tag_of_a_phone_is_followed(model, photo, tmp_path, orientation):
     path = tmp_path / "phone.png"
-    image = Image.open(photo).transpose(UNDO[orientation])
-    image.save(path, exif=turned(orientation))
+    Image.open(photo).transpose(UNDO[orientation]).save(path, exif=turned(orientation))
     for phone in (path, Image.open(path)):
         assert torch.equal(predict(model, phone), predict(model, photo))
 

@@ -76,10 +76,7 @@ def test_a_second_call_writes_nothing_but_what_is_missing(source, tmp_path):
         (lambda root: cut(root / "train" / FRAME, 0.5), f"train.{FRAME} .*restore"),
         (lambda root: save(root / "train" / FRAME, EMPTY, "RGB"), f"{FRAME} is 24x12, but"),
         (lambda root: (root / "val" / "0016E5_08640.png").unlink(), "val holds no .*clone"),
-        (
-            lambda root: write_frame(root, "train", "0001TP_6690.png", EMPTY),
-            "would both be .*rename",
-        ),
+        (lambda root: write_frame(root, "train", "0001TP_6690.png", EMPTY), "both be .*rename"),
     ],
 )
 def test_a_bad_source_is_named_with_its_fault(source, tmp_path, spoil, message):

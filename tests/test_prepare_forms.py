@@ -1,9 +1,7 @@
 """Trees, lists and masks as data sets and tools leave them, drawn after their documentation."""
 
 import base64
-import io
 import json
-import shutil
 import unicodedata
 from pathlib import Path
 
@@ -106,8 +104,7 @@ def test_of_several_masks_the_known_one_is_taken_and_else_none(tmp_path, endings
     if chosen is None:
         with pytest.raises(ValueError, match="--pairs 'X"):
             prepare(images, masks, tmp_path / "out")
-        rule = f"X.png=X{endings[1]}.png"
-        prepare(images, masks, tmp_path / "out", labels="ids", pattern=rule)
+        prepare(images, masks, tmp_path / "out", labels="ids", pattern=f"X.png=X{endings[1]}.png")
         assert Cityscapes(tmp_path / "out", "val").classes.ids == (1, 2, 9)
     else:
         found, _ = find_pairs(images, masks)
@@ -271,7 +268,7 @@ def test_images_without_a_mask_are_left_out_and_named_but_a_split_without_any_re
     scenes, said = convert(tmp_path / "images", tmp_path / "masks", tmp_path / "some")
     assert len(scenes) == 9 and "1 images without a mask, which are left out" in said
     assert "a3.png" in said
-    shutil.rmtree(tmp_path / "masks" / "val")  # which is not drawn from the others
+    (tmp_path / "masks/val").rename(tmp_path / "elsewhere")  # which is not drawn from the others
     with pytest.raises(ValueError, match="6 images without a mask"):
         prepare(tmp_path / "images", tmp_path / "masks", tmp_path / "out")
 
@@ -371,9 +368,8 @@ def test_a_shape_whose_label_is_no_text_is_refused_with_its_file(tmp_path, label
 def test_shapes_of_assistants_and_other_tools_are_drawn_whole(tmp_path, highest):
     images, labels = tmp_path / "images", tmp_path / "labels"
     labels.mkdir(parents=True)
-    pixels = io.BytesIO()
-    Image.fromarray(np.full((5, 4), highest, np.uint8)).save(pixels, "png")
-    drawn = base64.b64encode(pixels.getvalue()).decode()
+    pixels = save(tmp_path / "found.png", np.full((5, 4), highest, np.uint8))
+    drawn = base64.b64encode(pixels.read_bytes()).decode()
     for i in range(2):
         photo(images / f"{i}.jpg")
         corners = [[8, 2], [12, 2], [12, 6], [8, 6]]  # as X-AnyLabeling has them

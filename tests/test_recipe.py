@@ -18,12 +18,11 @@ from engine.recipe import parse_recipe, recipe_parser
 from tests.processes import ROOT
 from utils import CITYSCAPES, Classes
 
-RECIPES = ROOT / "recipes"
 BOUNDED = [each for each in fields(Recipe) if "bounds" in each.metadata]
 KINDS = get_type_hints(Recipe)
 
 
-@pytest.mark.parametrize("path", sorted(RECIPES.glob("*.yaml")), ids=lambda path: path.stem)
+@pytest.mark.parametrize("path", sorted(ROOT.glob("recipes/*.yaml")), ids=lambda path: path.stem)
 def test_a_delivered_recipe_is_its_file_over_the_defaults(path):
     content = yaml.safe_load(path.read_text())
     assert Recipe.from_file(path) == Recipe(**content) and len(content) > 5

@@ -93,11 +93,6 @@ def dies_of(death: str, read=Cityscapes.read):
     return die
 
 
-def hang_up(*args) -> None:
-    """In place of `send_handle`: as if the worker died before it handed over a batch's memory."""
-    args[0].close()
-
-
 def reset(listener: Listener, accept=Listener.accept) -> Connection:
     """In place of `Listener.accept`: as if it died before it read which batch is wanted."""
     connection = accept(listener)
@@ -111,7 +106,8 @@ def reset(listener: Listener, accept=Listener.accept) -> Connection:
     [
         ("dataset.Cityscapes.read", dies_of("SIGKILL")),
         ("dataset.Cityscapes.read", dies_of("SIGBUS")),
-        ("multiprocessing.reduction.send_handle", hang_up),
+        # as if it died before it handed over a batch's memory
+        ("multiprocessing.reduction.send_handle", lambda *args: args[0].close()),
         ("multiprocessing.connection.Listener.accept", reset),
     ],
 )

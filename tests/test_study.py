@@ -131,9 +131,6 @@ def test_a_learning_rate_is_chosen_on_another_seed_and_a_run_of_the_same_recipe_
     assert read("loss", common.RECORDS)[0] == {**killed[2][0], **same}
 
 
-# The plan
-
-
 def test_seed_0_of_all_arms_comes_first_and_every_run_differs_in_its_arm_alone(command):
     runs = plan(["padding", "loss", "augmentation", "batchnorm"], [0, 1, 2])
     counted = [run for run in runs if run.tried is None]
@@ -172,9 +169,6 @@ def test_inner_pixels_are_those_that_valid_padding_sees_without_reflection(stree
     for name, accuracy in accuracies.items():
         assert found[name]["val_accuracy"] == pytest.approx(accuracy, abs=1e-3)
     assert accuracies["all"] != pytest.approx(accuracies["inner"], abs=3e-3)
-
-
-# Other studies
 
 
 @pytest.mark.slow

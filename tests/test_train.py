@@ -48,7 +48,6 @@ def test_a_run_goes_to_the_directory_of_its_recipe(command, monkeypatch):
         ("--learning_rate=0.1", "learning_rate"),
         ("--epohcs=3", "did you mean --epochs?"),
         ("--epochs=many", "epochs"),
-        ("--scale=[0.5,2]", "scale needs a crop"),
         ("--crop=256", "write a list, as in --crop [256,512]"),
         ("--data_root=/nowhere/at/all", "/nowhere/at/all"),
         ("--recipe=recipes/none.yaml", "recipes/none.yaml"),

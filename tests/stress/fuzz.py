@@ -76,8 +76,7 @@ def fuzz(seconds: float, seed: int, keep: Path) -> dict[str, Counter]:
 
 def new_pool() -> ProcessPoolExecutor:
     """A process that reads files; when it dies, the executor is broken."""
-    context = multiprocessing.get_context("spawn")
-    return ProcessPoolExecutor(1, context, initializer=_start)
+    return ProcessPoolExecutor(1, multiprocessing.get_context("spawn"), initializer=_start)
 
 
 def _start() -> None:
@@ -131,14 +130,11 @@ def outcomes(kind: Kind, content: bytes, folder: Path) -> list[str | None]:
         inside.mkdir(parents=True)
         path = inside / kind.name
         path.write_bytes(content)
-        try:
-            with redirect_stderr(StringIO()):
-                value = read(path)
-        except documented:
-            found.append(None)
-        else:
-            digest = hashlib.sha256(repr(value).encode()).hexdigest()
-            found.append(None if value is None else digest)
+        value = None
+        with redirect_stderr(StringIO()), suppress(*documented):
+            value = read(path)
+        digest = hashlib.sha256(repr(value).encode()).hexdigest()
+        found.append(None if value is None else digest)
     if os.listdir(folder) != ["around"] or os.listdir(inside.parent) != ["inside"]:
         raise AssertionError("a file was written outside of the data set")
     return found
