@@ -114,6 +114,7 @@ READ = {
         labels="ids",
     ),
     "given train ids": means((9, 4), HIDDEN, labels="train-ids", classes=NINE_FOUR),
+    "named train ids": means((9, 4), HIDDEN, ending="_labelTrainIds", classes=NINE_FOUR),
     "Cityscapes' colours": means(None, pattern([0, 2, 8, 13, 255]), pattern([*COMMON, VOID])),
     "red on black": means((0, 1), ON_BLACK, pattern([(255, 0, 0), VOID])),
     "the road's colour on black": means((0, 1), ON_BLACK, pattern([ROAD, VOID])),
