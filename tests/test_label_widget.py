@@ -269,7 +269,7 @@ def test_a_reloaded_tab_shows_what_was_there(bench):
     bench.drag((50, 50), (80, 50))
     before = bench.mask("a")
     bench.page.get_by_role("button", name="Save").first.click()
-    time.sleep(1)
+    wait_for(lambda: "widget-view" in (bench.root.parent / "n.ipynb").read_text())
     bench.page.reload()
     bench.ready("a.png")
     bench.widget.focus()
