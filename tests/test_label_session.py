@@ -64,9 +64,7 @@ def test_photographs_of_another_folder_do_not_get_the_masks_of_the_first(folder,
         assert (on_disk(session, "b.png").reshape(-1)[:5] == 1).all()
 
 
-def test_a_data_set_behind_a_link_or_in_the_home_directory_opens_again(
-    folder, tmp_path, monkeypatch
-):
+def test_a_data_set_behind_a_link_or_in_the_home_opens_again(folder, tmp_path, monkeypatch):
     (tmp_path / "far" / "away").mkdir(parents=True)
     (tmp_path / "data").symlink_to(tmp_path / "far" / "away")
     monkeypatch.setenv("HOME", str(tmp_path / "data"))
