@@ -142,9 +142,6 @@ def test_what_is_left_out_is_named_in_a_warning(tree, spoil, count, left_out):
         assert len(Cityscapes(tree, "train")) == count
 
 
-# Checkpoints
-
-
 class Trap:
     def __reduce__(self):
         return os.mkdir, ("sprung",)
@@ -265,9 +262,6 @@ def test_train_py_ends_with_one_line_that_says_so(tree, monkeypatch, command, sp
     with pytest.raises(SystemExit, match=f"^error: .*{said}") as end:
         command("train", "--recipe=recipe.yaml", "--run=run")
     assert "\n" not in end.value.code
-
-
-# What must work, and give the right numbers
 
 
 def text(value: str) -> PngInfo:

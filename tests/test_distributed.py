@@ -162,8 +162,7 @@ def test_a_process_killed_in_an_epoch_is_restarted_without_a_loss(streets, undis
 def test_a_process_that_fails_ends_all_with_its_message(tree, tmp_path):
     broken = sorted(tree.glob("leftImg8bit/val/*/*.png"))[2]
     cut(broken, 0.1)  # in the second batch, which rank 1 reads
-    args = train(tree, tmp_path / "run", "--batch_size=2", "--cache=null")
-    out = launch(2, *args, status=1)
+    out = launch(2, *train(tree, tmp_path / "run", "--batch_size=2", "--cache=null"), status=1)
     cause = out.stderr.split("Root Cause")[1]
     assert "rank      : 1 (local_rank: 1)" in cause
     assert f"ValueError: {broken}" in cause

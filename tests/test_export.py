@@ -103,8 +103,7 @@ def test_torch_hub_gives_a_committed_network_that_refuses_other_images():
         logits = net(image, full_image=True)
         assert torch.equal(net(image), net(image / 63.75 - 2))
     net.downscale = 1
-    same = logits[0].argmax(0) == predict(net, image[0], precision="fp32")  # of other roundings
-    assert same.float().mean() > 0.999
+    assert (logits[0].argmax(0) == predict(net, image[0], precision="fp32")).float().mean() > 0.999
     for other in (image / 255, image.float(), image.long()):
         with pytest.raises(ValueError, match="uint8, 0..255"):
             net(other)

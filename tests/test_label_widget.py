@@ -134,8 +134,7 @@ def test_a_fill_dragged_over_several_segments_sets_these(bench):
     mask = bench.mask("a") == 1
     touched = np.unique(found[mask])
     assert (np.isin(found, touched) == mask).all()
-    ends = {found[int(py), int(px)] for px, py in points}
-    assert ends <= set(touched.tolist())
+    assert {found[int(py), int(px)] for px, py in points} <= set(touched.tolist())
 
 
 def test_labels_are_kept_where_asked_for_and_a_class_is_picked_from_them(bench):

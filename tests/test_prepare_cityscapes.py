@@ -84,9 +84,6 @@ def packed(root, *hidden):
     hide(root, *hidden)
 
 
-# The command and the summary
-
-
 def test_a_good_tree_has_no_problems_its_summary_counts_it_and_nothing_is_changed(root):
     before = times(root)
     found = [line.split() for line in summary(root)]

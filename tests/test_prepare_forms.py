@@ -17,8 +17,6 @@ from prepare.splits import assign_splits
 from tests.samples import contents, move
 from tests.test_prepare_own import ZERO_ONE, are_all, convert, flat, paletted, pattern, photo, save
 
-# Names that --pairs tells
-
 TREES = {  # paths of images and masks below their directories, and the rule of --pairs
     "ACDC": (
         "{split}/GOPR0475/GOPR0475_frame_{i:06d}_rgb_anon.png",

@@ -85,8 +85,6 @@ def four_bits(path: Path, values: np.ndarray) -> None:
     assert "L;4" in str(Image.open(path).tile)
 
 
-# What masks are taken for
-
 ZERO_ONE = pattern([0, 1])
 BINARY = "[{{name: other, id: 0, color: [0, 0, 0]}}, {{name: road, id: {}, color: [255, 0, 0]}}]"
 NINE_FOUR = "[{name: a, id: 9, color: [1, 1, 1]}, {name: b, id: 4, color: [2, 2, 2]}]"

@@ -140,8 +140,7 @@ train.main()
 
 @pytest.mark.slow
 def test_a_worker_that_is_killed_between_two_epochs_ends_train_py_with_one_line(streets, tmp_path):
-    args = train_py(streets, tmp_path / "run", workers=1)[1:]
-    done = python("-c", BETWEEN, *args, status=1)
+    done = python("-c", BETWEEN, *train_py(streets, tmp_path / "run", workers=1)[1:], status=1)
     last = done.stderr.splitlines()[-1]
     assert last.startswith("error: a loader worker could not go on") and "--shm-size" in last
     assert "Traceback" not in done.stderr

@@ -22,8 +22,6 @@ from tests.test_notebooks import outputs, papermill
 from tests.training import network
 from utils import ConfusionMatrix
 
-# The case studies' command, made small
-
 SMALL = {
     "DATA": {"streets": {"epochs": 6, "halve_every": 3, "hold_out": ("kastell",)}},
     "BASE": {"downscale": 1, "width": 2, "depth": 2, "precision": "fp32", "workers": 0},
