@@ -94,7 +94,8 @@ def test_a_cpu_computes_convolution_sum_and_relu_at_once_in_inference_alone():
         fused = operators(layer, x)
     assert "aten::relu_" not in fused and "mkldnn::_convolution_pointwise" in fused
     images = torch.randint(0, 256, (1, 3, 64, 64), dtype=torch.uint8)
+    predicting = for_prediction(UNet(width=4, depth=2))
     with torch.inference_mode():
-        found = operators(for_prediction(UNet(width=4, depth=2)), images)
+        found = operators(predicting, images)
     assert "mkldnn::_convolution_pointwise_" in found
     assert not {"aten::cat", "aten::relu_"} & found

@@ -82,7 +82,8 @@ def without_labels(streets, tmp_path) -> Path:
 
 
 def test_a_submission_is_what_predict_gives_and_no_older_one(model, without_labels, tmp_path):
-    out = write_submission(model, without_labels, "test", tmp_path / "out", pack=True)
+    out = tmp_path / "out"
+    write_submission(model, without_labels, "test", out, pack=True)
     sources = [*without_labels.rglob("*.png")]
     assert len(sources) == len([*out.iterdir()]) == 6
     for source in sources:
