@@ -7,6 +7,7 @@ import re
 from collections import Counter
 from collections.abc import Collection, Iterable
 from pathlib import Path
+from threading import Lock
 from typing import NamedTuple
 
 import numpy as np
@@ -25,6 +26,7 @@ FORMS = {  # keys of a JSON file -> what it is, and the cure
     ("type", "features"): "GeoJSON: draw masks first (rasterio.features.rasterize)",
     (): "JSON of a form that is not known: labelme's files have `shapes`",
 }
+_header = Lock()  # of an array: numpy parses it as Python, where 3.11 fails in several threads
 SUFFIXES = {
     ".mat": "MATLAB's: save its array as .npy (scipy.io.loadmat)",
     ".npz": "several arrays: save the one of labels as .npy",
@@ -71,7 +73,8 @@ def read_values(path: Path, form: Form) -> np.ndarray:
 def _read_array(path: Path) -> np.ndarray:
     """An array of numpy, (H, W) or of RGB (H, W, 3), as uint8; -1, labelme's ignored, is 255."""
     try:
-        values = np.load(path, allow_pickle=False)
+        with _header:
+            values = np.load(path, allow_pickle=False)
     except (OSError, ValueError, EOFError) as error:
         raise ValueError(f"{path} cannot be read as an array ({error}): restore it") from error
     if values.ndim == 3 and 1 in (values.shape[0], values.shape[2]):

@@ -151,7 +151,7 @@ def test_the_network_of_an_evaluation_computes_in_a_thread_of_its_own():
 
 
 def test_prediction_and_evaluation_compute_in_the_precision_that_is_asked_for(bf16_cpu, streets):
-    model = network().eval()
+    model = network(depth=1).eval()
     logits = {}
     for name in ("fp32", "bf16", "auto"):
         (logits[name], _) = predict_logits(inference_net(model, name), IMAGES, (16, 24))
