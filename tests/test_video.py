@@ -10,7 +10,7 @@ import torch
 
 from data_io.video import VideoReader, is_video
 from data_io.video_writer import VideoWriter
-from tests.samples import cut, patched, save
+from tests.samples import patched, save
 
 av = pytest.importorskip("av")
 SIZE = 144, 176  # height and width, which H.263 takes, too
@@ -143,7 +143,8 @@ def test_frames_come_at_their_times_where_the_rate_varies(tmp_path):
 def test_of_a_file_that_is_cut_off_what_is_there_is_read(tmp_path, name, codec, options, tells):
     path = write(tmp_path / name, codec, noise(100), **options)
     assert len(list(VideoReader(path))) == 100
-    reader = VideoReader(cut(path, 0.6))
+    os.truncate(path, path.stat().st_size * 6 // 10 | 1)  # odd: within a packet, of 188 bytes
+    reader = VideoReader(path)
     read = len(list(reader))
     assert 40 <= read <= 70
     said = f"{100 - read} of 100 frames ({(100 - read) / 25:.1f} s) are missing"
