@@ -31,11 +31,8 @@ export async function decode(file) {
     );
   }
   try {
-    return await createImageBitmap(file, {
-      imageOrientation: "from-image",
-      colorSpaceConversion: "none",
-      premultiplyAlpha: "none",
-    });
+    const asIs = { colorSpaceConversion: "none", premultiplyAlpha: "none" };
+    return await createImageBitmap(file, { imageOrientation: "from-image", ...asIs });
   } catch {
     const brand = new TextDecoder("latin1").decode(head.subarray(4, 32));
     if (/^ftyp.*(heic|heix|hevc|mif1|msf1)/.test(brand) || /\.hei[cf]$/i.test(name)) {

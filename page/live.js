@@ -90,11 +90,12 @@ export function record(canvas) {
   if (!mimeType) throw new Plain("This browser cannot record a video: use another, or predict.py.");
   const recorder = new MediaRecorder(canvas.captureStream(), { mimeType, videoBitsPerSecond: 8e6 });
   const parts = [];
+  const stopped = new Promise((done) => (recorder.onstop = done)); // also after an error of its own
   recorder.ondataavailable = ({ data }) => parts.push(data);
   recorder.start(1000);
-  return () =>
-    new Promise((done) => {
-      recorder.onstop = () => done(new Blob(parts, { type: mimeType.split(";")[0] }));
-      recorder.stop();
-    });
+  return async () => {
+    if (recorder.state !== "inactive") recorder.stop();
+    await stopped;
+    return new Blob(parts, { type: mimeType.split(";")[0] });
+  };
 }

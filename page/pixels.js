@@ -198,13 +198,7 @@ export async function greyPng(width, height, bands) {
   new DataView(header.buffer).setUint32(0, width);
   new DataView(header.buffer).setUint32(4, height);
   header[8] = 8; // bits; the other fields are 0: grey
-  return new Blob(
-    [
-      Uint8Array.of(137, 80, 78, 71, 13, 10, 26, 10),
-      chunk("IHDR", header),
-      chunk("IDAT", new Uint8Array(await packed)),
-      chunk("IEND", new Uint8Array(0)),
-    ],
-    { type: "image/png" },
-  );
+  const magic = Uint8Array.of(137, 80, 78, 71, 13, 10, 26, 10), data = new Uint8Array(await packed);
+  const chunks = [chunk("IHDR", header), chunk("IDAT", data), chunk("IEND", new Uint8Array(0))];
+  return new Blob([magic, ...chunks], { type: "image/png" });
 }

@@ -1,6 +1,7 @@
 // Service worker: sends the headers that threads need where the host does not (GitHub Pages), and
 // keeps every file that was loaded, so that the page works offline. Newer files win when online.
-const SHELL = ["./", "style.css", "main.js", "live.js", "files.js", "worker.js", "pixels.js", "onnx.js", "models.json"];
+const MODULES = "files keep live main messages network onnx open pixels pointer state view worker".split(" ");
+const SHELL = ["./", "style.css", "models.json", ...MODULES.map((name) => `${name}.js`)];
 const HEADERS = {
   "Cross-Origin-Opener-Policy": "same-origin",
   "Cross-Origin-Embedder-Policy": "require-corp",

@@ -1,4 +1,4 @@
-// The network, off the page's thread. main.js sends {id, call, ...} and gets {id, ...} or {id, error}.
+// The network, off the page's thread. network.js sends {id, call, ...} and gets {id, ...} or {id, error}.
 import { Plain } from "./files.js";
 import { readMetadata } from "./onnx.js";
 import { greyPng, labelMap, resized, seenSize } from "./pixels.js";
@@ -18,14 +18,11 @@ async function download(file, bytes, onProgress) {
   });
   if (!answer.ok) throw new Plain(`${file} cannot be loaded (${answer.status}): is the page complete?`);
   let done = 0;
-  const counted = answer.body.pipeThrough(
-    new TransformStream({
-      transform(part, to) {
-        onProgress((done += part.length), bytes);
-        to.enqueue(part);
-      },
-    }),
-  );
+  const transform = (part, to) => {
+    onProgress((done += part.length), bytes);
+    to.enqueue(part);
+  };
+  const counted = answer.body.pipeThrough(new TransformStream({ transform }));
   const got = new Uint8Array(await new Response(counted).arrayBuffer());
   if (got[0] !== 0x1f || got[1] !== 0x8b) return got; // a server that unpacks .gz itself
   const unpacked = new Blob([got]).stream().pipeThrough(new DecompressionStream("gzip"));
@@ -68,9 +65,8 @@ function describe(bytes, name) {
 
 async function start(bytes, provider, name) {
   try {
-    const options = { executionProviders: [provider], graphOptimizationLevel: "all" };
-    const onlyErrors = { logSeverityLevel: 3 };
-    return await ort.InferenceSession.create(bytes, { ...options, ...onlyErrors });
+    const options = { executionProviders: [provider], graphOptimizationLevel: "all", logSeverityLevel: 3 };
+    return await ort.InferenceSession.create(bytes, options);
   } catch (error) {
     if (isMemory(error)) throw error;
     throw new Plain(`${name} cannot be loaded (${error.message}): write it again with ${EXPORT}`);
@@ -151,24 +147,18 @@ async function label({ bitmap, scale, out, wantSure }) {
   const found = Object.entries(await net.session.run({ images }))[0];
   const runEnd = performance.now();
   const C = net.classes.length;
-  last = { [found[0]]: found[1].data, C, h, w, classes: net.classes };
-  if (last.logits && last.logits.length !== C * h * w) {
+  const map = { [found[0]]: found[1].data, C, h, w, classes: net.classes };
+  if (map.logits && map.logits.length !== C * h * w) {
     throw new Plain(`the model gives ${found[1].dims[1]} classes, but names ${C}: write it again`);
   }
+  last = map;
   const [outHeight, outWidth] = out ?? [h, w];
   const { labels, sure } = labelMap(last, outHeight, outWidth, wantSure);
   const counts = new Uint32Array(256);
   for (const label of labels) counts[label]++;
-  return {
-    labels,
-    sure,
-    counts,
-    width: outWidth,
-    height: outHeight,
-    seen: [h, w],
-    hasSure: Boolean(last.logits),
-    milliseconds: { network: runEnd - runStart, all: performance.now() - start },
-  };
+  const milliseconds = { network: runEnd - runStart, all: performance.now() - start };
+  const size = { width: outWidth, height: outHeight, seen: [h, w] };
+  return { labels, sure, counts, ...size, hasSure: Boolean(last.logits), milliseconds };
 }
 
 /** The label map of the picture at its full size, ids as in the label files: a PNG. */

@@ -2,6 +2,7 @@
 
 import base64
 import contextlib
+import gzip
 import io
 import mimetypes
 import re
@@ -31,6 +32,9 @@ from utils import Classes
 
 pytestmark = [pytest.mark.browser, pytest.mark.slow]
 NETWORK = "checkpoints/streets"
+MOVE = """const slider = document.querySelector("#megapixels");
+    slider.value = 0.5;
+    slider.dispatchEvent(new Event("change"));"""
 
 
 @pytest.fixture(scope="module")
@@ -67,7 +71,7 @@ def browser(scenes, tmp_path_factory):
 
 @pytest.fixture(params=[build.Handler])
 def page(browser, site, request):
-    """The page once its first sample is labelled; at the end: no error and no foreign request."""
+    """The page once its first sample is labelled; at the end: idle, without errors."""
     problems, handler = [], partial(request.param, directory=site)
     with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
         threading.Thread(target=server.serve_forever, daemon=True).start()
@@ -80,6 +84,8 @@ def page(browser, site, request):
         page.goto(ours[0])
         page.wait_for_selector("#stage[data-done]", timeout=90_000)
         yield page
+        phase = "import('./state.js').then(({ state }) => state.request.phase)"
+        wait_for(lambda: page.evaluate(phase) == "done", what="the page to be done")
         context.close()
         server.shutdown()
     assert not problems
@@ -184,11 +190,8 @@ def test_all_of_several_dropped_pictures_can_be_shown(page, scenes):
 
 
 def test_a_slider_moved_while_a_picture_is_read_counts_for_that_picture(page, scenes):
-    move = """const slider = document.querySelector("#megapixels");
-        slider.value = 0.5;
-        slider.dispatchEvent(new Event("change"));"""
     before = page.inner_text("#seen")
-    labelled(page, lambda: drop(page, scenes[0], then=move))
+    labelled(page, lambda: drop(page, scenes[0], then=MOVE))
     assert scenes[0].name in page.get_attribute("#overlay", "aria-label")
     page.locator("text=drawn scene 1").click()
     page.locator("#overlay[aria-label*='drawn scene 1']").wait_for()
@@ -203,14 +206,49 @@ def test_a_networks_error_stays_while_a_picture_dropped_with_it_is_labelled(page
     page.locator("#error").wait_for(state="hidden")
 
 
-def test_after_a_broken_video_the_one_before_can_be_played_again(page, scenes, tmp_path):
+@pytest.mark.parametrize("button", ["#save-labels", "#gallery li:nth-child(2) button"])
+def test_after_the_worker_broke_what_was_asked_meanwhile_is_labelled(page, button):
+    before, network = page.inner_text("#seen"), page.input_value("#model")
+    spoil = """const post = Worker.prototype.postMessage;
+        Worker.prototype.postMessage = function (data, transfer) {
+            Worker.prototype.postMessage = post;
+            post.call(this, { ...data, call: "none" }, transfer);
+            queueMicrotask(() => { MOVE });
+        };
+        document.querySelector("BUTTON").click();"""
+    spoil = spoil.replace("MOVE", MOVE).replace("BUTTON", button)
+    labelled(page, lambda: page.evaluate(f"() => {{ {spoil} }}"))
+    assert page.inner_text("#seen") != before  # of more pixels
+    assert page.input_value("#model") == network and page.is_enabled("#save-labels")
+
+
+def test_what_is_dropped_while_the_page_starts_is_opened(page, scenes):
+    requests = []
+    page.route("**/models.json", lambda route: requests.append(route))
+    page.reload()
+    drop(page, scenes[0])
+    wait_for(lambda: page.wait_for_timeout(10) or requests)
+    requests[0].continue_()
+    page.locator(f"#overlay[aria-label*='{scenes[0].name}']").wait_for()
+    assert not page.is_visible("#error")
+
+
+def test_after_a_broken_video_the_one_before_can_be_played_again(page, site, scenes, tmp_path):
     pytest.importorskip("av")
     drive = film(tmp_path / "drive.mp4", scenes, times=2)
     labelled(page, lambda: drop(page, drive))
     (tmp_path / "broken.mp4").write_bytes(b"\0\0\0\x18ftypmp42" + bytes(999))
     drop(page, tmp_path / "broken.mp4")
     page.locator("#error", has_text="convert it to MP4").wait_for()
+    assert page.is_disabled("#record")
     labelled(page, lambda: page.click("#play"))
+    drop(page, tmp_path / "broken.mp4")
+    page.locator("#error", has_text="convert it to MP4").wait_for()
+    packed = (site / "models" / "streets-int8.onnx.gz").read_bytes()
+    (tmp_path / "own.onnx").write_bytes(gzip.decompress(packed))
+    drop(page, tmp_path / "own.onnx", scenes[0])  # neither waits for the video
+    page.locator(f"#overlay[aria-label*='{scenes[0].name}']").wait_for()
+    assert page.input_value("#model") == "own own.onnx"
 
 
 def test_a_label_map_has_the_name_of_the_picture_that_was_shown(page, scenes):
@@ -234,6 +272,11 @@ def test_an_own_network_brings_its_classes(page, scenes, tmp_path):
     assert page.locator("#legend span").all_inner_texts() == [*names]
     labelled(page, lambda: drop(page, scenes[1]))
     assert share_as_predicted(page, scenes[1], tmp_path, model) >= 0.999
+    (tmp_path / "mine.onnx").write_bytes(b"none")
+    drop(page, tmp_path / "mine.onnx")
+    page.locator("#error", has_text="no ONNX file").wait_for()
+    use(page, "int8")
+    labelled(page, lambda: page.select_option("#model", "own mine.onnx"))  # the file that loaded
 
 
 def test_a_video_is_labelled_paused_and_recorded(page, scenes, tmp_path):
@@ -331,3 +374,9 @@ def test_any_server_of_files_will_do_for_threads_and_none_is_needed_later(page):
     page.reload()
     page.wait_for_selector("#stage[data-done]", timeout=90_000)
     labelled(page, lambda: page.click("text=drawn scene 3"))
+
+
+def test_every_module_of_the_page_is_kept_for_when_it_is_offline():
+    text = (build.HERE / "sw.js").read_text()
+    modules = {f"{name}.js" for name in re.search(r'"([a-z ]+)"\.split', text)[1].split()}
+    assert modules == {name for name in build.FILES if name.endswith(".js")} - {"sw.js"}
