@@ -24,17 +24,14 @@ $("save-overlay").onclick = () => {
   compose(make("canvas")).toBlob((blob) => download(blob, name), "image/jpeg", 0.92);
 };
 
-$("record").onclick = () => {
-  if (state.recording) return endRecording();
+$("record").onclick = () => (state.recording ? endRecording() : startRecording().catch(showError));
+
+async function startRecording() {
   const canvas = compose(make("canvas")), video = $("video");
-  try {
-    state.recording = { canvas, stem: stem(), end: record(canvas) };
-  } catch (error) {
-    return showError(error);
-  }
+  state.recording = { canvas, stem: stem(), end: record(canvas) };
   $("record").textContent = "Stop and download";
   if (state.current.kind === "video" && (video.ended || video.paused)) $("play").click();
-};
+}
 
 /** End the recording, if there is one, and download it. */
 export async function endRecording() {

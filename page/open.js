@@ -135,11 +135,7 @@ export function showPlay() {
   $("play").textContent = ended ? "Play again" : paused ? "Play" : "Pause";
 }
 
-/**
- * Label a bitmap, which goes to the worker; null takes the picture that is there.
- *
- * frame: a copy of it where it is of a video or the camera, to be drawn with its labels.
- */
+/** Label a bitmap, or the picture that the worker has; `frame`: a copy of a video's, to be drawn then. */
 async function label(bitmap, frame = null) {
   const mine = state.request, item = state.current;
   if (bitmap) hold(bitmap);

@@ -6,9 +6,9 @@
 //   a video, a camera  reading -> done; its frames are labelled until something else is shown
 //   other controls     labelling -> done, with the picture that the worker has
 //
-// An error makes a request done, too. While one is reading, other controls ask for nothing: what is
-// read will be labelled as they then say. An error that may have broken the worker ends it: the next
-// one has no picture and no network, and loads the last network again.
+// An error makes a request done, too. While one is reading, other controls make none: what is read
+// will be labelled as they then say. An error that may have broken the worker ends it: the next one
+// has no picture and no network, and loads the last network again.
 
 export const state = {
   list: null, // models.json, once the page has started
@@ -20,7 +20,7 @@ export const state = {
   items: [], // of the gallery: {name, kind: "picture" | "video" | "camera", blob or file, button}
   current: null, // the item that is shown
   result: null, // the worker's answer for it; isOld: the controls changed since it was asked for
-  live: null, // what ends the video or camera that is open: an AbortController
+  live: null, // what ends the video or camera that is open: an AbortController, with its item
   recording: null, // {canvas, stem, end} while the overlay is recorded
 };
 
