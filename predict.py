@@ -17,6 +17,9 @@ from pathlib import Path
 
 # All else is imported once the arguments are known to be right: PyTorch takes seconds.
 
+OF_LABELS = "confidence", "alpha", "palette", "scale", "tile"  # options without --submission
+OF_SUBMISSION = "split", "zip"
+
 
 def parse_arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
@@ -40,13 +43,12 @@ def parse_arguments() -> argparse.Namespace:
     add("--submission", metavar="ROOT", help="a data set, instead of INPUT")
     add("--split", default="test", help="with --submission (default: test)")
     add("--zip", action="store_true", help="also pack the submission")
-    add("--batch_size", type=int, default=1, help="with --submission (default: 1)")
-    add("--workers", type=int, default=2, help="with --submission (default: 2)")
     args = parser.parse_args()
     if bool(args.inputs) == bool(args.submission):
         parser.error("name images or videos, or a data set with --submission")
-    if args.submission and (args.scale != 1 or args.tile or args.confidence):
-        parser.error("--scale, --tile and --confidence are not for a submission")
+    unused = OF_LABELS if args.submission else OF_SUBMISSION
+    if given := [f"--{name}" for name in unused if getattr(args, name) != parser.get_default(name)]:
+        parser.error(f"{', '.join(given)}: {'not' if args.submission else 'only'} for --submission")
     if not 0 <= args.alpha <= 1:
         parser.error(f"--alpha is between 0 and 1, not {args.alpha}")
     return args
@@ -74,11 +76,12 @@ def submit(model, args: argparse.Namespace, **options) -> str:
     """Write a submission; returns what to say of it."""
     from engine import write_submission
 
-    out = args.out or Path("runs") / f"submission-{args.split}"
+    split = args.split or "test"
+    out = args.out or Path("runs") / f"submission-{split}"
     if not args.overwrite and (Path(f"{out}.zip").exists() or any(out.glob("*_pred.png"))):
         raise FileExistsError(f"{out} holds predictions: choose another --out, or --overwrite them")
-    options |= {"pack": args.zip, "batch_size": args.batch_size, "workers": args.workers}
-    return f"predictions: {write_submission(model, args.submission, args.split, out, **options)}"
+    written = write_submission(model, args.submission, split, out, args.zip, **options)
+    return f"predictions: {written}"
 
 
 def label(model, args: argparse.Namespace, **options) -> str:

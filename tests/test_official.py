@@ -3,6 +3,7 @@
 import json
 import os
 import zipfile
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +15,7 @@ from engine.submission import write_submission
 from inference import load_model, predict
 from model import UNet
 from tests.processes import python
-from tests.samples import NOISE, cut, save
+from tests.samples import NOISE, contents, cut, save
 from tests.training import network
 from utils import CITYSCAPES
 
@@ -51,8 +52,8 @@ def same(ours: dict[str, float | None], theirs: dict[str, float]) -> None:
 def test_evaluation_reports_what_the_official_evaluator_finds(name, request, tmp_path):
     root = few(request.getfixturevalue(name), tmp_path / "few")
     model = load_model(f"checkpoints/{name}.pt")
-    out = write_submission(model, root, "val", tmp_path / "out", batch_size=4)
-    _, found = evaluate_split(model, root, "val", batch_size=4)
+    out = write_submission(model, root, "val", tmp_path / "out")
+    _, found = evaluate_split(model, root, "val", batch_size=1)  # as one by one
     places = {"DATASET": root, "RESULTS": out, "EXPORT_DIR": tmp_path}
     python("-c", EVALUATOR, **{f"CITYSCAPES_{name}": path for name, path in places.items()})
     official = json.loads((tmp_path / "resultPixelLevelSemanticLabeling.json").read_text())
@@ -99,7 +100,7 @@ def test_a_submission_is_what_predict_gives_and_no_older_one(model, without_labe
 
 @pytest.mark.slow
 def test_the_shell_writes_a_zip_of_the_test_split_for_the_server(without_labels, tmp_path):
-    split = ["--submission", without_labels, "--split", "test", "--workers", 1]
+    split = ["--submission", without_labels, "--split", "test"]
     options = "--out", tmp_path / "out", "--zip"
     done = python("predict.py", "checkpoints/streets.pt", *split, *options)
     assert done.stdout == f"predictions: {tmp_path / 'out.zip'}\n"
@@ -111,9 +112,17 @@ def test_the_shell_writes_a_zip_of_the_test_split_for_the_server(without_labels,
 
 
 def test_what_the_benchmark_would_not_know_is_refused(model, without_labels, tmp_path):
+    """With what was there unharmed."""
     out = tmp_path / "out"
-    with pytest.raises(ValueError, match="classes"):
-        write_submission(UNet(num_classes=2, width=4, depth=1), without_labels, "test", out)
+    write_submission(model, without_labels, "test", out, pack=True)
+    before = contents(tmp_path)
+    others = UNet(num_classes=2, width=4, depth=1), UNet(num_classes=19, width=4, depth=1)
+    others[1].classes = replace(CITYSCAPES, names=CITYSCAPES.names[::-1])
+    for other in others:
+        with pytest.raises(ValueError, match="classes"):
+            write_submission(other, without_labels, "test", out)
+    with pytest.raises(ValueError, match="fp16"):
+        write_submission(model, without_labels, "test", out, precision="fp16")
     with pytest.raises(FileNotFoundError, match="leftImg8bit/val"):
         write_submission(model, without_labels, "val", out)
     city = without_labels / "leftImg8bit" / "test" / "berlin"
@@ -122,7 +131,12 @@ def test_what_the_benchmark_would_not_know_is_refused(model, without_labels, tmp
     os.link(city / twin.name, twin)
     with pytest.raises(ValueError, match="of its own"):
         write_submission(model, without_labels, "test", out)
-    twin.rename(twin.with_name("holiday_leftImg8bit.png"))
+    holiday = twin.rename(twin.with_name("holiday_leftImg8bit.png"))
     with pytest.raises(ValueError, match="holiday_leftImg8bit.png"):
         write_submission(model, without_labels, "test", out)
-    assert not out.exists()
+    holiday.unlink()
+    twin.symlink_to("gone")
+    with pytest.raises(FileNotFoundError, match=f"{twin.name} is a broken link"):
+        write_submission(model, without_labels, "test", out)
+    twin.unlink()
+    assert contents(tmp_path) == before

@@ -164,6 +164,29 @@ def test_a_bad_image_is_named_at_the_end_and_the_others_are_labelled(photo, tmp_
     assert made == {"b_labels.png", "b_overlay.jpg"}
 
 
+def test_an_image_that_memory_does_not_hold_is_left_out_by_name(
+    photo, tmp_path, label, monkeypatch
+):
+    def predict_all_but_a(model, image, **options) -> torch.Tensor:
+        return torch.empty(2**60) if image.shape[-1] == 99 else predict(model, image, **options)
+
+    monkeypatch.setattr(label_files, "predict", predict_all_but_a)
+    Image.new("RGB", (99, 50)).save(tmp_path / "a.png")
+    with pytest.raises(SystemExit, match=r"(?s)1 of 2.*a\.png does not fit into memory.*--scale"):
+        label(tmp_path / "a.png", photo, "--out", tmp_path / "out")
+    assert (tmp_path / "out" / f"{photo.stem}_labels.png").is_file()
+
+
+def test_a_home_after_an_equals_sign_is_that_of_the_user(photo, tmp_path, label, monkeypatch):
+    monkeypatch.setenv("USERPROFILE" if sys.platform == "win32" else "HOME", str(tmp_path))
+    label(photo, "--out=~/out")
+    assert (tmp_path / "out" / f"{photo.stem}_labels.png").is_file()
+
+
+SUBMISSION = ["--submission", "data"]
+USAGE = "^2$"  # argparse's exit status, after a message on stderr
+
+
 @pytest.mark.parametrize(
     ("args", "message"),
     [
@@ -172,8 +195,11 @@ def test_a_bad_image_is_named_at_the_end_and_the_others_are_labelled(photo, tmp_
         (["x.png", "--scale", "nan"], "scale must be above 0"),
         (["x.png", "--tile", "100"], "tile"),
         (["x.png", "--precision", "fp16", "--device", "cpu"], "^error: precision fp16 is not for"),
-        ([], None),
-        (["--submission", "data", "--scale", "2"], None),
+        ([], USAGE),
+        *(([*SUBMISSION, "--" + name, "2"], USAGE) for name in ("scale", "tile", "alpha")),
+        ([*SUBMISSION, "--palette", "safe"], USAGE),
+        (["x.png", "--split", "test"], USAGE),
+        (["x.png", "--zip"], USAGE),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",
 )
