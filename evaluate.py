@@ -9,9 +9,10 @@ classious.png (IoU per class), confusion.png, and results.png (the best, median 
 """
 
 import json
+from contextlib import suppress
 from pathlib import Path
 
-from dataset import Cityscapes
+from dataset import Cityscapes, find_root
 from engine import best_median_worst, evaluate_split
 from figures import percent, plot_confusion, plot_curves, plot_iou, plot_predictions
 from inference import load_model
@@ -71,10 +72,21 @@ def main() -> None:
 
 
 def note(trained: dict, split: str, root: str | Path) -> str:
-    """A line to show beside metrics on a split that a checkpoint was trained on; else ""."""
-    recipe = trained["recipe"]
-    seen = {"train", "trainval", *(["val"] if recipe["train_split"] == "trainval" else [])}
-    if split in seen and Path(root).resolve().name == Path(recipe["data_root"]).name:
+    """A line to show beside metrics on a split that a checkpoint was trained on; else "".
+
+    Data sets are compared by their directories; by their names where the one that the checkpoint
+    was trained on is not on this machine. Raises as `find_root`.
+    """
+    root, learned = find_root(root), Path(trained["recipe"]["data_root"])
+    with suppress(FileNotFoundError):  # a variable that this machine does not have
+        learned = expand(learned, "data root")
+    if learned.exists():
+        same = learned.resolve() == root.resolve()
+    else:
+        same = learned.name in (root.name, root.resolve().name)
+    of_both = {"trainval": {"train", "val"}}
+    seen, shown = (of_both.get(s, {s}) for s in (trained["recipe"]["train_split"], split))
+    if same and seen & shown:
         return f"note: this network was trained on {split}: these metrics are no test\n"
     return ""
 

@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 import torch
 
+import evaluate
 from dataset import Cityscapes
 from engine import Recipe, augment, fit, loaders, make_loader, make_loaders, make_model
 from runtime import files
@@ -48,6 +49,34 @@ def test_workers_that_are_not_forked_read_the_same_batches(streets, method):
 def test_a_home_that_is_not_known_is_named():
     with pytest.raises(FileNotFoundError, match="data root is ~nobody-of-that-name/data.*name"):
         files.expand("~nobody-of-that-name/data", "data root")
+
+
+def test_metrics_on_what_a_network_learned_are_noted_wherever_it_lies(tmp_path, monkeypatch):
+    root, twin, link = tmp_path / "here" / "data", tmp_path / "there" / "data", tmp_path / "link"
+    for folder in (root, twin):
+        folder.mkdir(parents=True)
+    link.symlink_to(root)
+    monkeypatch.setenv("PLACE_OF_DATA", str(root))
+
+    def noted(learned, split="train", evaluated="train", at=root) -> bool:
+        recipe = {"data_root": str(learned), "train_split": split}
+        return f"trained on {evaluated}" in evaluate.note({"recipe": recipe}, evaluated, at)
+
+    for learned in (root, link, "$PLACE_OF_DATA", "/elsewhere/data", "elsewhere/data"):
+        assert noted(learned) and noted(learned, at=link), learned
+    assert not noted(twin) and not noted("$UNKNOWN/other") and not noted("/elsewhere/other")
+    assert noted(root, "train", "trainval") and noted(root, "trainval", "val")
+    assert not noted(root, "train", "val") and not noted(root, "train_extra", "train")
+
+
+def test_an_evaluation_makes_its_directory_before_it_works(streets, tmp_path, monkeypatch, command):
+    monkeypatch.setenv("USERPROFILE" if sys.platform == "win32" else "HOME", str(tmp_path))
+    monkeypatch.setattr(evaluate, "measure", lambda *_, **__: sys.exit("at work"))
+    (tmp_path / "file").touch()
+    for out, said in (("~/out", "at work"), (tmp_path / "file", "file")):
+        with pytest.raises(SystemExit, match=f"{said}'?$"):
+            command(evaluate.main, "checkpoints/streets.pt", streets, f"--out={out}")
+    assert (tmp_path / "out").is_dir()
 
 
 JOURNEY = """
