@@ -19,6 +19,7 @@ from inference import load_model
 from model import UNet
 from runtime.checkpoint import load_checkpoint
 from runtime.console import command_line, errors_shown
+from runtime.files import expand
 from runtime.precision import pick_device
 from streets import ensure_streets
 from utils import ConfusionMatrix
@@ -47,19 +48,19 @@ def main() -> None:
     run = args.checkpoint.resolve().parent.name  # every run has a best.pt
     data = [Path(args.data_root).resolve().name] if args.data_root else []
     name = "-".join([run, args.checkpoint.stem, *data, args.split, *["tta"] * args.tta])
-    out = args.out or Path("runs") / name
     with errors_shown():
+        out = expand(args.out or Path("runs") / name, "output directory")
         model = load_model(args.checkpoint, pick_device(args.device))
         trained = load_checkpoint(args.checkpoint)
         root = args.data_root or trained["recipe"]["data_root"]
         ensure_streets(root)
         print(note(trained, args.split, root), end="")
+        scenes = Cityscapes(root, args.split)
+        out.mkdir(parents=True, exist_ok=True)  # before the work, which would be lost
         options = {"batch_size": args.batch_size, "workers": args.workers, "tta": args.tta}
         found, confusion = measure(model, root, args.split, **options)
-        scenes = Cityscapes(root, args.split)
         accuracies = found["full resolution"]["accuracies"].values()
         examples = best_median_worst(model, scenes, accuracies, args.tta)
-        out.mkdir(parents=True, exist_ok=True)
         (out / "metrics.json").write_text(json.dumps(found, indent=1))
         for name, figure in {
             "metrics": plot_curves(trained["history"]),

@@ -34,6 +34,7 @@ from model import UNet, normalize
 from quantize import calibration_images, quantize
 from runtime.console import command_line, errors_shown
 from runtime.cpu import is_plain
+from runtime.files import expand
 
 SIZES = (1, 120, 160), (2, 97, 131), (1, 360, 480)  # N, H, W that the file is checked with
 PACKAGES = "onnx", "onnxscript", "onnxruntime"  # not in requirements.txt
@@ -107,6 +108,7 @@ def export(
         raise ValueError(f"give a size of at least {2**model.depth} x {2**model.depth}, not {size}")
     if missing := [name for name in PACKAGES if find_spec(name) is None]:
         raise ValueError(f"missing: {', '.join(missing)}; `pip install {' '.join(PACKAGES)}`")
+    path.parent.mkdir(parents=True, exist_ok=True)  # before the work, which would be lost
     if precision == "int8":
         images = calibration_images(model, calibrate, size)
         batches = [image.unsqueeze(0) for image in images]
@@ -194,9 +196,9 @@ def main() -> None:
     if args.calibrate and args.precision != "int8":
         parser.error("--calibrate is for --precision int8")
     with errors_shown():
-        model = load_model(args.checkpoint)
-        agree = export(model, args.onnx, args.logits, args.precision, args.size, args.calibrate)
-    print(f"{args.onnx}: {agree:.3%} of the pixels as in PyTorch")
+        path, model = expand(args.onnx, "file to write"), load_model(args.checkpoint)
+        agree = export(model, path, args.logits, args.precision, args.size, args.calibrate)
+    print(f"{path}: {agree:.3%} of the pixels as in PyTorch")
     if agree < LEAST[args.precision]:
         sys.exit(f"error: that is less than {LEAST[args.precision]:.2%}: do not use the file")
 

@@ -41,7 +41,7 @@ def parse_arguments() -> argparse.Namespace:
     add("--device", help="such as cpu or cuda:1 (default: the GPU if there is one)")
     add("--max-pixels", type=int, help="largest image accepted, in pixels (default: 89,478,485)")
     add("--submission", metavar="ROOT", help="a data set, instead of INPUT")
-    add("--split", default="test", help="with --submission (default: test)")
+    add("--split", help="with --submission (default: test)")
     add("--zip", action="store_true", help="also pack the submission")
     args = parser.parse_args()
     if bool(args.inputs) == bool(args.submission):
@@ -62,10 +62,12 @@ def main() -> None:
         from PIL import Image
 
         from inference import check_view, load_model
+        from runtime.files import expand
         from runtime.precision import pick_device, pick_precision
 
         Image.MAX_IMAGE_PIXELS = args.max_pixels or Image.MAX_IMAGE_PIXELS
         check_view(args.scale, args.tile)
+        args.out = args.out and expand(args.out, "output directory")
         device = pick_device(args.device)
         options = {"tta": args.tta, "precision": pick_precision(args.precision, device)}
         model = load_model(args.checkpoint, device)

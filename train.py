@@ -18,6 +18,7 @@ from engine.recipe import parse_recipe, recipe_parser
 from figures import percent
 from runtime.console import errors_shown
 from runtime.distributed import is_main, local_main_first, process_group
+from runtime.files import expand
 from runtime.shared_memory import lost_workers_named
 from streets import ensure_streets
 
@@ -38,7 +39,8 @@ def main() -> None:
     parser.add_argument("--run", type=str, help="directory of the run (default: runs/<recipe>)")
     with errors_shown(), lost_workers_named():  # also between epochs
         recipe, args = parse_recipe(parser)
-        run = Path(args.run or Path("runs") / Path(args.recipe or "default").stem)
+        run = args.run or Path("runs") / Path(args.recipe or "default").stem
+        run = expand(run, "run directory")
         with process_group():
             train(recipe, run)
 

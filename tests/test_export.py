@@ -23,7 +23,7 @@ def test_an_onnx_file_gives_what_pytorch_gives_at_sizes_of_all_kinds(tmp_path, l
     onnx = pytest.importorskip("onnx")
     runtime = pytest.importorskip("onnxruntime")
     pytest.importorskip("onnxscript")
-    path = tmp_path / "streets.onnx"
+    path = tmp_path / "made" / "streets.onnx"
     python("export_onnx.py", CHECKPOINT, path, *["--logits"] * logits)
     model = load_model(CHECKPOINT)
     notes = {prop.key: prop.value for prop in onnx.load(path).metadata_props}
@@ -75,10 +75,23 @@ def test_what_the_file_would_not_take_is_refused(tmp_path, padding, size, messag
         export_onnx.export(UNet(width=2, depth=2, padding=padding), tmp_path / "x.onnx", size=size)
 
 
-def test_a_file_that_labels_other_pixels_ends_in_an_error(tmp_path, monkeypatch, command):
-    monkeypatch.setattr(export_onnx, "export", lambda *_: 0.999)
+def test_a_file_that_labels_other_pixels_ends_in_an_error(tmp_path, monkeypatch, command, capsys):
+    monkeypatch.setenv("USERPROFILE" if sys.platform == "win32" else "HOME", str(tmp_path))
+    monkeypatch.setattr(export_onnx, "export", lambda _, path, *__: 0.999 * path.is_absolute())
     with pytest.raises(SystemExit, match="less than 99.99%: do not use the file"):
-        command(export_onnx.main, CHECKPOINT, tmp_path / "x.onnx")
+        command(export_onnx.main, CHECKPOINT, "~/x.onnx")
+    assert f"{tmp_path / 'x.onnx'}: 99.900%" in capsys.readouterr().out
+
+
+def test_photographs_to_calibrate_on_are_shrunk_to_what_memory_holds(streets, monkeypatch, capsys):
+    monkeypatch.setattr(quantize, "MAX_UNTILED", 2048)
+    model, files = load_model(CHECKPOINT), [first(streets, split="val")] * 2
+    for factor, shape, said in ((1, (3, 32, 64), "2 of 2.*2,048"), (4, (3, 16, 32), "")):
+        model.downscale = factor
+        images = quantize.calibration_images(model, files)
+        assert [tuple(image.shape) for image in images] == [shape] * 2
+        assert re.match(said or "$", capsys.readouterr().out)
+    assert quantize.calibration_images(model, files, (50, 60))[0].shape == (3, 50, 60)
 
 
 def test_up_convolutions_of_the_unets_form_alone_are_exported_as_a_shuffle_of_the_same_sums():

@@ -1,6 +1,7 @@
 """The command `train.py`, by its `main`; test_crash.py runs it as a process."""
 
 import json
+import sys
 from pathlib import Path
 
 import pytest
@@ -34,12 +35,13 @@ def test_a_run_prints_its_epochs_and_the_same_command_goes_on(command, streets, 
     assert "resumed after epoch 2 of 3" in said and said.count("mIoU") == 1
 
 
-def test_a_run_goes_to_the_directory_of_its_recipe(command, monkeypatch):
+def test_a_run_goes_to_the_directory_of_its_recipe(command, monkeypatch, tmp_path):
     found = []
+    monkeypatch.setenv("USERPROFILE" if sys.platform == "win32" else "HOME", str(tmp_path))
     monkeypatch.setattr(train, "train", lambda recipe, run: found.append(run))
-    for args in ([], ["--recipe", STREETS], ["--recipe", STREETS, "--run", "elsewhere"]):
+    for args in ([], ["--recipe", STREETS], ["--recipe", STREETS, "--run", "there"], ["--run=~/x"]):
         command(main, *args)
-    assert found == [Path("runs/default"), Path("runs/streets"), Path("elsewhere")]
+    assert found == [*map(Path, ("runs/default", "runs/streets", "there")), tmp_path / "x"]
 
 
 @pytest.mark.parametrize(
