@@ -18,7 +18,8 @@ import torch
 from torch import Tensor
 
 from data_io.image_io import read_image
-from dataset import downscale, resize
+from dataset import resize
+from inference import MAX_UNTILED
 from model import UNet
 from streets.scene import draw_scene
 
@@ -33,18 +34,21 @@ def calibration_images(
 ) -> list[Tensor]:
     """uint8 (3, h, w) as the network sees them: of `files`, or drawn scenes where there are none.
 
-    Downscaled as in the network's training, or of `size`, height and width, if given.
+    Downscaled as in the network's training and to at most `MAX_UNTILED` pixels, since all feature
+    maps of an image are kept; or of `size`, height and width, if given.
 
     Raises as `read_image`.
     """
-    if files:
-        images = [read_image(path) for path in files]
-    else:
-        scenes = (draw_scene(np.random.default_rng([0, 0, i]))[0] for i in range(SCENES))
-        images = [torch.from_numpy(scene.transpose(2, 0, 1).copy()) for scene in scenes]
-    if size:
-        return [resize(image, size) for image in images]
-    return [downscale(image, model.downscale) for image in images]
+    scenes = (draw_scene(np.random.default_rng([0, 0, i]))[0] for i in range(SCENES))
+    drawn = (torch.from_numpy(scene.transpose(2, 0, 1).copy()) for scene in scenes)
+    images, shrunk = [], 0
+    for image in map(read_image, files) if files else drawn:
+        factor = max(model.downscale, (image[0].numel() / MAX_UNTILED) ** 0.5)
+        shrunk += factor > model.downscale and not size
+        images.append(resize(image, size or [max(int(n / factor), 1) for n in image.shape[-2:]]))
+    if shrunk:
+        print(f"{shrunk} of {len(images)} images were shrunk to {MAX_UNTILED:,} pixels, for memory")
+    return images
 
 
 def quantize(source: Path, path: Path, images: list[Tensor]) -> None:

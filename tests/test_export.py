@@ -1,6 +1,7 @@
 """Models that leave home: ONNX files, torch.hub, compiled and half-precision networks."""
 
 import json
+import re
 import sys
 
 import pytest
@@ -8,10 +9,12 @@ import torch
 from torch import nn
 
 import export_onnx
+import quantize
 from dataset import Cityscapes
 from inference import load_model, predict
 from model import UNet
 from tests.processes import ROOT, python
+from tests.samples import first
 from tests.training import noise
 
 CHECKPOINT = "checkpoints/streets.pt"
