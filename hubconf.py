@@ -68,5 +68,5 @@ def unet(checkpoint: str = "camvid", device: str = "cpu") -> UNet:
     """
     named = HERE / "checkpoints" / f"{checkpoint}.pt"
     model = _load_model(named if named.is_file() else checkpoint, device)
-    model.register_forward_pre_hook(check_normalized)
+    model.register_forward_pre_hook(check_normalized, with_kwargs=True)
     return model

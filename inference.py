@@ -95,13 +95,13 @@ def inference_net(model: nn.Module, precision: str = "auto") -> nn.Module:
     return data_parallel(Autocast(for_prediction(model, precision), precision))
 
 
-def check_normalized(_: nn.Module, inputs: tuple) -> None:
-    """A forward pre-hook for networks that leave this project: refuse what is not normalised.
+def check_normalized(_: nn.Module, args: tuple, kwargs: dict) -> None:
+    """A forward pre-hook, with keywords, of networks that leave this project.
 
     Raises ValueError for images that are neither uint8 nor floats of -2..2, and for floats of 0..1,
     as photographs often are.
     """
-    images = inputs[0] if inputs else torch.empty(0, dtype=torch.uint8)
+    images = args[0] if args else kwargs.get("images", torch.empty(0))
     if images.dtype == torch.uint8 or not images.numel():
         return
     low, high = (float(value) for value in images.detach().aminmax())
@@ -109,7 +109,8 @@ def check_normalized(_: nn.Module, inputs: tuple) -> None:
     if not is_normalized or (low >= 0 and high <= 1):
         raise ValueError(
             f"the images are {images.dtype} from {low:.3g} to {high:.3g}: give uint8, 0..255, as "
-            "they come from a file, or floats that went through `model.normalize`, -2..2"
+            "they come from a file, which always works, or floats of -2..2 that went through "
+            "`model.normalize` (those of a bright crop alone may look like photographs of 0..1)"
         )
 
 

@@ -121,8 +121,9 @@ def test_torch_hub_gives_a_committed_network_that_refuses_other_images():
     net.downscale = 1
     assert (logits[0].argmax(0) == predict(net, image[0], precision="fp32")).float().mean() > 0.999
     for other in (image / 255, image.float(), image.long()):
-        with pytest.raises(ValueError, match="uint8, 0..255"):
-            net(other)
+        for args, kwargs in (([other], {}), ([], {"images": other})):
+            with pytest.raises(ValueError, match="uint8, 0..255.*always works"):
+                net(*args, **kwargs)
 
 
 PROGRAM = """
