@@ -1,6 +1,5 @@
 """From a checkpoint to label maps: the forward pass of both `predict` and `engine.evaluate`."""
 
-import math
 import warnings
 from collections.abc import Iterator
 from dataclasses import asdict
@@ -24,6 +23,7 @@ from utils import CITYSCAPES, Classes, label_map
 
 TTA_SCALES = 0.75, 1.0, 1.25
 MAX_UNTILED = 2**21  # pixels of an image that is predicted in one piece: 2048 x 1024
+MAX_SCALE = 8  # of `predict`; beyond it are percentages, and images that fill the memory
 TILE = 896  # height and width, in pixels, of the tiles of a larger one: 12 megapixels in 2.5 GiB
 
 
@@ -190,8 +190,8 @@ def _logits_of(net: nn.Module, image: Tensor, size: tuple[int, int], tta: bool) 
 
 def check_view(scale: float, tile: int | None) -> None:
     """Raise ValueError for a scale or a tile that `predict` cannot use."""
-    if not 0 < scale < math.inf:
-        raise ValueError(f"scale must be above 0, not {scale}")
+    if not 0 < scale <= MAX_SCALE:
+        raise ValueError(f"scale is a factor above 0 and at most {MAX_SCALE}, not {scale:g}")
     if tile is not None and tile < 2 * OVERLAP:
         raise ValueError(f"tiles overlap by {OVERLAP} pixels: give tile at least {2 * OVERLAP}")
 
@@ -214,16 +214,16 @@ def predict(
         image: a file or a Pillow image, which are made RGB and upright (see `to_rgb`); or a uint8
             tensor (3, H, W). Warns of a JPEG whose data are damaged.
         probabilities: also return the probability of each pixel's class.
-        scale: resize the image by this first: a network knows things at the size, in pixels, that
-            they had in its training.
+        scale: resize the image by this first, at most by `MAX_SCALE`: a network knows things at
+            the size, in pixels, that they had in its training.
         tile, tta: as in `predict_rows`.
         precision: as in `pick_precision`.
 
     Returns (H, W) uint8 train ids, on the CPU; with `probabilities`, also (H, W) float32, 0..1.
 
     Raises FileNotFoundError, or ValueError for a file that is no image, one that 8-bit RGB cannot
-    hold (see `to_rgb`), a tensor of another form, a tile that is too small, a scale of 0 or less,
-    or a precision that the device lacks.
+    hold (see `to_rgb`), a tensor of another form, a tile that is too small, a scale that is not
+    above 0 and at most `MAX_SCALE`, or a precision that the device lacks.
     """
     if isinstance(image, str | Path):
         path, image = image, read_image(image)

@@ -2,6 +2,7 @@
 
 import glob
 import io
+import re
 import time
 from pathlib import Path
 from typing import NamedTuple
@@ -131,7 +132,7 @@ class Labeller:
         self.failed, self.notes = [], []
 
     def label_all(self, inputs: list[Input]) -> None:
-        """Label all files, those that cannot be read aside, with a progress bar."""
+        """Label all files that can be read and fit into memory, with a progress bar."""
         with progress_bar(len(inputs), "label", "file") as bar:
             for each in inputs:
                 try:
@@ -139,6 +140,11 @@ class Labeller:
                     label(each.path, each.target)
                 except (FileNotFoundError, ValueError) as error:  # a broken link is not found
                     self.failed.append(str(error))
+                except RuntimeError as error:
+                    if not re.search("out of memory|tried to allocate", str(error)):
+                        raise
+                    cure = "give a lower --scale or --tile, or leave --tta out"
+                    self.failed.append(f"{each.path} does not fit into memory: {cure}")
                 bar.update()
 
     def label_image(self, path: Path, target: Path) -> None:

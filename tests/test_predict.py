@@ -191,8 +191,7 @@ USAGE = "^2$"  # argparse's exit status, after a message on stderr
     ("args", "message"),
     [
         (["nowhere.jpg"], "nowhere.jpg"),
-        (["x.png", "--scale", "0"], "scale must be above 0"),
-        (["x.png", "--scale", "nan"], "scale must be above 0"),
+        *((["x.png", "--scale", n], "scale is a factor .*at most 8") for n in ("0", "nan", "20")),
         (["x.png", "--tile", "100"], "tile"),
         (["x.png", "--precision", "fp16", "--device", "cpu"], "^error: precision fp16 is not for"),
         ([], USAGE),
