@@ -19,12 +19,12 @@ from torch import Tensor
 
 from data_io.image_io import read_image
 from dataset import resize
-from inference import MAX_UNTILED
 from model import UNet
 from streets.scene import draw_scene
 
 # Where a feature map's range ends: 0.005 % of the values seen, at each end, are beyond it.
 PERCENTILE = 99.99
+MOST_PIXELS = 2**19  # of an image that ranges are taken from: 1024 x 512, as of Cityscapes' recipe
 SCENES = 16  # of Streets' training split, 512x256, that ranges are taken from without other images
 QUANTIZED = ["Conv", "Relu", "MaxPool", "Concat", "DepthToSpace"]
 
@@ -34,7 +34,7 @@ def calibration_images(
 ) -> list[Tensor]:
     """uint8 (3, h, w) as the network sees them: of `files`, or drawn scenes where there are none.
 
-    Downscaled as in the network's training and to at most `MAX_UNTILED` pixels, since all feature
+    Downscaled as in the network's training and to at most `MOST_PIXELS` pixels, since all feature
     maps of an image are kept; or of `size`, height and width, if given.
 
     Raises as `read_image`.
@@ -43,11 +43,11 @@ def calibration_images(
     drawn = (torch.from_numpy(scene.transpose(2, 0, 1).copy()) for scene in scenes)
     images, shrunk = [], 0
     for image in map(read_image, files) if files else drawn:
-        factor = max(model.downscale, (image[0].numel() / MAX_UNTILED) ** 0.5)
+        factor = max(model.downscale, (image[0].numel() / MOST_PIXELS) ** 0.5)
         shrunk += factor > model.downscale and not size
         images.append(resize(image, size or [max(int(n / factor), 1) for n in image.shape[-2:]]))
     if shrunk:
-        print(f"{shrunk} of {len(images)} images were shrunk to {MAX_UNTILED:,} pixels, for memory")
+        print(f"{shrunk} of {len(images)} images were shrunk to {MOST_PIXELS:,} pixels, for memory")
     return images
 
 

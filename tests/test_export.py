@@ -87,7 +87,7 @@ def test_a_file_that_labels_other_pixels_ends_in_an_error(tmp_path, monkeypatch,
 
 
 def test_photographs_to_calibrate_on_are_shrunk_to_what_memory_holds(streets, monkeypatch, capsys):
-    monkeypatch.setattr(quantize, "MAX_UNTILED", 2048)
+    monkeypatch.setattr(quantize, "MOST_PIXELS", 2048)
     model, files = load_model(CHECKPOINT), [first(streets, split="val")] * 2
     for factor, shape, said in ((1, (3, 32, 64), "2 of 2.*2,048"), (4, (3, 16, 32), "")):
         model.downscale = factor
