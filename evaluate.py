@@ -75,16 +75,12 @@ def main() -> None:
 def note(trained: dict, split: str, root: str | Path) -> str:
     """A line to show beside metrics on a split that a checkpoint was trained on; else "".
 
-    Data sets are compared by their directories; by their names where the one that the checkpoint
-    was trained on is not on this machine. Raises as `find_root`.
+    Data sets are compared by name where the trained one is not here. Raises as `find_root`.
     """
     root, learned = find_root(root), Path(trained["recipe"]["data_root"])
     with suppress(FileNotFoundError):  # a variable that this machine does not have
         learned = expand(learned, "data root")
-    if learned.exists():
-        same = learned.resolve() == root.resolve()
-    else:
-        same = learned.name in (root.name, root.resolve().name)
+    same = learned.samefile(root) if learned.exists() else learned.name == root.resolve().name
     of_both = {"trainval": {"train", "val"}}
     seen, shown = (of_both.get(s, {s}) for s in (trained["recipe"]["train_split"], split))
     if same and seen & shown:
