@@ -102,34 +102,26 @@ def test_other_processors_keep_the_convolutions_of_torch(capability, monkeypatch
     assert ours == {cpu.UpConv2x2}  # whose gradient by the bias is slow with AVX512, too
 
 
-@pytest.mark.parametrize(
-    "layer",
-    [
-        nn.Conv2d(16, 32, 3, padding="same", bias=False),  # few channels
-        nn.Conv2d(32, 4, 3, padding="same"),  # a bias
-        nn.Conv2d(32, 4, 3, padding=2, bias=False),
-        nn.Conv2d(32, 4, 3, stride=2, bias=False),
-        nn.Conv2d(32, 4, 3, padding="same", dilation=2, bias=False),
-        nn.Conv2d(32, 4, 3, padding="same", groups=2, bias=False),
-        nn.Conv2d(32, 4, 3, padding="same", padding_mode="reflect", bias=False),
-        nn.Conv2d(32, 4, 1, bias=False),
-        nn.Conv2d(32, 4, 5, padding="same", bias=False),
-        type("OwnConv", (nn.Conv2d,), {})(32, 4, 3, padding="same", bias=False),
-        nn.ConvTranspose2d(32, 4, 2, stride=2, bias=False),
-        nn.ConvTranspose2d(32, 4, 2, stride=2, output_padding=1),
-        nn.ConvTranspose2d(32, 4, 2, stride=2, padding=1),
-        nn.ConvTranspose2d(32, 4, 3, stride=2),
-        nn.ConvTranspose2d(32, 4, 2, stride=2, groups=2),
-    ],
-    ids=str,
-)
+SAME, TWICE = dict(kernel_size=3, padding="same", bias=False), dict(kernel_size=2, stride=2)
+OTHER = [dict(bias=True), dict(padding=2), dict(padding=0, stride=2), dict(dilation=2)]
+OTHER += [dict(groups=2), dict(padding_mode="reflect"), dict(kernel_size=1), dict(kernel_size=5)]
+OTHER_UP = [dict(bias=False), dict(padding=1), dict(kernel_size=3), dict(groups=2)]
+OTHERS = [
+    nn.Conv2d(16, 32, **SAME),  # few channels
+    type("OwnConv", (nn.Conv2d,), {})(32, 4, **SAME),
+    *(nn.Conv2d(32, 4, **SAME | change) for change in OTHER),
+    *(nn.ConvTranspose2d(32, 4, **TWICE | up) for up in [*OTHER_UP, dict(output_padding=1)]),
+]
+
+
+@pytest.mark.parametrize("layer", OTHERS, ids=str)
 def test_layers_of_another_form_stay_as_they_are(layer):
     assert cpu.convert(nn.Sequential(layer))[0] is layer
 
 
 @pytest.mark.parametrize("layer", LAYERS)
-def test_passes_that_are_not_for_the_products_are_left_to_torch(layer):
-    ours, x = converted(layer), torch.zeros(1, layer.in_channels, 4, 4, requires_grad=True)
+def test_passes_that_are_not_for_the_products_or_of_no_image_are_those_of_torch(layer):
+    ours, x = converted(layer), torch.randn(1, layer.in_channels, 4, 4, requires_grad=True)
     assert product_is_used(ours, x)
     with torch.no_grad():
         assert ours(x).grad_fn is None
@@ -137,22 +129,15 @@ def test_passes_that_are_not_for_the_products_are_left_to_torch(layer):
         assert product_is_used(ours, x) == isinstance(ours, cpu.UpConv2x2)
     assert not product_is_used(copy.deepcopy(ours).double(), x.double())
     assert not product_is_used(copy.deepcopy(ours).to("meta"), x.to("meta"))
-    assert not product_is_used(copy.deepcopy(ours).requires_grad_(False), x)
-    assert not product_is_used(ours.eval(), x)
-
-
-@pytest.mark.parametrize("layer", LAYERS)
-def test_no_image_and_frozen_weights_have_no_gradient_and_the_input_has(layer):
-    ours, none = converted(layer), torch.zeros(0, layer.in_channels, 4, 4, requires_grad=True)
-    ours(none).sum().backward()
-    assert not ours.weight.grad.any()
-    x = torch.randn(1, layer.in_channels, 4, 4, requires_grad=True)
-    frozen, theirs = converted(layer).requires_grad_(False), copy.deepcopy(layer).double()
+    frozen = copy.deepcopy(ours).requires_grad_(False)
+    assert not product_is_used(frozen, x)
     frozen(x).sum().backward()
     y = x.detach().double().requires_grad_()
-    theirs(y).sum().backward()
-    assert frozen.weight.grad is None
+    copy.deepcopy(layer).double()(y).sum().backward()
     torch.testing.assert_close(x.grad, y.grad.float())
+    ours(x[:0]).sum().backward()  # of no image
+    assert frozen.weight.grad is None and not ours.weight.grad.any()
+    assert not product_is_used(ours.eval(), x)
 
 
 @pytest.mark.slow

@@ -5,6 +5,7 @@ import os
 import re
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from unittest.mock import Mock
 
 import pytest
 import torch
@@ -121,9 +122,7 @@ def test_with_several_gpus_each_that_is_called_gets_an_image(images, monkeypatch
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="needs a GPU that cannot be used")
 def test_a_run_is_saved_and_goes_on_where_the_driver_is_too_old(monkeypatch, streets, tmp_path):
-    def fail() -> None:
-        raise RuntimeError("The NVIDIA driver on your system is too old")
-
+    fail = Mock(side_effect=RuntimeError("The NVIDIA driver on your system is too old"))
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
     monkeypatch.setattr(torch.cuda, "get_rng_state_all", fail)
     run(tiny(streets), tmp_path, stop_after=1)
@@ -223,9 +222,8 @@ def test_cudnn_tunes_where_sizes_stay(fields, expected, repeatable, recipe, tmp_
     ("first", "asked", "then"),
     [("bf16", "auto", "fp32"), ("fp32", "auto", "bf16"), ("fp32", "fp32", "fp32")],
 )
-def test_a_run_goes_on_in_what_another_machine_has_with_a_warning_or_keeps_its_precision(
-    first, asked, then, recipe, bf16_cpu, tmp_path, recwarn
-):
+def test_precision_changes_with_a_warning(first, asked, then, recipe, bf16_cpu, tmp_path, recwarn):
+    """Of a run that goes on on another machine; "auto" follows the machine."""
     bf16_cpu(first == "bf16")
     run(recipe, tmp_path, stop_after=1)
     bf16_cpu(first != "bf16")

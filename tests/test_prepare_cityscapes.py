@@ -3,6 +3,7 @@
 import re
 import warnings
 from contextlib import nullcontext
+from unittest.mock import Mock
 
 import numpy as np
 import pytest
@@ -19,16 +20,12 @@ IDS = (7, 11, 23, 26)  # road, building, sky, car
 GTFINE, LEFT = "gtFine_trainvaltest.zip", "leftImg8bit_trainvaltest.zip"
 
 
-def stem_of(frame):
-    return f"aachen/aachen_000000_{frame:06d}" if isinstance(frame, int) else frame
-
-
 def image_path(root, split, frame):
-    return root / "leftImg8bit" / split / f"{stem_of(frame)}_leftImg8bit.png"
+    return root / "leftImg8bit" / split / f"aachen/aachen_000000_{frame:06d}_leftImg8bit.png"
 
 
 def label_path(root, split, frame, kind="gtFine"):
-    return root / kind / split / f"{stem_of(frame)}_{kind}_labelIds.png"
+    return root / kind / split / f"aachen/aachen_000000_{frame:06d}_{kind}_labelIds.png"
 
 
 def draw_image(path, size=(16, 8)):
@@ -267,9 +264,7 @@ CLOSED += [("leftImg8bit", 0o644), ("leftImg8bit/train", 0o644)]  # names can be
 
 
 @pytest.mark.parametrize(("closed", "mode"), CLOSED)
-def test_a_closed_directory_is_named_by_check_and_data_set_and_no_image_is_missing(
-    root, closed, mode
-):
+def test_a_closed_directory_is_named_and_no_image_is_missing(root, closed, mode):
     (root / closed).chmod(mode)
     said = f"{closed}.*Permission denied.*python -m prepare.cityscapes"
     with without_rights_of_root():
@@ -287,11 +282,7 @@ def test_a_closed_root_and_ctrl_c_end_the_command_with_one_line(root, run, monke
     with without_rights_of_root(), pytest.raises(SystemExit, match="^error: .*Permission denied"):
         run(root)
     root.chmod(0o755)
-
-    def interrupt(*_) -> None:
-        raise KeyboardInterrupt
-
-    monkeypatch.setattr(cityscapes, "check_part", interrupt)
+    monkeypatch.setattr(cityscapes, "check_part", Mock(side_effect=KeyboardInterrupt))
     with pytest.raises(SystemExit, match="^stopped"):
         run(root)
 
@@ -299,16 +290,7 @@ def test_a_closed_root_and_ctrl_c_end_the_command_with_one_line(root, run, monke
 # Parts that need not be there
 
 
-def test_test_images_are_checked_only_where_present(root):
-    draw_image(image_path(root, "test", 0))
-    assert any("dummies" in line for line in summary(root))  # without its dummy labels
-    draw_split(root, "test", 10, ids=(1, 2, 3))  # dummies of low ids, which are no train ids
-    assert check(root, counts=None) == []
-    image_path(root, "test", 0).write_bytes(b"broken")
-    assert "leftImg8bit/test" in only_problem(root, counts=None)
-
-
-def test_parts_that_are_not_always_needed_are_noted_and_a_problem_if_asked_for(root):
+def test_parts_that_are_not_always_needed_are_noted_or_checked_and_a_problem_if_asked_for(root):
     notes = [line for line in summary(root) if line.startswith("note: ")]
     for split, mode in (("test", "fine"), ("train", "coarse"), ("train_extra", "coarse")):
         with pytest.raises(FileNotFoundError):
@@ -318,6 +300,12 @@ def test_parts_that_are_not_always_needed_are_noted_and_a_problem_if_asked_for(r
     text = "\n".join(check(root, coarse=True, counts=COUNTS))
     assert "leftImg8bit_trainextra.zip (packageID 4)" in text
     assert "gtCoarse.zip (packageID 2)" in text and "gtCoarse/train_extra" in text
+    draw_image(image_path(root, "test", 0))
+    assert any("dummies" in line for line in summary(root))  # without its dummy labels
+    draw_split(root, "test", 10, ids=(1, 2, 3))  # dummies of low ids, which are no train ids
+    assert check(root, counts=None) == []
+    image_path(root, "test", 0).write_bytes(b"broken")
+    assert "leftImg8bit/test" in only_problem(root, counts=None)
 
 
 def test_coarse_labels_that_are_present_are_checked_unasked(root):
@@ -337,10 +325,11 @@ def test_coarse_labels_that_are_present_are_checked_unasked(root):
 
 def test_the_black_image_of_troisdorf_may_stay_or_be_deleted(root):
     draw_split(root, "train_extra", 1, "gtCoarse")
-    draw_image(image_path(root, "train_extra", BLACK))
-    draw_label(label_path(root, "train_extra", BLACK, "gtCoarse"))
+    image = root / f"leftImg8bit/train_extra/{BLACK}_leftImg8bit.png"
+    draw_image(image)
+    draw_label(root / f"gtCoarse/train_extra/{BLACK}_gtCoarse_labelIds.png")
     assert any("black" in line for line in summary(root))
-    image_path(root, "train_extra", BLACK).unlink()
+    image.unlink()
     assert check(root, counts=COUNTS) == []
 
 

@@ -126,21 +126,16 @@ def test_an_output_that_is_closed_is_no_lost_worker():
         raise BrokenPipeError(32, "Broken pipe")
 
 
-BETWEEN = """
-import multiprocessing, os, signal, time, train
-
-def summary(record):
-    os.kill(multiprocessing.active_children()[0].pid, signal.SIGKILL)
-    time.sleep(60)
-
-train.summary = summary
-train.main()
-"""
-
-
 @pytest.mark.slow
-def test_a_worker_that_is_killed_between_two_epochs_ends_train_py_with_one_line(streets, tmp_path):
-    done = python("-c", BETWEEN, *train_py(streets, tmp_path / "run", workers=1)[1:], status=1)
+def test_a_worker_killed_between_two_epochs_ends_train_py_with_one_line(streets, tmp_path):
+    code = """if True:
+        import multiprocessing, os, signal, time, train
+        def summary(record):
+            os.kill(multiprocessing.active_children()[0].pid, signal.SIGKILL)
+            time.sleep(60)
+        train.summary = summary
+        train.main()"""
+    done = python("-c", code, *train_py(streets, tmp_path / "run", workers=1)[1:], status=1)
     last = done.stderr.splitlines()[-1]
     assert last.startswith("error: a loader worker could not go on") and "--shm-size" in last
     assert "Traceback" not in done.stderr

@@ -152,12 +152,9 @@ def test_of_a_file_that_is_cut_off_what_is_there_is_read(tmp_path, name, codec, 
     assert reader.damage == (said if tells else unknown)
 
 
-@pytest.mark.parametrize(
-    ("name", "codec"),
-    [("a.mp4", "libx264"), ("a.mkv", "libx264"), ("a.ts", "libx264"), ("a.mov", "mpeg4")],
-)
-def test_after_a_damaged_part_reading_goes_on_and_says_so(tmp_path, name, codec):
-    path = write(tmp_path / name, codec, noise(200))
+@pytest.mark.parametrize("name", ["a.mp4", "a.mkv", "a.ts", "a.mov"])
+def test_after_a_damaged_part_reading_goes_on_and_says_so(tmp_path, name):
+    path = write(tmp_path / name, "mpeg4" if name == "a.mov" else "libx264", noise(200))
     size = path.stat().st_size
     damage = size * 4 // 10, np.random.default_rng(1).bytes(size // 50)
     path.write_bytes(patched(path.read_bytes(), damage))
