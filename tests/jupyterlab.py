@@ -30,12 +30,9 @@ def chromium(*flags: str) -> Iterator:
     api = pytest.importorskip("playwright.sync_api", reason="pip install playwright")
     if CHROMIUM is None:
         pytest.skip("there is no Chromium here: apt-get install chromium")
-    with api.sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=[*FLAGS, *flags])
-        try:
-            yield browser
-        finally:
-            browser.close()
+    options = {"executable_path": CHROMIUM, "args": [*FLAGS, *flags]}
+    with api.sync_playwright() as playwright, playwright.chromium.launch(**options) as browser:
+        yield browser
 
 
 @contextmanager

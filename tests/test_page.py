@@ -28,6 +28,7 @@ from model import UNet
 from page import build
 from streets import draw_tree
 from tests.processes import wait_for
+from tests.samples import turned
 from utils import Classes
 
 pytestmark = [pytest.mark.browser, pytest.mark.slow]
@@ -63,7 +64,9 @@ def site(tmp_path_factory) -> Path:
 @pytest.fixture(scope="module")
 def browser(scenes, tmp_path_factory):
     street = tmp_path_factory.mktemp("camera") / "street.mjpeg"  # what the camera sees
-    street.write_bytes(b"".join(as_jpeg(path) for path in scenes))
+    with street.open("wb") as file:
+        for path in scenes:
+            Image.open(path).save(file, "jpeg", quality=95)
     camera = "--use-fake-device-for-media-stream", f"--use-file-for-fake-video-capture={street}"
     with chromium(*camera) as browser:
         yield browser
@@ -144,18 +147,14 @@ def share_as_predicted(page, path: Path, out: Path, model: UNet | None = None) -
     return (np.array(found) == model.classes.label_ids[labels.int()].numpy()).mean()
 
 
-def film(path: Path, scenes: list[Path], times: int) -> Path:
-    """A video of the scenes, shown so many times."""
-    with VideoWriter(path, 10) as video:
-        for scene in scenes * times:
+@pytest.fixture
+def drive(scenes, tmp_path) -> Path:
+    """A video of the scenes, each shown four times."""
+    pytest.importorskip("av")
+    with VideoWriter(tmp_path / "drive.mp4", 10) as video:
+        for scene in scenes * 4:
             video.write(torch.from_numpy(np.array(Image.open(scene).convert("RGB"))))
-    return path
-
-
-def as_jpeg(path: Path, **options) -> bytes:
-    data = io.BytesIO()
-    Image.open(path).convert("RGB").save(data, "jpeg", quality=95, **options)
-    return data.getvalue()
+    return tmp_path / "drive.mp4"
 
 
 @pytest.mark.parametrize("precision, least", [("fp32", 0.999), ("fp16", 0.995), ("int8", 0.95)])
@@ -169,10 +168,9 @@ def test_each_sample_is_labelled_as_predict_labels_it(page, site, tmp_path, prec
 
 @pytest.mark.parametrize("kind", ["odd.png", "upright.jpg", "turned.jpg", "large.png"])
 def test_a_dropped_or_pasted_picture_is_labelled_as_predict_labels_it(page, scenes, tmp_path, kind):
-    image, exif, path = Image.open(scenes[0]), Image.Exif(), tmp_path / kind
-    exif[0x0112] = 6 if kind == "turned.jpg" else 1  # the camera lay on its side
+    image, path = Image.open(scenes[0]), tmp_path / kind
     if kind.endswith("jpg"):
-        path.write_bytes(as_jpeg(scenes[0], exif=exif))
+        image.save(path, quality=95, exif=turned(6 if kind == "turned.jpg" else 1))
     else:
         image = image.crop((0, 0, 301, 157)) if kind == "odd.png" else image.resize((1900, 950))
         image.save(path)
@@ -181,29 +179,33 @@ def test_a_dropped_or_pasted_picture_is_labelled_as_predict_labels_it(page, scen
     assert share_as_predicted(page, path, tmp_path) >= 0.999
 
 
-def test_all_of_several_dropped_pictures_can_be_shown(page, scenes):
+def test_all_of_several_dropped_pictures_can_be_shown_and_saved_by_name(page, scenes):
     labelled(page, lambda: drop(page, *scenes[:3]))
     assert page.locator("#gallery li").count() == 3 + 3
     for path in scenes[:3]:
         labelled(page, lambda name=path.name: page.click(f"text={name}"))
         assert path.name in page.get_attribute("#overlay", "aria-label")
+    show_another = """() => {
+        document.querySelector("#save-labels").click();
+        document.querySelector("#gallery button").click();
+    }"""
+    with page.expect_download() as download:
+        page.evaluate(show_another)
+    assert download.value.suggested_filename == f"{scenes[2].stem}_labels.png"
 
 
-def test_a_slider_moved_while_a_picture_is_read_counts_for_that_picture(page, scenes):
+def test_a_picture_read_with_a_broken_network_or_a_moved_slider_is_labelled(page, scenes, tmp_path):
     before = page.inner_text("#seen")
-    labelled(page, lambda: drop(page, scenes[0], then=MOVE))
-    assert scenes[0].name in page.get_attribute("#overlay", "aria-label")
+    (tmp_path / "broken.onnx").write_bytes(b"none")
+    labelled(page, lambda: drop(page, tmp_path / "broken.onnx", scenes[0]))
+    assert "broken.onnx" in page.inner_text("#error")  # which stays meanwhile
+    labelled(page, lambda: page.click("text=drawn scene 2"))
+    page.locator("#error").wait_for(state="hidden")
+    labelled(page, lambda: drop(page, scenes[1], then=MOVE))
+    assert scenes[1].name in page.get_attribute("#overlay", "aria-label")
     page.locator("text=drawn scene 1").click()
     page.locator("#overlay[aria-label*='drawn scene 1']").wait_for()
     assert page.inner_text("#seen") != before  # of more pixels
-
-
-def test_a_networks_error_stays_while_a_picture_dropped_with_it_is_labelled(page, scenes, tmp_path):
-    (tmp_path / "broken.onnx").write_bytes(b"none")
-    labelled(page, lambda: drop(page, tmp_path / "broken.onnx", scenes[0]))
-    assert "broken.onnx" in page.inner_text("#error")
-    page.click("text=drawn scene 2")
-    page.locator("#error").wait_for(state="hidden")
 
 
 @pytest.mark.parametrize("button", ["#save-labels", "#gallery li:nth-child(2) button"])
@@ -238,9 +240,7 @@ def test_a_network_dropped_while_the_page_starts_is_used(page, site, tmp_path):
     page.locator("#device", has_text="own.onnx").wait_for()
 
 
-def test_after_a_broken_video_the_one_before_can_be_played_again(page, site, scenes, tmp_path):
-    pytest.importorskip("av")
-    drive = film(tmp_path / "drive.mp4", scenes, times=2)
+def test_after_a_broken_video_the_one_before_plays_again(page, site, drive, scenes, tmp_path):
     labelled(page, lambda: drop(page, drive))
     (tmp_path / "broken.mp4").write_bytes(b"\0\0\0\x18ftypmp42" + bytes(999))
     drop(page, tmp_path / "broken.mp4")
@@ -252,17 +252,6 @@ def test_after_a_broken_video_the_one_before_can_be_played_again(page, site, sce
     drop(page, unpacked(site, tmp_path / "own.onnx"), scenes[0])  # neither waits for the video
     page.locator(f"#overlay[aria-label*='{scenes[0].name}']").wait_for()
     assert page.input_value("#model") == "own own.onnx"
-
-
-def test_a_label_map_has_the_name_of_the_picture_that_was_shown(page, scenes):
-    labelled(page, lambda: drop(page, scenes[0]))
-    show_another = """() => {
-        document.querySelector("#save-labels").click();
-        document.querySelector("#gallery button").click();
-    }"""
-    with page.expect_download() as download:
-        page.evaluate(show_another)
-    assert download.value.suggested_filename == f"{scenes[0].stem}_labels.png"
 
 
 def test_an_own_network_brings_its_classes(page, scenes, tmp_path):
@@ -282,9 +271,7 @@ def test_an_own_network_brings_its_classes(page, scenes, tmp_path):
     labelled(page, lambda: page.select_option("#model", "own mine.onnx"))  # the file that loaded
 
 
-def test_a_video_is_labelled_paused_and_recorded(page, scenes, tmp_path):
-    pytest.importorskip("av")
-    drive = film(tmp_path / "drive.mp4", scenes, times=4)
+def test_a_video_is_labelled_paused_and_recorded(page, drive, tmp_path):
     labelled(page, lambda: drop(page, drive))
     page.locator("#rate", has_text="frames a second").wait_for()
     page.click("#play")
