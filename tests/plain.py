@@ -64,12 +64,9 @@ def plain_step(
     optimizer: torch.optim.Optimizer,
     images: Tensor,
     labels: Tensor,
-    dtype: torch.dtype = torch.float32,
+    dtype: torch.dtype = torch.float32,  # of autocast; float32 is none
 ) -> Tensor:
-    """One training step with uint8 (N, 3, H, W) and int64 (N, H, W); returns its loss.
-
-    dtype: of autocast; float32 is none.
-    """
+    """One training step with uint8 (N, 3, H, W) and int64 (N, H, W); returns its loss."""
     optimizer.zero_grad()
     with torch.autocast(images.device.type, dtype, enabled=dtype != torch.float32):
         loss = F.cross_entropy(model(plain_input(images)), labels, ignore_index=255)

@@ -112,7 +112,6 @@ def test_the_shell_writes_a_zip_of_the_test_split_for_the_server(without_labels,
 
 
 def test_what_the_benchmark_would_not_know_is_refused(model, without_labels, tmp_path):
-    """With what was there unharmed."""
     out = tmp_path / "out"
     write_submission(model, without_labels, "test", out, pack=True)
     before = contents(tmp_path)

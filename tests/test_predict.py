@@ -114,12 +114,6 @@ def test_what_another_call_wrote_is_overwritten_only_if_asked(photo, tmp_path, l
     assert kept.read_bytes() != b"mine"
 
 
-def test_ctrl_c_says_what_is_done_and_how_to_go_on(photo, tmp_path, label, monkeypatch):
-    monkeypatch.setattr(label_files, "predict", Mock(side_effect=KeyboardInterrupt))
-    with pytest.raises(SystemExit, match=r"stopped: nothing .*--overwrite labels all again"):
-        label(photo, "--out", tmp_path)
-
-
 def test_a_picture_and_a_video_of_one_name_are_both_labelled(photo, tmp_path, label):
     pytest.importorskip("av")
     shutil.copy(photo, tmp_path / "IMG_1.png")  # as phones leave them
@@ -156,7 +150,7 @@ def test_a_bad_image_is_named_at_the_end_and_the_others_are_labelled(photo, tmp_
     assert made == {"b_labels.png", "b_overlay.jpg"}
 
 
-def test_an_image_too_large_for_memory_is_left_out(photo, tmp_path, label, monkeypatch):
+def test_too_little_memory_and_ctrl_c_say_how_to_go_on(photo, tmp_path, label, monkeypatch):
     def predict_all_but_a(model, image, **options) -> torch.Tensor:
         return torch.empty(2**60) if image.shape[-1] == 99 else predict(model, image, **options)
 
@@ -165,6 +159,9 @@ def test_an_image_too_large_for_memory_is_left_out(photo, tmp_path, label, monke
     with pytest.raises(SystemExit, match=r"(?s)1 of 2.*a\.png does not fit into memory.*--scale"):
         label(tmp_path / "a.png", photo, "--out", tmp_path / "out")
     assert (tmp_path / "out" / f"{photo.stem}_labels.png").is_file()
+    monkeypatch.setattr(label_files, "predict", Mock(side_effect=KeyboardInterrupt))
+    with pytest.raises(SystemExit, match=r"stopped: nothing .*--overwrite labels all again"):
+        label(photo, "--out", tmp_path)
 
 
 SUBMISSION = ["--submission", "data"]
@@ -253,9 +250,6 @@ def test_a_jpeg_with_damaged_data_is_warned_of(photo, model, tmp_path, label, ca
         predict(model, path)
     label(path, "--out", tmp_path)
     assert "a.jpg is damaged" in capsys.readouterr().out
-
-
-# Videos
 
 
 @pytest.mark.slow

@@ -110,24 +110,18 @@ def test_the_command_takes_root_from_the_environment_and_counts(root, run, comma
     assert "--counts any" in output  # if it is not Cityscapes
 
 
-def test_a_root_that_is_no_directory_is_named_and_an_empty_one_with_both_archives(tmp_path, run):
-    code, output = run(tmp_path / "nowhere")
-    assert code == 1 and f"no data set at {tmp_path / 'nowhere'}" in output
-    text = "\n".join(check(tmp_path))
+def test_no_or_an_empty_root_is_named_with_both_archives_and_two_whole_ones_suffice(root, run):
+    code, output = run(root / "nowhere")
+    assert code == 1 and f"no data set at {root / 'nowhere'}" in output
+    text = "\n".join(check(root.parent))
     assert f"{GTFINE} (packageID 1)" in text
     assert f"{LEFT} (packageID 3)" in text
     assert "gtCoarse" not in text
-
-
-def test_two_whole_zips_will_be_unpacked_and_are_no_problem(root, run):
     packed(root, "gtFine", "leftImg8bit")
     code, output = run(root)
     assert code == 0
     assert f"not checked: {LEFT}, {GTFINE}" in output
     assert f"unzip -o '{root}/{GTFINE}' -d '{root}'" in output
-
-
-# Faults of the tree, each with its cure
 
 
 def damaged_archive(root):
@@ -287,9 +281,6 @@ def test_a_closed_root_and_ctrl_c_end_the_command_with_one_line(root, run, monke
         run(root)
 
 
-# Parts that need not be there
-
-
 def test_parts_that_are_not_always_needed_are_noted_or_checked_and_a_problem_if_asked_for(root):
     notes = [line for line in summary(root) if line.startswith("note: ")]
     for split, mode in (("test", "fine"), ("train", "coarse"), ("train_extra", "coarse")):
@@ -331,9 +322,6 @@ def test_the_black_image_of_troisdorf_may_stay_or_be_deleted(root):
     assert any("black" in line for line in summary(root))
     image.unlink()
     assert check(root, counts=COUNTS) == []
-
-
-# Data of other origin
 
 
 def other_tree(root, ids, number=10, classes=None):

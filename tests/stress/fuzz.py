@@ -7,8 +7,7 @@ The functions behind the commands read them, in a process that may die or hang a
 return, or raise what its docstring names. Anything else is a failure: another exception, the end of
 the process, `LONGEST` seconds, `MOST_MEMORY`, a file outside of the data set. A file with checksums
 must give what it held before, or be refused. Failures are kept in runs/fuzz. tests/stress/fuzz.json
-gets the counts, also if Ctrl-C ends it. The same seed gives the same files. tests/test_fuzz.py runs
-it for ten seconds.
+gets the counts, also if Ctrl-C ends it. The same seed gives the same files.
 """
 
 import faulthandler
@@ -46,9 +45,7 @@ BATCH = 20
 def fuzz(seconds: float, seed: int, keep: Path) -> dict[str, Counter]:
     """Read damaged files for so long; returns how many of each kind were read, refused, or failed.
 
-    Args:
-        seed: of the damage; file `i` of a kind depends on seed, kind and i alone.
-        keep: where the files of failures go, each with a text of what happened.
+    File `i` of a kind depends on seed, kind and i alone. Those of failures go to `keep`, with a text.
     """
     counts = {name: Counter(read=0, refused=0, failed=0) for name in KINDS}
     pool, start, bar = new_pool(), time.monotonic(), tqdm(unit="file", disable=None)
@@ -143,17 +140,16 @@ def outcomes(kind: Kind, content: bytes, folder: Path) -> list[str | None]:
 def main() -> None:
     parser = command_line(__doc__)
     parser.add_argument("--seconds", type=float, default=300, help="how long (300)")
-    parser.add_argument("--seed", type=int, help="of the damage (default: random)")
+    parser.add_argument("--seed", type=int, default=random.randrange(10**6), help="default: random")
     args = parser.parse_args()
-    seed = random.randrange(10**6) if args.seed is None else args.seed
     start = time.monotonic()
-    counts = fuzz(args.seconds, seed, ROOT / "runs" / "fuzz")
+    counts = fuzz(args.seconds, args.seed, ROOT / "runs" / "fuzz")
     record = {
         "files": sum(each.total() for each in counts.values()),
         "failed": sum(each["failed"] for each in counts.values()),
         "kinds": counts,
         "seconds": round(time.monotonic() - start),
-        "seed": seed,
+        "seed": args.seed,
     }
     write_record(RECORD, "tests.stress.fuzz", record)
     sys.exit(record["failed"] > 0)

@@ -37,8 +37,6 @@ UNREADABLE = FileNotFoundError, OSError, ValueError
 
 
 class Kind(NamedTuple):
-    """A kind of files."""
-
     name: str  # that the file gets
     whole: list[bytes]  # the files that are damaged
     readers: list[tuple[Callable[[Path], object], tuple]]  # and what their docstrings may raise
@@ -49,9 +47,6 @@ class Kind(NamedTuple):
     def damaged(self, seed: str) -> bytes:
         chance = random.Random(seed)
         return self.mend(self.change(chance.choice(self.whole), self.whole, chance))
-
-
-# Images
 
 
 def save(pixels: np.ndarray, form: str, mode: str | None = None, **options) -> bytes:
@@ -96,9 +91,6 @@ MASK = [
 ]
 
 
-# Texts
-
-
 def check_classes(path: Path) -> object:
     """The tables of a list of classes, which every use of it needs."""
     classes, _ = class_lists.read_class_list(path)
@@ -109,9 +101,6 @@ def check_classes(path: Path) -> object:
 def assign(path: Path) -> object:
     images = [splits.Pair(Path(f"{name}.png"), Path("m.png"), name, (), None) for name in "abcd"]
     return splits.assign_splits(images, str(path))
-
-
-# Checkpoints
 
 
 def checkpoint(sealed: bool, seed: int = 0) -> bytes:
@@ -148,9 +137,6 @@ def state(path: Path) -> object:
     path.with_name("previous.pt").write_bytes(SEALED[1])
     found = load_last(path.parent)
     return found["history"], found["recipe"], [w.tolist() for w in found["model"].values()]
-
-
-# Archives and the cache
 
 
 def archive(kind: str, content: bytes, compression: int = zipfile.ZIP_DEFLATED) -> bytes:

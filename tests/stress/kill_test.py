@@ -8,7 +8,6 @@ uniformly over the length of an undisturbed run; every other one then waits unti
 written. A disk is full from a random byte of `last.pt` on (see `fill_disk`). Both are survived if
 no finished epoch is lost, and if the run ends with exactly the weights, optimizer state and records
 of the undisturbed one. The counts go into tests/stress/kill-test.json; Linux only.
-tests/test_crash.py does the same for a few kills.
 """
 
 import json
@@ -37,10 +36,8 @@ FIELDS = {  # changes that make recipes/streets.yaml small
 
 
 def start(data: Path, run: Path, pipe: bool = False, **fields) -> subprocess.Popen:
-    """Start `train.py` in its own process group, as a shell does; its output goes to <run>.log.
-
-    Or into a pipe, which the orphaned workers of a killed run would hold.
-    """
+    """Start `train.py` in its own process group, as a shell does; its output goes to <run>.log."""
+    # Or into a pipe, which the orphaned workers of a killed run would hold.
     command = [sys.executable, "train.py", "--recipe=recipes/streets.yaml"]
     command += [f"--data_root={data}", f"--run={run}"]
     command += [f"--{name}={value}" for name, value in {**FIELDS, **fields}.items()]
@@ -69,9 +66,8 @@ def finish(process: subprocess.Popen, run: Path) -> float:
 
 def being_written(run: Path) -> bool:
     """Whether a file of the run is partly written, or between its two renames."""
-    return any(run.glob("*.part")) or (
-        (run / "best.pt").exists() and not (run / "last.pt").exists()
-    )
+    between = (run / "best.pt").exists() and not (run / "last.pt").exists()
+    return any(run.glob("*.part")) or between
 
 
 def kill(process: subprocess.Popen, run: Path, seconds: float, in_write: bool) -> bool:
@@ -118,10 +114,8 @@ def kill_to_the_end(
 
 
 def refuse_loss(run: Path) -> None:
-    """Raise RuntimeError if the state to go on from is older than the records of the run.
-
-    Training again from the start would end with the same bits, too.
-    """
+    """Raise RuntimeError if the state to go on from is older than the records of the run."""
+    # Training again from the start would end with the same bits, too.
     if (run / "history.json").exists():
         records = len(json.loads((run / "history.json").read_text()))
         there = len(load_last(run)["history"])
@@ -160,17 +154,16 @@ def main() -> None:
     parser = command_line(__doc__)
     parser.add_argument("--kills", type=int, default=100, help="how many (100)")
     parser.add_argument("--full-disks", type=int, default=20, help="how many, in last.pt (20)")
-    parser.add_argument("--seed", type=int, help="of the moments (default: random, printed)")
+    parser.add_argument("--seed", type=int, default=random.randrange(10**6), help="default: random")
     args = parser.parse_args()
-    seed = random.randrange(10**6) if args.seed is None else args.seed
-    chance = random.Random(seed)
+    chance = random.Random(args.seed)
     found = Counter()
     with tempfile.TemporaryDirectory() as folder:
         folder = Path(folder)
         data, whole = folder / "streets", folder / "whole"
         draw_tree(data, train=12, val=5, size=(128, 64), quiet=True)
         lengths = [finish(start(data, whole), whole)]
-        print(f"seed {seed}; an undisturbed run trains for {lengths[0]:.1f} s")
+        print(f"seed {args.seed}; an undisturbed run trains for {lengths[0]:.1f} s")
         size = (whole / "previous.pt").stat().st_size
 
         def survived(run: Path, what: str) -> bool:
@@ -190,7 +183,7 @@ def main() -> None:
                 found["full disks"] += 1
                 found["full disks survived"] += survived(run, f"a disk full at {byte} of {name}")
                 found["in last.pt"] += name == "last.pt"
-    write_record(RECORD, "tests.stress.kill_test", {**found, "seed": seed})
+    write_record(RECORD, "tests.stress.kill_test", {**found, "seed": args.seed})
     lost = found["kills"] - found["survived"] + found["full disks"] - found["full disks survived"]
     sys.exit(lost > 0)
 

@@ -57,8 +57,7 @@ class Oracle(Labeler):
 
     def next_photograph(self, after: str) -> str:
         """Wait until the widget shows another photograph, and its proposal; its name."""
-        names = (None, "", after)
-        wait_for(lambda: self.state("photo") not in names, 120, "the next photograph")
+        wait_for(lambda: self.state("photo") not in (None, "", after), 120, "the next photograph")
         self.ready(self.state("photo"))
         return self.state("photo")
 
@@ -174,8 +173,6 @@ def main() -> None:
             if count == args.first:
                 run_cells(page, TRAIN, AGAIN)
                 checkpoint, name = folder / "runs" / "1" / "best.pt", ""
-                oracle.widget = page.locator(".labeler").last
-                oracle.canvas = oracle.widget.locator("canvas")
             name = oracle.next_photograph(name)
             oracle.label(name, load_model(checkpoint))
         run_cells(page, TRAIN, CURVES)

@@ -26,12 +26,7 @@ STRANGE += [float("inf"), torch.eye(2).to_sparse(), torch.empty(3, device="meta"
 
 
 def damage(content: bytes, others: list[bytes], chance: random.Random) -> bytes:
-    """One to four random changes: bits, bytes, numbers, and chunks.
-
-    Args:
-        content: of a whole file.
-        others: further files of the same kind, to take chunks from.
-    """
+    """A file with one to four random changes: bits, bytes, numbers, and chunks of other files."""
     data = bytearray(content)
     for _ in range(chance.choice([1, 1, 1, 2, 4])):
         chance.choice(DAMAGES)(data, others, chance)

@@ -64,10 +64,7 @@ def soak(folder: Path, steps: int, scenes: int = SCENES) -> dict:
 
 
 def growth(samples: list[tuple[list[int], list[int]]]) -> dict:
-    """Memory and handles after the warm-up, and whether they stayed as they were.
-
-    Each process's memory must stay within `MAY_GROW`: in a sum, a leak in one would be lost.
-    """
+    """Memory and handles of each process after the warm-up: in a sum, a leak would be lost."""
     after = samples[len(samples) // 10 :]
     memory, handles = map(np.array, zip(*after, strict=True))  # epochs x processes
     numbers = [
