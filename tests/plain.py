@@ -19,10 +19,9 @@ def double_conv(in_channels: int, out_channels: int) -> nn.Module:
 
 
 class PlainUNet(nn.Module):
-    """U-Net with `same` padding: float32 (N, 3, H, W) -> logits (N, classes, H, W).
+    """U-Net with `same` padding: float32 (N, 3, H, W) -> logits (N, classes, H, W)."""
 
-    H and W must be multiples of 2 ** depth.
-    """
+    # H and W must be multiples of 2 ** depth.
 
     def __init__(self, num_classes: int = 19, width: int = 16, depth: int = 4):
         super().__init__()

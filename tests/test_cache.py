@@ -21,6 +21,7 @@ from tests.processes import without_rights_of_root
 from tests.samples import cut, first
 
 pytestmark = pytest.mark.filterwarnings("error::UserWarning")
+FILL = "engine.fill_cache", "--recipe=recipes/streets.yaml", "--downscale=2"
 
 
 def open_tree(root: Path, cache=".cache", **options) -> Cityscapes:
@@ -188,9 +189,6 @@ def test_a_cache_that_cannot_be_written_warns_once(tree, tmp_path, monkeypatch, 
     said = f"{re.escape(str(folder))} .*({cause}).*name another directory"
     assert re.search(said, str(warning.message))
     assert not list(tmp_path.rglob("*.part"))
-
-
-FILL = "engine.fill_cache", "--recipe=recipes/streets.yaml", "--downscale=2"
 
 
 def test_the_command_leaves_nothing_to_decode_in_either_split(tree, command):

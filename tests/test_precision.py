@@ -27,6 +27,7 @@ pytestmark = pytest.mark.processor
 
 IMAGES = noise(2, 3, 16, 24)
 CPU, CUDA, MPS = torch.device("cpu"), torch.device("cuda"), torch.device("mps")
+ALL = ["fp32", "fp16", "bf16"]
 
 
 @pytest.fixture
@@ -34,9 +35,6 @@ def bf16_cpu(monkeypatch):
     """Pretend that the CPU has bf16, or, called with False, that it has not."""
     monkeypatch.setattr(precision, "cpu_has_bf16", lambda: True)
     return lambda has: monkeypatch.setattr(precision, "cpu_has_bf16", lambda: has)
-
-
-ALL = ["fp32", "fp16", "bf16"]
 
 
 @pytest.mark.parametrize(
@@ -223,7 +221,6 @@ def test_cudnn_tunes_where_sizes_stay(fields, expected, repeatable, recipe, tmp_
     [("bf16", "auto", "fp32"), ("fp32", "auto", "bf16"), ("fp32", "fp32", "fp32")],
 )
 def test_precision_changes_with_a_warning(first, asked, then, recipe, bf16_cpu, tmp_path, recwarn):
-    """Of a run that goes on on another machine; "auto" follows the machine."""
     bf16_cpu(first == "bf16")
     run(recipe, tmp_path, stop_after=1)
     bf16_cpu(first != "bf16")

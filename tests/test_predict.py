@@ -28,6 +28,9 @@ from tests.training import noise
 from utils import CITYSCAPES
 
 CHECKPOINT = ROOT / "checkpoints" / "streets.pt"
+SUBMISSION = ["--submission", "data"]
+USAGE = "^2$"  # argparse's exit status, after a message on stderr
+UNDO = {3: Image.ROTATE_180, 6: Image.ROTATE_90, 8: Image.ROTATE_270}  # orientation tags
 
 
 @pytest.fixture(scope="module")
@@ -164,10 +167,6 @@ def test_too_little_memory_and_ctrl_c_say_how_to_go_on(photo, tmp_path, label, m
         label(photo, "--out", tmp_path)
 
 
-SUBMISSION = ["--submission", "data"]
-USAGE = "^2$"  # argparse's exit status, after a message on stderr
-
-
 @pytest.mark.parametrize(
     ("args", "message"),
     [
@@ -205,9 +204,6 @@ def test_help_is_there_at_once():
     done = python("-X", "importtime", "predict.py", "--help")
     assert "--overwrite" in done.stdout
     assert "argparse" in done.stderr and "torch" not in done.stderr
-
-
-UNDO = {3: Image.ROTATE_180, 6: Image.ROTATE_90, 8: Image.ROTATE_270}
 
 
 def test_a_photograph_in_heic_is_read_upright(photo, tmp_path, label):

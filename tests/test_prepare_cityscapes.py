@@ -17,6 +17,11 @@ from tests.samples import NOISE, cut, move, pack, save, times
 
 COUNTS = {"train": 3, "val": 2, "test": 1, "train_extra": 2}
 IDS = (7, 11, 23, 26)  # road, building, sky, car
+CLOSED = [("leftImg8bit", 0), ("leftImg8bit/train", 0), ("gtFine/val/aachen", 0)]
+CLOSED += [("leftImg8bit", 0o644), ("leftImg8bit/train", 0o644)]  # names can be read, no more
+LABEL_NAMES = ["labelTrainIds", "labelids", "labelcsIds", "labellevel3Ids"]
+OTHER_NAMES = [("gtFine_labelIds.png", f"gtFine_{name}.png") for name in LABEL_NAMES]
+OTHER_NAMES += [("leftImg8bit.png", f"leftImg8bit{end}") for end in (".jpg", "_foggy_0.02.png")]
 GTFINE, LEFT = "gtFine_trainvaltest.zip", "leftImg8bit_trainvaltest.zip"
 
 
@@ -253,10 +258,6 @@ def test_neither_a_linked_root_nor_hidden_and_system_files_are_a_problem(root, t
             assert len(Cityscapes(tree, "train")) == COUNTS["train"]
 
 
-CLOSED = [("leftImg8bit", 0), ("leftImg8bit/train", 0), ("gtFine/val/aachen", 0)]
-CLOSED += [("leftImg8bit", 0o644), ("leftImg8bit/train", 0o644)]  # names can be read, no more
-
-
 @pytest.mark.parametrize(("closed", "mode"), CLOSED)
 def test_a_closed_directory_is_named_and_no_image_is_missing(root, closed, mode):
     (root / closed).chmod(mode)
@@ -364,11 +365,6 @@ def test_what_is_a_fault_of_cityscapes_may_be_none_of_another_data_set(root):
     hide(root, "gtFine")
     text = only_problem(root, counts=None)
     assert "gtFine/train" in text and "zip" not in text
-
-
-LABEL_NAMES = ["labelTrainIds", "labelids", "labelcsIds", "labellevel3Ids"]
-OTHER_NAMES = [("gtFine_labelIds.png", f"gtFine_{name}.png") for name in LABEL_NAMES]
-OTHER_NAMES += [("leftImg8bit.png", f"leftImg8bit{end}") for end in (".jpg", "_foggy_0.02.png")]
 
 
 @pytest.mark.parametrize(("old", "new"), OTHER_NAMES)

@@ -45,7 +45,7 @@ BATCH = 20
 def fuzz(seconds: float, seed: int, keep: Path) -> dict[str, Counter]:
     """Read damaged files for so long; returns how many of each kind were read, refused, or failed.
 
-    File `i` of a kind depends on seed, kind and i alone. Those of failures go to `keep`, with a text.
+    File `i` of a kind depends on seed, kind and i alone. Failures go to `keep`, each with a text.
     """
     counts = {name: Counter(read=0, refused=0, failed=0) for name in KINDS}
     pool, start, bar = new_pool(), time.monotonic(), tqdm(unit="file", disable=None)
@@ -116,11 +116,7 @@ def read_one(seed: int, name: str, i: int) -> tuple[str, str]:
 
 
 def outcomes(kind: Kind, content: bytes, folder: Path) -> list[str | None]:
-    """What each of a kind's readers makes of a file: a digest, or None where it is refused.
-
-    Raises whatever the readers raise and do not document, and AssertionError for a file that they
-    leave outside of the data set.
-    """
+    """What each of a kind's readers makes of a file: a digest, or None where it is refused."""
     inside, found = folder / "around" / "inside", []
     for read, documented in kind.readers:
         shutil.rmtree(inside, ignore_errors=True)
