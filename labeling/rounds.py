@@ -34,18 +34,21 @@ def next_round(
             "that follow, one more validates; directories called train and val decide instead)"
         )
     done = [int(path.name) for path in Path(runs).glob("[0-9]*") if path.name.isdigit()]
-    settings = Recipe.from_file(recipe, **{**fitting(session.root), **changes})
+    folder = session.root / "leftImg8bit" / "train"
+    fields = fitting(session.root, [f"{folder / stem}{IMAGE}" for stem in images["train"]])
+    settings = Recipe.from_file(recipe, **{**fields, **changes})
     return settings, Path(runs) / str(max(done, default=0) + 1)
 
 
-def fitting(root: Path) -> dict:
-    """What a recipe should say of a data set: where it is, how much to downscale, epochs."""
-    folder = root / "leftImg8bit" / "train"
-    stems = list_split(folder, IMAGE).stems
-    sizes = [max(image_size(f"{folder / stem}{IMAGE}")) for stem in stems]
+def fitting(root: Path, images: list[str]) -> dict:
+    """What a recipe should say of a data set: where it is, how much to downscale, epochs.
+
+    images: of its `train`. Those that cannot be read are left for the training to refuse.
+    """
+    sizes = [max(size) for size in map(image_size, images) if size] or [SEEN]
     low, high = EPOCHS
     return {
         "data_root": str(root),
         "downscale": max(1, round(statistics.median(sizes) / SEEN)),
-        "epochs": min(max(IMAGES // len(stems), low), high),
+        "epochs": min(max(IMAGES // len(images), low), high),
     }

@@ -181,8 +181,10 @@ def main() -> None:
     args = parser.parse_args()
     with errors_shown():
         root = find_root(args.root)
-        fields = {"data_root": str(root)} if args.recipe else fitting(root)
-        recipe = Recipe.from_file(args.recipe or "recipes/own.yaml", **fields)
+        fitted = {} if args.recipe else fitting(root, Cityscapes(root).images)
+        recipe = Recipe.from_file(
+            args.recipe or "recipes/own.yaml", **{"data_root": str(root), **fitted}
+        )
         suspects = find_suspects(recipe, args.parts, args.runs)
         path = root / "suspects.json"
         atomic_write(path, json.dumps({"suspects": suspects}, indent=1).encode())

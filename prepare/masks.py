@@ -26,7 +26,6 @@ FORMS = {  # keys of a JSON file -> what it is, and the cure
     ("type", "features"): "GeoJSON: draw masks first (rasterio.features.rasterize)",
     (): "JSON of a form that is not known: labelme's files have `shapes`",
 }
-_header = Lock()  # of an array: numpy parses it as Python, where 3.11 fails in several threads
 SUFFIXES = {
     ".mat": "MATLAB's: save its array as .npy (scipy.io.loadmat)",
     ".npz": "several arrays: save the one of labels as .npy",
@@ -34,6 +33,7 @@ SUFFIXES = {
     ".xml": "XML, such as the annotations of CVAT or VOC: export masks",
     ".h5": "HDF5: save the array of labels as .npy",
 }
+_header = Lock()  # of an array: numpy parses it as Python, where 3.11 fails in several threads
 
 
 class Form(NamedTuple):

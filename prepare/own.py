@@ -70,8 +70,10 @@ def prepare(
     if before and (labels not in (None, before.labels) or nearest > bool(before.form.targets)):
         raise ValueError(f"{dst} was made with --labels {before.labels}: choose a new directory")
     pairs, notes = find_pairs(images, masks, labels or (before and before.labels), pattern)
-    complete = all(list_split(dst / "leftImg8bit" / split, IMAGE).stems for split in OFFICIAL)
-    splits, how = assign_splits(pairs, val, complete)
+    is_added = all(pair.split == "test" for pair in pairs) and all(
+        list_split(dst / "leftImg8bit" / split, IMAGE).stems for split in OFFICIAL
+    )
+    splits, how = assign_splits(pairs, val, is_added)
     items, gone = plan(pairs, splits, dst)
     kind, some = labels or pairs[0].hint, [pair.mask for pair in sample(pairs)]
     listed, voids, whose = decisions.find_classes(classes, dst, pairs, [images, masks], labels)

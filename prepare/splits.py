@@ -68,7 +68,7 @@ def official_splits(pairs: list[Pair], above: str | None, directories: list[Path
 
 
 def assign_splits(
-    pairs: list[Pair], val: str | None = None, complete: bool = False
+    pairs: list[Pair], val: str | None = None, is_added: bool = False
 ) -> tuple[list[str], str]:
     """The split of each pair, and how it was found.
 
@@ -76,7 +76,7 @@ def assign_splits(
         pairs: at least two, unless their splits are official.
         val: the probability with which each image is drawn for validation, or a text file that
             names the images, a line each, by name or path. None: the official splits, else 0.2.
-        complete: the data set has images of train and val already, so that all may be of test.
+        is_added: all are of test, and the data set has images of train and val already.
 
     The draw is a hash of the image's path alone, so that an image keeps its split when others are
     added. Of a dozen images or fewer, one may change its split so that neither split is empty.
@@ -84,8 +84,7 @@ def assign_splits(
     Raises ValueError for fewer than two pairs outside of `test`, for a `val` that cannot be used,
     and if it leaves a split empty.
     """
-    found = {pair.split for pair in pairs}
-    if val is None and (found & OFFICIAL or (complete and found == {"test"})):
+    if val is None and (is_added or any(pair.split in OFFICIAL for pair in pairs)):
         more = sum(pair.split is None for pair in pairs)
         note = f"; {more:,} images in none of them go to train" if more else ""
         return [pair.split or "train" for pair in pairs], "those of the data set" + note

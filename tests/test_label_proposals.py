@@ -175,6 +175,9 @@ def test_the_command_finds_an_error_and_the_notebook_opens_it(tree, tmp_path):
     box = next(box for *box, text in boxes[name] if text == "sky: road?")
     with closing(open_data_set(tree, list(boxes))) as session:
         assert (session.mask(name)[box[1] : box[3], box[0] : box[2]] == 23).any()
+    for kind in ("leftImg8bit", "gtFine"):
+        (tree / kind / "train").rename(tree / kind / "elsewhere")
+    assert "no train split" in python(*command[:3], status=1).stderr
 
 
 @pytest.mark.slow
