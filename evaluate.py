@@ -38,16 +38,16 @@ def main() -> None:
     parser.add_argument("checkpoint", type=Path, help="such as runs/camvid/best.pt")
     parser.add_argument("data_root", nargs="?", help="default: where the checkpoint was trained")
     parser.add_argument("--split", default="val", help="val, train or another (default: val)")
-    where = "default: runs/<directory>-<checkpoint>[-<data>]-<split>[-tta]"
+    where = "default: runs/<run>-<checkpoint>[-<data>]-<split>[-tta]"
     parser.add_argument("--out", type=Path, help=where)
     parser.add_argument("--tta", action="store_true", help="mean over scales and mirrored images")
     parser.add_argument("--batch_size", type=int, default=8, help="images at once (default: 8)")
     parser.add_argument("--workers", type=int, default=2, help="loader processes (default: 2)")
     parser.add_argument("--device", help="such as cpu or cuda:1 (default: the GPU if there is one)")
     args = parser.parse_args()
-    run = args.checkpoint.resolve().parent.name  # every run has a best.pt
     data = [Path(args.data_root).resolve().name] if args.data_root else []
-    name = "-".join([run, args.checkpoint.stem, *data, args.split, *["tta"] * args.tta])
+    of_run = name_of_run(args.checkpoint), args.checkpoint.stem
+    name = "-".join([*of_run, *data, args.split, *["tta"] * args.tta])
     with errors_shown():
         out = expand(args.out or Path("runs") / name, "output directory")
         model = load_model(args.checkpoint, pick_device(args.device))
@@ -70,6 +70,12 @@ def main() -> None:
         }.items():
             figure.savefig(out / f"{name}.png", dpi=120)
     print(f"metrics.json and four figures: {out}")
+
+
+def name_of_run(checkpoint: Path) -> str:
+    """Of the directory that a checkpoint lies in: `label-1` of runs/label/1/best.pt."""
+    run, runs = checkpoint.resolve().parent, Path("runs").resolve()
+    return "-".join(run.relative_to(runs).parts) if runs in run.parents else run.name
 
 
 def note(trained: dict, split: str, root: str | Path) -> str:

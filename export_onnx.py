@@ -195,6 +195,8 @@ def main() -> None:
     args = parser.parse_args()
     if args.calibrate and args.precision != "int8":
         parser.error("--calibrate is for --precision int8")
+    if args.onnx.suffix.lower() != ".onnx":  # a file that was meant to be read would be replaced
+        parser.error(f"the file to write ends in .onnx: {args.onnx} does not")
     with errors_shown():
         path, model = expand(args.onnx, "file to write"), load_model(args.checkpoint)
         agree = export(model, path, args.logits, args.precision, args.size, args.calibrate)

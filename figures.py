@@ -31,14 +31,21 @@ def colorize(labels: Tensor, classes: Classes = CITYSCAPES) -> Tensor:
 
 
 def with_safe_colors(classes: Classes) -> Classes:
-    """The classes in `COLORS`, then in lighter and darker ones, as colour-blind people need."""
-    shades = []
+    """The classes in `COLORS`, then in lighter and darker ones, as colour-blind people need.
+
+    Raises ValueError for more classes than there are such colours.
+    """
+    shades = {}  # each once: black has no darker one
     for mix, target in ((0, 0), (0.5, 255), (0.45, 0)):
         for color in COLORS:
             rgb = (int(color[i : i + 2], 16) for i in (1, 3, 5))
-            shades.append(tuple(round(v + mix * (target - v)) for v in rgb))
-    colors = tuple(shades[i % len(shades)] for i in range(len(classes)))
-    return dataclasses.replace(classes, colors=colors)
+            shades[tuple(round(v + mix * (target - v)) for v in rgb)] = None
+    if len(classes) > len(shades):
+        raise ValueError(
+            f"the colours for colour-blind people are {len(shades)}, and the network has "
+            f"{len(classes)} classes: leave --palette out"
+        )
+    return dataclasses.replace(classes, colors=tuple(shades)[: len(classes)])
 
 
 def class_legend(figure: Figure, labels: list[Tensor], classes: Classes) -> None:

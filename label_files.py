@@ -2,7 +2,6 @@
 
 import glob
 import io
-import re
 import time
 from pathlib import Path
 from typing import NamedTuple
@@ -18,7 +17,7 @@ from data_io.walk import left_out, walk
 from figures import overlay, with_safe_colors
 from inference import predict
 from model import UNet
-from runtime.console import progress_bar
+from runtime.console import is_out_of_memory, progress_bar
 from runtime.files import atomic_write
 from utils import Classes
 
@@ -76,7 +75,16 @@ def find_inputs(inputs: list[str], out: Path) -> tuple[list[Input], list[str]]:
                     f"{other.path} and {each.path} would both be written to {each.target}: "
                     "rename one, or label them in two calls, with another --out"
                 )
-    return list(found.values()), notes
+    made = {path.resolve() for each in found.values() for path in results_of(each)}
+    inputs = [each for each in found.values() if each.path.resolve() not in made]
+    if len(inputs) < len(found):
+        notes.append(f"note: {len(found) - len(inputs)} inputs are results of others, left out")
+    return inputs, notes
+
+
+def results_of(each: Input) -> list[Path]:
+    """The files that an input's results are written to."""
+    return [each.target.with_name(each.target.name + ending) for ending in ENDINGS[each.kind]]
 
 
 def _of_directory(directory: Path, out: Path) -> tuple[list[Input], list[str]]:
@@ -98,8 +106,7 @@ def _of_directory(directory: Path, out: Path) -> tuple[list[Input], list[str]]:
 def refuse_overwriting(inputs: list[Input]) -> None:
     """Raise FileExistsError if results are there already, of this or of another call."""
     for each in inputs:
-        for ending in ENDINGS[each.kind]:
-            path = each.target.with_name(each.target.name + ending)
+        for path in results_of(each):
             if path.exists():
                 raise FileExistsError(
                     f"{path} is there already: write elsewhere with --out, or replace the "
@@ -141,7 +148,7 @@ class Labeller:
                 except (FileNotFoundError, ValueError) as error:  # a broken link is not found
                     self.failed.append(str(error))
                 except RuntimeError as error:
-                    if not re.search("out of memory|tried to allocate", str(error)):
+                    if not is_out_of_memory(error):
                         raise
                     cure = "give a lower --scale or --tile, or leave --tta out"
                     self.failed.append(f"{each.path} does not fit into memory: {cure}")

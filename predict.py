@@ -49,6 +49,8 @@ def parse_arguments() -> argparse.Namespace:
     unused = OF_LABELS if args.submission else OF_SUBMISSION
     if given := [f"--{name}" for name in unused if getattr(args, name) != parser.get_default(name)]:
         parser.error(f"{', '.join(given)}: {'not' if args.submission else 'only'} for --submission")
+    if args.max_pixels is not None and args.max_pixels < 1:
+        parser.error(f"--max-pixels is at least 1, not {args.max_pixels}")
     if not 0 <= args.alpha <= 1:
         parser.error(f"--alpha is between 0 and 1, not {args.alpha}")
     return args
@@ -82,7 +84,11 @@ def submit(model, args: argparse.Namespace, **options) -> str:
     out = args.out or Path("runs") / f"submission-{split}"
     if not args.overwrite and (Path(f"{out}.zip").exists() or any(out.glob("*_pred.png"))):
         raise FileExistsError(f"{out} holds predictions: choose another --out, or --overwrite them")
-    written = write_submission(model, args.submission, split, out, args.zip, **options)
+    try:
+        written = write_submission(model, args.submission, split, out, args.zip, **options)
+    except KeyboardInterrupt:
+        cure = f"{out} is not complete; the same command with --overwrite predicts all again"
+        raise KeyboardInterrupt(f"stopped: {cure}") from None
     return f"predictions: {written}"
 
 
@@ -92,6 +98,8 @@ def label(model, args: argparse.Namespace, **options) -> str:
 
     started, out = time.monotonic(), args.out or Path("runs/predictions")
     inputs, notes = find_inputs(args.inputs, out)
+    if args.confidence and all(each.kind == "video" for each in inputs):
+        raise ValueError("--confidence is for images: leave it out for videos")
     if not args.overwrite:
         refuse_overwriting(inputs)
     options |= {"scale": args.scale, "tile": args.tile}

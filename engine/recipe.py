@@ -16,6 +16,7 @@ from inference import load_model
 from model import NetworkSettings, UNet, bounded
 from runtime.checkpoint import REPLACED, has_state
 from runtime.distributed import broadcast_from_main, is_main
+from runtime.files import expand
 from utils import CITYSCAPES, Classes, read_yaml
 
 
@@ -170,7 +171,7 @@ NEEDS = {
 LISTS = {
     "crop": "--crop [256,512]",
     "scale": "--scale [0.5,2]",
-    "hold_out": "--hold_out [aachen,bochum]",
+    "hold_out": """--hold_out '["aachen","0016e5"]'""",  # without quotes, 0016e5 is a number
 }
 
 
@@ -272,7 +273,7 @@ def make_model(
 
 
 def _load_weights(model: UNet, path: str) -> None:
-    source = load_model(path)
+    source = load_model(expand(path, "checkpoint of init"))
     theirs, ours = ({**m.settings, "num_classes": None} for m in (source, model))
     if differ := [f"{n} is {theirs[n]!r}, not {ours[n]!r}" for n in ours if theirs[n] != ours[n]]:
         raise ValueError(

@@ -188,8 +188,10 @@ def resume(
             f"{run_dir / 'last.pt'} holds weights and no state of a training: choose another run "
             "directory, and start from these weights with `init`"
         )
-    start_anew = f"`init: {run_dir / 'best.pt'}` starts from its weights"
     history = checkpoint["history"]
+    start_anew = "no epoch of it was finished, so that nothing is lost"
+    if history:
+        start_anew = f"`init: {run_dir / 'best.pt'}` starts from its weights"
     defaults = {field.name: field.default for field in fields(recipe)}
     # A run from before a field existed had its default.
     ours, theirs = asdict(recipe), {**defaults, **checkpoint["recipe"]}
@@ -219,7 +221,7 @@ def resume(
             f"{run_dir} holds a run of another recipe ({'; '.join(sorted(differing))}): choose "
             f"another run directory, or delete that one; {start_anew}"
         )
-    if labels not in (None, data.split()[1]) and is_main():
+    if history and labels not in (None, data.split()[1]) and is_main():
         warnings.warn(
             f"labels of {recipe.data_root} changed since the run in {run_dir} began, which goes on "
             f"from what it learned of the old ones; {start_anew} in another run directory",

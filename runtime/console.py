@@ -1,5 +1,6 @@
 """What is printed, to a terminal or into a file."""
 
+import re
 import sys
 from argparse import ArgumentParser, RawDescriptionHelpFormatter
 from collections.abc import Callable, Collection, Iterator
@@ -36,8 +37,17 @@ def errors_shown() -> Iterator[None]:
         if "Traceback (most recent call last)" in text:  # of a loader's worker
             text = text.splitlines()[-1].removeprefix("ValueError: ")
         sys.exit(f"error: {text}")
+    except RuntimeError as error:
+        if is_distributed() or not is_out_of_memory(error):
+            raise
+        sys.exit("error: out of memory: lower the batch size, the crop, or the size of the images")
     except KeyboardInterrupt as stop:
         sys.exit(str(stop) or "stopped: run the same command again")
+
+
+def is_out_of_memory(error: RuntimeError) -> bool:
+    """Whether PyTorch raised an error since memory was short, of a GPU or of the machine."""
+    return re.search("out of memory|tried to allocate", str(error)) is not None
 
 
 def progress_bar(

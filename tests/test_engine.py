@@ -204,9 +204,10 @@ def test_a_finished_run_is_left_alone_and_its_weights_are_not_replaced(streets, 
 
 
 @pytest.mark.slow
-def test_a_run_goes_on_without_the_checkpoint_that_it_started_from(streets, tmp_path):
+def test_a_run_goes_on_without_the_checkpoint_that_it_started_from(streets, tmp_path, monkeypatch):
     run(tiny(streets, epochs=1), tmp_path / "first")
-    recipe = tiny(streets, epochs=2, init=str(tmp_path / "first" / "best.pt"))
+    recipe = tiny(streets, epochs=2, init="$RUNS/first/best.pt")
+    monkeypatch.setenv("RUNS", str(tmp_path))
     run(recipe, tmp_path / "run", stop_after=1)
     (tmp_path / "first").rename(tmp_path / "elsewhere")
     assert [record["resumed"] for record in run(recipe, tmp_path / "run")] == [True, False]
@@ -267,6 +268,10 @@ def test_a_loss_that_is_not_finite_stops_and_leaves_the_last_good_state(streets,
     with pytest.raises(FloatingPointError, match=r"epoch 2/5.*`lr`.*last\.pt"):
         next(steps)
     assert (tmp_path / "last.pt").read_bytes() == good
+    with pytest.raises(FloatingPointError, match="epoch 1/5"):  # before there is a best.pt
+        next(fit(model, *make_loaders(recipe), recipe, tmp_path / "first"))
+    with pytest.raises(ValueError, match="lr is 0.1 here .*, so that nothing is lost$"):
+        run(tiny(streets, lr=0.1, epochs=5), tmp_path / "first")
 
 
 def test_sixteen_processes_train_on_whole_images_and_batches(streets, tmp_path, monkeypatch):

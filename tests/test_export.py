@@ -78,6 +78,13 @@ def test_what_the_file_would_not_take_is_refused(tmp_path, padding, size, messag
         export_onnx.export(UNet(width=2, depth=2, padding=padding), tmp_path / "x.onnx", size=size)
 
 
+def test_what_is_no_onnx_file_is_not_replaced_by_one(tmp_path, command):
+    (tmp_path / "street.jpg").write_bytes(b"a photograph")
+    with pytest.raises(SystemExit):
+        command(export_onnx.main, CHECKPOINT, tmp_path / "street.jpg")
+    assert (tmp_path / "street.jpg").read_bytes() == b"a photograph"
+
+
 def test_a_file_that_labels_other_pixels_ends_in_an_error(tmp_path, monkeypatch, command, capsys):
     monkeypatch.setenv("USERPROFILE" if sys.platform == "win32" else "HOME", str(tmp_path))
     monkeypatch.setattr(export_onnx, "export", lambda _, path, *__: 0.999 * path.is_absolute())

@@ -94,6 +94,17 @@ def test_an_overlay_mixes_image_and_colours_outlines_thin_things_and_names_the_c
         assert (drawn[10, 10] - (100 + alpha * (building - 100))).abs().max() <= 1
 
 
+def test_colours_for_the_colour_blind_are_each_of_one_class_or_refused():
+    for number in (19, 20, 21):
+        names = tuple(map(str, range(number)))
+        classes = Classes(names, tuple(range(number)), ((0, 0, 0),) * number)
+        if number <= 20:
+            assert len(set(figures.with_safe_colors(classes).colors)) == number
+        else:
+            with pytest.raises(ValueError, match="20, and the network has 21 classes"):
+                figures.with_safe_colors(classes)
+
+
 def note(model: UNet) -> str:
     texts = [text.get_text() for text in plot_unet(model, 41, 60).axes[0].texts]
     return " ".join(text for text in texts if text.startswith("Not drawn"))

@@ -13,6 +13,7 @@ import torch
 from PIL import Image
 from torchvision.transforms.v2 import functional as F
 
+import engine
 import inference
 import label_files
 import tiling
@@ -22,6 +23,7 @@ from data_io.video_writer import VideoWriter
 from dataset import resize
 from inference import load_model, predict
 from model import UNet
+from runtime.console import errors_shown
 from tests.processes import ROOT, python
 from tests.samples import contents, cut, first, patched, turned
 from tests.training import noise
@@ -96,6 +98,15 @@ def test_overlays_are_as_opaque_and_in_the_colours_that_are_asked_for(photo, tmp
     assert 2 * transparent < usual != safe > 2 * transparent and len(labels) == 1
 
 
+def test_results_among_the_files_of_a_glob_are_no_images(photo, tmp_path, label, capsys):
+    shutil.copy(photo, tmp_path / "a.png")
+    for _ in range(2):
+        label(tmp_path / "*.*", "--out", tmp_path, "--overwrite")
+    made = {path.name for path in tmp_path.iterdir()}
+    assert made == {"a.png", "a_labels.png", "a_overlay.jpg"}
+    assert "2 inputs are results of others, left out" in capsys.readouterr().out
+
+
 @pytest.mark.parametrize("ending", ["_labels.png", "_overlay.jpg"])
 def test_what_another_call_wrote_is_overwritten_only_if_asked(photo, tmp_path, label, ending):
     for name in ("front/000001.png", "rear/000001.png", "more/front/000001.png"):
@@ -165,6 +176,11 @@ def test_too_little_memory_and_ctrl_c_say_how_to_go_on(photo, tmp_path, label, m
     monkeypatch.setattr(label_files, "predict", Mock(side_effect=KeyboardInterrupt))
     with pytest.raises(SystemExit, match=r"stopped: nothing .*--overwrite labels all again"):
         label(photo, "--out", tmp_path)
+    monkeypatch.setattr(engine, "write_submission", Mock(side_effect=KeyboardInterrupt))
+    with pytest.raises(SystemExit, match="stopped: .*--overwrite predicts all again"):
+        label(*SUBMISSION, "--out", tmp_path / "submission")
+    with pytest.raises(SystemExit, match="^error: out of memory"), errors_shown():
+        torch.empty(2**60)  # as of a training
 
 
 @pytest.mark.parametrize(
@@ -180,6 +196,8 @@ def test_too_little_memory_and_ctrl_c_say_how_to_go_on(photo, tmp_path, label, m
         ([*SUBMISSION, "--palette", "safe"], USAGE),
         (["x.png", "--split", "test"], USAGE),
         (["x.png", "--zip"], USAGE),
+        (["x.png", "--max-pixels", "0"], USAGE),
+        (["drive.mp4", "--confidence"], "--confidence is for images"),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",
 )

@@ -140,7 +140,7 @@ def test_a_bad_file_is_refused_by_its_name_and_runs_no_code(text, fragments, tmp
     assert not Path("sprung").exists()
 
 
-def test_a_field_of_the_command_line_beats_the_files_and_null_is_none(file, command):
+def test_a_field_of_the_command_line_beats_the_files_and_null_is_none(file, command, capsys):
     command_line = partial(command, lambda: parse_recipe(recipe_parser("test"))[0])
     for args, changes in (
         (["--epochs=5", "--width", "8"], {"epochs": 5, "width": 8}),
@@ -153,6 +153,10 @@ def test_a_field_of_the_command_line_beats_the_files_and_null_is_none(file, comm
     assert (recipe.cache, recipe.crop, recipe.workers) == (None, None, None)
     assert Recipe(cache="None").cache is None
     assert command_line("--crop=[32,64]").crop == (32, 64)
+    with pytest.raises(SystemExit):
+        command_line("--hold_out=[0016e5]")  # a number to YAML
+    shown = re.search(r"--hold_out '(.*)'", capsys.readouterr().err)[1]
+    assert command_line("--hold_out", shown).hold_out == ("aachen", "0016e5")
 
 
 def test_every_field_is_explained_in_the_help(command, capsys):
