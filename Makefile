@@ -27,12 +27,12 @@ demo: .venv/demo
 	@echo "figures:    $(RUN)/*.png  $(RUN)/test/*.png"
 	@echo "checkpoint: $(RUN)/best.pt"
 
-check: .venv/test
+check: .venv/tests
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/python -m pytest -n 2 -m "not slow"
 
-test: .venv/test
+test: .venv/tests
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/python -m pytest -n 2 --dist loadfile
@@ -51,14 +51,6 @@ page: .venv/page
 	$(BIN)/pip install --quiet --requirement requirements.txt
 	@touch $@
 
-.venv/test: .venv/demo tests/requirements.txt
-	$(BIN)/pip install --quiet --requirement tests/requirements.txt
-	@touch $@
-
-.venv/bench: .venv/demo bench/requirements.txt
-	$(BIN)/pip install --quiet --requirement bench/requirements.txt
-	@touch $@
-
-.venv/page: .venv/demo page/requirements.txt
-	$(BIN)/pip install --quiet --requirement page/requirements.txt
+.venv/%: .venv/demo %/requirements.txt
+	$(BIN)/pip install --quiet --requirement $*/requirements.txt
 	@touch $@

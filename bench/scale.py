@@ -184,12 +184,15 @@ def main() -> None:
         # Beside the drawn scenes, since a hard link does not leave its disk.
         folder = Path(tempfile.mkdtemp(prefix=f"{train}-", dir=args.drawn.resolve().parent))
         try:
-            record["sizes"][str(train)] = measure(args.drawn, train, folder)
+            found = measure(args.drawn, train, folder)
         finally:
             shutil.rmtree(folder)
-        record |= {"machine": machine(), "commit": commit(), "network": NETWORK}
+        record["sizes"][str(train)] = {**found, "machine": machine(), "commit": commit()}
+        record["network"] = NETWORK
         atomic_write(RECORD, json.dumps(record, indent=1).encode() + b"\n")
     print(table(record["sizes"]))
+    for size, found in record["sizes"].items():
+        print(f"{size}: {found['machine']}, commit {found['commit']}")
 
 
 if __name__ == "__main__":

@@ -7,6 +7,7 @@ On a GPU it has the size of recipes/cityscapes.yaml; a smaller card takes `--bat
 turns, each turn in a process of its own, which has the memory to itself. Nothing else should run.
 """
 
+import os
 import statistics
 import sys
 from collections.abc import Callable
@@ -124,7 +125,7 @@ def contender(
         trainer = make_trainer(Recipe(precision=mode.precision), model, loader, mode.precision)
         epoch = partial(train_one_epoch, trainer, loader)
     else:
-        optimizer = torch.optim.Adam(model.parameters(), fused=on_gpu)
+        optimizer = torch.optim.Adam(model.parameters(), fused=on_gpu or mode.channels_last)
         epoch = partial(plain_epoch, model, optimizer, DTYPES[mode.precision], loader, device)
 
     def turn() -> int | None:
@@ -185,6 +186,8 @@ def main() -> None:
     parser.add_argument("--batch", type=int, default=BATCH, help="images a step (8)")
     parser.add_argument("--tiny", action="store_true", help="small, to try this command")
     args = parser.parse_args()
+    first, *_ = os.environ.get("CUDA_VISIBLE_DEVICES", "0").split(",")
+    os.environ["CUDA_VISIBLE_DEVICES"] = first  # ours would take all GPUs, the others one
     with errors_shown():
         text = measure(working_device(args.device), args.batch, args.tiny)
     print(text, machine(), sep="\n\n")

@@ -17,7 +17,7 @@ from torch._subclasses.fake_tensor import DataDependentOutputException, FakeTens
 from torch.distributed._tools.mem_tracker import MemTracker
 from torch.utils.flop_counter import FlopCounterMode
 
-from bench.training import Batches
+from bench.training import CPU, Batches
 from engine import Loss, Recipe, Trainer, make_model, train_one_epoch
 from engine.optimizer import make_optimizer
 from engine.recipe import parse_recipe, recipe_parser
@@ -33,7 +33,6 @@ DECODE = 0.06  # seconds of a core to read a frame and its labels: bench/table-a
 VAL = 500  # images
 RESTART = 60  # seconds from a failure to the next step: assumed
 GIB = 2**30
-CPU = torch.device("cpu")
 
 
 def memory(recipe: Recipe, batch: int, size: tuple[int, int], precision: str) -> dict[str, int]:

@@ -9,7 +9,7 @@ another class than its label's is more probable there than that class is, on ave
 labels have it. Connected suspect pixels make a region. ROOT/suspects.json lists the regions, the
 most suspect first (see `rank`); `label.ipynb` opens them for correction (`suspects` in its
 settings). Trains as that notebook does; or a recipe as it is, but for its `data_root`. A run that
-was stopped goes on, in --runs.
+was stopped goes on, in --runs; remove it to train on labels that were corrected.
 """
 
 import json
@@ -185,7 +185,9 @@ def main() -> None:
         recipe = Recipe.from_file(
             args.recipe or "recipes/own.yaml", **{"data_root": str(root), **fitted}
         )
-        suspects = find_suspects(recipe, args.parts, args.runs)
+        count, kind = len(Cityscapes(root).images), Path(args.recipe or "own").stem
+        runs = args.runs / f"{root.resolve().name}-{count}-{kind}-{args.parts}"
+        suspects = find_suspects(recipe, args.parts, runs)
         path = root / "suspects.json"
         atomic_write(path, json.dumps({"suspects": suspects}, indent=1).encode())
     for each in suspects[:20]:

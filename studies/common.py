@@ -20,7 +20,7 @@ from model import UNet
 from runtime.checkpoint import MAY_CHANGE
 from runtime.files import atomic_write
 from runtime.machine import commit, provenance
-from utils import metrics
+from utils import ConfusionMatrix, metrics
 
 commit()  # now: there may be others when a run ends
 RECORDS = Path(__file__).with_name("records")
@@ -64,7 +64,7 @@ def train_and_evaluate(
 ) -> tuple[UNet, dict]:
     """A trained network (see `train`), and what `metrics` gives of its last epoch on `full`.
 
-    With the `seconds` of all epochs, and the `precision`.
+    With the `seconds` of all epochs, the `precision`, and the mIoU of `mean_of_labelled`.
     """
     model = make_model(recipe, full.dataset.classes, run)
     records = list(train(model, loaders, recipe, run, name))
@@ -72,7 +72,13 @@ def train_and_evaluate(
     _, confusion = evaluate(model, full, precision=precision)
     seconds = sum(record["seconds"] for record in records)
     found = metrics(confusion, full.dataset.classes)
+    found["mIoU"] = mean_of_labelled(confusion)
     return model, {**found, "seconds": seconds, "precision": precision}
+
+
+def mean_of_labelled(confusion: ConfusionMatrix) -> float:
+    """mIoU, 0..1, over the classes that the labels have: others are 0 for one predicted pixel."""
+    return confusion.iou[confusion.matrix.sum(1).cpu() > 0].mean().item()
 
 
 def held_out(recipe: Recipe, city: str, every: int = 1) -> DataLoader:

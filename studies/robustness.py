@@ -20,7 +20,7 @@ from torch import Tensor
 from torchvision.transforms.v2 import functional as F
 from torchvision.tv_tensors import Image as ImageTensor
 
-from dataset import Cityscapes, resize
+from dataset import Cityscapes, find_root, resize
 from engine import evaluate, make_loader
 from engine.augment import to_bytes
 from figures import COLORS
@@ -115,9 +115,11 @@ def main() -> None:
     mean = statistics.mean(kept.values())
     print(f"mean {mean:.1%} of clean, worst {kept[worst]:.1%} ({worst})")
     digest = hashlib.sha256(args.checkpoint.read_bytes()).hexdigest()[:12]
-    run = {"checkpoint": args.checkpoint.name, "sha256": digest, "found": found}
+    data = find_root(args.data_root).resolve().name
+    run = {"checkpoint": args.checkpoint.name, "sha256": digest, "data": data, "found": found}
     add("robustness", "robustness", run)
-    latest = {run["sha256"]: run for run in read("robustness")}
+    of_data = [run for run in read("robustness") if run.get("data", "camvid") == data]
+    latest = {run["sha256"]: run for run in of_data}
     plot([*latest.values()]).savefig(ROOT / "images/robustness.png", dpi=120)
 
 

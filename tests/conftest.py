@@ -8,17 +8,20 @@ from pathlib import Path
 # Tiny networks gain nothing from threads, and lose much where the cores are busy.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
-import pytest  # noqa: E402
-import torch  # noqa: E402
+import pytest
+import torch
 
-from prepare.camvid import convert  # noqa: E402
-from streets import draw_tree  # noqa: E402
-from tests.processes import ROOT, copy_of  # noqa: E402
+from prepare.camvid import convert
+from streets import draw_tree
+from tests.processes import ROOT, copy_of
 
 
 @pytest.fixture(scope="module", autouse=True)
 def gpu_for_its_tests_only(request):
-    """All tests are of the CPU, also where there is a GPU, but those of test_cuda.py."""
+    """All tests are of the CPU, also where there is a GPU, but those of test_cuda.py.
+
+    Processes that they start take Apple's GPU nevertheless.
+    """
     with pytest.MonkeyPatch.context() as patch:
         if request.module.__name__ != "test_cuda":
             patch.setenv("CUDA_VISIBLE_DEVICES", "")  # for the processes that a test starts

@@ -1,7 +1,9 @@
 """The case studies: the command on a small data set, and what is made of its records."""
 
 import json
+import shutil
 import subprocess
+import sys
 from functools import partial
 from pathlib import Path
 
@@ -15,9 +17,9 @@ from engine import Recipe, evaluate, make_loader
 from inference import load_model
 from model import UNet
 from studies import common, figures, labels, labels_report, leave_one_out, report, robustness, study
-from studies.common import is_of, read
+from studies.common import is_of, mean_of_labelled, read
 from studies.study import Run, plan, score
-from tests.processes import ROOT, options, python
+from tests.processes import ROOT, copy_of, options, python
 from tests.test_notebooks import outputs, papermill
 from tests.training import network
 from utils import ConfusionMatrix
@@ -169,6 +171,12 @@ def test_inner_pixels_are_those_that_valid_padding_sees_without_reflection(stree
     assert accuracies["all"] != pytest.approx(accuracies["inner"], abs=3e-3)
 
 
+def test_a_class_without_labels_that_is_predicted_somewhere_is_not_in_the_mean():
+    confusion = ConfusionMatrix(4)
+    confusion.update(torch.tensor([0, 0, 1, 1]), torch.tensor([0, 2, 1, 1]))
+    assert mean_of_labelled(confusion) == 0.75 and confusion.mean_iou == 0.5
+
+
 @pytest.mark.slow
 def test_leave_one_out_trains_without_each_city_once(streets, tmp_path, monkeypatch, command):
     monkeypatch.setattr(common, "RECORDS", tmp_path)
@@ -179,7 +187,7 @@ def test_leave_one_out_trains_without_each_city_once(streets, tmp_path, monkeypa
     cities = {image.split("/")[-2] for image in Cityscapes(streets).images}
     assert set(line["mIoU"]) == cities and len(cities) == 6
     assert line["mean"] == pytest.approx(sum(line["mIoU"].values()) / 6, abs=1e-3)
-    assert line["run"] == {"file": None, "width": 2, "depth": 1, "epochs": 1}
+    assert line["recipe"].items() >= {"width": 2, "depth": 1, "epochs": 1}.items()
     for city in cities:
         (run,) = (tmp_path / "runs" / "leave-one-out").glob(f"*-{city}")
         scenes = Cityscapes(streets, cities=[city], downscale=2, downscale_labels=False)
@@ -187,8 +195,15 @@ def test_leave_one_out_trains_without_each_city_once(streets, tmp_path, monkeypa
         model, loader = load_model(run / "last.pt"), make_loader(scenes, 8, False)
         _, confusion = evaluate(model, loader)
         assert line["accuracy"][city] == pytest.approx(confusion.pixel_accuracy, abs=1e-3)
+        assert line["mIoU"][city] == pytest.approx(mean_of_labelled(confusion), abs=1e-3)
     with pytest.raises(SystemExit, match="already"):
         command(leave_one_out.main, *args)
+    monkeypatch.setattr(leave_one_out, "run_fold", lambda *_: sys.exit("trains"))
+    others = copy_of(streets, tmp_path / "others")  # which have not all of these cities
+    for kind in ("leftImg8bit", "gtFine", "gtCoarse"):
+        shutil.rmtree(others / kind / "train" / min(cities))
+    with pytest.raises(SystemExit, match="trains"):
+        command(leave_one_out.main, *options(data_root=others, downscale=2))
 
 
 @pytest.mark.parametrize("recorded", [{}, {"crop_area": [0.25, 1.0], "crop_start": 1.0}])

@@ -7,7 +7,7 @@ The functions behind the commands read them, in a process that may die or hang a
 return, or raise what its docstring names. Anything else is a failure: another exception, the end of
 the process, `LONGEST` seconds, `MOST_MEMORY`, a file outside of the data set. A file with checksums
 must give what it held before, or be refused. Failures are kept in runs/fuzz. tests/stress/fuzz.json
-gets the counts, also if Ctrl-C ends it. The same seed gives the same files.
+gets the counts, also if Ctrl-C ends it. The same seed gives the same files. Linux only.
 """
 
 import faulthandler
@@ -88,7 +88,7 @@ def _start() -> None:
     os.chdir(folder := Path(_worker["folder"].name))
     for name, kind in KINDS.items():
         _worker[name] = [outcomes(kind, content, folder) for content in kind.whole]
-        assert all(map(any, _worker[name])), f"a whole file of {name} is refused"  # noqa: S101
+        assert all(map(any, _worker[name])), f"a whole file of {name} is refused"
     _worker["peak"] = lambda: resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     _worker["start"] = _worker["peak"]()
 
