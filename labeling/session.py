@@ -20,7 +20,7 @@ from torch import Tensor
 
 from data_io.image_io import encode, image_size, read_grey, read_image
 from data_io.layout import paths_of
-from prepare.conversion import as_png, target_name
+from prepare.conversion import BY_HAND, as_png, target_name
 from prepare.inspection import size_text
 from prepare.splits import OFFICIAL, split_of
 from runtime.files import atomic_write, lock
@@ -209,7 +209,8 @@ class Session:
             for name in sorted(self._unsaved):
                 photo = self._with_files(name)
                 photo.labels.parent.mkdir(parents=True, exist_ok=True)
-                atomic_write(photo.labels, encode(self._masks[name], compress_level=1))
+                content = encode(self._masks[name], compress_level=1, pnginfo=BY_HAND)
+                atomic_write(photo.labels, content)
                 self.photos[name] = photo
                 self._unsaved.discard(name)
                 if not photo.copy.exists():

@@ -15,7 +15,7 @@ from pathlib import Path
 
 from data_io.layout import OWN_RECORD
 from data_io.walk import is_visible
-from prepare.conversion import check_all, convert_all, plan
+from prepare.conversion import Say, check_all, convert_all, plan
 from prepare.masks import Form
 from prepare.meaning import Meaning
 from prepare.splits import Pair
@@ -72,7 +72,7 @@ def find_frames(source: Path) -> list[Pair]:
     return frames
 
 
-def convert(source: Path, destination: Path) -> dict[str, int]:
+def convert(source: Path, destination: Path, say: Say = print) -> dict[str, int]:
     """Convert all splits of `source`; returns the number of frames in each.
 
     Raises FileNotFoundError or ValueError, with the file's name, for what is not as in the SegNet
@@ -87,13 +87,14 @@ def convert(source: Path, destination: Path) -> dict[str, int]:
             f"{destination} holds another data set ({others[0].removeprefix('note: ')}): choose a "
             "new directory, or, if that is left of an earlier call, remove it"
         )
-    for item in check_all(items, Form()):
+    items = check_all(items, Form())
+    for item in items:
         if max(item.pixels) > max(IDS):
             raise ValueError(
                 f"{item.pair.mask} is no label image of CamVid (one channel, 0..{max(IDS)}): "
                 "take the *annot directories of the SegNet tutorial"
             )
-    convert_all(items, Meaning("ids", CITYSCAPES, IDS, "CamVid's"))
+    convert_all(items, Meaning("ids", CITYSCAPES, IDS, "CamVid's"), say)
     return dict(Counter(item.split for item in items))
 
 

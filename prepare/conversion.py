@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from PIL import ExifTags
+from PIL.PngImagePlugin import PngInfo
 
 from data_io.image_io import encode, jpeg_damage, open_image, read_image, to_rgb
 from data_io.layout import IMAGE, list_split, paths_of
@@ -23,7 +24,10 @@ from runtime.console import in_threads
 from runtime.files import atomic_write
 
 TIME_UNITS = 1, 100, 1000, 10**7, 10**9, 2 * 10**9  # ns: ext4, NTFS, ..., HFS+, FAT
+Say = Callable[[str], None]  # called with each line for the user
 MOST_VALUES = 10_000  # of a mask in colours; photographs have more
+MARK, BY_HAND = "labelled by hand", PngInfo()  # of the label files of `labeling.session`
+BY_HAND.add_text("Source", MARK)
 
 
 class Item(NamedTuple):
@@ -34,12 +38,13 @@ class Item(NamedTuple):
     image: Path
     labels: Path
     pixels: Counter = Counter()  # of each value in the mask, once it was checked
+    is_kept: bool = False  # the labels were corrected by hand, as the check found
 
     def is_done(self) -> bool:
         """Whether the files are there, as old as their sources, which older ones may replace."""
         files = (self.image, self.pair.image), (self.labels, self.pair.mask)
         try:
-            return all(_are_as_old(made, source) for made, source in files)
+            return all(_are_as_old(*each) for each in files[: 2 - self.is_kept])
         except FileNotFoundError:
             return False
 
@@ -101,13 +106,19 @@ def _is_made_of(made: Path, sources: list[Path]) -> bool:
 
 
 def check_all(items: list[Item], form: Form) -> list[Item]:
-    """The items with their `pixels`. Raises ValueError for what is wrong with files."""
+    """The items with their `pixels` and `is_kept`. Raises ValueError for bad files."""
     check = partial(_check, form=form)
     return _for_all(check, items, "checking", "problems, and nothing was written")
 
 
 def _check(item: Item, form: Form) -> Item:
     image, mask = item.pair.image, item.pair.mask
+    item = item._replace(is_kept=_is_by_hand(item.labels))
+    if item.is_kept and mask.stat().st_mtime_ns > item.labels.stat().st_mtime_ns:
+        raise ValueError(
+            f"{mask} is newer than {item.labels}, which was corrected by hand: delete the latter "
+            "to have the mask converted again, or restore the mask of before"
+        )
     values = masks.read_values(mask, form)
     counts = masks.count(values)
     if len(counts) > MOST_VALUES:  # else those of all masks would fill the memory
@@ -130,13 +141,25 @@ def _check(item: Item, form: Form) -> Item:
     return item._replace(pixels=counts)
 
 
-def convert_all(items: list[Item], meaning: Meaning) -> list[str]:
-    """Write the files of each item, unless it is done; returns what `jpeg_damage` finds.
+def _is_by_hand(labels: Path) -> bool:
+    if not labels.is_file():
+        return False
+    with open(labels, "rb") as file:
+        return MARK.encode() in file.read(200)
 
-    Raises ValueError, at the end, for those that could not be written.
+
+def convert_all(items: list[Item], meaning: Meaning, say: Say) -> None:
+    """Write the files of each item, unless it is done; label files corrected by hand stay.
+
+    Says how many these are, and what `jpeg_damage` finds. Raises ValueError, at the end, for those
+    that could not be written.
     """
     convert = partial(_convert, meaning=meaning)
-    return [*filter(None, _for_all(convert, items, "converting", "images could not be converted"))]
+    found = _for_all(convert, items, "converting", "images could not be converted")
+    if kept := sum(item.is_kept for item in items):
+        say(f"note: {kept:,} label files were corrected by hand, and are kept")
+    if damaged := [*filter(None, found)]:
+        say(listing(f"warning: {len(damaged):,} images are damaged", damaged))
 
 
 def _convert(item: Item, meaning: Meaning) -> str:
@@ -147,7 +170,8 @@ def _convert(item: Item, meaning: Meaning) -> str:
     changed = {path: path.stat().st_mtime_ns for path in (image, mask)}  # before reading
     ids = masks.translate(masks.read_values(mask, meaning.form), meaning.ids)
     labels = encode(ids, compress_level=3)
-    for path, content, source in ((item.labels, labels, mask), (item.image, as_png(image), image)):
+    files = (item.labels, labels, mask), (item.image, as_png(image), image)
+    for path, content, source in files[item.is_kept :]:
         path.parent.mkdir(parents=True, exist_ok=True)
         atomic_write(path, content)
         if not damage:  # else it is not done, so that the next call tells of it again

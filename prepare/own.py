@@ -14,7 +14,6 @@ command continues where it stopped, and converts what was added or changed. See 
 
 import statistics
 from collections import Counter
-from collections.abc import Callable
 from pathlib import Path
 from shlex import quote
 
@@ -22,14 +21,12 @@ from data_io.image_io import image_size
 from data_io.layout import IMAGE, list_split
 from prepare import decisions
 from prepare.class_lists import void_of
-from prepare.conversion import Item, check_all, convert_all, plan
+from prepare.conversion import Item, Say, check_all, convert_all, plan
 from prepare.masks import pack, read_values, sample, show
 from prepare.meaning import LABELS, Meaning, interpret
-from prepare.pairs import find_pairs, listing
+from prepare.pairs import find_pairs
 from prepare.splits import OFFICIAL, assign_splits
 from runtime.console import command_line, errors_shown
-
-Say = Callable[[str], None]  # called with each line for the user
 
 
 def prepare(
@@ -98,8 +95,7 @@ def prepare(
     for line in [*notes, f"masks: {meaning.reason}", f"splits: {how}"]:
         say(line)
     decisions.write_record(dst, meaning, pixels, images, masks, items)
-    if damaged := convert_all(items, meaning):
-        say(listing(f"warning: {len(damaged):,} images are damaged", damaged))
+    convert_all(items, meaning, say)
     summarise(dst, items, meaning, say)
     return dict(Counter(splits))
 

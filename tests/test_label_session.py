@@ -18,9 +18,11 @@ from labeling.opening import open_data_set, open_session
 from labeling.proposals import readable_views
 from labeling.widget import LabelWidget, shown_file
 from prepare import cityscapes
+from prepare.own import prepare
 from runtime import files
 from tests.processes import python
-from tests.samples import contents, turned
+from tests.samples import contents, save, turned
+from tests.test_prepare_own import ZERO_ONE, flat, photo
 
 NAMES = ["road", "car", "sky"]
 
@@ -265,6 +267,32 @@ def test_correcting_a_data_set_keeps_the_ids_that_are_no_class(tree):
         assert picked.order == [session.order[5], session.order[1]]
     assert json.loads((tree / "corrections.json").read_text())["void"] == 0
     assert labeling._open == {}
+
+
+def test_corrections_outlast_the_next_conversion_until_their_mask_is_newer(tmp_path):
+    images, masks = flat(tmp_path)
+    dst, said = tmp_path / "out", []
+    prepare(images, masks, dst)
+    with closing(open_data_set(dst)) as session:
+        labels = session.photos[session.order[0]].labels
+        session.stroke(session.order[0], [[0, 50, 1]])
+    before, name = contents(dst), f"{labels.name.split('_')[2]}.png"
+    photo(images / "b.png")
+    save(masks / "b.png", ZERO_ONE)
+    prepare(images, masks, dst, say=said.append)
+    assert before.items() < contents(dst).items()
+    assert "note: 1 label files were corrected by hand, and are kept" in said
+    before = contents(dst)
+    save(masks / name, 1 - ZERO_ONE)
+    os.utime(masks / name, (os.stat(labels).st_mtime + 1,) * 2)
+    with pytest.raises(ValueError, match=f"{name} is newer than .*{labels.name}.*delete"):
+        prepare(images, masks, dst)
+    assert contents(dst) == before
+    labels.unlink()
+    for mask in (1 - ZERO_ONE, ZERO_ONE):  # the latter as if there had been no correction
+        save(masks / name, mask)
+        prepare(images, masks, dst)
+        assert (np.array(Image.open(labels)) == mask).all()
 
 
 def test_the_widget_says_what_is_on_disk_and_what_cannot_be_saved(opened, monkeypatch):

@@ -1,3 +1,4 @@
+from contextlib import closing
 from pathlib import Path
 
 import numpy as np
@@ -6,6 +7,7 @@ from cityscapesscripts.helpers.labels import name2label
 from PIL import Image
 
 from dataset import Cityscapes
+from labeling.opening import open_data_set
 from prepare.camvid import IDS, convert, frame_name
 from tests.samples import contents, cut, save, times
 from utils import CITYSCAPES
@@ -64,6 +66,11 @@ def test_a_second_call_writes_nothing_but_what_is_missing(source, tmp_path):
     image.rename(image.with_name(image.name + ".part"))  # as if killed while it was written
     convert(source, tmp_path / "out")
     assert contents(tmp_path / "out") == whole
+    with closing(open_data_set(tmp_path / "out")) as session:
+        session.stroke(session.order[0], [[0, 50, 7]])
+    before = contents(tmp_path / "out")
+    convert(source, tmp_path / "out")
+    assert contents(tmp_path / "out") == before != whole
 
 
 @pytest.mark.parametrize(
