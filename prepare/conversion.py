@@ -4,7 +4,7 @@ import os
 import re
 import zlib
 from collections import Counter, defaultdict
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from functools import partial
 from pathlib import Path
 from typing import NamedTuple
@@ -37,8 +37,11 @@ class Item(NamedTuple):
     split: str
     image: Path
     labels: Path
-    pixels: Counter = Counter()  # of each value in the mask, once it was checked
-    is_kept: bool = False  # the labels were corrected by hand, as the check found
+    # Once it was checked: the pixels of each value in the mask, the colours of those that are
+    # indices of a palette, and whether the labels were corrected by hand.
+    pixels: Counter = Counter()
+    palette: dict[int, int] = {}  # noqa: RUF012
+    is_kept: bool = False
 
     def is_done(self) -> bool:
         """Whether the files are there, as old as their sources, which older ones may replace."""
@@ -106,7 +109,7 @@ def _is_made_of(made: Path, sources: list[Path]) -> bool:
 
 
 def check_all(items: list[Item], form: Form) -> list[Item]:
-    """The items with their `pixels` and `is_kept`. Raises ValueError for bad files."""
+    """The items, checked. Raises ValueError for what is wrong with files."""
     check = partial(_check, form=form)
     return _for_all(check, items, "checking", "problems, and nothing was written")
 
@@ -126,19 +129,32 @@ def _check(item: Item, form: Form) -> Item:
             f"{mask} holds {len(counts):,} colours: correct the path if it is a photograph; if its "
             "edges were smoothed, have the nearest colours taken with --nearest-color"
         )
-    both = zip(masks.palette_of(mask) if form.palette else (), form.palette, strict=False)
-    if any(mine != other and i in counts for i, (mine, other) in enumerate(both)):
-        raise ValueError(
-            f"{mask} has other colours for its indices than other masks have: "
-            "--labels colors reads the colours, --labels ids the indices"
-        )
     size = values.shape if item.is_done() else tuple(read_image(image).shape[1:])
     if values.shape != size:
         raise ValueError(
             f"{mask} is {size_text(values.shape)}, but {image} is {size_text(size)} "
             "(upright, as its EXIF tag says): make them the same size, or remove both"
         )
-    return item._replace(pixels=counts)
+    palette = enumerate([] if form.colors else masks.palette_of(mask))
+    return item._replace(pixels=counts, palette={i: color for i, color in palette if i in counts})
+
+
+def common_palette(
+    items: list[Item], known: Collection[int | None], may_differ: bool
+) -> list[int | None]:
+    """The colour of each index in masks that were checked; None for those that occur in none.
+
+    known: of earlier masks. Raises ValueError for masks that differ, unless they may.
+    """
+    palette = {i: color for i, color in enumerate(known) if color is not None}
+    for item in items:
+        palette = item.palette | palette
+        if not may_differ and not item.palette.items() <= palette.items():
+            raise ValueError(
+                f"{item.pair.mask} has other colours for its indices than other masks have: "
+                "--labels colors reads the colours, --labels ids the indices"
+            )
+    return [palette.get(i) for i in range(max(palette, default=-1) + 1)]
 
 
 def _is_by_hand(labels: Path) -> bool:

@@ -89,7 +89,7 @@ def choose_form(
         return Form(colors=True)
     if kind is None and voids is not None and _is_shuffled(paths, classes, voids):
         return Form(colors=True)
-    return Form(palette=masks.palette_of(paths[0]))
+    return Form()
 
 
 def _is_shuffled(paths: list[Path], classes: Classes, voids: list[tuple[int, int, int]]) -> bool:

@@ -42,7 +42,7 @@ class Form(NamedTuple):
     colors: bool = False  # as 0xRRGGBB; else as bytes, or the indices of a palette
     targets: Collection[int] | None = None  # pixels take the nearest; None: JPEG is refused
     names: dict[str, int] = {}  # noqa: RUF012 the values of labelme's shapes
-    palette: Collection[int] = ()  # the colour of each index
+    palette: Collection[int | None] = ()  # the colour of each index that occurs
 
 
 def read_values(path: Path, form: Form) -> np.ndarray:
@@ -143,7 +143,7 @@ def are_colored(masks: list[Path]) -> bool:
 
 def palette_of(path: Path) -> list[int]:
     """The colours of a palette image, as 0xRRGGBB; [] for others."""
-    if path.suffix.lower() == ".npy":
+    if path.suffix.lower() in (".npy", ".json"):
         return []
     with open_image(path) as image:
         flat = image.getpalette("RGB") if image.mode == "P" else []

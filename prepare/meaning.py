@@ -126,8 +126,8 @@ def _propose(pixels: Counter, form: Form) -> Classes:
         names = tuple(f"color {' '.join(map(str, color))}" for color in colors)
         return Classes(names, tuple(range(len(found))), colors)
     ids = sorted(i for i in found if i != 255 or len(found) == 2)  # of 0 and 255 both are classes
-    palette = dict(enumerate(map(unpack, form.palette)))
-    colors = tuple(palette.get(i) or color_of(i) for i in ids)
+    shown = {i: unpack(color) for i, color in enumerate(form.palette) if color is not None}
+    colors = tuple(shown.get(i) or color_of(i) for i in ids)
     return Classes(tuple(f"class {i}" for i in ids), tuple(ids), colors)
 
 

@@ -21,7 +21,7 @@ from data_io.image_io import image_size
 from data_io.layout import IMAGE, list_split
 from prepare import decisions
 from prepare.class_lists import void_of
-from prepare.conversion import Item, Say, check_all, convert_all, plan
+from prepare.conversion import Item, Say, check_all, common_palette, convert_all, plan
 from prepare.masks import pack, read_values, sample, show
 from prepare.meaning import LABELS, Meaning, interpret
 from prepare.pairs import find_pairs
@@ -75,7 +75,9 @@ def prepare(
     kind, some = labels or pairs[0].hint, [pair.mask for pair in sample(pairs)]
     listed, voids, whose = decisions.find_classes(classes, dst, pairs, [images, masks], labels)
     form = before.form if before else decisions.choose_form(some, kind, listed, voids, nearest)
-    items = check_all(items, form if labels is None else form._replace(palette=()))
+    items = check_all(items, form)
+    palette = common_palette(items, form.palette, may_differ=labels is not None)
+    form = form._replace(palette=palette)
     pixels, notes = Counter(), [*notes, *gone, *whose]
     for item in items:
         pixels.update(item.pixels)

@@ -373,6 +373,20 @@ def test_an_unknown_colour_is_refused_with_its_file_and_can_be_added(tmp_path, l
     assert "new" in convert(images, labels, dst)[0].classes.names
 
 
+@pytest.mark.parametrize("first", [[VOID, ROAD], None])  # or grey
+def test_palettes_that_differ_behind_the_first_are_refused_also_later(tmp_path, first):
+    images, masks = flat(tmp_path)
+    if first:
+        paletted(masks / "a0.png", ZERO_ONE, sum(first, ()))
+    for name in ("a1", "a2"):
+        paletted(masks / f"{name}.png", pattern([0, 1, 2]), (*VOID, *ROAD, *SKY))
+    prepare(images, masks, tmp_path / "out")
+    paletted(masks / "a3.png", pattern([0, 1, 2]), (*VOID, *ROAD, *ANIMAL))
+    for dst in ("out", "new"):
+        with pytest.raises(ValueError, match=r"a3.png has other colours for its indices"):
+            prepare(images, masks, tmp_path / dst)
+
+
 def test_palettes_that_differ_are_refused_until_labels_says_what_counts(tmp_path):
     images, masks = flat(tmp_path)
     for i, path in enumerate(sorted(masks.iterdir())):  # the same colours everywhere
