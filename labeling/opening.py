@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from data_io.image_io import why_unread
-from data_io.layout import find_pairs, name_of, paths_of
+from data_io.layout import OWN_RECORD, find_pairs, name_of, paths_of
 from data_io.walk import left_out
 from dataset import find_root, read_classes
 from labeling.session import Photo, Session, read_record
@@ -26,9 +26,9 @@ def open_session(
         classes: names; or a `classes.yaml` or `label_colors.txt`; None: those of `root`, or else
             Cityscapes'. May grow between two sessions, or be in another order.
 
-    Raises FileNotFoundError or ValueError for a folder without photographs and for classes that do
-    not fit the masks, BlockingIOError if another notebook has `root` open, OSError if it cannot be
-    written.
+    Raises FileNotFoundError or ValueError for a folder without photographs, a `root` with another
+    data set, and classes that do not fit the masks; BlockingIOError if another notebook has `root`
+    open, OSError if it cannot be written.
     """
     photographs, root = expand(photographs, "folder of photographs"), expand(root, "data set")
     kept = read_record(root / "labeling.json")
@@ -39,6 +39,14 @@ def open_session(
             f"{root} has the labels of {before}, not of {photographs}: set data_root to another "
             "directory, or, if the photographs were moved, correct `photographs` in "
             f"{root / 'labeling.json'} to {folder}"
+        )
+    foreign = [OWN_RECORD, "streets.json"]
+    if not kept:  # also of a damaged record that was deleted; then classes.yaml is there
+        foreign += ["corrections.json"] + ["gtFine"] * (not (root / "classes.yaml").exists())
+    if found := [name for name in foreign if (root / name).exists()]:
+        raise ValueError(
+            f"{root} is a data set that was not labelled here (it has {found[0]}): set data_root "
+            "to another directory" + ", or delete that file" * (found[0] == "corrections.json")
         )
     images, others = images_in(photographs, root)
     there = read_classes(root) if (root / "classes.yaml").is_file() else None

@@ -66,6 +66,24 @@ def test_photographs_of_another_folder_do_not_get_the_masks_of_the_first(folder,
         assert (on_disk(session, "b.png").reshape(-1)[:5] == 1).all()
 
 
+@pytest.mark.parametrize("name", ["own.json", "streets.json", "corrections.json", "gtFine"])
+def test_a_data_set_that_was_not_labelled_here_is_refused(opened, folder, name):
+    opened.stroke("b.png", [[0, 5, 1]])
+    opened.close()
+    (opened.root / "labeling.json").write_text("{")
+    with pytest.raises(ValueError, match=r"labeling\.json is damaged.*: delete it"):
+        open_session(folder, opened.root)
+    (opened.root / "labeling.json").unlink()
+    open_session(folder, opened.root).close()
+    (opened.root / "labeling.json").unlink()
+    if name == "gtFine":
+        (opened.root / "classes.yaml").unlink()
+    else:
+        (opened.root / name).write_text("{}")
+    with pytest.raises(ValueError, match=f"not labelled here .*{name}.*another directory"):
+        open_session(folder, opened.root)
+
+
 def test_a_data_set_behind_a_link_or_in_the_home_opens_again(folder, tmp_path, monkeypatch):
     (tmp_path / "far" / "away").mkdir(parents=True)
     (tmp_path / "data").symlink_to(tmp_path / "far" / "away")
