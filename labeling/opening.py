@@ -31,6 +31,8 @@ def open_session(
     open, OSError if it cannot be written.
     """
     photographs, root = expand(photographs, "folder of photographs"), expand(root, "data set")
+    if photographs.resolve() == root.resolve():
+        raise ValueError(f"{root} has the photographs, and is only read: set another data_root")
     kept = read_record(root / "labeling.json")
     folder = relative_path(photographs.resolve(), root.resolve())  # not through a link
     before = (root.resolve() / (kept.get("photographs") or folder)).resolve()

@@ -251,6 +251,8 @@ def test_bad_folders_masks_and_records_say_what_to_do(opened, folder, tmp_path):
     for path, words in ((tmp_path / "empty", "no image"), (tmp_path / "none", "no directory")):
         with pytest.raises((ValueError, FileNotFoundError), match=words):
             open_session(path, tmp_path / "other", NAMES)
+    with pytest.raises(ValueError, match="only read: set another data_root"):
+        open_session(folder, folder / "trip" / "..", NAMES)
     (folder / "b.png").write_bytes(b"no image")
     with pytest.raises(ValueError, match=r"b\.png.*restore"):
         opened.go("b.png")
