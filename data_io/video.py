@@ -17,7 +17,7 @@ NO_VIDEO = "tty", "image2", "jpegxl_anim"  # FFmpeg's readers of text and of sin
 LENGTH_IN_HEADER = "mov", "matroska", "avi", "asf", "flv", "mxf"  # others are as long as they are
 MPEGTS_PACKETS = 188, 192  # bytes
 BT709 = 1  # of FFmpeg: matrix, primaries and transfer curve of HD video
-MOST_FAILURES = 100  # one after the other, after which a file is taken to be at its end
+MOST_FAILURES = 100  # without a packet read between, after which a file is taken to be at its end
 
 
 def load_av(path: Path):
@@ -103,6 +103,7 @@ class VideoReader:
         frame can be read.
         """
         self._errors, self._end, self._read, self.damage, times = 0, Fraction(0), 0, "", []
+        self._fell_back, self._dts = False, 0  # of packets: frames from before damage come late
         file, stream = open_video(self.path)
         with file:
             starts = [s.start_time * s.time_base for s in file.streams if s.start_time is not None]
@@ -112,8 +113,8 @@ class VideoReader:
                 time = last + step
                 if frame.pts is not None and frame.time_base is not None:
                     time = frame.pts * frame.time_base - start + jump
-                if time <= last - 1 and times:  # the start of another file
-                    jump += last + step - time
+                if time <= last - 1 and times and self._fell_back:  # the start of another file
+                    jump, self._fell_back = jump + last + step - time, False
                     time = last + step
                 times.append(max(time, last + step / 8, Fraction(0)))  # damaged ones come late
                 yield times[-1], _square(frame, stream)
@@ -122,25 +123,30 @@ class VideoReader:
     def _decode(self, file, stream, start: Fraction) -> Iterator:
         """The frames that can be decoded. Counts errors, and notes where the last packet ends."""
         failures, flushed, intact = 0, False, 0  # intact: packets since the last damaged one
+        stuck = 0  # failures since the last packet, which may be one that cannot be decoded
         wanted = [stream, *file.streams.audio]
         packets = file.demux(wanted)
-        while failures < MOST_FAILURES and not flushed:
+        while stuck < MOST_FAILURES and not flushed:
             try:
                 packet = next(packets, None)
                 if packet is None:
                     break
+                stuck = 0 if packet.size else stuck
                 if packet.pts is not None:
                     end = (packet.pts + (packet.duration or 0)) * packet.time_base - start
                     self._end = max(self._end, end)
                 self._read = max(self._read, (packet.pos or 0) + packet.size)
                 if packet.stream_index != stream.index:
                     continue
+                if packet.dts is not None:
+                    before, self._dts = self._dts, packet.dts * packet.time_base
+                    self._fell_back |= self._dts <= before - 1
                 self._errors += packet.is_corrupt
                 intact = 0 if packet.is_corrupt else intact + 1
                 flushed = packet.size == 0 and packet.pts is None
                 frames = packet.decode()
             except load_av(self.path).error.FFmpegError:  # of the demuxer, or of the decoder
-                failures, self._errors, intact = failures + 1, self._errors + 1, 0
+                failures, stuck, self._errors, intact = failures + 1, stuck + 1, self._errors + 1, 0
                 packets = file.demux(wanted)
                 continue
             failures = 0 if packet.size else failures

@@ -166,6 +166,18 @@ def test_after_a_damaged_part_reading_goes_on_and_says_so(tmp_path, name):
         assert reader.damage.startswith(f"{200 - len(times)} of 200 frames")
 
 
+@pytest.mark.parametrize("name", ["a.mp4", "a.avi"])
+def test_of_a_file_with_a_long_damaged_part_the_rest_is_read(tmp_path, name):
+    path = write(tmp_path / name, "mpeg4" if name == "a.avi" else "libx264", noise(300, (48, 64)))
+    with av.open(str(path)) as file:
+        packets = [(packet.pos, bytes(packet.size)) for packet in file.demux() if packet.size]
+    path.write_bytes(patched(path.read_bytes(), *packets[60:200]))
+    reader = VideoReader(path)
+    times = [at for at, _ in reader]
+    assert times[-1] == 299 / Fraction(25)
+    assert reader.damage == f"{300 - len(times)} of 300 frames (5.6 s) are missing"
+
+
 def test_a_recording_in_parts_with_a_damaged_header_says_how_much_cannot_be_read(tmp_path):
     path = write(tmp_path / "dashcam.mp4", frames=noise(100), movflags="frag_keyframe+empty_moov")
     content = path.read_bytes()
