@@ -92,7 +92,7 @@ def plan(pairs: list[Pair], splits: list[str], dst: Path) -> tuple[list[Item], l
         folder = dst / "leftImg8bit" / split
         old = {stem: folder / f"{stem}{IMAGE}" for stem in list_split(folder, IMAGE).stems}
         old = {stem: old[stem] for stem in sorted(old) if str(old[stem]).casefold() not in planned}
-        if moved := [stem for stem in old if _is_made_of(old[stem], sources[stem])]:
+        if moved := [stem for stem in old if is_made_of(old[stem], sources[stem])]:
             raise ValueError(
                 f"{len(moved):,} images were converted before to {folder}, such as {moved[0]}, and "
                 "belong to another split now: choose a new directory"
@@ -102,7 +102,7 @@ def plan(pairs: list[Pair], splits: list[str], dst: Path) -> tuple[list[Item], l
     return items, notes
 
 
-def _is_made_of(made: Path, sources: list[Path]) -> bool:
+def is_made_of(made: Path, sources: list[Path]) -> bool:
     """Whether an image of a data set was made of one of these, which has not changed since."""
     alike = [each for each in sources if _are_as_old(made, each) or jpeg_damage(each)]
     return any(made.read_bytes() == as_png(each) for each in alike)

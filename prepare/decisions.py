@@ -1,5 +1,6 @@
 """What a data set's masks are taken for: decided, shown in a picture, kept for the next call."""
 
+import glob
 import io
 import json
 from collections import Counter
@@ -9,12 +10,12 @@ import numpy as np
 import torch
 from PIL import Image
 
-from data_io.image_io import encode, read_image
+from data_io.image_io import IMAGE_SUFFIXES, encode, read_image
 from data_io.layout import OWN_RECORD
 from dataset import read_classes
 from figures import plot_samples
 from prepare import class_lists, masks
-from prepare.conversion import Item
+from prepare.conversion import Item, is_made_of
 from prepare.masks import Form, read_values
 from prepare.meaning import LABELS, Meaning, ids_of, strong_values
 from prepare.pairs import listing
@@ -194,17 +195,26 @@ def write_record(
         record = {"labels": meaning.labels, "ids": meaning.ids, "form": meaning.form._asdict()}
         _write_classes(dst / "classes.yaml", meaning, pixels, masks)
     known = record.setdefault("sources", [])
-    if here in known:
-        return
-    taken = [item.image for item in items if item.image.exists() and not item.is_done()]
-    if known and taken:
+    others = [source for source in known if source != here]
+    taken = [item for item in items if item.image.exists() and not item.is_done()]
+    if here in known:  # of which changed images are replaced
+        taken = [item for item in taken if is_made_of(item.image, _twins(item.pair, others))]
+    if others and taken:
         raise ValueError(
-            f"{len(taken):,} images would replace those of {' and '.join(known)}, such as "
-            f"{taken[0]}: choose a new directory; or, if these are the same images, moved, change "
-            f"`sources` in {path}"
+            f"{len(taken):,} images would replace those of {' and '.join(others)}, such as "
+            f"{taken[0].image}: choose a new directory; or, if these are the same images, moved, "
+            f"change `sources` in {path}"
         )
-    known.append(here)
-    atomic_write(path, json.dumps(record).encode())
+    if here not in known:
+        known.append(here)
+        atomic_write(path, json.dumps(record).encode())
+
+
+def _twins(pair: Pair, sources: list[str]) -> list[Path]:
+    """The images that may have a pair's name in other directories of images."""
+    folders, name = [Path(each, *pair.folders) for each in sources], f"{glob.escape(pair.stem)}*"
+    files = [path for folder in folders for path in folder.glob(name)]
+    return [path for path in files if path.suffix.lower() in IMAGE_SUFFIXES]
 
 
 def _write_classes(path: Path, meaning: Meaning, pixels: Counter, source: Path) -> None:

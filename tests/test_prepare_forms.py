@@ -308,6 +308,12 @@ def test_images_of_another_directory_do_not_replace_those_of_the_first(tmp_path)
     assert len(convert(second, other_masks, dst)[0]) == 10
     photo(first / "a1.png", quality=5)
     convert(first, masks, dst)  # of the directory that they came from, changed ones do
+    before = contents(dst)
+    photo(first / "ca0.png", quality=5)
+    save(masks / "ca0.png", ZERO_ONE)
+    with pytest.raises(ValueError, match="1 images would replace those of .*2.images"):
+        prepare(first, masks, dst)
+    assert contents(dst) == before
 
 
 # Masks that are no pictures
