@@ -92,7 +92,8 @@ def find_pairs(
     if lone:
         fault = f"warning: {len(lone):,} masks without an image, which are left out"
         notes.append(listing(fault, lone))
-    return official_splits(pairs, above, [images, images.parent, masks.parent]), notes
+    pairs, more = official_splits(pairs, above, [images, images.parent, masks.parent])
+    return pairs, notes + more
 
 
 def _only(paths: list[Path], stem: str, wanted: str | None) -> tuple[Path, str | None]:

@@ -49,22 +49,29 @@ def split_above(directory: Path) -> str | None:
     return None
 
 
-def official_splits(pairs: list[Pair], above: str | None, directories: list[Path]) -> list[Pair]:
-    """The pairs with their official splits: by directories, or by lists as VOC has them.
+def official_splits(
+    pairs: list[Pair], above: str | None, directories: list[Path]
+) -> tuple[list[Pair], list[str]]:
+    """The pairs with their official splits, by directories or by lists as VOC has them; and notes.
 
     above: see `split_above`. directories: where the lists may be. Images that the lists leave out
-    have no split. Without official splits, only `test` is kept.
+    have no split. Without `train` and `val`, only `test` is kept.
     """
     if above or {pair.split for pair in pairs} >= OFFICIAL:
-        return pairs
-    for folder in [directory / name for directory in directories for name in LISTS]:
+        return pairs, []
+    tested, notes = {i for i, pair in enumerate(pairs) if pair.split == "test"}, []
+    for folder in dict.fromkeys(directory / name for directory in directories for name in LISTS):
         lists = {split: folder / f"{split}.txt" for split in ("train", "val", "test")}
         lists = {split: path for split, path in lists.items() if path.is_file()}
         named = [(s, indices) for s, path in lists.items() for _, indices in _read(path, pairs)]
         splits = {i: split for split, indices in named for i in indices}
         if OFFICIAL <= {*splits.values()}:
-            return [pair._replace(split=splits.get(i)) for i, pair in enumerate(pairs)]
-    return [pair._replace(split="test" if pair.split == "test" else None) for pair in pairs]
+            return [pair._replace(split=splits.get(i)) for i, pair in enumerate(pairs)], []
+        tested |= {i for i, split in splits.items() if split == "test"}
+        for split in lists.keys() - {*splits.values()}:
+            notes.append(f"note: {lists[split]} names none of the images that have masks")
+    splits = ["test" if i in tested else None for i in range(len(pairs))]
+    return [p._replace(split=split) for p, split in zip(pairs, splits, strict=True)], notes
 
 
 def assign_splits(

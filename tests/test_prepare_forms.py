@@ -136,6 +136,12 @@ def test_lists_are_official_splits_and_what_they_leave_out_is_counted(tmp_path, 
     _, said = convert(images, masks, tmp_path / "out")
     assert "those of the data set; 2 images in none of them go to train" in said
     assert [len(Cityscapes(tmp_path / "out", split)) for split in ("train", "val")] == [7, 3]
+    (tmp_path / folder / "val.txt").rename(tmp_path / folder / "test.txt")
+    (tmp_path / folder / "train.txt").write_text("elsewhere/b0.png")
+    _, said = convert(images, masks, tmp_path / "tested")
+    tested = [path.split("_")[-2] for path in Cityscapes(tmp_path / "tested", "test").images]
+    assert tested == ["a5", "a6", "a7"]
+    assert f"note: {tmp_path / folder / 'train.txt'} names none of the images" in said
 
 
 @pytest.mark.parametrize(
