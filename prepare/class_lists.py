@@ -186,10 +186,11 @@ def as_yaml(classes: Classes, comments: dict[int, str]) -> str:
 
 
 def values_of_names(classes: Classes) -> dict[str, int]:
-    """The value with which labelme's shapes of each name are drawn."""
+    """The value with which labelme's shapes of each name are drawn, also of names in `VOID`."""
     values = dict(zip(classes.names, classes.ids, strict=True))
-    background = values.get("background", void_of(classes))
-    return {BACKGROUND: background, IGNORED: void_of(classes)} | values
+    void, forms = void_of(classes), (str.lower, str.capitalize, str.upper)
+    ignored = {form(name): void for name in VOID for form in forms}
+    return {BACKGROUND: values.get("background", void)} | ignored | values
 
 
 def void_of(classes: Classes) -> int:

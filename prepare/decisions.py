@@ -60,7 +60,8 @@ def find_classes(
         return classes, voids, [f"classes: those of {path}"]
     if not are_shapes:
         return None, None, []
-    labels = sorted(set().union(*in_threads(masks.shape_names, paths, "reading shapes")))
+    found = set().union(*in_threads(masks.shape_names, paths, "reading shapes"))
+    labels = sorted(label for label in found if label.lower() not in class_lists.VOID)
     names, ids = (masks.BACKGROUND, *labels), tuple(range(1 + len(labels)))
     colors = tuple(map(class_lists.color_of, ids))
     return Classes(names, ids, colors), None, ["classes: the labels of shapes"]

@@ -189,13 +189,13 @@ def shape_names(path: Path) -> set[str]:
             raise TypeError(f"{other[0]!r} is no text")
     except (KeyError, TypeError) as error:
         raise ValueError(f"{path}: a shape has no label ({error!r}): repair it") from error
-    return {*labels} - {BACKGROUND, IGNORED}
+    return {*labels} - {BACKGROUND}
 
 
 def draw_shapes(path: Path, values: dict[str, int]) -> np.ndarray:
     """The shapes of a labelme file, as `labelme2voc` draws them: (H, W) uint8.
 
-    values: of each label, and of `BACKGROUND` and `IGNORED`. Raises ValueError for another file, a
+    values: of each label, and of `BACKGROUND`. Raises ValueError for another file, a
     label without a value, and a kind of shape that is not known.
     """
     content = read_shapes(path)

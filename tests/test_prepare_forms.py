@@ -342,7 +342,7 @@ def test_labelmes_shapes_are_drawn(tmp_path, beside, listed):
         photo(images / f"{name}.jpg")
         road = ("road", "polygon", [[0, 10], [15, 10], [15, 19], [0, 19]])
         car = ("car", "rectangle", [[4, 12], [7, 15]])
-        lost = ("__ignore__", "rectangle", [[0, 0], [3, 3]])
+        lost = ("Void" if name == "1" else "__ignore__", "rectangle", [[0, 0], [3, 3]])
         shapes(labels / f"{name}.json", road, car, lost)
     expected = np.zeros((20, 16), np.uint8)
     expected[10:] = 2
@@ -350,7 +350,7 @@ def test_labelmes_shapes_are_drawn(tmp_path, beside, listed):
     expected[:4, :4] = 255
     options, dst = {}, tmp_path / "out"
     if listed:
-        (tmp_path / "my.txt").write_text("__ignore__\n_background_\ncar\nroad\n")
+        (tmp_path / "my.txt").write_text("__ignore__\n_background_\ncar\nroad\nvoid\n")
         options = {"classes": tmp_path / "my.txt"}
     scenes, _ = convert(images, labels, dst, **options)
     assert are_all(scenes, expected)
