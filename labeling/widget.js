@@ -177,7 +177,7 @@ class Labeler {
     const keys = (i) => (i < 10 ? `${(i + 1) % 10}` : i < 20 ? `⇧${(i + 1) % 10}` : "");
     const labelled = classes.reduce((sum, [id]) => sum + counts[id], 0);
     this.list.replaceChildren(
-      ...(this.proposed ? [row(PROPOSED, "q", "as proposed", null, "")] : []),
+      ...(this.proposed || this.selected === PROPOSED ? [row(PROPOSED, "q", "as proposed", null, "")] : []),
       ...classes.map(([id, name, color], i) => row(id, keys(i), name, color, percent(counts[id]))),
       make("div", { class: "class" }, make("span", { class: "name" }, "not labelled"), make("span", { class: "share" }, percent(width * height - labelled))));
   }
@@ -318,7 +318,7 @@ class Labeler {
       photo.isClass[id] = 1;
       this.colors[id] = ((b << 16) | (g << 8) | r) >>> 0; // alpha is added as it is drawn
     }
-    if (!classes.some(([id]) => id === this.selected)) this.selected = classes[0][0];
+    if (![PROPOSED, ...classes.map(([id]) => id)].includes(this.selected)) this.selected = classes[0][0];
     this.line = Math.max(1, Math.round(Math.max(width, height) / 1000)); // of outlines, in pixels
     this.labels = new OffscreenCanvas(width, height);
     this.smallLabels = new OffscreenCanvas(w, h);
@@ -530,11 +530,17 @@ class Labeler {
 
   // ------------------------------------------------------------------ strokes
 
+  // Begin a stroke; false, and a message, where its class is not known yet.
   begin(value = this.tool === "erase" ? this.photo.void : this.selected) {
+    if (value === PROPOSED && !this.proposed) {
+      this.fail("there is no proposal yet: wait until it is computed, or choose a class");
+      return false;
+    }
     const { width, height } = this.photo;
     this.touched ??= new Uint8Array(width * height);
     this.box = [width, height, 0, 0];
     this.value = value;
+    return true;
   }
 
   // Give a pixel an id, and count the pixels of each id.
@@ -639,6 +645,7 @@ class Labeler {
   // The pixels whose centre is inside, by the even-odd rule.
   fillPolygon() {
     const corners = this.corners;
+    if (corners.length >= 3 && !this.begin()) return; // the corners stay
     this.corners = [];
     if (corners.length < 3) return this.redraw();
     let row = -1, cuts = []; // where the edges cross the row's middle
@@ -654,7 +661,6 @@ class Labeler {
       return cuts.filter((at) => at <= x + 0.5).length % 2 === 1;
     };
     const xs = corners.map(([x]) => x), ys = corners.map(([, y]) => y);
-    this.begin();
     this.putWhere(Math.min(...xs), Math.min(...ys), Math.max(...xs), Math.max(...ys), isInside);
     this.end();
   }
@@ -704,7 +710,7 @@ class Labeler {
       return this.redraw();
     }
     if (this.tool === "fill" && !this.segments) return this.fail("the segments are still being computed");
-    this.begin();
+    if (!this.begin()) return;
     this.event ??= e.timeStamp;
     this.last = at.in;
     this.extend(at.in, this.mapFor(e));

@@ -23,12 +23,18 @@ from tests.samples import turned
 pytestmark = [pytest.mark.browser, pytest.mark.slow]
 NAMES = ["road", "car", "sky", *(f"class {i}" for i in range(4, 13))]
 START = f"""
-import os
+import os, time
 from labeling.opening import open_session
 from labeling.widget import LabelWidget
+from model import UNet
+class SlowWidget(LabelWidget):
+    def _compute(self, *args):
+        while os.path.exists("wait"):
+            time.sleep(0.1)
+        return super()._compute(*args)
 open("pid", "w").write(str(os.getpid()))
 session = open_session("photos", "set", {NAMES})
-LabelWidget(session)
+SlowWidget(session, UNet(num_classes={len(NAMES)}, width=2, depth=1))
 """
 
 
@@ -76,6 +82,26 @@ def brushed(shape: tuple[int, int], points: list, radius: float) -> np.ndarray:
         t = t.clip(0, 1)
         inside |= np.hypot(x - a[0] - t * (b - a)[0], y - a[1] - t * (b - a)[1]) <= radius
     return inside
+
+
+def test_the_class_as_proposed_stays_at_the_next_photograph_and_waits_for_its_proposal(bench):
+    wait, points = bench.root.parent / "wait", [(1000, 1000), (1500, 1200)]
+    bench.keys("q")
+    wait.touch()
+    bench.page.locator(".labeler .photo", has_text="c.jpg").click()
+    wait_for(lambda: bench.state("photo") == "c.jpg")
+    bench.keys("b")
+    bench.drag(*points)
+    assert "there is no proposal yet" in bench.widget.locator(".error").inner_text()
+    assert not bench.mask("c").shape  # no stroke was sent
+    wait.unlink()
+    bench.ready("c.jpg")
+    bench.keys("b")
+    inside = brushed((3000, 4000), bench.drag(*points), 8)
+    mask = bench.mask("c")
+    assert (mask[inside] < len(NAMES)).all() and (mask[~inside] == 255).all()
+    bench.keys("Control+z", "1")
+    wait_for(lambda: (bench.mask("c") == 255).all())
 
 
 def test_brush_eraser_undo_and_redo_change_the_pixels_under_them_on_disk(bench):
