@@ -7,7 +7,6 @@ One class reads all data sets: the download from cityscapes-dataset.com, and wha
 import hashlib
 import json
 import os
-import shlex
 from collections.abc import Callable, Collection
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
@@ -24,7 +23,7 @@ from torchvision.transforms.v2 import functional as F
 from data_io.cache import Cache
 from data_io.image_io import read_grey, read_image
 from data_io.layout import find_pairs
-from runtime.files import expand
+from runtime.files import expand, quoted
 from runtime.shared_memory import share
 from utils import CITYSCAPES, Classes
 
@@ -175,7 +174,7 @@ def find_root(root: str | Path) -> Path:
     if not root.is_dir():
         raise FileNotFoundError(
             f"there is no data set at {root}: draw one (`python -m prepare.streets "
-            f"{shlex.quote(str(root))}`), convert your own images and masks (`python -m "
+            f"{quoted(root)}`), convert your own images and masks (`python -m "
             "prepare.own`), or see the README for CamVid and Cityscapes"
         )
     return root

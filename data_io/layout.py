@@ -8,7 +8,6 @@ Files directly in a split's directory, without a city, are taken as well.
 
 import errno
 import os
-import shlex
 import shutil
 import stat
 import warnings
@@ -19,6 +18,7 @@ from typing import NamedTuple
 import torchvision
 
 from data_io.walk import but, is_visible
+from runtime.files import quoted
 
 IMAGE = "_leftImg8bit.png"
 SPLITS = {
@@ -100,7 +100,7 @@ def find_pairs(root: Path, split: str, mode: str) -> list[tuple[str, str]]:
     if split == "trainval":
         return find_pairs(root, "train", mode) + find_pairs(root, "val", mode)
     own = any((root / name).exists() for name in (OWN_RECORD, "classes.yaml"))
-    check = CHECK.format(shlex.quote(str(root)) + " --counts any" * own)
+    check = CHECK.format(quoted(root) + " --counts any" * own)
     kind = "gtFine" if mode == "fine" else "gtCoarse"
     of_images, of_labels = root / "leftImg8bit" / split, root / kind / split
     suffix = f"_{kind}_labelIds.png"

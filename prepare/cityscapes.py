@@ -16,13 +16,13 @@ import zipfile
 from collections import Counter, defaultdict
 from collections.abc import Callable
 from pathlib import Path
-from shlex import quote
 
 from data_io.layout import IMAGE, Listing, archive, is_missing, list_split, unpacked_size
 from dataset import find_root, read_classes
 from prepare.inspection import NO_CLASS, TRAIN_IDS, Fault, inspect_all, size_text
 from prepare.pairs import listing
 from runtime.console import command_line, errors_shown
+from runtime.files import quoted
 from utils import Classes
 
 PACKAGES = {  # archive -> packageID on the download site
@@ -181,8 +181,8 @@ def check(
         states[name] = zip_state(root / name, read_all=True)
     damaged = [name for name in packed if states[name] != "complete"]
     if packed and not damaged:
-        to = quote(str(root))
-        unzip = " && ".join(f"unzip -o {quote(str(root / name))} -d {to}" for name in packed)
+        to = quoted(root)
+        unzip = " && ".join(f"unzip -o {quoted(root / name)} -d {to}" for name in packed)
         say(
             f"note: not unpacked yet, so images not checked: {', '.join(packed)}. "
             f"The first training unpacks them, or: {unzip}"
@@ -216,10 +216,10 @@ def zip_state(path: Path, read_all: bool = False) -> str:
 
 def cure(root: Path, name: str, state: str) -> str:
     """How to get the contents of the archive `name`, in the given `zip_state`, into `root`."""
-    path, to = quote(str(root / name)), quote(str(root))
+    path, to = quoted(root / name), quoted(root)
     inner = root / name.removesuffix(".zip") / name.removesuffix(".zip").split("_")[0]
     if os.path.isdir(inner):
-        return f"unpacked one level too deep: mv {quote(str(inner))} {to}"
+        return f"unpacked one level too deep: mv {quoted(inner)} {to}"
     unzip, load = f"unzip -o {path} -d {to}", f"csDownload -d {to} {name}"
     if state == "complete":
         return f"{name} is there: {unzip}"
@@ -231,7 +231,7 @@ def cure(root: Path, name: str, state: str) -> str:
         return f"{name} is {state}: chmod u+r {path}"
     remove = f"rm {path}"
     if state.startswith("damaged"):
-        remove = f"mv {path} {quote(str(root / name) + '.damaged')}"
+        remove = f"mv {path} {quoted(root / f'{name}.damaged')}"
     return f"{name} is {state}: {remove} && {load} && {unzip}"
 
 
@@ -253,9 +253,9 @@ def report(root: Path, faults: list[Fault], states: dict[str, str], official: bo
         kinds[key][f"{path}: {fault.detail}"] = None
     texts = []
     for (headline, name, folder), lines in kinds.items():
-        images, labels = quote(str(root / "leftImg8bit")), quote(str(root / folder))
+        images, labels = quoted(root / "leftImg8bit"), quoted(root / folder)
         if headline in HINTS:
-            how = HINTS[headline].format(root=quote(str(root)), images=images, labels=labels)
+            how = HINTS[headline].format(root=quoted(root), images=images, labels=labels)
         elif official or headline == DAMAGED:
             how = cure(root, name, states[name])
         elif headline == TRAIN_IDS:

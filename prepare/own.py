@@ -15,7 +15,6 @@ command continues where it stopped, and converts what was added or changed. See 
 import statistics
 from collections import Counter
 from pathlib import Path
-from shlex import quote
 
 from data_io.image_io import image_size
 from data_io.layout import IMAGE, list_split
@@ -27,6 +26,7 @@ from prepare.meaning import LABELS, Meaning, interpret
 from prepare.pairs import find_pairs
 from prepare.splits import OFFICIAL, assign_splits
 from runtime.console import command_line, errors_shown
+from runtime.files import quoted
 
 
 def prepare(
@@ -122,7 +122,7 @@ def summarise(dst: Path, items: list[Item], meaning: Meaning, say: Say) -> None:
         say(f"the classes are a proposal: give them their names in {dst / 'classes.yaml'}")
     longest = statistics.median(max(image_size(item.image)) for item in sample(items))
     downscale = max(1, int(longest) // 800)
-    root, run = quote(str(dst)), quote(f"runs/{dst.name}")
+    root, run = quoted(dst), quoted(Path("runs", dst.name))
     smaller = f" --downscale {downscale}" if downscale > 1 else ""
     say("next:")
     say(f"  python -m prepare.cityscapes {root} --counts any")

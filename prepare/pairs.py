@@ -257,7 +257,7 @@ def parse_pattern(text: str) -> tuple[re.Pattern, re.Pattern]:
     there is no slash. Before that, both paths may have the same directories. Where a side has no
     suffix, any will do. Raises ValueError for anything else.
     """
-    sides = text.replace("\\", "/").split("=")
+    sides = text.strip("'").replace("\\", "/").split("=")  # cmd.exe passes the quotes on
     holes = [re.findall(r"[X*]", side) for side in sides]
     if len(sides) != 2 or "X" not in holes[0] or holes[0] != holes[1]:
         raise ValueError(

@@ -3,10 +3,11 @@
 import errno
 import os
 import platform
+import shlex
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from pathlib import Path
+from pathlib import Path, PurePath, PureWindowsPath
 from typing import BinaryIO, TextIO
 
 try:
@@ -35,6 +36,13 @@ def expand(path: str | Path, name: str) -> Path:
             "variable, or name the directory itself"
         )
     return Path(expanded)
+
+
+def quoted(path: PurePath) -> str:
+    """A path as an argument of a command to copy: for cmd.exe and PowerShell on Windows."""
+    text = path.as_posix()
+    safe = shlex.quote(text)
+    return f'"{text}"' if safe != text and isinstance(path, PureWindowsPath) else safe
 
 
 @contextmanager

@@ -62,7 +62,7 @@ def test_pairs_tells_any_names(tmp_path, tree, together):
         save(path.with_name(f"other_{path.name}"), pattern([0]))  # as of instances
     for path in drawn:
         photo(path)
-    pairs, _ = find_pairs(images, masks, None, rule)
+    pairs, _ = find_pairs(images, masks, None, f"'{rule}'")  # as cmd.exe passes it on
     assert {pair.image: pair.mask for pair in pairs} == drawn
     counts = prepare(images, masks, tmp_path / "out", labels="ids", pattern=rule)
     assert sum(counts.values()) == 6

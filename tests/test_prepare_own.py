@@ -4,7 +4,7 @@ import json
 import os
 import sys
 from functools import partial
-from pathlib import Path
+from pathlib import Path, PurePosixPath, PureWindowsPath
 
 import numpy as np
 import pytest
@@ -15,6 +15,7 @@ from prepare import cityscapes, conversion, meaning, own
 from prepare.own import prepare
 from prepare.pairs import find_pairs
 from prepare.splits import assign_splits
+from runtime.files import quoted
 from tests.samples import contents, cut, move, patched, png, save, times, turned
 from utils import CITYSCAPES
 
@@ -681,6 +682,11 @@ def test_a_destination_with_other_data_is_refused(tmp_path):
     (dst / "own.json").unlink()
     with pytest.raises(ValueError, match="is of another data set: choose a new directory"):
         prepare(images, masks, dst)
+
+
+def test_paths_in_printed_commands_are_quoted_as_the_systems_shell_takes_them():
+    paths = PureWindowsPath(r"C:\my data\new"), PureWindowsPath(r"data\new"), PurePosixPath("a b")
+    assert [*map(quoted, paths)] == ['"C:/my data/new"', "data/new", "'a b'"]
 
 
 def test_the_command_runs_as_a_module_and_prints_what_comes_next(tmp_path, command, capsys):
