@@ -100,21 +100,22 @@ def _values_of(image: Image.Image, colors: bool) -> np.ndarray:
         if found := re.search(r"'ppm(?:_plain)?',.*\('L', (\d+)\)", tile):
             scale = 255 / int(found[1])
         values = np.array(upright(image)).astype(np.uint8)
-        return values if scale == 1 else (values / scale).round().astype(np.uint8)
-    if not colors and image.mode.startswith("I"):  # 16 bits
+        values = values if scale == 1 else (values / scale).round().astype(np.uint8)
+    elif not colors and image.mode.startswith("I"):  # 16 bits
         values = np.array(upright(image))
         if not 0 <= values.min() <= values.max() <= 255:
             raise UnfitImageError(
                 f"holds values up to {values.max()}: ids are 0..255 (are these instance ids?)"
             )
-        return values.astype(np.uint8)
-    rgb = to_rgb(image, opaque=False).numpy()
-    if not colors and (rgb != rgb[:1]).any():
-        raise UnfitImageError(
-            "is in colours, but ids are grey or the indices of a palette: use --labels colors, "
-            "or leave only masks of one kind in the directory"
-        )
-    values = pack(rgb.astype(np.int32)) if colors else rgb[0]
+        values = values.astype(np.uint8)
+    else:
+        rgb = to_rgb(image, opaque=False).numpy()
+        if not colors and (rgb != rgb[:1]).any():
+            raise UnfitImageError(
+                "is in colours, but ids are grey or the indices of a palette: use --labels colors, "
+                "or leave only masks of one kind in the directory"
+            )
+        values = pack(rgb.astype(np.int32)) if colors else rgb[0]
     if not image.has_transparency_data:
         return values
     hidden = np.array(upright(image).convert("RGBA").getchannel("A")) == 0

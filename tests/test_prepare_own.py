@@ -119,6 +119,9 @@ READ = {
     "the road's colour on black": means((0, 1), ON_BLACK, pattern([ROAD, VOID])),
     "transparent colours": means((0, 1), HIDDEN, pattern([(*ROAD, 255), (*SKY, 255), (*SKY, 0)])),
     "transparent ids": means((1, 2), HIDDEN, pattern(TRANSPARENT)),
+    "transparent indices": means(
+        (1, 2), HIDDEN, pattern([1, 2, 0]), partial(paletted, transparency=b"\0\x01")
+    ),
     "0 and 255": means((0, 255), ZERO_ONE, pattern([0, 255])),
     "listed 0 and 255": means((0, 255), ZERO_ONE, pattern([0, 255]), classes=BINARY.format(255)),
     "listed": means((0, 1), ZERO_ONE, classes=BINARY.format(1)),
