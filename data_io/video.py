@@ -103,7 +103,7 @@ class VideoReader:
         frame can be read.
         """
         self._errors, self._end, self._read, self.damage, times = 0, Fraction(0), 0, "", []
-        self._fell_back, self._dts = False, 0  # of packets: frames from before damage come late
+        self._fell_back = False  # the time of packets; that of frames does behind damage, too
         file, stream = open_video(self.path)
         with file:
             starts = [s.start_time * s.time_base for s in file.streams if s.start_time is not None]
@@ -122,8 +122,8 @@ class VideoReader:
 
     def _decode(self, file, stream, start: Fraction) -> Iterator:
         """The frames that can be decoded. Counts errors, and notes where the last packet ends."""
-        failures, flushed, intact = 0, False, 0  # intact: packets since the last damaged one
-        stuck = 0  # failures since the last packet, which may be one that cannot be decoded
+        failures, stuck, flushed = 0, 0, False  # since a frame, and since a packet, was read
+        intact, dts = 0, 0  # packets since the last damaged one; the time of the last one
         wanted = [stream, *file.streams.audio]
         packets = file.demux(wanted)
         while stuck < MOST_FAILURES and not flushed:
@@ -139,8 +139,8 @@ class VideoReader:
                 if packet.stream_index != stream.index:
                     continue
                 if packet.dts is not None:
-                    before, self._dts = self._dts, packet.dts * packet.time_base
-                    self._fell_back |= self._dts <= before - 1
+                    before, dts = dts, packet.dts * packet.time_base
+                    self._fell_back |= dts <= before - 1
                 self._errors += packet.is_corrupt
                 intact = 0 if packet.is_corrupt else intact + 1
                 flushed = packet.size == 0 and packet.pts is None

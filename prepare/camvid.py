@@ -87,8 +87,7 @@ def convert(source: Path, destination: Path, say: Say = print) -> dict[str, int]
             f"{destination} holds another data set ({others[0].removeprefix('note: ')}): choose a "
             "new directory, or, if that is left of an earlier call, remove it"
         )
-    items = check_all(items, Form())
-    for item in items:
+    for item in (items := check_all(items, Form())):
         if max(item.pixels) > max(IDS):
             raise ValueError(
                 f"{item.pair.mask} is no label image of CamVid (one channel, 0..{max(IDS)}): "

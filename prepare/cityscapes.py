@@ -181,8 +181,7 @@ def check(
         states[name] = zip_state(root / name, read_all=True)
     damaged = [name for name in packed if states[name] != "complete"]
     if packed and not damaged:
-        to = quoted(root)
-        unzip = " && ".join(f"unzip -o {quoted(root / name)} -d {to}" for name in packed)
+        unzip = " && ".join(f"unzip -o {quoted(root / name)} -d {quoted(root)}" for name in packed)
         say(
             f"note: not unpacked yet, so images not checked: {', '.join(packed)}. "
             f"The first training unpacks them, or: {unzip}"

@@ -37,11 +37,9 @@ class Item(NamedTuple):
     split: str
     image: Path
     labels: Path
-    # Once it was checked: the pixels of each value in the mask, the colours of those that are
-    # indices of a palette, and whether the labels were corrected by hand.
-    pixels: Counter = Counter()
-    palette: dict[int, int] = {}  # noqa: RUF012
-    is_kept: bool = False
+    pixels: Counter = Counter()  # of each value in the mask, once it was checked
+    palette: dict[int, int] = {}  # noqa: RUF012 the colours of values that are indices of it
+    is_kept: bool = False  # the labels were corrected by hand
 
     def is_done(self) -> bool:
         """Whether the files are there, as old as their sources, which older ones may replace."""
@@ -116,7 +114,8 @@ def check_all(items: list[Item], form: Form) -> list[Item]:
 
 def _check(item: Item, form: Form) -> Item:
     image, mask = item.pair.image, item.pair.mask
-    item = item._replace(is_kept=_is_by_hand(item.labels))
+    is_kept = item.labels.is_file() and MARK.encode() in item.labels.read_bytes()[:200]
+    item = item._replace(is_kept=is_kept)
     if item.is_kept and mask.stat().st_mtime_ns > item.labels.stat().st_mtime_ns:
         raise ValueError(
             f"{mask} is newer than {item.labels}, which was corrected by hand: delete the latter "
@@ -139,10 +138,8 @@ def _check(item: Item, form: Form) -> Item:
     return item._replace(pixels=counts, palette={i: color for i, color in palette if i in counts})
 
 
-def common_palette(
-    items: list[Item], known: Collection[int | None], may_differ: bool
-) -> list[int | None]:
-    """The colour of each index in masks that were checked; None for those that occur in none.
+def common_palette(items: list[Item], known: Collection, may_differ: bool) -> list[int | None]:
+    """The colour of each index in masks that were checked; None where it occurs in none.
 
     known: of earlier masks. Raises ValueError for masks that differ, unless they may.
     """
@@ -155,13 +152,6 @@ def common_palette(
                 "--labels colors reads the colours, --labels ids the indices"
             )
     return [palette.get(i) for i in range(max(palette, default=-1) + 1)]
-
-
-def _is_by_hand(labels: Path) -> bool:
-    if not labels.is_file():
-        return False
-    with open(labels, "rb") as file:
-        return MARK.encode() in file.read(200)
 
 
 def convert_all(items: list[Item], meaning: Meaning, say: Say) -> None:

@@ -213,9 +213,8 @@ def write_record(
 
 def _twins(pair: Pair, sources: list[str]) -> list[Path]:
     """The images that may have a pair's name in other directories of images."""
-    folders, name = [Path(each, *pair.folders) for each in sources], f"{glob.escape(pair.stem)}*"
-    files = [path for folder in folders for path in folder.glob(name)]
-    return [path for path in files if path.suffix.lower() in IMAGE_SUFFIXES]
+    found = (Path(each, *pair.folders).glob(f"{glob.escape(pair.stem)}*") for each in sources)
+    return [path for paths in found for path in paths if path.suffix.lower() in IMAGE_SUFFIXES]
 
 
 def _write_classes(path: Path, meaning: Meaning, pixels: Counter, source: Path) -> None:

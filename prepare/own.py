@@ -76,8 +76,7 @@ def prepare(
     listed, voids, whose = decisions.find_classes(classes, dst, pairs, [images, masks], labels)
     form = before.form if before else decisions.choose_form(some, kind, listed, voids, nearest)
     items = check_all(items, form)
-    palette = common_palette(items, form.palette, may_differ=labels is not None)
-    form = form._replace(palette=palette)
+    form = form._replace(palette=common_palette(items, form.palette, labels is not None))
     pixels, notes = Counter(), [*notes, *gone, *whose]
     for item in items:
         pixels.update(item.pixels)

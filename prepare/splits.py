@@ -59,7 +59,7 @@ def official_splits(
     """
     if above or {pair.split for pair in pairs} >= OFFICIAL:
         return pairs, []
-    tested, notes = {i for i, pair in enumerate(pairs) if pair.split == "test"}, []
+    kept, notes = {i: "test" for i, pair in enumerate(pairs) if pair.split == "test"}, []
     for folder in dict.fromkeys(directory / name for directory in directories for name in LISTS):
         lists = {split: folder / f"{split}.txt" for split in ("train", "val", "test")}
         lists = {split: path for split, path in lists.items() if path.is_file()}
@@ -67,11 +67,10 @@ def official_splits(
         splits = {i: split for split, indices in named for i in indices}
         if OFFICIAL <= {*splits.values()}:
             return [pair._replace(split=splits.get(i)) for i, pair in enumerate(pairs)], []
-        tested |= {i for i, split in splits.items() if split == "test"}
+        kept |= {i: split for i, split in splits.items() if split == "test"}
         for split in lists.keys() - {*splits.values()}:
             notes.append(f"note: {lists[split]} names none of the images that have masks")
-    splits = ["test" if i in tested else None for i in range(len(pairs))]
-    return [p._replace(split=split) for p, split in zip(pairs, splits, strict=True)], notes
+    return [pair._replace(split=kept.get(i)) for i, pair in enumerate(pairs)], notes
 
 
 def assign_splits(
