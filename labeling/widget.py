@@ -116,6 +116,8 @@ class LabelWidget(anywidget.AnyWidget):
             [content, zlib.compress(mask, 1)],
         )  # fmt: skip
         self._list()
+        ready = self._ready.items()  # without those that only wait, before they were looked at
+        self._ready = {n: future for n, future in ready if n == name or not future.cancel()}
         self._prepare(name, image).add_done_callback(lambda future: self._offer(name, future))
         self._prepare(session.neighbour(1))
 
@@ -131,11 +133,11 @@ class LabelWidget(anywidget.AnyWidget):
 
     def _prepare(self, name: str, image: Tensor | None = None) -> Future:
         """Segments and proposal of a photograph, computed in the background."""
-        if name not in self._ready:
-            for other in list(self._ready)[:-2]:
-                del self._ready[other]
-            self._ready[name] = self._worker.submit(self._compute, name, image)
-        return self._ready[name]
+        future = self._ready.pop(name, None) or self._worker.submit(self._compute, name, image)
+        for other in list(self._ready)[:-2]:
+            del self._ready[other]
+        self._ready[name] = future  # the last, so that the next photograph does not displace it
+        return future
 
     def _compute(self, name: str, image: Tensor | None) -> tuple:
         session = self.session
@@ -146,7 +148,7 @@ class LabelWidget(anywidget.AnyWidget):
         return found, propose(self.model, view, found, session.classes, session.void)
 
     def _offer(self, name: str, future: Future) -> None:
-        if name != self.session.at:
+        if future.cancelled() or name != self.session.at:
             return
         try:
             found, proposal = future.result()
@@ -159,6 +161,11 @@ class LabelWidget(anywidget.AnyWidget):
             maps = [*proposal, regions(proposal).astype("<u4")]
             self.send({"type": "proposal", **about}, [zlib.compress(each, 1) for each in maps])
         self.send({"type": "segments", **about}, [zlib.compress(found.astype("<u4"), 1)])
+
+    def close(self) -> None:
+        """Remove the widget from the notebook, and compute nothing more for it."""
+        self._worker.shutdown(wait=False, cancel_futures=True)
+        super().close()
 
 
 def shown_file(path: Path, image: Tensor) -> tuple[bytes, str]:

@@ -6,6 +6,7 @@ import json
 import os
 import shutil
 from contextlib import closing
+from threading import Event
 
 import numpy as np
 import pytest
@@ -20,7 +21,7 @@ from labeling.widget import LabelWidget, shown_file
 from prepare import cityscapes
 from prepare.own import prepare
 from runtime import files
-from tests.processes import python
+from tests.processes import python, wait_for
 from tests.samples import contents, save, turned
 from tests.test_prepare_own import ZERO_ONE, flat, photo
 
@@ -338,6 +339,37 @@ def test_the_widget_says_what_is_on_disk_and_what_cannot_be_saved(opened, monkey
     labels.write_bytes(right)
     assert ask("stroke", 5, (60, 9, 1)) == ["stroke", "saved"] and sent[-1]["number"] == 3
     assert (on_disk(opened, "b.png").reshape(-1)[:18] == [1] * 9 + [opened.void] * 9).all()
+
+
+def test_of_photographs_that_are_skipped_nothing_is_computed(opened, monkeypatch):
+    begun, gate = [], Event()
+
+    def compute(_, name: str, image) -> tuple:
+        begun.append(name)
+        gate.wait(60)
+        return np.zeros((2, 2)), None
+
+    monkeypatch.setattr(LabelWidget, "_compute", compute)
+    widget, names, sent = LabelWidget(opened), opened.order, []
+    monkeypatch.setattr(widget, "send", lambda message, buffers=(): sent.append(message))
+
+    def go(first: str, *others: str) -> None:
+        before = len(begun)
+        widget._answer({"type": "go", "to": first}, [])
+        wait_for(lambda: len(begun) > before)
+        for name in others:
+            widget._answer({"type": "go", "to": name}, [])
+
+    go(*names[:-1])
+    gate.set()
+    wait_for(lambda: len(begun) == 3 and sent[-1]["type"] == "segments")
+    assert begun == [names[0], *names[-2:]] and sent[-1]["photo"] == names[-2]
+    gate.clear()
+    go(*names[1:3])
+    widget.close()
+    gate.set()
+    widget._worker.shutdown()
+    assert begun[3:] == [names[1]] and "error" not in [message["type"] for message in sent]
 
 
 @pytest.mark.parametrize("suffix", ["png", "webp", "jpg", "tif"])
