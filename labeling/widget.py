@@ -63,10 +63,12 @@ class LabelWidget(anywidget.AnyWidget):
             if kind == "hello":
                 self._show(session.at)
             elif kind == "stroke":
+                before = session.photos.copy()
                 runs = np.frombuffer(buffers[0], dtype="<u4").reshape(-1, 3)
                 if session.stroke(name, runs, message.get("origin")):  # for other views
                     self.send({"type": "stroke", "photo": name, **about}, [buffers[0]])
-                self._list()
+                if session.photos != before:  # one is labelled now
+                    self._list()
             elif kind in ("undo", "redo"):
                 if changed := session.undo(name, redo=kind == "redo"):
                     about_patch = {"type": "patch", "photo": name, "start": changed[0]}
