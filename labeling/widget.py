@@ -164,6 +164,10 @@ class LabelWidget(anywidget.AnyWidget):
             self.send({"type": "proposal", **about}, [zlib.compress(each, 1) for each in maps])
         self.send({"type": "segments", **about}, [zlib.compress(found.astype("<u4"), 1)])
 
+    def refresh(self) -> None:
+        """Show the open photograph anew, with labels that did not come from the widget."""
+        self._show(self.session.at)
+
     def close(self) -> None:
         """Remove the widget from the notebook, and compute nothing more for it."""
         self._worker.shutdown(wait=False, cancel_futures=True)
