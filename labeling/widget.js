@@ -117,7 +117,8 @@ class Labeler {
     this.status = make("span", { class: "status", role: "status" });
     this.note = make("span", { class: "note" });
     this.error = make("div", { class: "error", role: "alert", hidden: "" });
-    this.doneButton = button("done ✓", "Mark this photograph as finished, and go to the next (Enter)", () => this.done());
+    this.doneButton = button("done ✓", "Mark this photograph as finished, and go to the next (Enter)",
+      (e) => e.detail < 2 && this.done()); // a double click is one
     this.root = make("div", { class: "labeler", tabindex: 0, "data-lm-suppress-shortcuts": "true", style: `height:${this.model.get("height")}px` },
       make("div", { class: "bar" }, ...this.tools, this.size,
         button("↶", "Undo (Ctrl+Z)", () => this.undo("undo"), { "aria-label": "undo" }),
@@ -213,6 +214,7 @@ class Labeler {
       make("button", { type: "button", onclick: () => this.save() }, "save again")] : []),
       make("button", { type: "button", "aria-label": "close", onclick: () => (this.error.hidden = true) }, "×"));
     this.error.hidden = false;
+    this.isLeaving = false;
   }
 
   // ------------------------------------------------------------------ the kernel
@@ -308,6 +310,7 @@ class Labeler {
     this.photo?.bitmap.close();
     this.photo?.small.close();
     this.photo = photo; // from here on nothing is awaited, so that all is of one photograph
+    this.isLeaving = false;
     this.error.hidden = true;
     Object.assign(this, { step, segments: null, proposed: null, regions: null, hover: null, corners: [], touched: null, box: null });
     this.note.textContent = message.model;
@@ -379,9 +382,11 @@ class Labeler {
     this.send({ type: "go", step });
   }
 
+  // A press while the next photograph is on its way is not for the one that is still shown.
   done() {
-    if (!this.photo) return;
+    if (!this.photo || this.isLeaving) return;
     const done = !this.photo.done;
+    this.isLeaving = done; // until a photograph is here, or an error
     this.send({ type: "done", done });
     if (done) this.go(1);
   }
@@ -791,6 +796,7 @@ class Labeler {
   }
 
   key(e) {
+    if (e.key === "Enter" && e.repeat) return e.preventDefault(), e.stopPropagation(); // it is held
     const press = e.key === "Enter" || e.key === " ";
     if ((e.target.type === "range" && e.key.startsWith("Arrow")) || (press && this.tabbed))
       return e.stopPropagation(); // it is for the slider or the button that has the focus
