@@ -40,7 +40,7 @@ function startWorker() {
 function failed(id, { kind, message }) {
   const { fail } = waiting.get(id) ?? { fail: showError };
   waiting.delete(id);
-  fail(Object.assign(new Plain(message), { kind }));
+  fail(Object.assign(kind === "plain" ? new Plain(message) : new Error(message), { kind }));
   if (kind === "plain") return;
   worker.terminate();
   worker = null;

@@ -23,10 +23,15 @@ async function download(file, bytes, onProgress) {
     to.enqueue(part);
   };
   const counted = answer.body.pipeThrough(new TransformStream({ transform }));
-  const got = new Uint8Array(await new Response(counted).arrayBuffer());
-  if (got[0] !== 0x1f || got[1] !== 0x8b) return got; // a server that unpacks .gz itself
-  const unpacked = new Blob([got]).stream().pipeThrough(new DecompressionStream("gzip"));
-  return new Uint8Array(await new Response(unpacked).arrayBuffer());
+  try {
+    const got = new Uint8Array(await new Response(counted).arrayBuffer());
+    if (got[0] !== 0x1f || got[1] !== 0x8b) return got; // a server that unpacks .gz itself
+    const unpacked = new Blob([got]).stream().pipeThrough(new DecompressionStream("gzip"));
+    return new Uint8Array(await new Response(unpacked).arrayBuffer());
+  } catch (error) {
+    if (error instanceof RangeError) throw error; // out of memory
+    throw new Plain(`${file} was cut off: go online, and choose the network again.`);
+  }
 }
 
 async function startRuntime(runtimes, gpu, onProgress) {

@@ -230,6 +230,17 @@ def unpacked(site: Path, out: Path) -> Path:
     return out
 
 
+def test_after_a_download_was_cut_off_the_network_before_stays(page, site):
+    before, half = page.inner_text("#device"), (site / "models/streets-fp32.onnx.gz").read_bytes()
+    page.route("**/streets-fp32*", lambda route: route.fulfill(body=half[: len(half) // 2]))
+    page.select_option("#model", "models/streets-fp32.onnx.gz")
+    page.locator("#error", has_text="was cut off").wait_for()
+    labelled(page, lambda: page.click("text=drawn scene 2"))
+    assert page.inner_text("#device") == before  # nor was it loaded again, which takes its time
+    page.unroute_all()
+    use(page, "fp32")
+
+
 def test_a_network_dropped_while_the_page_starts_is_used(page, site, tmp_path):
     requests = []
     page.route("**/models.json", lambda route: requests.append(route))
