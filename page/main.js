@@ -152,7 +152,9 @@ async function start() {
   list.samples.forEach((file, i) => add({ name: `drawn scene ${i + 1}`, kind: "picture", file }));
   const best = state.gpu?.features.has("shader-f16") ? "fp16" : "int8"; // int8 has no kernels for WebGPU
   const named = list.models.find(({ key }) => `#${key}` === location.hash); // a link may name one
-  use(named ?? list.models.find(({ precision }) => precision === best) ?? list.models[0]);
+  const first = (wanted) => list.models.find(({ precision }) => precision === wanted) ?? list.models[0];
+  if (named) use(named);
+  else use(first(best), first("int8"));
   choose(state.items[0]);
   return true;
 }

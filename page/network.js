@@ -52,9 +52,14 @@ function failed(id, { kind, message }) {
   if (last) use(last);
 }
 
-/** Load a network, an entry of models.json. If it does not load, an error is shown, and the last one stays. */
-export function use(entry) {
-  const mine = load(entry).catch(async (error) => {
+/**
+ * Load a network, an entry of models.json, and then `other`, if there is one, where WebGPU is refused.
+ *
+ * If it does not load, an error is shown, and the last one stays.
+ */
+export function use(entry, other) {
+  const isRefused = () => ready === mine && state.network.device.refused;
+  const mine = load(entry).then(() => other && isRefused() && load(other)).catch(async (error) => {
     showError(error, entry);
     if (ready !== mine) await ready; // the last one is loaded again
     $("model").value = state.isLoaded ? state.network.entry.key : "";

@@ -6,8 +6,8 @@ import { greyPng, labelMap, resized, seenSize } from "./pixels.js";
 const BAND = 2 ** 20; // pixels of a label map that are made at once
 const EXPORT = "python export_onnx.py CHECKPOINT model.onnx --logits";
 
-let ort; // ONNX Runtime
-let net; // {session, classes, downscale, precision, fixed}
+const started = {}; // ONNX Runtime, by its name in models.json
+let net; // {ort, session, classes, downscale, precision, fixed}
 let picture; // {bitmap, width, height}
 let last; // the network's output for it, as `labelMap` takes it, and its classes
 
@@ -34,15 +34,14 @@ async function download(file, bytes, onProgress) {
   }
 }
 
-async function startRuntime(runtimes, gpu, onProgress) {
-  const { script, glue, wasm, bytes } = runtimes[gpu ? "webgpu" : "wasm"];
+async function startRuntime({ script, glue, wasm, bytes }, onProgress) {
   const runtime = await import(new URL(script, self.location));
   const { env } = runtime;
   env.wasm.wasmPaths = { mjs: new URL(glue, self.location).href };
   env.wasm.numThreads = self.crossOriginIsolated ? Math.min(navigator.hardwareConcurrency, 8) : 1;
   env.wasm.wasmBinary = await download(wasm, bytes, onProgress);
   env.logLevel = "error";
-  ort = runtime; // only now, so that what failed is tried again
+  return runtime;
 }
 
 /** What the page needs to know of a model, from its metadata. Throws `Plain` for a foreign one. */
@@ -68,7 +67,7 @@ function describe(bytes, name) {
   }
 }
 
-async function start(bytes, provider, name) {
+async function start(ort, bytes, provider, name) {
   try {
     const options = { executionProviders: [provider], graphOptimizationLevel: "all", logSeverityLevel: 3 };
     return await ort.InferenceSession.create(bytes, options);
@@ -79,9 +78,9 @@ async function start(bytes, provider, name) {
 }
 
 /** A session on the graphics processor, or null where that does not label as WebAssembly does. */
-async function startOnGpu(bytes, plain, name) {
+async function startOnGpu(ort, bytes, plain, name) {
   try {
-    const session = await start(bytes, "webgpu", name);
+    const session = await start(ort, bytes, "webgpu", name);
     const sides = plain.inputMetadata[0].shape.slice(2);
     const [h, w] = sides.map((side) => (typeof side === "number" ? side : 128));
     const values = Uint8Array.from({ length: 3 * h * w }, (_, i) => 127 + 120 * Math.sin(i / 37 + (i / w / 11) ** 2));
@@ -104,14 +103,16 @@ async function startOnGpu(bytes, plain, name) {
 
 async function load({ model, runtimes, gpu }, onProgress) {
   const begin = performance.now();
-  if (!ort) await startRuntime(runtimes, gpu, onProgress);
   const { name } = model;
   const bytes = model.blob
     ? new Uint8Array(await model.blob.arrayBuffer())
     : await download(model.file, model.bytes, onProgress);
-  onProgress(null);
   const notes = describe(bytes, name);
-  let session = await start(bytes, "wasm", name);
+  const onGpu = gpu && notes.precision !== "int8"; // which has no kernels there
+  const runtime = onGpu || started.webgpu ? "webgpu" : "wasm"; // the former has both
+  const ort = (started[runtime] ??= await startRuntime(runtimes[runtime], onProgress));
+  onProgress(null);
+  let session = await start(ort, bytes, "wasm", name);
   const [input] = session.inputMetadata, [output] = session.outputMetadata;
   const wanted = input?.name === "images" && input.type === "uint8" && input.shape.length === 4;
   if (!wanted || !["logits", "labels"].includes(output?.name)) {
@@ -122,8 +123,8 @@ async function load({ model, runtimes, gpu }, onProgress) {
     );
   }
   const device = { name: "wasm", threads: ort.env.wasm.numThreads };
-  if (gpu && notes.precision !== "int8") {
-    const faster = await startOnGpu(bytes, session, name);
+  if (onGpu) {
+    const faster = await startOnGpu(ort, bytes, session, name);
     if (faster) {
       await session.release();
       session = faster;
@@ -133,7 +134,7 @@ async function load({ model, runtimes, gpu }, onProgress) {
   await net?.session.release();
   const sides = input.shape.slice(2);
   const fixed = sides.every((n) => typeof n === "number") ? sides : null;
-  net = { session, ...notes, fixed };
+  net = { ort, session, ...notes, fixed };
   const seconds = (performance.now() - begin) / 1000;
   return { classes: net.classes, fixed, device, seconds };
 }
@@ -147,7 +148,7 @@ async function label({ bitmap, scale, out, wantSure }) {
   const start = performance.now();
   const { width, height } = picture;
   const [h, w] = net.fixed ?? seenSize(width, height, scale, net.downscale);
-  const images = new ort.Tensor("uint8", resized(picture.bitmap, h, w), [1, 3, h, w]);
+  const images = new net.ort.Tensor("uint8", resized(picture.bitmap, h, w), [1, 3, h, w]);
   const runStart = performance.now();
   const found = Object.entries(await net.session.run({ images }))[0];
   const runEnd = performance.now();

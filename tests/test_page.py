@@ -265,6 +265,19 @@ def test_after_a_broken_video_the_one_before_plays_again(page, site, drive, scen
     assert page.input_value("#model") == "own own.onnx"
 
 
+@pytest.mark.parametrize("features, runtime", [("['shader-f16']", "webgpu"), ("[]", "wasm")])
+def test_int8_labels_where_webgpu_is_refused_and_needs_no_runtime_for_it(page, features, runtime):
+    gpu, got = f"{{ requestAdapter: async () => ({{ features: new Set({features}) }}) }}", []
+    page.add_init_script(f"Object.defineProperty(navigator, 'gpu', {{ value: {gpu} }})")
+    page.on("request", lambda request: got.append(request.url.rpartition("/")[2]))
+    page.reload()
+    page.wait_for_selector("#stage[data-done]", timeout=90_000)
+    assert "int8" in page.inner_text("#device") and "int8" in page.input_value("#model")
+    assert [name for name in got if name.startswith("ort.")] == [f"ort.{runtime}.min.mjs"]
+    use(page, "fp16")  # which the user names
+    assert "fp16" in page.inner_text("#device") and "WebGPU is there" in page.inner_text("#device")
+
+
 def test_an_own_network_brings_its_classes(page, scenes, tmp_path):
     torch.manual_seed(0)
     model = UNet(num_classes=5, width=4, depth=2).eval()
