@@ -12,6 +12,7 @@ adds them.
 """
 
 import gzip
+import hashlib
 import json
 import shutil
 import tempfile
@@ -117,6 +118,17 @@ def build(out: Path, checkpoints: dict[str, tuple[str, str]]) -> None:
     listed = {"runtimes": runtimes, "models": export_models(checkpoints, out)}
     listed["samples"] = draw_samples(out)
     (out / "models.json").write_text(json.dumps(listed, indent=1), encoding="utf-8")
+    write_service_worker(out)
+
+
+def write_service_worker(out: Path) -> None:
+    """Write `out`/sw.js: which files are the page's own, and their version, a digest of them."""
+    shell = "models.json", *(name for name in FILES if name != "sw.js")
+    code, digest = (HERE / "sw.js").read_bytes(), hashlib.sha256()
+    for content in (code, *((out / name).read_bytes() for name in shell)):
+        digest.update(hashlib.sha256(content).digest())
+    head = f'const VERSION = "{digest.hexdigest()[:16]}", SHELL = {json.dumps(["./", *shell])};\n'
+    (out / "sw.js").write_bytes(head.encode() + code)
 
 
 class Handler(SimpleHTTPRequestHandler):

@@ -390,7 +390,28 @@ def test_any_server_of_files_will_do_for_threads_and_none_is_needed_later(page):
     labelled(page, lambda: page.click("text=drawn scene 3"))
 
 
-def test_every_module_of_the_page_is_kept_for_when_it_is_offline():
-    text = (build.HERE / "sw.js").read_text()
-    modules = {f"{name}.js" for name in re.search(r'"([a-z ]+)"\.split', text)[1].split()}
-    assert modules == {name for name in build.FILES if name.endswith(".js")} - {"sw.js"}
+@pytest.mark.parametrize("page", [SimpleHTTPRequestHandler], indirect=True)
+def test_a_new_version_of_the_page_is_shown_whole_once_no_tab_shows_the_old_one(page, site):
+    old = {site / name: (site / name).read_bytes() for name in ("index.html", "sw.js")}
+    waits = "navigator.serviceWorker.getRegistration().then((found) => Boolean(found.waiting))"
+    kept = "caches.keys().then((names) => names.map((name) => name.split(' ')[1]))"
+    first = page.evaluate(kept)
+    try:
+        html = old[site / "index.html"]
+        (site / "index.html").write_bytes(html.replace(b"Choose pictures", b"Select pictures"))
+        build.write_service_worker(site)
+        page.reload()
+        wait_for(lambda: page.evaluate(waits))
+        assert "Choose pictures" in page.inner_text("#inputs")
+        page.goto("about:blank")
+        page.go_back()
+        page.locator("#inputs", has_text="Select pictures").wait_for()
+        new = page.evaluate(kept)
+        assert len({*first, *new}) == 3 and {*first} & {*new} == {"networks"}  # which stay
+        page.context.set_offline(True)
+        page.reload()
+        page.locator("#inputs", has_text="Select pictures").wait_for()
+        page.wait_for_selector("#stage[data-done]", timeout=90_000)
+    finally:
+        for path, content in old.items():
+            path.write_bytes(content)
