@@ -7,7 +7,7 @@ const BAND = 2 ** 20; // pixels of a label map that are made at once
 const EXPORT = "python export_onnx.py CHECKPOINT model.onnx --logits";
 
 const started = {}; // ONNX Runtime, by its name in models.json
-let net; // {ort, session, classes, downscale, precision, fixed}
+let net; // {ort, session, classes, downscale, precision, step, fixed}
 let picture; // {bitmap, width, height}
 let last; // the network's output for it, as `labelMap` takes it, and its classes
 
@@ -58,7 +58,8 @@ function describe(bytes, name) {
     if (!classes.length || classes.length > 255 || !classes.every(isClass)) throw new Error();
     const downscale = Number(notes.downscale);
     if (!(downscale >= 1) || !notes.normalization.startsWith("inside")) throw new Error();
-    return { classes, downscale, precision: notes.precision };
+    const step = Number(/at least (\d+)/.exec(notes.size)?.[1] ?? 0); // it pads to multiples of that
+    return { classes, downscale, precision: notes.precision, step };
   } catch {
     throw new Plain(
       `${name} is an ONNX file, but its metadata lacks classes, downscale or normalization: ` +
@@ -148,6 +149,12 @@ async function label({ bitmap, scale, out, wantSure }) {
   const start = performance.now();
   const { width, height } = picture;
   const [h, w] = net.fixed ?? seenSize(width, height, scale, net.downscale);
+  if (2 * Math.min(h, w) <= net.step) { // reflection at most doubles a side, less one pixel
+    throw new Plain(
+      `The network would see ${w} × ${h} pixels, and needs more than ${net.step / 2} on each side: ` +
+        "move the slider for the resolution to the right, or take a larger picture.",
+    );
+  }
   const images = new net.ort.Tensor("uint8", resized(picture.bitmap, h, w), [1, 3, h, w]);
   const runStart = performance.now();
   const found = Object.entries(await net.session.run({ images }))[0];

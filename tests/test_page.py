@@ -179,6 +179,16 @@ def test_a_dropped_or_pasted_picture_is_labelled_as_predict_labels_it(page, scen
     assert share_as_predicted(page, path, tmp_path) >= 0.999
 
 
+def test_a_picture_too_small_for_the_network_is_named_so_and_the_next_is_labelled(page, tmp_path):
+    for size in ((16, 99), (20, 99)):  # 4 and 5 pixels after downscaling; its depth is 3
+        Image.linear_gradient("L").resize(size).save(tmp_path / f"{size[0]}.png")
+    used = page.inner_text("#device")
+    drop(page, tmp_path / "16.png")
+    page.locator("#error", has_text="needs more than 4 on each side").wait_for()
+    labelled(page, lambda: drop(page, tmp_path / "20.png"))
+    assert page.inner_text("#device") == used  # nor was the network loaded again
+
+
 def test_all_of_several_dropped_pictures_can_be_shown_and_saved_by_name(page, scenes):
     labelled(page, lambda: drop(page, *scenes[:3]))
     assert page.locator("#gallery li").count() == 3 + 3
