@@ -27,7 +27,7 @@ $("save-overlay").onclick = () => {
 $("record").onclick = () => (state.recording ? endRecording() : startRecording().catch(showError));
 
 async function startRecording() {
-  const canvas = compose(make("canvas")), video = $("video");
+  const canvas = compose(make("canvas"), 2), video = $("video");
   state.recording = { canvas, stem: stem(), end: record(canvas) };
   $("record").textContent = "Stop and download";
   if (state.current.kind === "video" && (video.ended || video.paused)) $("play").click();

@@ -84,13 +84,13 @@ export function paint() {
   }
   canvas.getContext("2d").putImageData(image, 0, 0);
   $("scale").hidden = !bySure;
-  if (state.recording) compose(state.recording.canvas);
+  if (state.recording) compose(state.recording.canvas, 2); // H.264 takes even sizes alone
 }
 
-/** The picture under its labels, as the controls say, without the slider. */
-export function compose(canvas) {
+/** The picture under its labels, as the controls say, without the slider; cut to multiples of `step`. */
+export function compose(canvas, step = 1) {
   const { width, height } = $("picture");
-  resize(canvas, width, height);
+  resize(canvas, width - (width % step), height - (height % step));
   const context = canvas.getContext("2d");
   context.drawImage($("picture"), 0, 0);
   context.drawImage($("overlay"), 0, 0, width, height);
