@@ -96,7 +96,7 @@ class LabelWidget(anywidget.AnyWidget):
         self.send({"type": "list", "photos": rows, "at": session.at})
 
     def _show(self, name: str) -> None:
-        """Send a photograph and its mask, and later its segments and proposal."""
+        """Send a photograph, its mask, and later segments and proposal; drop others that wait."""
         session = self.session
         try:
             image, mask = session.go(name)
@@ -118,8 +118,7 @@ class LabelWidget(anywidget.AnyWidget):
             [content, zlib.compress(mask, 1)],
         )  # fmt: skip
         self._list()
-        ready = self._ready.items()  # without those that only wait, before they were looked at
-        self._ready = {n: future for n, future in ready if n == name or not future.cancel()}
+        self._ready = {n: f for n, f in self._ready.items() if n == name or not f.cancel()}
         self._prepare(name, image).add_done_callback(lambda future: self._offer(name, future))
         self._prepare(session.neighbour(1))
 
@@ -157,8 +156,7 @@ class LabelWidget(anywidget.AnyWidget):
         except Exception as error:  # of a thread, which nobody would see
             self.send({"type": "error", "text": f"nothing is proposed for {name}: {error}"})
             return
-        height, width = found.shape
-        about = {"photo": name, "width": width, "height": height}
+        about = {"photo": name, "width": found.shape[1], "height": found.shape[0]}
         if proposal is not None:
             maps = [*proposal, regions(proposal).astype("<u4")]
             self.send({"type": "proposal", **about}, [zlib.compress(each, 1) for each in maps])

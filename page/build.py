@@ -111,24 +111,16 @@ def draw_samples(out: Path, count: int = 3) -> list[str]:
 def build(out: Path, checkpoints: dict[str, tuple[str, str]]) -> None:
     """Build the page in `out`, a folder of static files. Raises OSError or ValueError."""
     out.mkdir(parents=True, exist_ok=True)
-    runtimes = copy_runtimes(out)
-    for name in FILES:
-        shutil.copy(HERE / name, out)
-    shutil.copy(HERE.parent / "LICENSE", out)
-    listed = {"runtimes": runtimes, "models": export_models(checkpoints, out)}
-    listed["samples"] = draw_samples(out)
+    listed = {"runtimes": copy_runtimes(out)}
+    for path in (*(HERE / name for name in FILES), HERE.parent / "LICENSE"):
+        shutil.copy(path, out)
+    listed |= {"models": export_models(checkpoints, out), "samples": draw_samples(out)}
     (out / "models.json").write_text(json.dumps(listed, indent=1), encoding="utf-8")
-    write_service_worker(out)
-
-
-def write_service_worker(out: Path) -> None:
-    """Write `out`/sw.js: which files are the page's own, and their version, a digest of them."""
-    shell = "models.json", *(name for name in FILES if name != "sw.js")
-    code, digest = (HERE / "sw.js").read_bytes(), hashlib.sha256()
-    for content in (code, *((out / name).read_bytes() for name in shell)):
-        digest.update(hashlib.sha256(content).digest())
-    head = f'const VERSION = "{digest.hexdigest()[:16]}", SHELL = {json.dumps(["./", *shell])};\n'
-    (out / "sw.js").write_bytes(head.encode() + code)
+    shell = "models.json", *(name for name in FILES if name != "sw.js")  # what it serves as one
+    version = hashlib.sha256(b"".join((out / name).read_bytes() for name in ("sw.js", *shell)))
+    head = [version.hexdigest()[:16], ["./", *shell]]
+    code = f"const [VERSION, SHELL] = {json.dumps(head)};\n{(HERE / 'sw.js').read_text('utf-8')}"
+    (out / "sw.js").write_text(code, encoding="utf-8")
 
 
 class Handler(SimpleHTTPRequestHandler):
