@@ -390,11 +390,10 @@ def test_any_server_of_files_will_do_for_threads_a_whole_new_version_and_being_o
     page.reload()
     wait_for(lambda: page.evaluate(waits))
     assert "Choose pictures" in page.inner_text("#inputs")
-    for path, content in old.items():  # the browser has the new ones
+    url = page.url  # once no tab shows the old ones, the browser takes a moment
+    wait_for(lambda: page.goto("about:blank") or (page.goto(url) and "Newer" in page.content()))
+    for path, content in old.items():
         path.write_bytes(content)
-    page.goto("about:blank")
-    page.go_back()
-    page.locator("#inputs", has_text="Newer").wait_for()  # now that no tab shows the old ones
     page.context.set_offline(True)
     page.reload()
     page.wait_for_selector("#stage[data-done]", timeout=90_000)
