@@ -383,15 +383,21 @@ def test_any_server_of_files_will_do_for_threads_a_whole_new_version_and_being_o
     assert page.evaluate("crossOriginIsolated")  # the service worker sends the headers
     threads = page.evaluate("Math.min(navigator.hardwareConcurrency, 8)")
     assert f"with {threads} thread" in page.inner_text("#device")
-    waits = "navigator.serviceWorker.getRegistration().then((found) => Boolean(found.waiting))"
+    waits = "navigator.serviceWorker.ready.then((found) => Boolean(found.waiting))"
     old = {site / name: (site / name).read_bytes() for name in ("index.html", "sw.js")}
     for path, content in old.items():
         path.write_bytes(content.replace(b"Choose pictures", b"Newer").replace(b' = ["', b' = ["1'))
     page.reload()
     wait_for(lambda: page.evaluate(waits))
     assert "Choose pictures" in page.inner_text("#inputs")
-    url = page.url  # once no tab shows the old ones, the browser takes a moment
-    wait_for(lambda: page.goto("about:blank") or (page.goto(url) and "Newer" in page.content()))
+    url = page.url
+
+    def takes_the_new_ones() -> bool:
+        page.goto("about:blank")  # no tab shows the old ones
+        page.wait_for_timeout(1000)
+        return page.goto(url) is not None and "Newer" in page.content()
+
+    wait_for(takes_the_new_ones)
     for path, content in old.items():
         path.write_bytes(content)
     page.context.set_offline(True)
