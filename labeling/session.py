@@ -142,8 +142,7 @@ class Session:
 
     def neighbour(self, step: int) -> str:
         """The name of the photograph `step` after the open one, or of the first or last one."""
-        index = self.order.index(self.at) + step
-        return self.order[min(max(index, 0), len(self.order) - 1)]
+        return self.order[min(max(self.order.index(self.at) + step, 0), len(self.order) - 1)]
 
     def stroke(self, name: str, runs: np.ndarray, origin: str | None = None) -> bool:
         """Set pixels of a mask, and save it; returns whether they were set now.
@@ -254,8 +253,7 @@ class Session:
         The first is opened, unless the user was labelling another, which is not done yet.
         """
         with self._lock:
-            rest = [name for name in self.order if name not in set(order)]
-            self.order = [*order, *rest]
+            self.order = [*order, *(name for name in self.order if name not in set(order))]
             if not self._was_open or self.at in self.done or not self.is_labelled(self.at):
                 self.at = self.order[0]
             self.save_record()
