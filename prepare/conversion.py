@@ -114,8 +114,7 @@ def check_all(items: list[Item], form: Form) -> list[Item]:
 
 def _check(item: Item, form: Form) -> Item:
     image, mask = item.pair.image, item.pair.mask
-    is_kept = item.labels.is_file() and MARK.encode() in item.labels.read_bytes()[:200]
-    item = item._replace(is_kept=is_kept)
+    item = item._replace(is_kept=_is_by_hand(item.labels))
     if item.is_kept and mask.stat().st_mtime_ns > item.labels.stat().st_mtime_ns:
         raise ValueError(
             f"{mask} is newer than {item.labels}, which was corrected by hand: delete the latter "
@@ -136,6 +135,14 @@ def _check(item: Item, form: Form) -> Item:
         )
     palette = enumerate([] if form.colors else masks.palette_of(mask))
     return item._replace(pixels=counts, palette={i: color for i, color in palette if i in counts})
+
+
+def _is_by_hand(labels: Path) -> bool:
+    """Whether `labeling.session` wrote a label file; reads its head alone."""
+    if not labels.is_file():
+        return False
+    with open(labels, "rb") as file:
+        return MARK.encode() in file.read(200)
 
 
 def common_palette(items: list[Item], known: Collection, may_differ: bool) -> list[int | None]:

@@ -2,9 +2,9 @@
 
     python -m prepare.streets data/streets --train 600 --val 100 --size 512x256
 
-The directory is in Cityscapes' format. The same seed gives the same labels, and on
-processors of one kind the same images. A second call continues
-a drawing that was interrupted, and does nothing once it is complete.
+The directory is in Cityscapes' format. The same seed gives the same labels, and on processors of
+one kind the same images. A second call continues a drawing that was interrupted, and does nothing
+once it is complete.
 """
 
 import argparse
