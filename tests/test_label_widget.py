@@ -23,7 +23,7 @@ from tests.samples import turned
 pytestmark = [pytest.mark.browser, pytest.mark.slow]
 NAMES = ["road", "car", "sky", *(f"class {i}" for i in range(4, 13))]
 START = f"""
-import os, time
+import os, time, torch
 from labeling.opening import open_session
 from labeling.widget import LabelWidget
 from model import UNet
@@ -34,6 +34,7 @@ class SlowWidget(LabelWidget):
         return super()._compute(*args)
 open("pid", "w").write(str(os.getpid()))
 session = open_session("photos", "set", {NAMES})
+torch.manual_seed(0)  # of a network that is sure of nothing, so that no proposal covers a.png
 SlowWidget(session, UNet(num_classes={len(NAMES)}, width=2, depth=1))
 """
 
