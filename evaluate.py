@@ -73,7 +73,7 @@ def main() -> None:
 
 
 def name_of_run(checkpoint: Path) -> str:
-    """Of the directory that a checkpoint lies in: `label-1` of runs/label/1/best.pt."""
+    """The name of the directory that a checkpoint lies in: `label-1` for runs/label/1/best.pt."""
     run, runs = checkpoint.resolve().parent, Path("runs").resolve()
     return "-".join(run.relative_to(runs).parts) if runs in run.parents else run.name
 

@@ -13,10 +13,10 @@ from torch.nn import functional as F
 
 from utils import CITYSCAPES, IGNORE_INDEX, Classes, ConfusionMatrix
 
-# Of lines, which colour-blind people can tell apart (Okabe & Ito, https://jfly.uni-koeln.de/color/).
+# Colours of lines that colour-blind people can tell apart (Okabe & Ito, https://jfly.uni-koeln.de/color/).
 COLORS = "#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000"
 MARKERS = "osD^vPX"
-# Of the error map: ignored, right, wrong.
+# Colours of the error map: ignored, right, wrong.
 ERROR_COLORS = torch.tensor([[255, 255, 255], [220, 220, 220], [200, 30, 40]], dtype=torch.uint8)
 
 

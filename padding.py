@@ -61,7 +61,7 @@ def output_size(height: int, width: int, depth: int, padding: str) -> tuple[int,
     """
     if min(height, width) < 1:
         raise ValueError(f"an image of {height}x{width} pixels is empty")
-    if padding == "same":
+    if padding != "valid":
         return height, width
     if valid_size(min(height, width), depth) < 1:
         smallest = next(n for n in count(1) if valid_size(n, depth) > 0)
@@ -79,7 +79,7 @@ def extend(images: Tensor, depth: int, padding: str, full_image: bool) -> Tensor
     With `valid` padding, if `full_image`, so far that every pixel gets logits; else not at all.
     """
     size = tuple(images.shape[-2:])
-    if padding == "same":
+    if padding != "valid":
         padded, margin = tuple(n + -n % 2**depth for n in size), 0
     elif full_image:
         padded = tuple(next(m for m in count(n) if valid_size(m, depth) >= n) for n in size)

@@ -3,7 +3,7 @@
 import math
 import re
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 
@@ -62,8 +62,9 @@ class Classes:
     def from_file(cls, path: str | Path) -> "Classes":
         """The classes that a YAML file lists: for each `name`, `id` (0..255) and `color` (RGB).
 
-        They have train ids in this order; pixels of other ids are ignored. Raises ValueError, with
-        the file's name, for anything else.
+        They have train ids in this order; pixels of other ids are ignored. Cityscapes' names and
+        ids keep its categories, whatever their colors, and the ids that may stand in its files.
+        Raises ValueError, with the file's name, for anything else.
         """
         try:
             entries = read_yaml(path, yaml.BaseLoader)  # leaves `on`, `010` and `~` as written
@@ -72,13 +73,19 @@ class Classes:
             entries = entries[: IGNORE_INDEX + 1]  # what more there is would be an error too
             rows = [_read_entry(entry, number) for number, entry in enumerate(entries, 1)]
             names, ids, colors = zip(*rows, strict=True) if rows else ((), (), ())
-            return cls(names, ids, colors)
+            classes = cls(names, ids, colors)
+            return replace(CITYSCAPES, colors=colors) if classes.are_cityscapes else classes
         except Exception as error:  # parsers raise nearly anything
             raise ValueError(
                 f"{path} is not a list of classes that can be used "
                 f"({' '.join(str(error).split())}): each is a line such as "
                 "`- {name: road, id: 7, color: [128, 64, 128]}`"
             ) from error
+
+    @property
+    def are_cityscapes(self) -> bool:
+        """Whether they are the 19 classes of the benchmark, in any colors."""
+        return (self.names, self.ids) == (CITYSCAPES.names, CITYSCAPES.ids)
 
     @cached_property
     def label_ids(self) -> Tensor:
@@ -133,8 +140,8 @@ def _read_entry(entry: object, number: int) -> tuple[str, int, tuple[int, ...]]:
 
     Raises ValueError or TypeError with the entry's number.
     """
-    if not isinstance(entry, dict) or not {"name", "id", "color"} <= entry.keys():
-        raise TypeError(f"entry {number} has no name, id or color")
+    if not isinstance(entry, dict) or entry.keys() != {"name", "id", "color"}:
+        raise TypeError(f"entry {number} must have a name, an id and a color, and nothing else")
     name, color = entry["name"], entry["color"]
     if not isinstance(name, str) or not name.strip():
         raise TypeError(f"entry {number}: its name is no text")

@@ -107,9 +107,9 @@ class Trainer:
         return sums
 
     def _parts(self, images: int, device: torch.device) -> int:
-        """Of how many parts a step is made: `accumulate`, but each with an image in some process.
+        """The number of parts of a step: `accumulate`, or fewer, so that none is empty.
 
-        Batch norm of a part that is empty in all would spoil its running statistics.
+        Batch norm of a part that is empty in all processes would spoil its running statistics.
         """
         if self.accumulate == 1:
             return 1

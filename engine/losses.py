@@ -156,7 +156,7 @@ def lovasz(loss: Loss, logits: Tensor, labels: Tensor, weight: Tensor) -> Tensor
     wrong. Its values for the parts of a batch do not add up.
     """
     labelled = labels != IGNORE_INDEX
-    # Of each class. Ignored pixels have no error, and so no part in the sums.
+    # The probabilities of each class. Ignored pixels have no error, and so no part in the sums.
     p = (logits.float().t().contiguous().softmax(0) * labelled).unbind()
     losses = [0 * logits.float().sum()]  # of no class, where no pixel is labelled
     for label in labels[labelled].unique().tolist():

@@ -151,19 +151,24 @@ class Recipe(NetworkSettings):
             raise ValueError(f"accumulate is {self.accumulate}, above batch_size: lower it")
         if self.crop and self.batch_norm and max(self.crop) <= 2**self.depth:
             raise ValueError(
-                f"of a crop of {self.crop} the deepest level sees one pixel, which batch norm "
+                f"the deepest level sees one pixel of a crop of {self.crop}, which batch norm "
                 "cannot normalise: raise crop, or lower depth"
             )
 
 
 # What a field needs to have an effect: field -> (whether a recipe has that, its name).
 NEEDS = {
-    "scale": (lambda recipe: recipe.crop, "a crop, for images of one size"),
+    "scale": (
+        lambda recipe: recipe.crop and recipe.keep_scale < 1,
+        "a crop, for images of one size, and keep_scale below 1",
+    ),
     "keep_scale": (lambda recipe: recipe.scale not in (None, (1, 1)), "a scale other than [1, 1]"),
     "halve_every": (lambda recipe: recipe.schedule == "halve", "schedule: halve"),
+    "class_weights": (lambda recipe: "cross_entropy" in recipe.loss, "cross_entropy in the loss"),
+    "label_smoothing": (lambda recipe: "cross_entropy" in recipe.loss, "cross_entropy in the loss"),
     "accumulate": (
         lambda recipe: recipe.loss == "cross_entropy",
-        "loss: cross_entropy; of the others, the parts of a batch do not add up",
+        "loss: cross_entropy; the others do not add up over the parts of a batch",
     ),
 }
 

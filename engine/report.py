@@ -45,8 +45,8 @@ def evaluate_split(
     options = {"tta": tta, "on_prediction": note_accuracy, "description": f"evaluate {split}"}
     loss, confusion = evaluate(model, loader, **options)
     loss = loss if confusion.matrix.any() else None
-    found = {"cross_entropy": loss, **metrics(confusion, scenes.classes), "accuracies": accuracies}
-    return confusion, found
+    found = metrics(confusion, scenes.classes)
+    return confusion, dict(cross_entropy=loss, **found, accuracies=accuracies)
 
 
 def best_median_worst(

@@ -160,16 +160,16 @@ def train_and_evaluate(
     average_buffers(run.model)
     options = {"precision": run.precision, "description": f"{name} val"}
     val_loss, confusion = evaluate(run.model, val_loader, run.trainer.loss, **options)
-    record = {
-        "epoch": epoch,
-        "lr": run.trainer.lr,
-        "train_loss": train_loss,
-        "train_accuracy": train_accuracy,
-        "val_loss": val_loss,
+    record = dict(  # raises TypeError for a metric that has the name of another field
+        epoch=epoch,
+        lr=run.trainer.lr,
+        train_loss=train_loss,
+        train_accuracy=train_accuracy,
+        val_loss=val_loss,
         **metrics(confusion, val_loader.dataset.classes),
-        "precision": run.precision,
-        "seconds": round(time.perf_counter() - start, 1),
-    }
+        precision=run.precision,
+        seconds=round(time.perf_counter() - start, 1),
+    )
     return record | {"trained_on_val": True} if run.recipe.train_split == "trainval" else record
 
 

@@ -46,7 +46,7 @@ def write_submission(
     model of other classes, or as `pick_precision`.
     """
     classes = model.classes
-    if not classes or (classes.ids, classes.names) != (CITYSCAPES.ids, CITYSCAPES.names):
+    if not classes or not classes.are_cityscapes:
         raise ValueError(
             f"the benchmark has the {len(CITYSCAPES)} classes of Cityscapes, this model has "
             f"{model.settings['num_classes']} of its own: take one that was trained on Cityscapes"

@@ -183,8 +183,8 @@ def write_record(
 ) -> None:
     """Keep in `OWN_RECORD` what masks were taken for and that `dst` has images of `images`.
 
-    Writes also `classes.yaml`, unless it is there or the classes are Cityscapes'. Of an earlier
-    call's record only the directories of images change. Raises ValueError if the items would
+    Writes also `classes.yaml`, unless it is there or the classes are Cityscapes'. The record of an
+    earlier call changes in its directories of images alone. Raises ValueError if the items would
     replace images of another directory.
 
     pixels: value -> number of pixels, which a proposal shows for each class.

@@ -85,7 +85,7 @@ def assign_splits(
         is_added: all are of test, and the data set has images of train and val already.
 
     The draw is a hash of the image's path alone, so that an image keeps its split when others are
-    added. Of a dozen images or fewer, one may change its split so that neither split is empty.
+    added. Where there are a dozen images or fewer, one may change its split to fill an empty one.
 
     Raises ValueError for fewer than two pairs outside of `test`, for a `val` that cannot be used,
     and if it leaves a split empty.

@@ -11,7 +11,7 @@ Coordinates are in metres: x to the right, y up from the road, z along the stree
 import math
 from array import array
 from collections.abc import Iterable, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from PIL import Image, ImageDraw
@@ -131,7 +131,7 @@ class Canvas:
         ((u, _),), reach = self.project([(x, self.camera.height, z)]), around * self.scale(z)
         return u + reach > 0 and u - reach < self.image.width
 
-    def poly(self, points: Sequence[Point], paint: Paint, **kind) -> None:
+    def poly(self, points: Sequence[Point], paint: Paint, **kind: Any) -> None:
         """Paint the polygon through points.  kind: further arguments of `number`."""
         number, corners = self.number(paint, **kind), self.project(points)
         if self._has_holes(number):
@@ -152,7 +152,7 @@ class Canvas:
         """Keep what a material with holes is about to hide: in a box, where a mask says so."""
         self.behind.paste(self.image.crop(box), box[:2], mask)
 
-    def upright(self, ends: Sequence[Spot], up: Span, paint: Paint, **kind) -> None:
+    def upright(self, ends: Sequence[Spot], up: Span, paint: Paint, **kind: Any) -> None:
         """Paint an upright rectangle between two spots."""
         (xa, za), (xb, zb), (bottom, top) = *ends, up
         corners = [(xa, bottom, za), (xa, top, za), (xb, top, zb), (xb, bottom, zb)]

@@ -3,6 +3,7 @@
 import math
 import sys
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 from PIL import Image, ImageDraw
@@ -56,7 +57,7 @@ ELEMENTS = {  # metres from one to the next, how far away they stand, what draws
 }
 
 
-def draw_element(turn: bool, apart: float, away: float, draw: Callable, *args) -> np.ndarray:
+def draw_element(turn: bool, apart: float, away: float, draw: Callable, *args: Any) -> np.ndarray:
     """Five of a kind on a road by day, uint8 [H, W, 3]; turn: whether to show all sides."""
     rng, light = np.random.default_rng(7), Light(np.random.default_rng(3))
     camera = Camera(TILE[0], u0=TILE[0] / 2, v0=TILE[1] * 0.45, height=1.6, roll=0.0, bend=0.0)

@@ -1,7 +1,7 @@
 """What lines a street: houses, gardens, parks and their borders, wires, and the skyline."""
 
 import math
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from numpy.random import Generator
 
@@ -212,7 +212,7 @@ def house(canvas: Canvas, rng: Generator, lot: Lot, tall: float, lit: float) -> 
         start += 4.2
 
 
-def block(canvas: Canvas, rng: Generator, ends: list[Spot], tall: float, *look) -> None:
+def block(canvas: Canvas, rng: Generator, ends: list[Spot], tall: float, *look: Any) -> None:
     """Paint one wall of a house between two spots.
 
     look: its style, its colour and the sunlight it gets; at random where they are not given."""

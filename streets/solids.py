@@ -3,6 +3,7 @@
 import math
 from collections.abc import Callable, Sequence
 from functools import cache, partial
+from typing import Any
 
 import numpy as np
 from numpy.random import Generator
@@ -37,20 +38,20 @@ class Solid:
         corners = (self.at(a, 0, w) for a in (-half, half) for w in (-wide, wide))
         self.canvas.cast([(x, z) for x, _, z in corners], tall)
 
-    def bar(self, path: Path, radius: float, paint: Paint, **kind) -> None:
+    def bar(self, path: Path, radius: float, paint: Paint, **kind: Any) -> None:
         """Draw a round bar through points; paint, kind: as in `Canvas.poly`."""
         canvas, points = self.canvas, [self.at(*point) for point in path]
         width = max(1, round(2 * radius * canvas.scale(points[0][2])))
         canvas.pen.line(canvas.project(points), fill=canvas.number(paint, **kind), width=width)
 
-    def ball(self, point: Point, wide: float, tall: float, paint: Paint, **kind) -> None:
+    def ball(self, point: Point, wide: float, tall: float, paint: Paint, **kind: Any) -> None:
         """Draw an ellipse that faces the camera, of half axes `wide` and `tall`."""
         at = self.at(*point)
         ((u, v),), scale = self.canvas.project([at]), self.canvas.scale(at[2])
         box = (u - wide * scale, v - tall * scale, u + wide * scale, v + tall * scale)
         self.canvas.pen.ellipse(box, fill=self.canvas.number(paint, **kind))
 
-    def face(self, corners: Path, paint: Paint, **kind) -> None:
+    def face(self, corners: Path, paint: Paint, **kind: Any) -> None:
         """Draw a polygon."""
         self.canvas.poly([self.at(*corner) for corner in corners], paint, **kind)
 
@@ -151,7 +152,7 @@ class Things:
         self.canvas, self.rng = canvas, rng
         self._things: list[tuple[Box, Callable[[], None]]] = []
 
-    def add(self, x: Span, z: Span, draw: Callable, *args) -> None:
+    def add(self, x: Span, z: Span, draw: Callable, *args: Any) -> None:
         """Add what stands on a footprint that spans x and z: draw(*args) draws it."""
         self._things.append(((*x, *z), partial(draw, *args)))
 

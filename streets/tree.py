@@ -19,7 +19,6 @@ from torch.utils.data import DataLoader
 from runtime.console import progress_bar
 from runtime.cpu import available_cores
 from runtime.files import expand
-from streets.scene import draw_scene
 
 VERSION = 2  # of the drawing; raise it whenever pixels change
 CITIES = {
@@ -169,6 +168,8 @@ def _claim(dst: Path, settings: dict) -> None:
 def _draw(job: tuple[Path, str, int, tuple[int, int], int]) -> None:
     """Draw one scene (dst, split, index, size, seed) and write its files, the image last."""
     dst, split, index, size, seed = job
+    from streets.scene import draw_scene  # which train.py and evaluate.py need not import
+
     rng = np.random.default_rng([seed, list(CITIES).index(split), index])
     image, fine, coarse = draw_scene(rng, size)
     paths = scene_paths(dst, split, index)

@@ -113,6 +113,12 @@ def test_a_network_of_other_settings_or_classes_is_refused_before_it_trains(stre
         assert not (tmp_path / "last.pt").exists()
 
 
+def test_a_metric_may_not_have_the_name_of_another_field(streets, tmp_path, monkeypatch):
+    monkeypatch.setattr(engine.run, "metrics", lambda *_: {"precision": 0.5})
+    with pytest.raises(TypeError, match="precision"):
+        run(tiny(streets, epochs=1), tmp_path)
+
+
 def test_numbers_of_numpy_and_pytorch_are_saved_as_pythons(streets, tmp_path, monkeypatch):
     def newer(*args) -> dict:
         return {**metrics(*args), "numpy": np.float64(0.5), "torch": torch.tensor(0.25)}

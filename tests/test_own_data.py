@@ -114,6 +114,7 @@ A = "- {name: a, id: 1, color: [0, 0, 0]}"
         ("- name: a\n  id: 1\n  color: [0, 0, 0]\n  name: b\n  id: 2", "line 1 has name twice"),
         ("- !!python/object/apply:os.system [ls]", "not a list of classes"),
         ("- {name: a, id: 1}", "color"),
+        ("- {name: a, id: 1, color: [0, 0, 0], category: flat}", "nothing else"),
         (f"{A}\n- {{name: b, id: 1, color: [0, 0, 1]}}", "id 1"),
         (f"{A}\n- {{name: a, id: 2, color: [0, 0, 1]}}", "name a"),
         (A.replace("a, id", "'', id"), "entry 1"),

@@ -28,6 +28,11 @@ def test_everything_can_be_imported_where_there_is_no_fcntl():
 
 
 @pytest.mark.slow
+def test_training_and_evaluating_need_not_import_what_draws_streets():
+    python("-c", "import sys, train, evaluate; assert 'streets.scene' not in sys.modules")
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize("method", ["spawn", "forkserver"])
 def test_workers_that_are_not_forked_read_the_same_batches(streets, method):
     if method not in multiprocessing.get_all_start_methods():

@@ -82,6 +82,7 @@ def test_null_is_only_for_fields_that_may_be_null_and_every_number_has_bounds():
     ("name", "value", "others"),
     [
         ("scale", (0.5, 2), {}),
+        ("keep_scale", 1, {"crop": (64, 64), "scale": (0.5, 2)}),
         ("keep_scale", 0.5, {"crop": (64, 64)}),
         ("keep_scale", 0.5, {"crop": (64, 64), "scale": (1, 1)}),
         ("halve_every", 5, {"schedule": "cosine"}),
