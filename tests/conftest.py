@@ -15,6 +15,8 @@ from prepare.camvid import convert
 from streets import draw_tree
 from tests.processes import ROOT, copy_of
 
+torch.manual_seed(0)  # of layers that modules make as they are imported
+
 
 @pytest.fixture(scope="module", autouse=True)
 def gpu_for_its_tests_only(request):

@@ -17,4 +17,4 @@ def test_the_benchmark_of_training_takes_turns_and_writes_a_row_for_each_mode():
     for row in rows:
         speed, ratio, rate = map(float, row[2:5])
         assert rate == pytest.approx(speed * flop, rel=0.03)  # of two digits
-        assert ratio == pytest.approx(float(rows[0][2]) / speed, rel=0.03)
+        assert ratio == pytest.approx(float(rows[0][2]) / speed, rel=0.03, abs=0.01)

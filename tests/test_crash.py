@@ -1,6 +1,7 @@
 """Runs that are killed, interrupted, damaged, starved of disk: nothing is lost, no bit differs."""
 
 import contextlib
+import gc
 import os
 import platform
 import random
@@ -260,6 +261,7 @@ def test_every_checkpoint_holds_seed_recipe_and_versions(whole):
 
 
 def test_a_soak_counts_steps_and_sees_the_workers_and_the_cache(tmp_path):
+    gc.collect()  # or workers that other tests left may end meanwhile
     found = soak.soak(tmp_path, steps=6, scenes=4)
     assert (found["steps"], found["epochs"]) == (6, 3)
     # At least its own four: other tests of this process may have left workers.

@@ -149,10 +149,10 @@ def share_as_predicted(page, path: Path, out: Path, model: UNet | None = None) -
 
 @pytest.fixture
 def drive(scenes, tmp_path) -> Path:
-    """A video of the scenes, each shown four times."""
+    """A video of the scenes, each shown twelve times."""
     pytest.importorskip("av")
     with VideoWriter(tmp_path / "drive.mp4", 10) as video:
-        for scene in scenes * 4:
+        for scene in scenes * 12:
             video.write(torch.from_numpy(np.array(Image.open(scene).convert("RGB"))))
     return tmp_path / "drive.mp4"
 
@@ -380,7 +380,10 @@ def test_what_is_shown_follows_the_controls(page, tmp_path):
 
 @pytest.mark.parametrize("page", [SimpleHTTPRequestHandler], indirect=True)
 def test_any_server_of_files_will_do_for_threads_a_whole_new_version_and_being_offline(page, site):
-    assert page.evaluate("crossOriginIsolated")  # the service worker sends the headers
+    page.evaluate("navigator.serviceWorker.ready.then(() => null)")  # which sends the headers
+    page.reload()  # where it took longer than the page waits for it
+    page.wait_for_selector("#stage[data-done]", timeout=90_000)
+    assert page.evaluate("crossOriginIsolated")
     threads = page.evaluate("Math.min(navigator.hardwareConcurrency, 8)")
     assert f"with {threads} thread" in page.inner_text("#device")
     waits = "navigator.serviceWorker.ready.then((found) => Boolean(found.waiting))"

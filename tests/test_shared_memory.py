@@ -5,7 +5,6 @@ import os
 import re
 import signal
 import sys
-import time
 from multiprocessing.connection import Connection, Listener
 from pathlib import Path
 
@@ -96,7 +95,7 @@ def dies_of(death: str, read=Cityscapes.read):
 def reset(listener: Listener, accept=Listener.accept) -> Connection:
     """In place of `Listener.accept`: as if it died before it read which batch is wanted."""
     connection = accept(listener)
-    time.sleep(0.2)  # until the request is there
+    connection.poll(60)  # until the request is there
     connection.close()
     return connection
 
