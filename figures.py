@@ -80,9 +80,7 @@ def plot_samples(pairs: list[tuple[Tensor, Tensor]], classes: Classes = CITYSCAP
     return figure
 
 
-def plot_predictions(
-    rows: list[tuple[str, Tensor, Tensor, Tensor]], classes: Classes = CITYSCAPES
-) -> Figure:
+def plot_predictions(rows: list[tuple[str, Tensor, Tensor, Tensor]], classes: Classes) -> Figure:
     """Image, truth, prediction and an error map side by side, a row per scene.
 
     A row is (title, image (3, H, W) uint8, truth (H, W), prediction (H, W)); in the error map

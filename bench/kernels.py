@@ -48,13 +48,10 @@ def official_matrix() -> Callable:
 
     ids = np.array(CITYSCAPES.ids, dtype=np.uint8)
     labels, prediction = (ids[each.numpy()] for each in label_maps())
-    official.args.evalLabels = evaluated = sorted(official.id2label)
+    official.args.evalLabels = sorted(official.id2label)
     matrix = official.generateMatrix(official.args)
-    if official.CSUPPORT:  # where its C extension was built, which PyPI does not have
-        add = official.addToConfusionMatrix.cEvaluatePair
-        return partial(repeat, UPDATES, partial(add, prediction, labels, matrix, evaluated))
 
-    def update() -> None:  # as in its `evaluatePair`, where no C extension was built
+    def update() -> None:  # as in its `evaluatePair` without its C extension, which PyPI lacks
         pairs = labels.astype(np.int32) * 256 + prediction
         for value, count in zip(*np.unique(pairs, return_counts=True), strict=True):
             matrix[value // 256][value % 256] += count

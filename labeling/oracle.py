@@ -16,9 +16,9 @@ from model import UNet
 from streets import draw_tree
 
 
-def draw_photographs(dst: str | Path, count: int = 20) -> Path:
+def draw_photographs(dst: str | Path) -> Path:
     """Draw scenes that no network of this repository has seen; the folder of their images."""
-    draw_tree(dst, train=count, val=0, seed=34, quiet=True)
+    draw_tree(dst, train=20, val=0, seed=34, quiet=True)
     return Path(dst) / "leftImg8bit" / "train"
 
 
@@ -64,25 +64,21 @@ def fills(
 
 
 def fills_needed(
-    maps: list[np.ndarray],
-    truth: np.ndarray,
-    mask: np.ndarray,
-    ids: tuple[int, ...],
-    accuracy: float = 0.95,
+    maps: list[np.ndarray], truth: np.ndarray, mask: np.ndarray, ids: tuple[int, ...]
 ) -> int | None:
-    """How many `fills` make `accuracy` of the pixels right; None if the maps are too coarse."""
+    """How many `fills` make 95 % of the pixels right; None if the maps are too coarse."""
     mask, labelled = mask.copy(), np.isin(truth, ids)
     filled, count = fills(maps, truth, mask, ids), 0
-    while (mask == truth)[labelled].mean() < accuracy:
+    while (mask == truth)[labelled].mean() < 0.95:
         if next(filled, None) is None:
             return None
         count += 1
     return count
 
 
-def accept(proposal: Proposal, mask: np.ndarray, void: int, sure: float = SURE) -> np.ndarray:
-    """A mask with the proposal, of at least the probability `sure`, where it was not labelled."""
-    taken = enlarge(np.where(proposal.sure >= 100 * sure, proposal.ids, void), mask.shape)
+def accept(proposal: Proposal, mask: np.ndarray, void: int) -> np.ndarray:
+    """A mask with the proposal, of at least the probability `SURE`, where it was not labelled."""
+    taken = enlarge(np.where(proposal.sure >= 100 * SURE, proposal.ids, void), mask.shape)
     return np.where(mask == void, taken, mask)
 
 

@@ -119,7 +119,7 @@ class Labeler {
     this.error = make("div", { class: "error", role: "alert", hidden: "" });
     this.doneButton = button("done ✓", "Mark this photograph as finished, and go to the next (Enter)",
       (e) => e.detail < 2 && this.done()); // a double click is one
-    this.root = make("div", { class: "labeler", tabindex: 0, "data-lm-suppress-shortcuts": "true", style: `height:${this.model.get("height")}px` },
+    this.root = make("div", { class: "labeler", tabindex: 0, "data-lm-suppress-shortcuts": "true" },
       make("div", { class: "bar" }, ...this.tools, this.size,
         button("↶", "Undo (Ctrl+Z)", () => this.undo("undo"), { "aria-label": "undo" }),
         button("↷", "Redo (Ctrl+Shift+Z)", () => this.undo("redo"), { "aria-label": "redo" }),

@@ -38,17 +38,15 @@ class LabelWidget(anywidget.AnyWidget):
     _esm = HERE / "widget.js"
     _css = HERE / "widget.css"
     journal = traitlets.Unicode(help="identifies the data set in a browser").tag(sync=True)
-    height = traitlets.Int(640, help="of the widget, in pixels").tag(sync=True)
 
     def __init__(
         self,
         session: Session,
         model: UNet | None = None,
         boxes: dict[str, list[tuple]] | None = None,
-        **options,
     ):
         journal = hashlib.sha256(str(session.root.resolve()).encode()).hexdigest()[:16]
-        super().__init__(journal=journal, **options)
+        super().__init__(journal=journal)
         self.session, self.model, self.boxes = session, model, boxes
         self._first_kept: dict[str, int] = {}  # view -> its first stroke that could not be put
         self._worker = ThreadPoolExecutor(1)

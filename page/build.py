@@ -98,10 +98,10 @@ def export_models(checkpoints: dict[str, tuple[str, str]], out: Path) -> list[di
     return found
 
 
-def draw_samples(out: Path, count: int = 3) -> list[str]:
-    """Scenes of Streets, 1024x512, of another seed than those that networks train on."""
+def draw_samples(out: Path) -> list[str]:
+    """Three scenes of Streets, 1024x512, of another seed than those that networks train on."""
     (out / "samples").mkdir(parents=True, exist_ok=True)
-    names = [f"samples/{i}.jpg" for i in range(1, count + 1)]
+    names = [f"samples/{i}.jpg" for i in range(1, 4)]
     for index, name in enumerate(names):
         image, _, _ = draw_scene(np.random.default_rng([7, 1, index]), (1024, 512))
         Image.fromarray(image).save(out / name, quality=92)

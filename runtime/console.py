@@ -12,22 +12,16 @@ from tqdm import tqdm
 from runtime.distributed import is_distributed, is_main
 
 
-def escape_output() -> None:
-    """Let `print` escape letters that the output's encoding lacks, as stderr does.
-
-    Else a name in another alphabet would end the program, as on Windows with the output in a file.
-    """
-    if hasattr(sys.stdout, "reconfigure"):
-        sys.stdout.reconfigure(errors="backslashreplace")
-
-
 @contextmanager
 def errors_shown() -> Iterator[None]:
     """End the program with one line for an error that a user can mend, and for Ctrl-C.
 
-    Under torchrun the error is raised, so that torchrun reports it. Also does `escape_output`.
+    Under torchrun the error is raised, so that torchrun reports it. Within, `print` escapes letters
+    that the output's encoding lacks: a name in another alphabet would end the program, as on
+    Windows with the output in a file.
     """
-    escape_output()
+    if hasattr(sys.stdout, "reconfigure"):
+        sys.stdout.reconfigure(errors="backslashreplace")
     try:
         yield
     except (OSError, ValueError, FloatingPointError) as error:
@@ -59,7 +53,9 @@ def progress_bar(
         total: None where it is not known.
         quiet: show none.
     """
-    file, disable = (_CellLine(), False) if is_notebook() else (sys.stderr, None)
+    ipython = sys.modules.get("IPython")
+    in_notebook = ipython and getattr(ipython.get_ipython(), "kernel", None)
+    file, disable = (_CellLine(), False) if in_notebook else (sys.stderr, None)
     if quiet or not is_main():
         disable = True
     options = {"ncols": 80, "file": file, "leave": False, "disable": disable}
@@ -74,12 +70,6 @@ def in_threads(function: Callable, items: Collection, description: str) -> list:
             results.append(result)
             bar.update()
     return results
-
-
-def is_notebook() -> bool:
-    """Whether this process is the kernel of a notebook."""
-    ipython = sys.modules.get("IPython")
-    return ipython is not None and getattr(ipython.get_ipython(), "kernel", None) is not None
 
 
 class _CellLine:

@@ -65,15 +65,14 @@ def write_notebook(path: Path, *cells: str) -> None:
     nbformat.write(notebook, path)
 
 
-def open_notebook(browser, address: str, name: str, run: bool = True):
+def open_notebook(browser, address: str, name: str):
     """A page with a notebook, all of its cells run."""
     page = browser.new_context(viewport={"width": 1400, "height": 1000}).new_page()
     page.set_default_timeout(60_000)  # on a busy machine
     page.goto(f"{address}/doc/tree/{name}")
     page.locator(".jp-Notebook .jp-Cell").first.wait_for()
     page.locator(".jp-NotebookPanel-toolbar >> text=Python 3").first.wait_for()
-    if run:
-        run_all(page)
+    run_all(page)
     return page
 
 

@@ -7,6 +7,7 @@ import os
 import shutil
 from contextlib import closing
 from threading import Event
+from unittest.mock import Mock
 
 import numpy as np
 import pytest
@@ -197,12 +198,9 @@ def test_a_photograph_that_is_half_labelled_stays_open_when_all_are_ranked(opene
 @pytest.mark.parametrize("failure", [errno.ENOSPC, errno.EACCES])
 def test_a_full_disk_is_named_and_the_stroke_is_saved_later(opened, monkeypatch, failure):
     opened.stroke("b.png", [[0, 9, 1]])
+    error = OSError(failure, os.strerror(failure))
     with monkeypatch.context() as patch:
-
-        def refuse(*_):
-            raise OSError(failure, os.strerror(failure))
-
-        patch.setattr(files.os, "fsync", refuse)
+        patch.setattr(files.os, "fsync", Mock(side_effect=error))
         with pytest.raises(OSError, match=f"{os.strerror(failure)}.*free some space"):
             opened.stroke("b.png", [[9, 9, 2]])
         assert (on_disk(opened, "b.png").reshape(-1)[:18] == [1] * 9 + [opened.void] * 9).all()
@@ -326,7 +324,7 @@ def test_the_widget_says_what_is_on_disk_and_what_cannot_be_saved(opened, monkey
     assert sent[-1]["number"] == 1
     assert ask("stroke", 2, (0, 9, 77)) == ["error", "saved"]  # is no class, and never will be
     with monkeypatch.context() as patch:
-        patch.setattr(files.os, "fsync", lambda _: (_ for _ in ()).throw(OSError(28, "disk full")))
+        patch.setattr(files.os, "fsync", Mock(side_effect=OSError(28, "disk full")))
         assert ask("stroke", 3, (9, 9, 1)) == ["error"]
         assert "disk full" in sent[-1]["text"]
         assert ask("undo") == ["patch", "error"]

@@ -47,24 +47,18 @@ def test_valid_padding_on_too_small_an_image_names_the_smallest_that_works():
     assert model.output_size(188, 188) == (4, 4)
 
 
-def test_valid_logits_are_those_of_the_whole_image_at_the_margin():
-    # Where all context is there, extending the image changes nothing: so crop and margin fit.
+def test_valid_logits_fit_those_of_the_whole_image_and_move_with_it_at_any_parity():
     model = small(width=2, padding="valid", depth=2).double()
-    x = torch.randn(1, 3, 120, 132, dtype=torch.float64)
+    x = torch.randn(1, 3, 140, 152, dtype=torch.float64)
     with torch.inference_mode():
         inner, whole = model(x), model(x, full_image=True)
+        a, b = model(x[..., :131, :130]), model(x[..., 4:137, 4:139])
+    # Where all context is there, extending the image changes nothing: so crop and margin fit.
     m, (h, w) = model.margin, inner.shape[-2:]
     # Pooling starts at the padded image's corner: the same grid if the margin is a multiple.
     assert m % 4 == 0
     torch.testing.assert_close(inner, whole[..., m : m + h, m : m + w])
-
-
-def test_a_shifted_image_gives_shifted_logits_at_any_parity():
     # Skips that were cropped off-centre would break this for sizes that pooling rounds down.
-    model = small(width=2, padding="valid", depth=2).double()
-    x = torch.randn(1, 3, 140, 140, dtype=torch.float64)
-    with torch.inference_mode():
-        a, b = model(x[..., :131, :130]), model(x[..., 4:137, 4:139])
     torch.testing.assert_close(a[..., 4:60, 4:60], b[..., :56, :56])
 
 

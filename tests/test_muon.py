@@ -113,7 +113,6 @@ def test_an_overflow_changes_neither_weights_nor_momentum_and_lowers_the_scale(b
     scaled_step(model, optimizer, scaler, batch, spoil=True)
     after = snapshot(model, optimizer)
     for a, b in zip(after, before, strict=False):  # without a step before, there was no state
-        assert a.isfinite().all()
         assert torch.equal(a, b)
     assert all(value.isfinite().all() for value in after)
     assert scaler.get_scale() == scale / 2

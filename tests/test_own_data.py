@@ -6,6 +6,7 @@ import shutil
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
+from unittest.mock import Mock
 
 import numpy as np
 import pytest
@@ -242,10 +243,8 @@ def test_a_test_split_without_labels_has_no_figures_and_can_still_be_drawn(tmp_p
 
 
 def test_the_cache_on_another_drive_is_named_by_its_absolute_path(root, tmp_path, monkeypatch):
-    def other_drive(path, start):
-        raise ValueError("path is on mount 'D:', start on mount 'C:'")  # as Windows says
-
-    monkeypatch.setattr(os.path, "relpath", other_drive)
+    error = ValueError("path is on mount 'D:', start on mount 'C:'")  # as Windows says
+    monkeypatch.setattr(os.path, "relpath", Mock(side_effect=error))
     scenes = Cityscapes(root, "train", cache=str(tmp_path / "cache"))
     first = scenes[0][0]
     assert torch.equal(scenes[0][0], first)

@@ -1,4 +1,4 @@
-"""Images and videos labelled from the shell, and what `predict` makes of images of any kind."""
+"""Networks are loaded, images and videos labelled from the shell, and `predict` takes any image."""
 
 import shutil
 import sys
@@ -23,10 +23,11 @@ from data_io.video_writer import VideoWriter
 from dataset import resize
 from inference import load_model, predict
 from model import UNet
+from runtime.checkpoint import load_checkpoint, save_checkpoint
 from runtime.console import errors_shown
 from tests.processes import ROOT, python
 from tests.samples import contents, cut, first, patched, turned
-from tests.training import noise
+from tests.training import network, noise
 from utils import CITYSCAPES
 
 CHECKPOINT = ROOT / "checkpoints" / "streets.pt"
@@ -391,3 +392,42 @@ lines = open("/proc/self/status").read().splitlines()
 print(next(int(line.split()[1]) for line in lines if line.startswith("VmHWM")) * 1024)
 """
     assert int(python("-c", code).stdout) < 2.5 * 2**30
+
+
+def test_a_loaded_network_is_the_saved_one_also_of_an_earlier_version_or_dataparallel(tmp_path):
+    path, model = tmp_path / "model.pt", network().eval()
+    save_checkpoint(path, model, engine.Recipe(width=4, depth=2, downscale=3), [])
+    loaded, x = load_model(path), noise(1, 3, 32, 48)
+    assert not loaded.training
+    assert loaded.downscale == 3
+    assert loaded.classes == CITYSCAPES
+    with torch.inference_mode():
+        torch.testing.assert_close(loaded(x), model(x), rtol=1e-4, atol=1e-4)
+    content = load_checkpoint(path)
+    del content["classes"]  # which earlier versions did not save
+    content["model"] = torch.nn.DataParallel(model).state_dict()
+    assert all(name.startswith("module.") for name in content["model"])
+    torch.save(content, path)
+    again = load_model(path)
+    assert again.classes == CITYSCAPES
+    for name, value in loaded.state_dict().items():
+        assert torch.equal(again.state_dict()[name], value)
+
+
+@pytest.mark.parametrize("path", sorted(ROOT.glob("checkpoints/*.pt")), ids=lambda path: path.stem)
+def test_delivered_checkpoints_load(path):
+    model = load_model(path)
+    assert len(model.classes) == model.settings["num_classes"]
+    assert predict(model, torch.zeros(3, 40, 60, dtype=torch.uint8)).shape == (40, 60)
+    if path.stem == "camvid":  # the classes of its validation
+        assert len(model.known) == 11 and model.classes.names.index("truck") not in model.known
+
+
+@pytest.mark.parametrize("padding", ["same", "valid"])
+@pytest.mark.parametrize("downscale", [1, 2])
+@pytest.mark.parametrize("size", [(61, 95), (1, 1), (1, 40)])
+def test_predict_gives_a_map_of_the_images_size(padding, downscale, size):
+    model = network(width=2, padding=padding)
+    model.downscale = downscale
+    result = predict(model, noise(3, *size))
+    assert result.shape == size and result.dtype == torch.uint8

@@ -73,9 +73,8 @@ def test_pairs_tells_any_names(tmp_path, tree, together):
     "rule", ["X.png", "X.png=Y.png", "a=b", "X_*.png=X.png", "X_rgb.png=X_gt.png", "X=X=X"]
 )
 def test_a_rule_that_fits_nothing_is_refused(tmp_path, rule):
-    images, masks = flat(tmp_path)
     with pytest.raises(ValueError, match="--pairs"):
-        prepare(images, masks, tmp_path / "out", pattern=rule)
+        prepare(*flat(tmp_path), tmp_path / "out", pattern=rule)
 
 
 @pytest.mark.parametrize(

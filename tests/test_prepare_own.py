@@ -322,8 +322,7 @@ def test_lines_of_one_pixel_are_classes_and_no_blends(tmp_path, colored):
     lanes[30:, 10::10] = np.arange(2, 9)
     colors = np.array([VOID, ROAD, *((250, 30 * i, 9 * i) for i in range(1, 8))], np.uint8)
     drawn = colors[lanes] if colored else lanes
-    images, masks = flat(tmp_path, size=(60, 80), draw=lambda *_: drawn)
-    scenes, _ = convert(images, masks, tmp_path / "out")
+    scenes, _ = convert(*flat(tmp_path, size=(60, 80), draw=lambda *_: drawn), tmp_path / "out")
     assert len(scenes.classes) == 9
 
 
@@ -574,13 +573,6 @@ def test_an_image_that_moved_to_another_split_is_refused(tmp_path):
 # What is refused, before anything is written
 
 
-def damaged_image(images, masks):
-    (images / "a1.png").unlink()
-    photo(images / "a1.jpg", size=(64, 64))
-    save(masks / "a1.png", pattern([0, 1], (64, 64)))
-    cut(images / "a1.jpg", -900)
-
-
 def in_two_places(images, masks):
     save(masks / "old" / "a1.png", ZERO_ONE)
     move(images.iterdir(), lambda path: images / "photos" / path.name)
@@ -603,20 +595,14 @@ TWINS = NINE_FOUR.replace("[2, 2, 2]", "[1, 1, 1]")
 GREY_ROAD = "- {name: road, id: 7, color: [1, 2, 3]}"
 CLEAR = np.zeros((*SIZE, 4), np.uint8)
 TRAIN_ID_NAME = "a1_gtFine_labelTrainIds.png"
-
-
-def two_pages(images: Path, masks: Path) -> None:
-    pages = [Image.fromarray(ZERO_ONE), Image.fromarray(1 - ZERO_ONE)]
-    pages[0].save(masks / "a1.tif", save_all=True, append_images=pages[1:])
-    (masks / "a1.tif").replace(masks / A)
-
+PAGES = {"save_all": True, "append_images": [Image.fromarray(1 - ZERO_ONE)]}
 
 REFUSED = [
     case(
         r"1 images without.*masks,.* called a1,.*\n +.*s.a1.png",
         lambda i, m: (m / A).rename(m / "b.png"),
     ),
-    case(r"masks.a1.png holds 2 images: save the one", two_pages),
+    case(r"masks.a1.png holds 2 images: save the one", lambda i, m: save(m / A, ZERO_ONE, **PAGES)),
     case(r"a1.jpg and .*a1.png are .* to a1_mask.png", lambda i, m: photo(i / "a1.jpg")),
     case(r"'X.jpg=X.png'(?s:.*)a1.png\n.*a1.tif", lambda i, m: save(m / "a1.tif", ZERO_ONE)),
     case(r"same subdirectory, as \S+masks.a1.png and \S+old.a1.png have one", in_two_places),
@@ -632,7 +618,7 @@ REFUSED = [
     ),
     case(r"masks.a1.png is 4x4, but .*images.a1.png is 16x20", mask(pattern([0, 1], (4, 4)))),
     case(r"masks.a1.png cannot be read", lambda i, m: cut(m / A, -20)),
-    case(r"images.a1.jpg cannot be read", damaged_image),
+    case(r"images.a1.png cannot be read", lambda i, m: cut(i / A, -20)),
     case(r"images.a1.png has transparent", lambda i, m: save(i / A, CLEAR)),
     case(r"masks.a1.jpg was saved as JPEG, which changes values", mask(ZERO_ONE, "a1.jpg")),
     case(r"hold 100 different values: list the classes", mask(pattern(range(100)))),
@@ -700,7 +686,6 @@ def test_the_command_runs_as_a_module_and_prints_what_comes_next(tmp_path, comma
     root = tmp_path / "my data"
     assert f"python -m prepare.cityscapes '{root}' --counts any" in output
     assert f"--data_root '{root}' --run 'runs/my data' --downscale 2\n" in output
-    assert "as --labels cityscapes says" in output
     assert json.loads((tmp_path / "my data" / "own.json").read_text())["labels"] == "cityscapes"
     with pytest.raises(SystemExit, match="error: there is no directory .*nowhere"):
         command(own.main, tmp_path / "nowhere", *args)

@@ -1,8 +1,13 @@
-"""Recipes from files and command lines: defaults, bounds, and what is refused."""
+"""Recipes from files and command lines, what is refused, and the command `train.py`, by its `main`.
+
+test_crash.py runs it as a process.
+"""
 
 import dataclasses
+import json
 import math
 import re
+import sys
 from dataclasses import fields
 from functools import partial
 from pathlib import Path
@@ -15,11 +20,12 @@ import yaml
 import train
 from engine import Recipe, given, make_model
 from engine.recipe import parse_recipe, recipe_parser
-from tests.processes import ROOT
+from tests.processes import ROOT, STREETS, options
 from utils import CITYSCAPES, Classes
 
 BOUNDED = [each for each in fields(Recipe) if "bounds" in each.metadata]
 KINDS = get_type_hints(Recipe)
+main = train.main.__wrapped__  # without torchrun's report of errors
 
 
 @pytest.mark.parametrize("path", sorted(ROOT.glob("recipes/*.yaml")), ids=lambda path: path.stem)
@@ -34,24 +40,20 @@ def has(each: dataclasses.Field, *kinds: str) -> bool:
     return bool(set(kinds) & set(re.findall(r"\w+", str(KINDS[each.name]))))
 
 
-# Of other fields, so that one of them may have any value that its own bounds allow.
-NEEDS = {"crop": (64, 64), "batch_norm": False}
-
-
 @pytest.mark.parametrize("each", BOUNDED, ids=lambda each: each.name)
 def test_bounds_are_allowed_and_what_lies_just_outside_is_refused_by_name(each, monkeypatch):
     monkeypatch.setattr("engine.recipe.NEEDS", {})  # any bound of each field by itself
     low, high = bounds = each.metadata["bounds"]
     for bound in filter(math.isfinite, bounds):
         value = (bound, bound) if has(each, "tuple") else bound
-        recipe = Recipe(**{**NEEDS, "scale": (0.5, 2), each.name: value})
+        recipe = Recipe(**{"batch_norm": False, each.name: value})  # a crop may then be tiny
         assert getattr(recipe, each.name) == value
     outside = [math.nextafter(low, -math.inf), math.nextafter(high, math.inf), math.nan]
     for number in [low - 1, high + 1] if has(each, "int") else outside:
         if number != math.inf:
             for value in ((number, low), (low, number)) if has(each, "tuple") else (number,):
                 with pytest.raises(ValueError, match=rf"\b{each.name}\b"):
-                    Recipe(**{"crop": (64, 64), each.name: value})
+                    Recipe(**{each.name: value})
 
 
 OF_ANOTHER_KIND = {
@@ -162,7 +164,7 @@ def test_a_field_of_the_command_line_beats_the_files_and_null_is_none(file, comm
 
 def test_every_field_is_explained_in_the_help(command, capsys):
     with pytest.raises(SystemExit):
-        command(train.main.__wrapped__, "--help")
+        command(main, "--help")
     text = capsys.readouterr().out
     for each in fields(Recipe):
         _, _, after = text.partition(f"\n  --{each.name} ")
@@ -182,3 +184,56 @@ def test_the_network_is_that_of_the_recipe_and_its_seed():
     assert torch.equal(again.conv_1x1.weight, model.conv_1x1.weight)
     assert not torch.equal(other.conv_1x1.weight, model.conv_1x1.weight)
     assert make_model(Recipe(width=2)).classes == CITYSCAPES
+
+
+@pytest.mark.slow
+def test_a_run_prints_its_epochs_and_the_same_command_goes_on(command, streets, tmp_path, capsys):
+    def run(epochs: int) -> str:
+        fields = {"data_root": streets, "run": tmp_path, "schedule": "halve", "epochs": epochs}
+        command(main, "--recipe", STREETS, *options(**fields))
+        return capsys.readouterr().out
+
+    first = run(2)
+    assert "12 images" in first
+    assert "5 to validate" in first
+    epochs = [line for line in first.splitlines() if line.startswith("epoch")]
+    history = json.loads((tmp_path / "history.json").read_text())
+    assert len(epochs) == len(history) == 2
+    for line, record in zip(epochs, history, strict=True):
+        assert f"mIoU {record['mIoU']:.2%}" in line
+    before = (tmp_path / "last.pt").read_bytes()
+    said = run(2)  # the run is finished
+    assert "all 2 epochs were trained before" in said and "mIoU" not in said
+    assert (tmp_path / "last.pt").read_bytes() == before
+    said = run(3)
+    assert "resumed after epoch 2 of 3" in said and said.count("mIoU") == 1
+
+
+def test_a_run_goes_to_the_directory_of_its_recipe(command, monkeypatch, tmp_path):
+    found = []
+    monkeypatch.setenv("USERPROFILE" if sys.platform == "win32" else "HOME", str(tmp_path))
+    monkeypatch.setattr(train, "train", lambda recipe, run: found.append(run))
+    for args in ([], ["--recipe", STREETS], ["--recipe", STREETS, "--run", "there"], ["--run=~/x"]):
+        command(main, *args)
+    assert found == [*map(Path, ("runs/default", "runs/streets", "there")), tmp_path / "x"]
+
+
+@pytest.mark.parametrize(
+    ("argument", "fragment"),
+    [
+        ("--learning_rate=0.1", "learning_rate"),
+        ("--epohcs=3", "did you mean --epochs?"),
+        ("--epochs=many", "epochs"),
+        ("--crop=256", "write a list, as in --crop [256,512]"),
+        ("--data_root=/nowhere/at/all", "/nowhere/at/all"),
+        ("--recipe=recipes/none.yaml", "recipes/none.yaml"),
+    ],
+)
+def test_a_bad_argument_is_refused_by_name(command, argument, fragment, tmp_path, capsys):
+    with pytest.raises(SystemExit) as end:
+        command(main, "--recipe", STREETS, argument, "--run", tmp_path / "run")
+    told = f"{end.value.code} {capsys.readouterr().err}"
+    assert "error" in told
+    assert fragment in told
+    assert "Traceback" not in told and told.strip().count("\n") == 0
+    assert not (tmp_path / "run").exists()
