@@ -94,6 +94,13 @@ class Labeler:
     def ready(self, name: str) -> None:
         wait_for(lambda: self.state("photo") == name and self.state("ready") == "true", 60, name)
 
+    def show(self, name: str) -> None:
+        """Open a photograph, also the one that is open; all that was asked before is answered."""
+        self.widget.evaluate("(widget) => delete widget.dataset.opened")
+        self.widget.locator(".photo", has_text=name).click()
+        wait_for(lambda: self.state("opened"), 60, name)
+        self.ready(name)
+
     def state(self, name: str) -> str:
         return self.widget.get_attribute(f"data-{name}")
 
@@ -102,7 +109,8 @@ class Labeler:
             self.page.keyboard.press(key)
 
     def view(self) -> tuple[float, float, float]:
-        time.sleep(0.2)  # the next frame
+        time.sleep(0.2)
+        self.page.evaluate("new Promise((drawn) => requestAnimationFrame(() => setTimeout(drawn)))")
         return tuple(map(float, self.canvas.get_attribute("data-view").split()))
 
     def at(self, place: tuple[float, float]) -> tuple[int, int]:

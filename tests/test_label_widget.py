@@ -65,12 +65,13 @@ def bench(folder):
 @pytest.fixture(autouse=True)
 def at_the_first(bench, request):
     """Each test begins with the first photograph, and without a label on it."""
-    bench.page.locator(".labeler .photo", has_text="a.png").click()
-    bench.ready("a.png")
+    bench.show("a.png")
     bench.widget.get_by_label("size").fill("8")
     bench.widget.focus()
     for _ in range(20):
         bench.keys("Control+z")
+    bench.show("a.png")  # when all of it is undone
+    bench.widget.focus()
     bench.keys("z")
 
 
@@ -124,7 +125,7 @@ def test_a_polygon_zoomed_to_the_pixel_has_the_pixels_whose_centre_is_inside(ben
     bench.page.mouse.move(*bench.at((300, 100)))
     for _ in range(12):
         bench.page.mouse.wheel(0, -120)
-    assert bench.view()[0] > 4 * scale
+    wait_for(lambda: bench.view()[0] > 8 * scale)
     bench.keys("3", "p")
     wanted = [(290, 90), (312, 95), (300, 101), (309, 112), (288, 108)]
     corners = [bench.drag(corner)[0] for corner in wanted]
@@ -145,13 +146,14 @@ def test_a_polygon_zoomed_to_the_pixel_has_the_pixels_whose_centre_is_inside(ben
 def test_the_zoom_stays_when_the_widget_changes_its_size(bench):
     bench.page.mouse.move(*bench.at((100, 100)))
     bench.page.mouse.wheel(0, -600)
-    before = bench.view()
+    before, wide = bench.view(), bench.canvas.bounding_box()["width"]
     bench.page.set_viewport_size({"width": 1300, "height": 1000})
+    wait_for(lambda: bench.canvas.bounding_box()["width"] < wide)
     assert bench.view() == before
     bench.keys("z")
     whole = bench.view()
     bench.page.set_viewport_size({"width": 1400, "height": 1000})
-    assert bench.view() != whole  # it fits again
+    wait_for(lambda: bench.view() != whole)  # it fits again
 
 
 def test_a_fill_dragged_over_several_segments_sets_these(bench):
@@ -247,7 +249,10 @@ def test_a_turned_photograph_and_twelve_megapixels_are_labelled_upright_to_the_p
 
 def test_one_press_marks_one_photograph_as_done(bench):
     button = bench.widget.get_by_text("done ✓")
+    kernel = int((bench.root.parent / "pid").read_text())
+    os.kill(kernel, signal.SIGSTOP)  # or its answer might come between the two
     bench.keys("Enter", "Enter")
+    os.kill(kernel, signal.SIGCONT)
     bench.ready("b.jpg")
     button.dblclick()
     bench.ready("c.jpg")
@@ -255,10 +260,9 @@ def test_one_press_marks_one_photograph_as_done(bench):
         bench.page.keyboard.down("Enter")  # the last photograph, which stays
         time.sleep(0.5)
     bench.page.keyboard.up("Enter")
-    assert "3 done" in bench.widget.inner_text()
+    wait_for(lambda: "3 done" in bench.widget.inner_text())
     for name in ("c.jpg", "b.jpg", "a.png"):  # and another takes it back
-        bench.widget.locator(".photo", has_text=name).click()
-        bench.ready(name)
+        bench.show(name)
         button.click()
     wait_for(lambda: "0 done" in bench.widget.inner_text())
 
@@ -330,6 +334,7 @@ def test_a_reloaded_tab_shows_what_was_there_and_two_tabs_show_each_others_strok
     other.drag((200, 200), (230, 200))
     assert (bench.mask("a") == 1).sum() > 300
     page.close()
+    wait_for(bench.widget.locator(".classes [data-id='1'] .share").inner_text)
     bench.widget.focus()
     bench.keys("e")
     bench.drag((195, 200), (235, 200))  # it would not be sent where nothing is shown
