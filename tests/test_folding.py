@@ -350,7 +350,7 @@ def test_figures_are_those_of_the_trained_network(rewrite, options, streets, tmp
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("rewrite", [None, gated])
+@pytest.mark.parametrize("rewrite", [None, *ANEW])
 def test_an_onnx_file_is_compared_with_the_network_itself(rewrite, tmp_path, monkeypatch):
     pytest.importorskip("onnxscript")
     pytest.importorskip("onnxruntime")

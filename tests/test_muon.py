@@ -10,6 +10,8 @@ from engine.muon import Muon, orthogonal
 from model import UNet
 from tests.training import noise
 
+pytestmark = pytest.mark.processor
+
 
 @pytest.mark.parametrize("shape", [(16, 144), (64, 64), (90, 20)])
 @pytest.mark.parametrize(("dtype", "atol"), [(torch.float64, 1e-9), (torch.float32, 1e-3)])

@@ -328,8 +328,6 @@ BAD = {
     "cut.png": (HUGE[:16] + bytes(40), "is damaged"),
     "huge.png": (HUGE, "200 megapixels"),
     "phone.heic": (b"\0\0\0\x18ftypheic" + bytes(99), "save it as JPEG"),
-    "drive.mp4": (b"\0\0\0\x18ftypmp42" + bytes(999), "convert it to MP4"),
-    "broken.onnx": (b"\x08\x07 this is none", "no ONNX file"),
     "foreign.onnx": (b"\x08\x08\x12\x01x", "lacks classes"),  # a version and a producer
 }
 

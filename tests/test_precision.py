@@ -249,7 +249,8 @@ def test_a_missing_precision_is_refused_before_anything_is_written(recipe, bf16_
 def test_the_scalers_state_is_saved_and_restored(optimizer, recipe, tmp_path, monkeypatch):
     for module in (engine.run, inference):
         monkeypatch.setattr(module, "pick_precision", lambda requested, device: "fp16")
-    recipe = dataclasses.replace(recipe, optimizer=optimizer)
+    augmented = {"crop": (16, 32), "scale": (0.5, 2), "jitter": 0.2, "schedule": "cosine"}
+    recipe = dataclasses.replace(recipe, optimizer=optimizer, **augmented)
     run(recipe, tmp_path / "whole")
     run(recipe, tmp_path / "parts", stop_after=1)
     middle = load_checkpoint(tmp_path / "parts" / "last.pt")["training"]["scaler"]

@@ -58,7 +58,7 @@ def test_bounds_are_allowed_and_what_lies_just_outside_is_refused_by_name(each, 
 
 OF_ANOTHER_KIND = {
     **{"epochs": ["many", 2.5, True], "lr": ["fast"], "batch_norm": ["perhaps"]},
-    **{"padding": ["full"], "loss": ["newest"], "precision": ["int8"]},
+    **{"padding": [7], "loss": [""], "precision": [""]},
     **{"crop": [[0, 10], [10], 10], "scale": [[0.9, 0.5]], "data_root": [["a", "b"]]},
 }
 

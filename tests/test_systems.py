@@ -1,4 +1,4 @@
-"""Odd places: other starts of processes, users without a home, locales, disks and file systems."""
+"""Odd systems: other starts of processes, users without a home, locales, disks, file systems."""
 
 import errno
 import json
