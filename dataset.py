@@ -204,7 +204,7 @@ def read_labels(path: str | Path, classes: Classes = CITYSCAPES) -> tv_tensors.M
             "(0..33): write it again with the ids of torchvision.datasets.Cityscapes.classes, or, "
             "for classes of your own, put a classes.yaml beside leftImg8bit"
         )
-    if classes.are_cityscapes and present[255] and are_train_ids(present):
+    if classes == CITYSCAPES and present[255] and are_train_ids(present):
         raise ValueError(
             f"{path} looks like train ids (255, and else nothing above 18), ids are expected: take "
             "the *_labelIds.png, not the *_labelTrainIds.png"

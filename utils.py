@@ -3,7 +3,7 @@
 import math
 import re
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
@@ -62,9 +62,8 @@ class Classes:
     def from_file(cls, path: str | Path) -> "Classes":
         """The classes that a YAML file lists: for each `name`, `id` (0..255) and `color` (RGB).
 
-        They have train ids in this order; pixels of other ids are ignored. Cityscapes' names and
-        ids keep its categories, whatever their colors, and the ids that may stand in its files.
-        Raises ValueError, with the file's name, for anything else.
+        They have train ids in this order; pixels of other ids are ignored. Raises ValueError, with
+        the file's name, for anything else.
         """
         try:
             entries = read_yaml(path, yaml.BaseLoader)  # leaves `on`, `010` and `~` as written
@@ -73,8 +72,7 @@ class Classes:
             entries = entries[: IGNORE_INDEX + 1]  # what more there is would be an error too
             rows = [_read_entry(entry, number) for number, entry in enumerate(entries, 1)]
             names, ids, colors = zip(*rows, strict=True) if rows else ((), (), ())
-            classes = cls(names, ids, colors)
-            return replace(CITYSCAPES, colors=colors) if classes.are_cityscapes else classes
+            return cls(names, ids, colors)
         except Exception as error:  # parsers raise nearly anything
             raise ValueError(
                 f"{path} is not a list of classes that can be used "
@@ -280,9 +278,9 @@ def metrics(confusion: ConfusionMatrix, classes: Classes) -> dict:
         return {f"{prefix}mIoU": number(matrix.mean_iou), f"{prefix}iou": dict(iou)}
 
     found = {"val_accuracy": number(confusion.pixel_accuracy), **of(classes.names, confusion)}
-    if classes.categories:
-        names = dict.fromkeys(classes.categories)
-        found |= of(names, confusion.merged(classes.categories), "category_")
+    categories = CITYSCAPES.categories if classes.are_cityscapes else classes.categories
+    if categories:
+        found |= of(dict.fromkeys(categories), confusion.merged(categories), "category_")
     return found
 
 

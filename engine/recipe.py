@@ -164,8 +164,6 @@ NEEDS = {
     ),
     "keep_scale": (lambda recipe: recipe.scale not in (None, (1, 1)), "a scale other than [1, 1]"),
     "halve_every": (lambda recipe: recipe.schedule == "halve", "schedule: halve"),
-    "class_weights": (lambda recipe: "cross_entropy" in recipe.loss, "cross_entropy in the loss"),
-    "label_smoothing": (lambda recipe: "cross_entropy" in recipe.loss, "cross_entropy in the loss"),
     "accumulate": (
         lambda recipe: recipe.loss == "cross_entropy",
         "loss: cross_entropy; the others do not add up over the parts of a batch",

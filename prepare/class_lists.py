@@ -195,4 +195,4 @@ def values_of_names(classes: Classes) -> dict[str, int]:
 
 def void_of(classes: Classes) -> int:
     """An id of no class, for what is not labelled: Cityscapes' `unlabeled`, else the highest."""
-    return 0 if classes.are_cityscapes else max({*range(256)} - {*classes.ids})
+    return 0 if classes == CITYSCAPES else max({*range(256)} - {*classes.ids})

@@ -12,7 +12,7 @@ from data_io.layout import OWN_RECORD, paths_of
 from dataset import are_train_ids
 from prepare.meaning import absent_class
 from runtime.console import in_threads
-from utils import Classes
+from utils import CITYSCAPES, Classes
 
 TRAIN_ID_LABELS = 10  # so many labels without an id above 18 (vegetation, sky, car) are no chance
 MOSTLY = 0.8  # of the pixels: if fewer are labelled, it is worth a note
@@ -50,7 +50,7 @@ def inspect(
             if unknown.any():
                 detail = " ".join(map(str, unknown.nonzero().flatten().tolist()))
                 faults.append(Fault("labels with ids outside 0..33", label, detail))
-            elif classes.are_cityscapes and pixels[255] and are_train_ids(pixels > 0):
+            elif classes == CITYSCAPES and pixels[255] and are_train_ids(pixels > 0):
                 faults.append(Fault(TRAIN_IDS, label, "255, and else nothing above 18"))
             if size and size != tuple(labels.shape):
                 detail = f"{size_text(labels.shape)}, the image is {size_text(size)}"
@@ -87,7 +87,7 @@ def inspect_all(
     notes, directory, counts = [], root / kind / split, torch.stack(pixels).sum(0)
     converted = (root / OWN_RECORD).exists()  # whose labels are ids, whatever they look like
     labelled_part = counts[list(classes.ids)].sum() / counts.sum()
-    many = classes.are_cityscapes and len(pixels) >= TRAIN_ID_LABELS
+    many = classes == CITYSCAPES and len(pixels) >= TRAIN_ID_LABELS
     if not labelled_part:
         values = " ".join(map(str, counts.nonzero().flatten().tolist()))
         faults.append(Fault(NO_CLASS, directory, f"the labels hold only {values}"))
@@ -96,6 +96,6 @@ def inspect_all(
     if labelled_part < MOSTLY:
         notes.append(f"{labelled_part:.1%} of the pixels are labelled, the others are ignored")
     by_id = Counter(dict(enumerate(counts.tolist())))
-    if not classes.are_cityscapes and not converted and (question := absent_class(by_id, classes)):
+    if classes != CITYSCAPES and not converted and (question := absent_class(by_id, classes)):
         notes.append(f"{question}? If so, correct {root / 'classes.yaml'}")
     return sizes, faults, notes

@@ -111,9 +111,6 @@ def test_a_folded_network_is_one_graph_to_torch_compile():
         torch.testing.assert_close(compiled(IMAGES), folded(IMAGES), rtol=1e-3, atol=1e-3)
 
 
-# Layers that somebody changed in a network
-
-
 def leaky(model: UNet) -> None:
     model.contracting[0][2] = model.expansive[0].convs[-1] = nn.LeakyReLU(0.1)
 

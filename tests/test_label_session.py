@@ -68,6 +68,13 @@ def test_photographs_of_another_folder_do_not_get_the_masks_of_the_first(folder,
         assert (on_disk(session, "b.png").reshape(-1)[:5] == 1).all()
 
 
+def test_a_photograph_with_one_stroke_in_cityscapes_classes_is_read(folder, tmp_path):
+    with closing(open_session(folder, tmp_path / "set")) as session:
+        session.stroke("b.png", [[0, 5, 7]])
+    (labels,) = [labels for _, labels in Cityscapes(tmp_path / "set")]
+    assert labels.unique().tolist() == [0, 255]
+
+
 @pytest.mark.parametrize("name", ["own.json", "streets.json", "corrections.json", "gtFine"])
 def test_a_data_set_that_was_not_labelled_here_is_refused(opened, folder, name):
     opened.stroke("b.png", [[0, 5, 1]])

@@ -251,8 +251,10 @@ def test_one_press_marks_one_photograph_as_done(bench):
     button = bench.widget.get_by_text("done ✓")
     kernel = int((bench.root.parent / "pid").read_text())
     os.kill(kernel, signal.SIGSTOP)  # or its answer might come between the two
-    bench.keys("Enter", "Enter")
-    os.kill(kernel, signal.SIGCONT)
+    try:
+        bench.keys("Enter", "Enter")
+    finally:
+        os.kill(kernel, signal.SIGCONT)
     bench.ready("b.jpg")
     button.dblclick()
     bench.ready("c.jpg")

@@ -595,7 +595,7 @@ TWINS = NINE_FOUR.replace("[2, 2, 2]", "[1, 1, 1]")
 GREY_ROAD = "- {name: road, id: 7, color: [1, 2, 3]}"
 CLEAR = np.zeros((*SIZE, 4), np.uint8)
 TRAIN_ID_NAME = "a1_gtFine_labelTrainIds.png"
-PAGES = {"save_all": True, "append_images": [Image.fromarray(1 - ZERO_ONE)]}
+PAGES = {"format": "TIFF", "save_all": True, "append_images": [Image.fromarray(1 - ZERO_ONE)]}
 
 REFUSED = [
     case(

@@ -260,9 +260,6 @@ def test_the_study_of_labels_has_a_row_for_each_arm_and_a_point_for_each_run():
     assert all(len(points.get_offsets()) == 3 for points in miou.collections)
 
 
-# What is made of the case studies' records
-
-
 def entry(name: str, arm: str, seed: int, data: str = "camvid", **fields) -> dict:
     """A record whose numbers follow from the seed and the arm."""
     value = 0.5 + 0.01 * seed + 0.03 * list(study.STUDIES[name]).index(arm)
