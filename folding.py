@@ -34,7 +34,8 @@ def for_prediction(model: nn.Module, precision: str = "fp32") -> nn.Module:
 
     The network itself predicts where the copy does not give its logits, with a warning, and where
     `torch.compile` made it faster already. The copy is kept for the next call, until a weight, a
-    layer or a hook of `model` changes. `model` stays as it is.
+    layer or a hook of `model` changes. Through `.data`, a change of a few weights alone may not be
+    seen. `model` stays as it is.
     """
     itself = Evaluation(model)
     if hasattr(model, "_orig_mod") or getattr(model, "_compiled_call_impl", None):
