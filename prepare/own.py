@@ -134,7 +134,7 @@ def main() -> None:
     add("images", type=Path, metavar="IMAGES", help="directory of the images")
     add("masks", type=Path, metavar="MASKS", help="directory of the masks")
     add("dst", type=Path, metavar="DST", help="where to write, such as data/mine")
-    add("--val", help="each image's chance to be validated on (0.2), or a file that names them")
+    add("--val", help="probability that an image goes to val (0.2), or a file that lists them")
     example = "X_rgb.png=X_gt.png"
     add("--pairs", dest="pattern", metavar=example, help="names of both, X in common")
     add("--labels", choices=LABELS, help="what the masks' values are")
