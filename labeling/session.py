@@ -253,7 +253,7 @@ class Session:
         The first is opened, unless the user was labelling another, which is not done yet.
         """
         with self._lock:
-            self.order = [*order, *(name for name in self.order if name not in set(order))]
+            self.order = list(dict.fromkeys([*order, *self.order]))
             if not self._was_open or self.at in self.done or not self.is_labelled(self.at):
                 self.at = self.order[0]
             self.save_record()
